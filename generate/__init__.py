@@ -1,0 +1,51 @@
+"""The engine: text in, tokens out. It knows nothing of Flask, of databases, or of our other packages.
+
+These are its public names. `Engine` and `Request` bring torch and are imported when first asked for; all else is light.
+"""
+
+import os
+
+# libgomp's busy waiting makes a step up to 100 times slower beside any other busy process; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+from generate.errors import Busy, Refusal
+from generate.folder import Listed, ModelFolder, find_model, list_models
+from generate.log import RunLog, SampleLog
+from generate.options import OPTIONS, Sampling, parse_sampling
+from generate.record import record_as_dict, record_dtype
+from generate.settings import SETTINGS, read_settings
+from generate.text import CharacterGate, Vocabulary, split_half_character
+from generate.window import window_start
+
+__all__ = [
+    "OPTIONS",
+    "SETTINGS",
+    "Busy",
+    "CharacterGate",
+    "Engine",
+    "Listed",
+    "ModelFolder",
+    "Refusal",
+    "Request",
+    "RunLog",
+    "SampleLog",
+    "Sampling",
+    "Vocabulary",
+    "find_model",
+    "list_models",
+    "parse_sampling",
+    "read_settings",
+    "record_as_dict",
+    "record_dtype",
+    "split_half_character",
+    "window_start",
+]
+
+
+def __getattr__(name: str):
+    if name in ("Engine", "Request"):
+        from generate import engine
+
+        return getattr(engine, name)
+    raise AttributeError(f"module 'generate' has no attribute {name!r}")

@@ -1,0 +1,301 @@
+"""The contract of `models/NAME`, and the one place that checks it. Nothing here imports torch.
+
+    config.json             GPT-2's hyper-parameters in `transformers`' names
+    model.safetensors       the weights, `transformers`' names with or without the `transformer.` prefix
+    tokenizer.json          or vocab.json with merges.txt: a byte-level BPE
+    generation_config.json  optional: defaults for the sampling options
+    rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ...}}
+
+`fingerprint` is the sha256 of model.safetensors. A plain Hugging Face folder has no manifest; one is derived.
+`transformers` 5 loads a wrong n_head, a missing layer or a missing tokenizer without an error, so all is checked here.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from generate.errors import Refusal
+from generate.options import BY_NAME
+from generate.text import Tokenizer, open_tokenizer
+
+ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu")
+FLOATS = ("F16", "BF16", "F32", "F64")
+DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+
+
+@dataclass(frozen=True)
+class Config:
+    """GPT-2's hyper-parameters: sizes in numbers of tokens, positions and features."""
+
+    vocab_size: int
+    n_positions: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    n_inner: int
+    activation: str = "gelu_new"
+    layer_norm_epsilon: float = 1e-5
+    scale_attention: bool = True
+    scale_by_layer: bool = False
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that keeps the contract."""
+
+    name: str
+    path: Path
+    config: Config
+    end_id: int | None
+    source: str
+    claimed_fingerprint: str | None
+    defaults: tuple[tuple[str, float], ...]
+    tokenizer: Tokenizer = field(compare=False, repr=False)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt; an empty one starts from the end token, which has no text (or is [] without one)."""
+        if text:
+            return self.tokenizer.encode(text)
+        return [] if self.end_id is None else [self.end_id]
+
+    def fingerprint(self) -> str:
+        """sha256 of the weights file, in hex; raises Refusal when the manifest claims another one."""
+        status = self.weights.stat()
+        found = sha256(self.weights, status.st_size, status.st_mtime_ns)
+        if self.claimed_fingerprint not in (None, found):
+            raise Refusal(
+                f"{self.name}: model.safetensors is not the file that rubric.json describes (sha256 {found[:12]}…, "
+                f"not {self.claimed_fingerprint[:12]}…); restore it, or delete rubric.json if the change is meant."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One folder of `models/` as the page shows it: either `folder`, or the `problem` that keeps it from being used."""
+
+    name: str
+    folder: ModelFolder | None
+    problem: str | None
+
+
+def list_models(root: Path) -> list[Listed]:
+    """All folders under `root`, by name, checked anew only when a file in them changed."""
+    if not root.is_dir():
+        return []
+    found = (path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return [look_at(path, signature(path)) for path in found]
+
+
+def find_model(root: Path, name: str) -> ModelFolder:
+    """The model called `name` under `root`; raises Refusal when there is none, or it does not keep the contract."""
+    for listed in list_models(root):
+        if listed.name == name:
+            if listed.folder is None:
+                raise Refusal(f"The model {name} cannot be used: {listed.problem}", "model")
+            return listed.folder
+    known = ", ".join(item.name for item in list_models(root) if item.folder) or "none"
+    raise Refusal(f"There is no model called {name[:80]!r} here; the models are: {known}.", "model")
+
+
+def signature(path: Path) -> tuple:
+    """Changes whenever a file in the folder is written, added or removed."""
+    files = sorted(path.iterdir())
+    return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if f.is_file())
+
+
+@lru_cache(maxsize=256)
+def look_at(path: Path, _signature: tuple) -> Listed:
+    try:
+        return Listed(path.name, check_folder(path), None)
+    except Refusal as refusal:
+        return Listed(path.name, None, str(refusal))
+    except OSError as error:
+        return Listed(path.name, None, f"{path.name}: {error.filename or 'a file'} cannot be read: {error.strerror}.")
+
+
+def check_folder(path: Path) -> ModelFolder:
+    """Check all that can be known without reading the weights; raises Refusal with one sentence that says what to do."""
+    config, eos = read_config(path)
+    check_tensors(path, config)
+    end_id = check_tokenizer(path, config, eos)
+    manifest = read_json(path, "rubric.json", optional=True)
+    if manifest.get("format", 1) != 1 or not isinstance(manifest.get("end", {}), dict):
+        raise Refusal(f"{path.name}: rubric.json is not of format 1; delete it, and it will be derived.")
+    end = manifest.get("end", {}).get("token_id", end_id)
+    if end is not None and not is_index(end, config.vocab_size):
+        raise Refusal(f"{path.name}: the end token {end!r} must be a token id below {config.vocab_size}; correct it.")
+    return ModelFolder(
+        name=path.name,
+        path=path,
+        config=config,
+        end_id=end,
+        source=str(manifest.get("source", "a Hugging Face folder")),
+        claimed_fingerprint=manifest.get("fingerprint"),
+        defaults=read_defaults(path),
+        tokenizer=Tokenizer(path, config.vocab_size),
+    )
+
+
+def read_json(path: Path, name: str, optional: bool = False) -> dict:
+    file = path / name
+    if optional and not file.exists():
+        return {}
+    if not file.is_file():
+        raise Refusal(f"{path.name}: {name} is missing; copy it from where the model came from.")
+    try:
+        value = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise Refusal(f"{path.name}: {name} is not JSON ({error}); copy it again.") from None
+    if not isinstance(value, dict):
+        raise Refusal(f"{path.name}: {name} must hold a JSON object, not a {type(value).__name__}.")
+    return value
+
+
+def read_config(path: Path) -> tuple[Config, int | None]:
+    """Return the hyper-parameters and the end token's id that config.json names, if any."""
+    raw = read_json(path, "config.json")
+    if raw.get("model_type", "gpt2") != "gpt2":
+        raise Refusal(f"{path.name}: model_type is {raw['model_type']!r}; only gpt2 can be served.")
+    sizes = {}
+    for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
+        value = raw.get(name, raw.get("n_ctx") if name == "n_positions" else None)
+        if not is_index(value, 10**7) or value == 0:
+            raise Refusal(f"{path.name}: {name} in config.json must be a whole number above 0, not {value!r}.")
+        sizes[name] = value
+    if sizes["n_embd"] % sizes["n_head"]:
+        raise Refusal(
+            f"{path.name}: n_head {sizes['n_head']} does not divide n_embd {sizes['n_embd']}; correct config.json."
+        )
+    activation = raw.get("activation_function", "gelu_new")
+    if activation not in ACTIVATIONS:
+        raise Refusal(
+            f"{path.name}: activation_function {activation!r} is unknown; known are {', '.join(ACTIVATIONS)}."
+        )
+    if raw.get("add_cross_attention"):
+        raise Refusal(f"{path.name}: it has cross-attention; only a plain GPT-2 language model can be served.")
+    inner, epsilon = raw.get("n_inner") or 4 * sizes["n_embd"], raw.get("layer_norm_epsilon", 1e-5)
+    if not is_index(inner, 10**7):
+        raise Refusal(f"{path.name}: n_inner in config.json must be a whole number above 0, not {inner!r}.")
+    if not (isinstance(epsilon, float) and 0 <= epsilon <= 1):
+        raise Refusal(f"{path.name}: layer_norm_epsilon in config.json must be a number from 0 to 1, not {epsilon!r}.")
+    config = Config(
+        **sizes,
+        n_inner=inner,
+        activation=activation,
+        layer_norm_epsilon=epsilon,
+        scale_attention=bool(raw.get("scale_attn_weights", True)),
+        scale_by_layer=bool(raw.get("scale_attn_by_inverse_layer_idx", False)),
+    )
+    return config, raw.get("eos_token_id")
+
+
+def tensor_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a GPT-2 by its name without the `transformer.` prefix. Matrices are [in, out]."""
+    c, e = config, config.n_embd
+    block = {
+        "ln_1.weight": (e,),
+        "ln_1.bias": (e,),
+        "attn.c_attn.weight": (e, 3 * e),
+        "attn.c_attn.bias": (3 * e,),
+        "attn.c_proj.weight": (e, e),
+        "attn.c_proj.bias": (e,),
+        "ln_2.weight": (e,),
+        "ln_2.bias": (e,),
+        "mlp.c_fc.weight": (e, c.n_inner),
+        "mlp.c_fc.bias": (c.n_inner,),
+        "mlp.c_proj.weight": (c.n_inner, e),
+        "mlp.c_proj.bias": (e,),
+    }
+    ends = {"wte.weight": (c.vocab_size, e), "wpe.weight": (c.n_positions, e), "ln_f.weight": (e,), "ln_f.bias": (e,)}
+    return ends | {f"h.{layer}.{name}": shape for layer in range(c.n_layer) for name, shape in block.items()}
+
+
+def is_foreign(name: str) -> bool:
+    """Old checkpoints keep each layer's causal mask as a buffer; it is not a weight."""
+    return name.startswith("h.") and name.endswith((".attn.bias", ".attn.masked_bias"))
+
+
+def check_tensors(path: Path, config: Config) -> None:
+    """Compare names, shapes and types in the header of model.safetensors with what config.json promises."""
+    file = path / "model.safetensors"
+    if not file.is_file():
+        raise Refusal(
+            f"{path.name}: model.safetensors is missing; weights in another form must be saved as safetensors first "
+            "(in transformers: model.save_pretrained)."
+        )
+    try:
+        with safe_open(str(file), "numpy") as tensors:
+            found = {
+                name.removeprefix("transformer."): (
+                    tuple((part := tensors.get_slice(name)).get_shape()),
+                    part.get_dtype(),
+                )
+                for name in tensors.keys()  # noqa: SIM118 (not a dict)
+            }
+    except SafetensorError as error:
+        raise Refusal(f"{path.name}: model.safetensors is damaged or cut short ({error}); copy it again.") from None
+    expected = tensor_shapes(config)
+    missing = sorted(expected.keys() - found.keys())
+    extra = sorted(n for n in found.keys() - expected.keys() if n != "lm_head.weight" and not is_foreign(n))
+    if missing or extra:
+        kind, names = ("lacks", missing) if missing else ("has the unexpected", extra)
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise Refusal(
+            f"{path.name}: model.safetensors {kind} {names[0]}{more}; config.json and weights must belong together."
+        )
+    for name, shape in expected.items() | {("lm_head.weight", expected["wte.weight"])}:
+        actual, dtype = found.get(name, (shape, "F32"))
+        if actual != shape:
+            raise Refusal(
+                f"{path.name}: {name} has shape {list(actual)} where config.json says {list(shape)}; "
+                "config.json and weights must belong together."
+            )
+        if dtype not in FLOATS:
+            raise Refusal(
+                f"{path.name}: {name} is stored as {dtype}; save the weights as float32, float16 or bfloat16."
+            )
+
+
+def check_tokenizer(path: Path, config: Config, eos: object) -> int | None:
+    """Check that the tokenizer fits the embedding; return the end token's id, or None where there is no such token."""
+    tokenizer = open_tokenizer(path)
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    if size <= 1:
+        raise Refusal(f"{path.name}: its tokenizer has {size} token; copy the real tokenizer.json there.")
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    if highest >= config.vocab_size:
+        raise Refusal(
+            f"{path.name}: its tokenizer goes up to id {highest} but the embedding has {config.vocab_size} rows; "
+            "copy the tokenizer that the model was trained with."
+        )
+    generation = read_json(path, "generation_config.json", optional=True).get("eos_token_id", eos)
+    generation = generation[0] if isinstance(generation, list) and generation else generation
+    return generation if generation is not None else tokenizer.token_to_id("<|endoftext|>")
+
+
+def read_defaults(path: Path) -> tuple[tuple[str, float], ...]:
+    """The sampling options that generation_config.json sets, within our limits."""
+    raw = read_json(path, "generation_config.json", optional=True)
+    try:
+        return tuple((name, BY_NAME[name].parse(raw[name])) for name in DEFAULTS if raw.get(name) is not None)
+    except Refusal as refusal:
+        raise Refusal(f"{path.name}: generation_config.json: {refusal}") from None
+
+
+def is_index(value: object, end: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
+
+
+@lru_cache(maxsize=64)
+def sha256(file: Path, _size: int, _mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

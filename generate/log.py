@@ -1,0 +1,84 @@
+"""The log of one run: the engine appends, any number of readers read from an index and wait for more."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from generate.record import record_dtype, unknown_records
+
+
+class SampleLog:
+    """One sample: its tokens' records, and how it ended. Guarded by the run's condition."""
+
+    def __init__(self, dtype: np.dtype, records: bytes = b""):
+        self._dtype = dtype
+        self._records = bytearray(records)
+        self.released = 0
+        self.finish_reason: str | None = None  # stop, length, cancelled or error
+        self.text_end: int | None = None  # bytes of visible text, known once it is finished
+        self.error: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._records) // self._dtype.itemsize
+
+    def append(self, record: np.void, released: int) -> None:
+        self._records += record.tobytes()
+        self.released = released
+
+    def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
+        """A copy of the records from `start` up to `end` (default: all there are)."""
+        size = self._dtype.itemsize
+        end = len(self) if end is None else end
+        return np.frombuffer(bytes(self._records[start * size : end * size]), self._dtype)
+
+
+class RunLog:
+    """Everything said and known of one run while it is in memory.
+
+    `state` goes waiting, loading (the model), reading (the prompt), writing, done. `place` is the place in line,
+    from 1, while waiting. `changed` guards all fields; `version` counts the changes.
+    """
+
+    def __init__(self, prompt_ids: Sequence[int], samples: int, vocab_size: int):
+        dtype = record_dtype(vocab_size)
+        self.changed = threading.Condition()
+        self.version = 0
+        self.state = "waiting"
+        self.place = 0
+        self.prompt = unknown_records(list(prompt_ids), vocab_size)
+        self.samples = [SampleLog(dtype) for _ in range(samples)]
+        self.precision: str | None = None
+        self.device: str | None = None
+        self.cancelled = False
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
+
+    def touch(self) -> None:
+        """Tell readers that something changed; call with `changed` held."""
+        self.version += 1
+        self.changed.notify_all()
+
+    def set_state(self, state: str, place: int = 0) -> None:
+        with self.changed:
+            if (state, place) != (self.state, self.place):
+                self.state, self.place = state, place
+                self.touch()
+
+    def finish(self, sample: SampleLog, reason: str, text_end: int, error: str | None = None) -> None:
+        """End one sample, once; the run is done when all its samples are. Every token is released now."""
+        with self.changed:
+            if sample.finish_reason is None:
+                sample.finish_reason, sample.text_end, sample.error = reason, text_end, error
+                sample.released = len(sample)
+            if all(s.finish_reason for s in self.samples):
+                self.state = "done"
+            self.touch()
+
+    def wait(self, version: int, timeout: float) -> int:
+        """Wait until the log differs from `version`, at most `timeout` seconds; return its version now."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.version != version, timeout)
+            return self.version

@@ -1,0 +1,78 @@
+"""Every setting of the server and the engine: its name in the environment, its default, its meaning.
+
+The README lists this table (a test keeps the two alike). Values are read once, at start.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from generate.errors import Refusal
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str
+    default: str
+    meaning: str
+    parse: Callable[[str], Any] = str
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not (low <= number <= high):
+            raise ValueError(f"must be from {low} to {high}")
+        return number
+
+    return parse
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+SETTINGS = (
+    Setting("RUBRIC_MODELS", "", "Folder that holds one folder per model; empty: `models/` beside the code."),
+    Setting("RUBRIC_MODEL", "storyteller", "Model that the page offers first and the server loads at start."),
+    Setting(
+        "RUBRIC_DEVICE", "auto", "`cpu`, `cuda`, or `auto`: CUDA when there is one.", one_of("auto", "cpu", "cuda")
+    ),
+    Setting(
+        "RUBRIC_PRECISION",
+        "auto",
+        "`float32`, `bfloat16`, or `auto`: float32 on a CPU, bfloat16 on a GPU.",
+        one_of("auto", "float32", "bfloat16"),
+    ),
+    Setting("RUBRIC_THREADS", "0", "CPU threads of the engine; 0: all cores but one.", whole(0, 1024)),
+    Setting("RUBRIC_MAX_ROWS", "32", "Samples decoded in one batch at the most.", whole(1, 1024)),
+    Setting("RUBRIC_MAX_WAITING", "64", "Runs that may wait in line before new ones are refused.", whole(1, 100_000)),
+    Setting(
+        "RUBRIC_MAX_STREAMS", "200", "Streams open at once before new ones are told to come back.", whole(1, 10_000)
+    ),
+    Setting("RUBRIC_MAX_PROMPT", "100000", "Longest prompt, in UTF-8 bytes.", whole(1, 10_000_000)),
+    Setting("RUBRIC_RATE_LIMIT", "60 per minute", "Runs one address may start, in Flask-Limiter's words."),
+    Setting("RUBRIC_INSTANCE", "", "Folder for the database and the secret key; empty: `instance/` beside the code."),
+    Setting("DATABASE_URL", "", "SQLAlchemy address of the database; empty: SQLite in the instance folder."),
+    Setting("PUBLIC_URL", "", "Address that friends can open, such as https://rubric.example; used in copied links."),
+    Setting("HOST", "127.0.0.1", "Address the server listens on; 0.0.0.0 lets friends on the same network in."),
+    Setting("PORT", "8000", "Port the server listens on.", whole(1, 65535)),
+)
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return {name: value} for every setting; raises Refusal naming the variable whose value does not fit."""
+    values = {}
+    for setting in SETTINGS:
+        text = environ.get(setting.name, "").strip() or setting.default
+        try:
+            values[setting.name] = setting.parse(text)
+        except ValueError as error:
+            raise Refusal(f"{setting.name} is {text!r}: {error}.", setting.name) from None
+    return values
