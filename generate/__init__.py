@@ -13,7 +13,7 @@ from generate.errors import Busy, Refusal
 from generate.folder import Listed, ModelFolder, find_model, list_models
 from generate.log import RunLog, SampleLog
 from generate.options import OPTIONS, Sampling, parse_sampling
-from generate.record import record_as_dict, record_dtype
+from generate.record import record_as_dict, record_dtype, unknown_records
 from generate.settings import SETTINGS, read_settings
 from generate.text import CharacterGate, Vocabulary, split_half_character
 from generate.window import window_start
@@ -39,6 +39,7 @@ __all__ = [
     "record_as_dict",
     "record_dtype",
     "split_half_character",
+    "unknown_records",
     "window_start",
 ]
 

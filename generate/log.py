@@ -46,7 +46,7 @@ class RunLog:
         self.version = 0
         self.state = "waiting"
         self.place = 0
-        self.prompt = unknown_records(list(prompt_ids), vocab_size)
+        self.prompt = unknown_records(prompt_ids, vocab_size)
         self.samples = [SampleLog(dtype) for _ in range(samples)]
         self.precision: str | None = None
         self.device: str | None = None

@@ -22,6 +22,15 @@ class Option:
     default: float
     meaning: str
 
+    @property
+    def is_whole(self) -> bool:
+        return self.kind is int
+
+    @property
+    def limits(self) -> str:
+        """The limits as a person reads them."""
+        return f"From {self.low:,.10g} to {self.high:,.10g}."
+
     def parse(self, value: object) -> float:
         """Return `value` (text or a number) as a number within the limits, or raise Refusal."""
         noun = "a whole number" if self.kind is int else "a number"

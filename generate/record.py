@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -47,10 +48,10 @@ def record_dtype(vocab_size: int) -> np.dtype:
     )
 
 
-def unknown_records(ids: list[int], vocab_size: int) -> np.ndarray:
+def unknown_records(ids: Sequence[int], vocab_size: int) -> np.ndarray:
     """Records for tokens of which nothing but the id is known; shape [len(ids)]."""
     records = np.zeros(len(ids), record_dtype(vocab_size))
-    records["id"] = ids
+    records["id"] = np.asarray(ids, records["id"].dtype)
     for name in ("logprob", "sampled_logprob", "entropy", "filter_norm", "log_z", "alt_logprobs"):
         records[name] = UNKNOWN
     return records

@@ -61,6 +61,7 @@ SETTINGS = (
     Setting("RUBRIC_INSTANCE", "", "Folder for the database and the secret key; empty: `instance/` beside the code."),
     Setting("DATABASE_URL", "", "SQLAlchemy address of the database; empty: SQLite in the instance folder."),
     Setting("PUBLIC_URL", "", "Address that friends can open, such as https://rubric.example; used in copied links."),
+    Setting("TRUSTED_PROXIES", "0", "Reverse proxies in front whose X-Forwarded headers are believed.", whole(0, 10)),
     Setting("HOST", "127.0.0.1", "Address the server listens on; 0.0.0.0 lets friends on the same network in."),
     Setting("PORT", "8000", "Port the server listens on.", whole(1, 65535)),
 )

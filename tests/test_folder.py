@@ -1,0 +1,214 @@
+"""The contract of models/NAME: what keeps it is served, all else is refused by one sentence, and nothing else breaks."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+import torch
+from conftest import edit_json, make_model
+from safetensors.numpy import load_file, save_file
+
+from generate import Refusal, find_model, list_models
+from generate.folder import check_folder
+from generate.model import load_model
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return make_model(tmp_path_factory.mktemp("original") / "tiny", seed=5)
+
+
+@pytest.fixture
+def folder(original, tmp_path) -> Path:
+    """models/broken, a copy to break; models/good is beside it."""
+    shutil.copytree(original, tmp_path / "models" / "good")
+    return shutil.copytree(original, tmp_path / "models" / "broken")
+
+
+def edit_weights(folder: Path, change: Callable[[dict], object]) -> None:
+    """Let `change` alter the tensors (named with `transformer.`) and write them back."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors = change(tensors) or tensors
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def load(folder: Path):
+    return load_model(check_folder(folder), torch.device("cpu"), "float32")
+
+
+def config(**changes):
+    return lambda folder: edit_json(folder / "config.json", **changes)
+
+
+def generation(**changes):
+    return lambda folder: edit_json(folder / "generation_config.json", **changes)
+
+
+def weights(**tensors):
+    """Add or replace tensors; `__` stands for a dot."""
+    return lambda folder: edit_weights(folder, lambda old: old | {n.replace("__", "."): t for n, t in tensors.items()})
+
+
+def without(name):
+    return lambda folder: edit_weights(folder, lambda tensors: {n: t for n, t in tensors.items() if n != name})
+
+
+def text(name, content):
+    return lambda folder: (folder / name).write_text(content)
+
+
+def gone(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def tokenizer(tokens, special=()):
+    """Put a tokenizer with just these tokens in place of the real one."""
+
+    def change(folder):
+        new = tokenizers.Tokenizer(tokenizers.models.BPE({token: n for n, token in enumerate(tokens)}, []))
+        new.add_special_tokens(list(special))
+        new.save(str(folder / "tokenizer.json"))
+
+    return change
+
+
+def vocab_and_merges(vocab, merges):
+    def change(folder):
+        gone("tokenizer.json")(folder)
+        text("vocab.json", json.dumps(vocab))(folder)
+        text("merges.txt", merges)(folder)
+
+    return change
+
+
+def cut_short(folder):
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+VECTOR, MATRIX = np.zeros(32, "f4"), np.zeros((32, 32), "f4")
+BREAKAGES = {
+    "missing tensor": (without("transformer.h.1.mlp.c_fc.bias"), r"lacks h\.1\.mlp\.c_fc\.bias; config.json and"),
+    "missing layer": (config(n_layer=3), r"lacks h\.2\..* and 11 more"),
+    "unexpected tensor": (weights(transformer__h__2__ln_1__bias=VECTOR), r"has the unexpected h\.2\.ln_1\.bias;"),
+    "unexpected tensor at the top": (weights(score__weight=VECTOR), r"has the unexpected score\.weight;"),
+    "wrong shape": (weights(transformer__h__0__attn__c_attn__weight=MATRIX), r"has shape \[32, 32\] where .* \[32, 96\]"),
+    "head of another shape": (weights(lm_head__weight=MATRIX), r"lm_head\.weight has shape \[32, 32\]"),
+    "whole numbers": (weights(transformer__ln_f__bias=np.zeros(32, "i4")), r"ln_f\.bias is stored as I32; save"),
+    "n_head does not divide": (config(n_head=5), "n_head 5 does not divide n_embd 32"),
+    "tokenizer of one token": (tokenizer(["a"]), "its tokenizer has 1 token; copy the real"),
+    "tokenizer of no token": (tokenizer([]), "its tokenizer has 0 token; copy the real"),
+    "no tokenizer": (gone("tokenizer.json"), "no tokenizer.json, and no vocab.json with merges.txt"),
+    "tokenizer too large": (tokenizer(map(chr, range(0x4E00, 0x4F2D))), "goes up to id 300 but the embedding has 300"),
+    "added tokens too many": (tokenizer("ab", [f"<{n}>" for n in range(299)]), "goes up to id 300 but"),
+    "tokenizer not JSON": (text("tokenizer.json", "hello"), "its tokenizer cannot be read"),
+    "tokenizer not of bytes": (tokenizer(["▁the", "▁king"]), "not a byte-level BPE"),
+    "merges not merges": (vocab_and_merges({"a": 0, "b": 1}, "a b c\n"), "its tokenizer cannot be read"),
+    "merges of another vocabulary": (vocab_and_merges({"a": 0, "b": 1}, "a b\n"), "its tokenizer cannot be read"),
+    "no config": (gone("config.json"), "config.json is missing; copy it"),
+    "config not JSON": (text("config.json", "{'n_layer': 2}"), "config.json is not JSON"),
+    "config not UTF-8": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe{}"), "config.json is not JSON"),
+    "config nested too deep": (text("config.json", "[" * 100_000), "config.json is not JSON"),
+    "config a list": (text("config.json", "[1]"), "config.json must hold a JSON object, not a list"),
+    "another model_type": (config(model_type="llama"), "model_type is 'llama'; only gpt2"),
+    "size of zero": (config(n_layer=0), "n_layer in config.json must be a whole number above 0, not 0"),
+    "size in quotes": (config(n_embd="32"), "n_embd in config.json must be a whole number above 0, not '32'"),
+    "size left out": (config(vocab_size=None), "vocab_size in config.json must be a whole number above 0, not None"),
+    "unknown activation": (config(activation_function="mish"), "activation_function 'mish' is unknown; known are gelu_new"),
+    "cross attention": (config(add_cross_attention=True), "cross-attention"),
+    "no weights": (gone("model.safetensors"), "model.safetensors is missing; weights in another form"),
+    "weights cut short": (cut_short, "model.safetensors is damaged or cut short"),
+    "weights are text": (text("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"), "is damaged or cut"),
+    "weights are empty": (text("model.safetensors", ""), "model.safetensors is damaged or cut short"),
+    "end token too high": (generation(eos_token_id=300), "the end token 300 must be a token id below 300"),
+    "end token in words": (generation(eos_token_id="<|endoftext|>"), "the end token '<|endoftext|>' must be a token id"),
+    "end token of the manifest": (text("rubric.json", '{"end": {"token_id": -1}}'), "the end token -1 must be"),
+    "manifest of another format": (text("rubric.json", '{"format": 2}'), "rubric.json is not of format 1; delete it"),
+    "manifest's end not an object": (text("rubric.json", '{"end": 0}'), "rubric.json is not of format 1"),
+    "manifest a list": (text("rubric.json", "[]"), "rubric.json must hold a JSON object, not a list"),
+    "temperature below zero": (generation(temperature=-1), "json: temperature must be a number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("breakage", "sentence"), BREAKAGES.values(), ids=BREAKAGES)
+def test_a_broken_folder_is_listed_with_its_reason_and_the_others_are_unaffected(folder, breakage, sentence):
+    breakage(folder)
+    with pytest.raises(Refusal, match=sentence):
+        check_folder(folder)
+    broken, good = list_models(folder.parent)
+    assert (broken.name, broken.folder) == ("broken", None)
+    with pytest.raises(Refusal, match=f"The model broken cannot be used: .*{sentence}"):
+        find_model(folder.parent, "broken")
+    assert (good.name, good.problem, good.folder) == ("good", None, find_model(folder.parent, "good"))
+
+
+JUNK = [None, [], [None], [[0]], [{}], {}, {"a": []}, -1, 0.5, 1e308, 10**400, float("nan"), float("inf"), "", "2", "ñ"]
+SIZES = ["vocab_size", "n_positions", "n_embd", "n_layer", "n_head"]
+REST = ["n_ctx", "model_type", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "eos_token_id"]
+STRICT = [*SIZES, "n_inner", "layer_norm_epsilon", "activation_function"]
+FINE = [("n_inner", None), ("layer_norm_epsilon", 0.5)]
+GENERATION = ["max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "eos_token_id"]
+KEYS = [
+    *(("config.json", key) for key in [*STRICT, *REST, "add_cross_attention"]),
+    *(("generation_config.json", key) for key in GENERATION),
+    *(("rubric.json", key) for key in ["format", "source", "fingerprint", "end", "token_id"]),
+]
+
+
+@pytest.mark.parametrize(("file", "key"), KEYS, ids=[f"{file[:6]}-{key}" for file, key in KEYS])
+def test_a_junk_value_is_refused_or_does_no_harm(folder, file, key):
+    before = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+    harm = []
+    for junk in [*JUNK, True, False]:
+        (folder / file).write_text(json.dumps(before | ({"end": {key: junk}} if key == "token_id" else {key: junk})))
+        try:
+            check_folder(folder).fingerprint()
+            load(folder)
+        except Refusal:
+            continue
+        except Exception as error:
+            harm.append((junk, type(error).__name__))
+        if key in STRICT and (key, junk) not in FINE:
+            harm.append((junk, "taken"))
+    assert harm == []
+
+
+def test_a_manifest_with_a_wrong_fingerprint_is_refused_when_the_weights_are_read(folder):
+    right = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert check_folder(folder).fingerprint() == right
+    text("rubric.json", json.dumps({"format": 1, "fingerprint": right, "source": "a test"}))(folder)
+    assert find_model(folder.parent, "broken").fingerprint() == right
+    assert find_model(folder.parent, "broken").source == "a test"
+    weights(transformer__ln_f__bias=VECTOR + 1)(folder)
+    with pytest.raises(Refusal, match=r"model\.safetensors is not the file that rubric.json describes"):
+        find_model(folder.parent, "broken").fingerprint()
+
+
+def test_a_head_that_repeats_the_embedding_loads_and_another_is_refused(folder):
+    embedding = load_file(folder / "model.safetensors")["transformer.wte.weight"]
+    weights(lm_head__weight=embedding)(folder)
+    load(folder)
+    weights(lm_head__weight=embedding + 1)(folder)
+    with pytest.raises(Refusal, match=r"lm_head\.weight differs from wte\.weight"):
+        load(folder)
+
+
+def test_names_without_their_prefix_and_old_mask_buffers_load_as_the_same_model(folder):
+    expected = load(folder)
+    edit_weights(folder, lambda tensors: {name.removeprefix("transformer."): t for name, t in tensors.items()})
+    weights(h__0__attn__bias=np.ones((1, 1, 64, 64), "u1"), h__0__attn__masked_bias=np.array(-1e4, "f4"))(folder)
+    model = load(folder)
+    assert torch.equal(model.wte, expected.wte)
+    assert torch.equal(model.blocks[1]["attn.c_attn"].bias, expected.blocks[1]["attn.c_attn"].bias)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite_is_refused_by_name(folder, number):
+    weights(transformer__h__1__ln_2__weight=np.full(32, number, "f4"))(folder)
+    with pytest.raises(Refusal, match=r"h\.1\.ln_2\.weight holds NaN or infinity"):
+        load(folder)

@@ -1,0 +1,249 @@
+"""The noise is fair and repeatable, the filters do what their definitions say, and a row is its own master."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from generate import record_as_dict, record_dtype
+from generate.noise import gumbel
+from generate.record import unknown_records
+from generate.sampling import FEW, Rows, choose, to_records
+from generate.text import Vocabulary
+
+OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
+
+
+def rows(*wishes: dict, seen=None) -> Rows:
+    """One row for each wish; what it leaves out is off."""
+    columns = {name: [(OPTIONS | wish)[name] for wish in wishes] for name in OPTIONS}
+    return Rows(**{n: torch.tensor(c, dtype=kind(n)) for n, c in columns.items()}, seen=seen)
+
+
+def kind(name: str) -> torch.dtype:
+    return torch.float32 if isinstance(OPTIONS[name], float) else torch.int64
+
+
+def noise(seed, sample, position, ids) -> np.ndarray:
+    """Noise of one row for some ids, float64 [K]."""
+    keys = (torch.tensor([key]) for key in (seed, sample, position))
+    return gumbel(*keys, torch.tensor([list(ids)]))[0].double().numpy()
+
+
+def plain_noise(seed: int, sample: int, position: int, token: int) -> float:
+    """The same noise written down a second time, in Python's own numbers."""
+    first = plain_mix(plain_mix(plain_mix(seed) ^ (sample + 0x9E3779B9) % 2**32) ^ (position + 0x85EBCA6B) % 2**32)
+    word = plain_mix(plain_mix((token + plain_mix(first ^ 0xC2B2AE35)) % 2**32) ^ first)
+    return -math.log(-math.log((word + 0.5) / 2**32))
+
+
+def plain_mix(x: int) -> int:
+    x = (x ^ x >> 16) * 0x7FEB352D % 2**32
+    x = (x ^ x >> 15) * 0x846CA68B % 2**32
+    return x ^ x >> 16
+
+
+def test_noise_is_a_pure_function_of_seed_sample_position_and_id():
+    rng = np.random.default_rng(0)
+    keys = [(0, 0, 0), (2**32 - 1, 31, 2**20), *rng.integers(0, 2**20, (20, 3)).tolist()]
+    ids = torch.tensor(rng.permutation(50257)[:300])
+    together = gumbel(*torch.tensor(keys).T, ids[None])
+    for key, row in zip(keys, together, strict=True):
+        assert np.array_equal(noise(*key, ids.tolist()), row.double().numpy())
+        assert np.array_equal(noise(*key, ids.flip(0).tolist()), row.flip(0).double().numpy())
+        assert noise(*key, [int(ids[5])]) == row[5].item()
+        assert noise(*key, ids[:9].tolist()) == pytest.approx(
+            [plain_noise(*key, i) for i in ids[:9].tolist()], rel=1e-6
+        )
+    own = gumbel(*torch.tensor(keys).T, torch.stack([ids.roll(n) for n in range(len(keys))]))
+    assert all(torch.equal(row.roll(-n), together[n]) for n, row in enumerate(own))
+
+
+def grid(seeds=32, samples=8, positions=32, ids=64) -> np.ndarray:
+    """Noise of neighbouring keys, [seeds, samples, positions, ids]."""
+    keys = np.stack(np.meshgrid(*map(np.arange, (seeds, samples, positions)), indexing="ij"), -1).reshape(-1, 3)
+    return (
+        gumbel(*torch.tensor(keys).T, torch.arange(ids)[None]).double().numpy().reshape(seeds, samples, positions, ids)
+    )
+
+
+def test_noise_is_distributed_as_gumbel():
+    draws, sigma2 = grid().ravel(), math.pi**2 / 6
+    assert np.isfinite(draws).all()
+    assert abs(draws.mean() - 0.5772156649) < 5 * (sigma2 / draws.size) ** 0.5
+    # the variance of a sample variance is sigma^4 (kurtosis - 1) / n, and Gumbel's kurtosis is 5.4
+    assert abs(draws.var() - sigma2) < 5 * sigma2 * (4.4 / draws.size) ** 0.5
+    for x in (-1.5, 0, 0.5, 2, 6):
+        share = math.exp(-math.exp(-x))
+        assert abs((draws < x).mean() - share) < 5 * (share * (1 - share) / draws.size) ** 0.5
+
+
+@pytest.mark.parametrize("axis", range(4), ids=["seeds", "samples", "positions", "ids"])
+def test_neighbouring_keys_have_unrelated_noise(axis):
+    draws = grid()
+    size = draws.shape[axis]
+    for step in (1, 2, size // 2):
+        here, there = draws.take(range(size - step), axis).ravel(), draws.take(range(step, size), axis).ravel()
+        assert abs(np.corrcoef(here, there)[0, 1]) < 5 / here.size**0.5
+        assert (here == there).mean() < 1e-5
+
+
+def test_no_two_keys_share_their_noise():
+    draws = grid(ids=4).reshape(-1, 4)
+    assert len(np.unique(draws, axis=0)) == len(draws)
+
+
+def expected(logits, wish: dict, seen) -> tuple[np.ndarray, np.ndarray, float]:
+    """Scaled logits and which of them are kept, by the filters' definitions; and how near top_p was to a tie."""
+    wish = OPTIONS | wish
+    scaled = np.array(logits, float)
+    for i in range(len(scaled)):
+        if seen[i]:
+            scaled[i] = scaled[i] / wish["penalty"] if scaled[i] > 0 else scaled[i] * wish["penalty"]
+    scaled /= wish["temperature"]
+    kept = np.full(len(scaled), True)
+    if 0 < wish["top_k"] < len(scaled):
+        kept = scaled >= sorted(scaled)[-wish["top_k"]]
+    if wish["top_p"] == 1:
+        return scaled, kept, 1
+    total, share, near, least = sum(math.exp(x - max(scaled)) for x in scaled[kept]), 0.0, 1.0, max(scaled)
+    for x in sorted(scaled[kept], reverse=True):
+        if share and share >= wish["top_p"]:
+            break
+        least, share = x, share + math.exp(x - max(scaled)) / total
+        near = min(near, abs(share - wish["top_p"]))
+    return scaled, kept & (scaled >= least), near
+
+
+halves = st.integers(-6, 6).map(lambda n: n / 2)
+wishes = st.fixed_dictionaries({
+    "temperature": st.sampled_from([0.5, 1.0, 2.0, 4.0]),  # powers of two, so that float32 and float64 agree on ties
+    "top_k": st.sampled_from([0, 1, 2, 3, 5, FEW, FEW + 1, 1_000_000]),
+    "top_p": st.sampled_from([0.0, 0.05, 0.3, 0.6, 0.95, 1.0]),
+    "penalty": st.sampled_from([0.5, 1.0, 2.0]),
+    "seed": st.integers(0, 2**32 - 1),
+    "position": st.integers(0, 5000),
+})  # fmt: skip
+
+
+@given(st.lists(st.tuples(halves, st.booleans()), min_size=1, max_size=14), wishes)
+def test_filters_keep_and_draw_what_their_definitions_say(tokens, wish):
+    logits, seen = zip(*tokens, strict=True)
+    scaled, kept, near = expected(logits, wish, seen)
+    assume(near > 1e-5)
+    choice = choose(torch.tensor([logits]), rows(wish, seen=torch.tensor([seen])))
+    assert choice.scaled[0].tolist() == scaled.tolist()
+    assert (choice.scaled >= choice.threshold[:, None])[0].tolist() == kept.tolist()
+    total = math.log(sum(math.exp(x) for x in scaled[kept]))
+    assert choice.sampled_logprob.item() == pytest.approx(scaled[choice.ids[0]] - total, abs=1e-5)
+    noisy = np.where(kept, scaled + noise(wish["seed"], 0, wish["position"], range(len(scaled))), -np.inf)
+    assert noisy[choice.ids[0]] == pytest.approx(noisy.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("top_k", [1, 5, FEW - 1, FEW, FEW + 1, 299])
+@pytest.mark.parametrize("top_p", [1.0, 0.999])
+def test_all_tokens_that_tie_with_the_last_one_kept_are_kept(top_k, top_p):
+    choice = choose(torch.zeros(64, 300), rows(*({"top_k": top_k, "top_p": top_p, "seed": n} for n in range(64))))
+    assert (choice.threshold <= 0).all()
+    assert choice.sampled_logprob.tolist() == pytest.approx([-math.log(300)] * 64, abs=1e-5)
+    alone = [np.argmax(noise(n, 0, 7, range(300))) for n in range(64)]
+    assert choice.ids.tolist() == alone
+
+
+@given(st.lists(wishes, min_size=2, max_size=6), st.sampled_from([1, 7, FEW, 400]), st.integers(0, 99))
+def test_a_choice_does_not_depend_on_the_neighbours_and_their_options(wanted, size, seed):
+    logits = torch.randn(len(wanted), size, generator=torch.Generator().manual_seed(seed)) * 4
+    seen = logits > 3
+    together = choose(logits, rows(*wanted, seen=seen))
+    for n, wish in enumerate(wanted):
+        alone = choose(logits[n : n + 1], rows(wish, seen=seen[n : n + 1]))
+        assert alone.ids[0] == together.ids[n]
+        assert torch.equal(alone.scaled[0] >= alone.threshold[0], together.scaled[n] >= together.threshold[n])
+        assert alone.sampled_logprob[0].item() == pytest.approx(together.sampled_logprob[n].item(), abs=1e-5)
+
+
+def test_a_choice_does_not_depend_on_the_neighbours_even_where_rounding_makes_ties():
+    logits = (
+        torch.randint(0, 6, (1, 200), generator=torch.Generator().manual_seed(0)) + 1e7
+    )  # float32 there counts in ones
+    for seed in range(50):
+        together = choose(logits.expand(3, -1), rows({"seed": seed}, {"top_p": 0.5}, {"top_k": 3}))
+        assert choose(logits, rows({"seed": seed})).ids[0] == together.ids[0]
+
+
+def test_a_row_of_nan_leaves_its_neighbours_alone():
+    for wish in ({}, {"top_k": 3}, {"top_p": 0.5}):
+        logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(1))
+        before = choose(logits, rows(wish, wish, wish)).ids
+        logits[1] = math.nan
+        after = choose(logits, rows(wish, wish, wish)).ids
+        assert (before[0], before[2]) == (after[0], after[2])
+
+
+@given(st.lists(halves, min_size=1, max_size=12), wishes, st.booleans())
+def test_temperature_zero_takes_the_likeliest_whatever_else_is_asked(logits, wish, company):
+    wish = wish | {"temperature": 0.0, "penalty": 1.0}
+    choice = choose(torch.tensor([logits] * 2), rows(wish, {} if company else wish))
+    assert choice.ids[0] == np.argmax(logits)
+    assert choice.sampled_logprob[0] == 0
+
+
+@pytest.mark.parametrize("wish", [{}, {"top_k": 3}, {"top_p": 0.8}, {"temperature": 2.0, "top_k": FEW + 1}])
+def test_tokens_are_drawn_as_often_as_they_should_be(wish):
+    logits, draws = [2.0, 1.0, 1.0, 0.5, -1.0, -3.0], 20_000
+    ids = choose(torch.tensor([logits] * draws), rows(*(wish | {"position": n} for n in range(draws)))).ids
+    scaled, kept, _ = expected(logits, wish, [False] * 6)
+    share = np.where(kept, np.exp(scaled), 0) / np.exp(scaled[kept]).sum()
+    assert (np.abs(np.bincount(ids, minlength=6) / draws - share) <= 5 * (share * (1 - share) / draws) ** 0.5).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 9, 10, 11, 300])
+def test_records_say_what_the_model_thought_and_what_the_filters_did(size):
+    logits = torch.randn(2, size, generator=torch.Generator().manual_seed(size)) * 3
+    wanted = [{"temperature": 0.5, "top_k": 4}, {"temperature": 2.0, "top_p": 0.7}]
+    options = rows(*wanted)
+    choice = choose(logits, options)
+    for place, record in enumerate(to_records(logits, choice.ids, choice, options.temperature)):
+        exact = logits[place].double().numpy()
+        logprobs = exact - np.log(np.exp(exact).sum())
+        order, token, width = np.argsort(-exact), int(choice.ids[place]), min(10, size)
+        scaled, kept, _ = expected(exact, wanted[place], [False] * size)
+        assert (record["id"], record["rank"]) == (token, 1 + (exact > exact[token]).sum())
+        assert record["logprob"] == pytest.approx(logprobs[token], abs=1e-5)
+        assert record["entropy"] == pytest.approx(-(np.exp(logprobs) * logprobs).sum(), abs=1e-5)
+        assert record["log_z"] == pytest.approx(np.log(np.exp(exact).sum()), abs=1e-5)
+        sampled = scaled - np.log(np.exp(scaled[kept]).sum())
+        assert record["sampled_logprob"] == pytest.approx(sampled[token], abs=1e-5)
+        by_norm = record["logprob"] / wanted[place]["temperature"] - record["filter_norm"]
+        assert by_norm == pytest.approx(sampled[token], abs=1e-5)
+        assert record["alt_ids"][:width].tolist() == order[:width].tolist()
+        assert record["alt_logprobs"][:width] == pytest.approx(logprobs[order[:width]], abs=1e-5)
+        assert np.isnan(record["alt_logprobs"][width:]).all()
+        assert [bool(record["cut"] >> n & 1) for n in range(10)] == [*~kept[order[:width]], *[False] * (10 - width)]
+        plain = record_as_dict(record, Vocabulary([b"x"] * size))
+        assert [alternative["id"] for alternative in plain["alternatives"]] == order[:width].tolist()
+
+
+def test_records_of_a_prompt_know_nothing_of_sampling():
+    logits = torch.tensor([[0.0, 2.0, 2.0, -1.0]] * 4)
+    records = to_records(logits, torch.arange(4), None, None)
+    assert records["rank"].tolist() == [3, 1, 1, 4]  # equal tokens share a rank
+    assert np.isnan(records["sampled_logprob"]).all()
+    assert np.isnan(records["filter_norm"]).all()
+    assert not records["cut"].any()
+    first = unknown_records([3], 4)[0]
+    assert (first["id"], first["rank"], np.isnan(first["logprob"])) == (3, 0, True)
+
+
+def test_a_record_takes_86_bytes_or_110_where_ids_need_32_bits():
+    assert [record_dtype(size).itemsize for size in (1, 300, 50257, 65535, 65537)] == [86, 86, 86, 86, 110]
+
+
+@pytest.mark.parametrize("size", [65535, 65536, 65537])
+def test_the_last_id_and_the_last_rank_fit_into_a_record(size):
+    logits = -torch.arange(size, dtype=torch.float32)[None] / 1000
+    record = to_records(logits, torch.tensor([size - 1]), None, None)[0]
+    assert (record["id"], record["rank"]) == (size - 1, size)

@@ -1,0 +1,50 @@
+"""The page: Flask, Jinja2 and htmx. Nothing here imports torch; the engine is reached through `generate`'s names."""
+
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from generate import read_settings
+from webapp import actions, assets, errors, exports, health, pages, safety, stream
+from webapp.database import connect
+from webapp.live import Live
+from webapp.owner import secret_key
+
+ROOT = Path(__file__).parent.parent
+
+
+def create_app(settings: dict | None = None, engine=None) -> Flask:
+    """Build the app. Without an engine it can migrate the database and show what is stored, but start no run."""
+    settings = settings or read_settings()
+    app = Flask(
+        "rubric",
+        root_path=str(ROOT),
+        instance_path=str(Path(settings["RUBRIC_INSTANCE"] or ROOT / "instance").resolve()),
+    )
+    Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+    room = settings["RUBRIC_MAX_PROMPT"] * 3 + 64_000  # percent-encoding triples most bytes
+    app.config.update(
+        SETTINGS=settings,
+        SECRET_KEY=secret_key(Path(app.instance_path)),
+        SESSION_COOKIE_NAME="rubric",
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SECURE=settings["PUBLIC_URL"].startswith("https:"),
+        PERMANENT_SESSION_LIFETIME=365 * 24 * 3600,
+        MAX_CONTENT_LENGTH=room,
+        MAX_FORM_MEMORY_SIZE=room,
+        SEND_FILE_MAX_AGE_DEFAULT=assets.YEAR,  # their addresses change with their content
+        MODELS=Path(settings["RUBRIC_MODELS"] or ROOT / "models").resolve(),
+    )
+    app.json.sort_keys, app.json.ensure_ascii = False, False
+    if settings["TRUSTED_PROXIES"]:
+        hops = settings["TRUSTED_PROXIES"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
+    connect(app)
+    app.extensions["rubric"] = Live(app, engine)
+    for part in (safety, errors, assets):
+        part.register(app)
+    for part in (pages, actions, stream, exports, health):
+        app.register_blueprint(part.blueprint)
+    return app

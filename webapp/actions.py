@@ -1,0 +1,154 @@
+"""What a visitor does: start a run, stop it, continue it, try again."""
+
+import secrets
+
+from flask import Blueprint, Response, current_app, redirect, request, url_for
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+
+from generate import OPTIONS, ModelFolder, Refusal, Request, Sampling, find_model, parse_sampling, unknown_records
+from webapp import family
+from webapp.database import Run, db
+from webapp.family import Beginning
+from webapp.live import live
+from webapp.owner import make_visitor, visitor
+from webapp.pages import find_run, is_fragment, look, require_engine, settings
+from webapp.store import keep_vocabulary, new_run
+
+blueprint = Blueprint("actions", __name__)
+limiter = Limiter(get_remote_address, storage_uri="memory://")
+limited = limiter.limit(lambda: settings()["RUBRIC_RATE_LIMIT"])
+
+
+@blueprint.record_once
+def register(state) -> None:
+    limiter.init_app(state.app)
+
+
+@blueprint.post("/runs")
+@limited
+def create():
+    """Start a run from the form; as an edit when it names a parent."""
+    text = prompt_text()
+    folder = find_model(current_app.config["MODELS"], request.form.get("model") or settings()["RUBRIC_MODEL"])
+    given = {option.name: request.form.get(option.name) for option in OPTIONS}
+    sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
+    parent_id = request.form.get("parent")
+    if not parent_id:
+        return begin(folder, family.fresh(folder, text), sampling)
+    parent = find_run(parent_id)
+    number = request.form.get("parent_sample", type=int)
+    if same_vocabulary(parent, folder):
+        beginning = family.edit(parent, look(parent).log, number, text, folder)
+    else:  # another model with other tokens: only the text can be carried over
+        ids = tuple(folder.encode_prompt(text))
+        beginning = Beginning(ids, (len(ids),), "edit", parent, number)
+    return begin(folder, beginning, sampling)
+
+
+@blueprint.post("/r/<run_id>/retry")
+@limited
+def retry(run_id: str):
+    """The same prompt and options with a new seed."""
+    parent = find_run(run_id)
+    return begin(
+        model_of(parent), family.retry(parent, look(parent).log), sampling_of(parent, seed=secrets.randbelow(2**32))
+    )
+
+
+@blueprint.post("/r/<run_id>/continue")
+@limited
+def go_on(run_id: str):
+    """One sample and on, with the seed it had."""
+    parent = find_run(run_id)
+    view = look(parent)
+    if not view.log.done:
+        raise Refusal("This run is still being written; it can be continued when it is done.")
+    number = request.form.get("sample", "0")
+    if not (number.isascii() and number.isdigit() and len(number) < 4):
+        raise Refusal(
+            f"sample must be a whole number from 0 to {len(view.log.samples) - 1}, not {number[:40]!r}.", "sample"
+        )
+    beginning = family.go_on(parent, view.log, int(number))
+    size = len(view.vocabulary.bytes_of(beginning.ids))
+    if size > settings()["RUBRIC_MAX_PROMPT"]:
+        raise Refusal(
+            f"The text has {size:,} bytes and cannot be continued; the limit is {settings()['RUBRIC_MAX_PROMPT']:,}."
+        )
+    return begin(model_of(parent), beginning, sampling_of(parent, samples=1))
+
+
+@blueprint.post("/r/<run_id>/stop")
+def stop(run_id: str):
+    """End a run; only who started it may."""
+    run = find_run(run_id)
+    if run.owner != visitor():
+        raise Refusal("Only the visitor who started this run can stop it.")
+    log = live().find(run)
+    if not log.done:
+        require_engine().cancel(log)
+    if is_fragment():
+        return Response(status=204)  # the stream brings the news
+    return redirect(url_for("pages.run_page", run_id=run.id), 303)
+
+
+def prompt_text() -> str:
+    """The prompt as the person typed it: browsers send CRLF for every line break, we keep LF."""
+    text = request.form.get("prompt")
+    if text is None:
+        raise Refusal("prompt is missing from the form; it may be empty, but it must be there.", "prompt")
+    text = text.replace("\r\n", "\n")
+    size, limit = len(text.encode("utf-8", "replace")), settings()["RUBRIC_MAX_PROMPT"]
+    if size > limit:
+        raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
+    return text
+
+
+def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
+    """Put the run in line, store it, and send the visitor to its page."""
+    engine = require_engine()
+    owner = make_visitor()
+    fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
+    db.session.commit()
+    run_id = secrets.token_urlsafe(12)
+    log = engine.submit(Request(folder.name, beginning.ids, sampling, beginning.first_sample))
+    try:
+        new_run(
+            id=run_id,
+            owner=owner,
+            model=folder.name,
+            fingerprint=fingerprint,
+            vocabulary_id=vocabulary,
+            vocab_size=folder.config.vocab_size,
+            n_positions=folder.config.n_positions,
+            options=sampling.as_dict(),
+            prompt=unknown_records(beginning.ids, folder.config.vocab_size).tobytes(),
+            authors=list(beginning.authors),
+            first_sample=beginning.first_sample,
+            relation=beginning.relation,
+            parent_id=beginning.parent.id if beginning.parent else None,
+            parent_sample=beginning.parent_sample,
+        )
+    except Exception:
+        engine.cancel(log)
+        raise
+    live().add(run_id, log)
+    return redirect(url_for("pages.run_page", run_id=run_id), 303)
+
+
+def model_of(run: Run) -> ModelFolder:
+    """The model a run was written by; its tokens must still mean the same."""
+    folder = find_model(current_app.config["MODELS"], run.model)
+    if not same_vocabulary(run, folder):
+        raise Refusal(
+            f"The model {run.model} has other tokens now than when this was written; edit the text to go on with it."
+        )
+    return folder
+
+
+def same_vocabulary(run: Run, folder: ModelFolder) -> bool:
+    return keep_vocabulary(folder) == run.vocabulary_id
+
+
+def sampling_of(run: Run, **changes) -> Sampling:
+    return parse_sampling(run.options | changes)

@@ -1,0 +1,93 @@
+"""What is kept: runs, their samples, their tokens, and the vocabularies that give the tokens their bytes.
+
+Plain column types, so that one migration history serves SQLite and PostgreSQL. Tokens are packed as
+`generate.record_dtype` says; the text is a view of them.
+"""
+
+from datetime import UTC, datetime
+
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, Text, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+db = SQLAlchemy(model_class=Base)
+
+
+class StoredVocabulary(db.Model):
+    """The bytes of every token of a tokenizer, so that a run can be read when its model is long gone."""
+
+    __tablename__ = "vocabulary"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # sha256 of what `tokens` holds unpacked
+    tokens: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Run(db.Model):
+    """One run: what was asked, of which model, by whom. `state` is `writing` or `done`."""
+
+    id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    created: Mapped[datetime] = mapped_column(DateTime, default=lambda: datetime.now(UTC).replace(tzinfo=None))  # UTC
+    owner: Mapped[str] = mapped_column(String(32), index=True)
+    state: Mapped[str] = mapped_column(String(10), index=True, default="writing")
+    model: Mapped[str] = mapped_column(String(255))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    vocabulary_id: Mapped[str] = mapped_column(ForeignKey("vocabulary.id"))
+    vocab_size: Mapped[int]
+    n_positions: Mapped[int]
+    precision: Mapped[str | None] = mapped_column(String(10))
+    device: Mapped[str | None] = mapped_column(String(10))
+    options: Mapped[dict] = mapped_column(JSON)
+    prompt: Mapped[bytes] = mapped_column(LargeBinary)  # packed tokens
+    authors: Mapped[list] = mapped_column(JSON)  # token counts of the prompt by turns: the person's, the model's, ...
+    first_sample: Mapped[int] = mapped_column(default=0)
+    relation: Mapped[str | None] = mapped_column(String(10))  # to the parent: continue, retry or edit
+    parent_id: Mapped[str | None] = mapped_column(String(24), index=True)
+    parent_sample: Mapped[int | None]
+    samples: Mapped[list["Sample"]] = relationship(order_by="Sample.number", cascade="all, delete-orphan")
+
+
+class Sample(db.Model):
+    """How one sample ended; all None while it is being written. `text_end` counts bytes."""
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    finish_reason: Mapped[str | None] = mapped_column(String(10))
+    text_end: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class Block(db.Model):
+    """Some consecutive packed tokens of a sample; `start` is the number of tokens before them."""
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    tokens: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+def connect(app: Flask) -> None:
+    """Point the app at its database: DATABASE_URL, or SQLite in the instance folder."""
+    address = app.config["SETTINGS"]["DATABASE_URL"]
+    if address.startswith("postgres://"):  # as hosts hand it out; SQLAlchemy knows only the full name
+        address = "postgresql://" + address.removeprefix("postgres://")
+    app.config["SQLALCHEMY_DATABASE_URI"] = address or f"sqlite:///{app.instance_path}/rubric.sqlite"
+    db.init_app(app)
+    Migrate(app, db, directory=f"{app.root_path}/webapp/migrations")
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            event.listen(db.engine, "connect", prepare_sqlite)
+
+
+def prepare_sqlite(connection, _record) -> None:
+    """Let readers and the one writer work side by side."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "busy_timeout=5000", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,76 @@
+"""Errors as pages of the site, and as short fragments for htmx, so that what is on the page stays there."""
+
+import logging
+
+from flask import Flask, g, make_response, render_template, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from generate import Busy, Refusal
+from webapp.pages import home_again, is_fragment
+
+log = logging.getLogger(__name__)
+
+SENTENCES = {
+    404: "There is no such page here. Perhaps the link lost a letter on its way.",
+    405: "This address does not take that kind of request.",
+    413: "That is more text than this server takes at once.",
+    429: "You started many runs in a short time; please wait a minute.",
+    500: "Something broke on our side. What was already written is kept.",
+}
+TITLES = {
+    404: "Not found",
+    405: "Not that way",
+    413: "Too much text",
+    422: "That cannot be done",
+    429: "A moment, please",
+    503: "Busy",
+    500: "Our mistake",
+}
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(Refusal, refused)
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(Exception, unexpected)
+
+
+def refused(refusal: Refusal):
+    """A person asked for what cannot be done: their form again, with the sentence; 503 when we are only busy."""
+    status = 503 if isinstance(refusal, Busy) else 422
+    answer = said(status, str(refusal), refusal)
+    if isinstance(refusal, Busy):
+        answer.headers["Retry-After"] = str(refusal.retry_after)
+    return answer
+
+
+def http_error(error: HTTPException):
+    if error.code is None or error.code < 400:
+        return error
+    custom = error.description != type(error).description
+    sentence = error.description if custom and error.code not in (405, 413, 429) else SENTENCES.get(error.code)
+    answer = said(error.code, sentence or error.description)
+    for name in ("Allow", "Retry-After"):
+        if value := dict(error.get_headers()).get(name):
+            answer.headers[name] = value
+    return answer
+
+
+def unexpected(error: Exception):
+    log.exception("a request failed")
+    return http_error(InternalServerError(original_exception=error))
+
+
+def said(status: int, sentence: str, refusal: Refusal | None = None):
+    """The answer: a fragment for htmx, else the form again where there was one, else a page."""
+    if is_fragment():
+        answer = make_response(render_template("problem.html", sentence=sentence), status)
+        answer.headers.update(
+            {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said", "HX-Push-Url": "false"}
+        )
+    elif refusal is not None and request.endpoint == "actions.create" and not g.get("drawing_form"):
+        g.drawing_form = True
+        answer = make_response(home_again(sentence, refusal.field), status)
+    else:
+        title = TITLES.get(status, "That cannot be done")
+        answer = make_response(render_template("error.html", status=status, title=title, sentence=sentence), status)
+    return answer

@@ -1,0 +1,153 @@
+"""The pages a person looks at: the form, and a run."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, abort, current_app, render_template, request, url_for
+from sqlalchemy import select
+
+from generate import OPTIONS, Listed, Refusal, list_models
+from webapp.database import Run, db
+from webapp.live import live
+from webapp.owner import visitor
+from webapp.store import find_vocabulary
+from webapp.view import RunView, SampleView
+
+blueprint = Blueprint("pages", __name__)
+
+IDEAS = (
+    "Once upon a time",
+    "The king had three daughters, and the youngest",
+    '"You must never open the last door," said the old woman',
+    "Far out at sea, where the water is as blue as",
+)
+
+
+def is_fragment() -> bool:
+    """Whether htmx asked, and will swap a part of the answer into the page that is there."""
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+
+
+def settings() -> dict:
+    return current_app.config["SETTINGS"]
+
+
+def models() -> list[Listed]:
+    return list_models(current_app.config["MODELS"])
+
+
+@blueprint.app_context_processor
+def page_facts() -> dict:
+    """`layout` is the whole page, or for htmx only its middle."""
+    return {"layout": "fragment.html" if is_fragment() else "page.html"}
+
+
+@blueprint.get("/")
+def home():
+    """The form; with ?prompt= it is filled in, with ?parent= it holds a run's text to be changed."""
+    parent_id = request.args.get("parent")
+    if parent_id is None:
+        return form({"prompt": request.args.get("prompt", "")[:10_000]})
+    parent = find_run(parent_id)
+    view = look(parent)
+    values = {k: "\n".join(map(typed, v)) if k == "stop" else v for k, v in parent.options.items() if k != "seed"}
+    values |= {"prompt": view.prompt_text, "model": parent.model, "parent": parent.id}
+    number = request.args.get("sample", type=int)
+    if number is not None and 0 <= number < len(view.log.samples):
+        values |= {
+            "prompt": view.prompt_text + view.text(number).removesuffix("\ufffd"),
+            "parent_sample": number,
+            "samples": 1,
+        }
+    return form(values, parent=parent)
+
+
+def home_again(sentence: str, field: str | None) -> str:
+    """The form as it was sent, with the one complaint there is about it."""
+    values = {name: request.form.get(name, "") for name in ("prompt", "model", "stop", "parent", "parent_sample")}
+    values |= {option.name: request.form.get(option.name, "") for option in OPTIONS}
+    return form(values, problem=sentence, field=field)
+
+
+def form(values: dict, **more) -> str:
+    listed = models()
+    chosen = next((m.folder for m in listed if m.name == values.get("model") and m.folder), None)
+    chosen = chosen or next((m.folder for m in listed if m.name == settings()["RUBRIC_MODEL"] and m.folder), None)
+    defaults = {option.name: option.default for option in OPTIONS} | dict(chosen.defaults if chosen else ())
+    return render_template(
+        "home.html",
+        values=values,
+        defaults=defaults,
+        options=OPTIONS,
+        models=listed,
+        chosen=values.get("model") or (chosen.name if chosen else settings()["RUBRIC_MODEL"]),
+        loaded=live().engine.loaded if live().engine else None,
+        ideas=IDEAS,
+        **more,
+    )
+
+
+def typed(stop: str) -> str:
+    """A stop string as a person types it on one line."""
+    return stop.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+
+
+@blueprint.get("/r/<run_id>")
+def run_page(run_id: str):
+    run = find_run(run_id)
+    view = look(run)
+    samples = start_samples(view)
+    children = db.session.scalars(select(Run).where(Run.parent_id == run.id).order_by(Run.created)).all()
+    return render_template(
+        "run.html",
+        run=run,
+        samples=samples,
+        children=children,
+        link=link_to(run.id),
+        **tool_facts(view, run.owner),
+    )
+
+
+def start_samples(view: RunView) -> list[dict]:
+    """What a page shows at once of each sample: its HTML up to now, and the count of tokens in it."""
+    shown = []
+    for number in range(len(view.log.samples)):
+        sample = SampleView(view, number)
+        shown.append({"number": number, "html": sample.news(), "sent": sample.sent, "ending": view.ending(number)})
+    return shown
+
+
+def tool_facts(view: RunView, owner: str) -> dict:
+    """What the line of buttons under a story depends on."""
+    return {"view": view, "done": view.log.done, "mine": owner == visitor()}
+
+
+def find_run(run_id: str) -> Run:
+    run = db.session.get(Run, run_id) if len(run_id) <= 24 and "\0" not in run_id else None
+    if run is None:
+        abort(404, "There is no such run here. Perhaps the link lost a letter on its way.")
+    return run
+
+
+def look(run: Run) -> RunView:
+    log = live().find(run)
+    return RunView(run, log, find_vocabulary(run.vocabulary_id))
+
+
+def link_to(run_id: str) -> dict:
+    """The address to share, and a warning when friends cannot open it."""
+    public = settings()["PUBLIC_URL"].rstrip("/")
+    url = (
+        public + url_for("pages.run_page", run_id=run_id)
+        if public
+        else url_for("pages.run_page", run_id=run_id, _external=True)
+    )
+    host = urlsplit(url).hostname or ""
+    local = host in ("localhost", "::1") or host.startswith("127.")
+    return {"url": url, "local": local}
+
+
+def require_engine():
+    engine = live().engine
+    if engine is None:
+        raise Refusal("This server has no engine, so it cannot start a run.")
+    return engine

@@ -1,0 +1,177 @@
+"""The text as it is written: server-sent events for the page, and a plain page that grows for browsers without scripts.
+
+A stream only reads the run's log from an index. An event's id counts the tokens sent of each sample (`14.14.13`), so a
+reader who comes back with Last-Event-ID gets exactly what is missing.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, abort, render_template, request
+
+from generate import Busy
+from webapp.database import Run, db
+from webapp.live import Live, live
+from webapp.pages import find_run, look, tool_facts
+from webapp.view import RunView, SampleView, escape
+
+blueprint = Blueprint("stream", __name__)
+
+FLUSH = 0.04  # seconds between two events at the least: many tokens share one when the model is fast
+BEAT = 1.0  # seconds between two beats at the most: a reader's leaving is only noticed at a write
+COME_BACK = 5000  # milliseconds after which a reader who found no room tries again
+CURSOR = re.compile(r"\d{1,7}(\.\d{1,7})*", re.ASCII)
+STORY = "<!-- story -->"
+
+
+@dataclass(frozen=True)
+class Closing:
+    """What the page shows once a run is over, rendered before the stream begins (a stream has no app context)."""
+
+    tools: str
+    go_on: list[str]
+
+
+@blueprint.get("/r/<run_id>/events")
+def events(run_id: str):
+    """The run as server-sent events, from Last-Event-ID or `?after=` on.
+
+    A run that is over or unknown answers 200 with `done`; htmx would ask again for ever after anything else.
+    """
+    run = db.session.get(Run, run_id) if len(run_id) <= 24 else None
+    if run is None:
+        return event_stream(iter([event("done", "unknown")]))
+    view, state = look(run), live()
+    sent = read_cursor(len(view.log.samples))
+    closing = Closing(
+        tools=one_line(render_template("tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))),
+        go_on=[one_line(render_template("go_on.html", run=run, number=n)) for n in range(len(sent))],
+    )
+    if not state.streams.acquire(blocking=False):
+        return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
+    return event_stream(Held(state, follow(state, view, sent, closing)))
+
+
+@blueprint.get("/r/<run_id>/plain")
+def plain(run_id: str):
+    """The run as one plain page that grows while the text is written."""
+    run = find_run(run_id)
+    view, state = look(run), live()
+    head, tail = render_template("plain.html", run=run, view=view, story=STORY).split(STORY)
+    if not state.streams.acquire(blocking=False):
+        raise Busy("Too many people are watching at once; please try again in a moment.")
+    return Response(Held(state, grow(state, view, head, tail)), mimetype="text/html")
+
+
+class Held:
+    """An iterator that holds one of the places for streams until it is closed, as WSGI servers do in every case."""
+
+    def __init__(self, state: Live, parts: Iterator[str]):
+        self._state, self._parts, self._open = state, parts, True
+
+    def __iter__(self) -> "Held":
+        return self
+
+    def __next__(self) -> str:
+        return next(self._parts)
+
+    def close(self) -> None:
+        self._parts.close()
+        if self._open:
+            self._open = False
+            self._state.streams.release()
+
+
+def read_cursor(samples: int) -> list[int]:
+    """How many tokens of each sample the reader has already; none at first."""
+    text = request.headers.get("Last-Event-ID") or request.args.get("after") or ".".join("0" * samples)
+    if not CURSOR.fullmatch(text) or text.count(".") + 1 != samples:
+        abort(400, f"Last-Event-ID must be {samples} whole numbers joined by dots, not {text[:40]!r}.")
+    return [int(part) for part in text.split(".")]
+
+
+def follow(state: Live, view: RunView, sent: list[int], closing: Closing) -> Iterator[str]:
+    """Yield events until the run is over (`done` says so) or the server goes down (the reader will come back)."""
+    readers = [SampleView(view, number, count) for number, count in enumerate(sent)]
+    ended: set[int] = set()
+    status, beat = "", time.monotonic()
+    yield event("beat", "hello")
+    while state.alive():
+        version, done = view.log.version, view.log.done
+        parts = [partial(f"#sample-{r.number}", "beforeend", text) for r in readers if (text := r.news())]
+        if (now := view.status(state.problem())) != status:
+            status = now
+            parts.append(partial("#status", "innerHTML", escape(status)))
+        for number in newly_ended(view, ended):
+            html = f"<span>{escape(view.ending(number))}</span>{closing.go_on[number]}"
+            parts.append(partial(f"#ending-{number}", "innerHTML", html))
+        if done:
+            parts.append(partial("#tools", "innerHTML", closing.tools))
+        if parts:
+            yield event(None, "".join(parts), ".".join(str(r.sent) for r in readers))
+        if done:
+            yield event("done", "over")
+            return
+        if time.monotonic() - beat >= BEAT:
+            beat = time.monotonic()
+            yield event("beat", "")
+        time.sleep(FLUSH)
+        view.log.wait(version, BEAT - FLUSH)
+
+
+def newly_ended(view: RunView, ended: set[int]) -> list[int]:
+    """Samples that ended since the last call, where there are several (a single one ends with its run)."""
+    samples = view.log.samples
+    new = [n for n, sample in enumerate(samples) if sample.finish_reason and n not in ended and len(samples) > 1]
+    ended.update(new)
+    return new
+
+
+def grow(state: Live, view: RunView, head: str, tail: str) -> Iterator[str]:
+    """Yield the plain page piece by piece; several samples follow one another."""
+    yield head
+    for number in range(len(view.log.samples)):
+        if len(view.log.samples) > 1:
+            yield f"<h2>Sample {number + 1}</h2>"
+        yield '<p class="story continuation">'
+        yield from grow_sample(state, view, SampleView(view, number))
+        yield f'</p><p class="quiet">{escape(view.ending(number))}</p>'
+    yield tail
+
+
+def grow_sample(state: Live, view: RunView, reader: SampleView) -> Iterator[str]:
+    beat = time.monotonic()
+    while True:
+        version, over = view.log.version, view.log.samples[reader.number].finish_reason
+        if text := reader.news():
+            yield text
+        elif time.monotonic() - beat >= BEAT:
+            beat = time.monotonic()
+            yield "<!-- -->"  # a sign of life; a reader's leaving is only noticed at a write
+        if over or not state.alive():
+            return
+        time.sleep(FLUSH)
+        view.log.wait(version, BEAT - FLUSH)
+
+
+def event(name: str | None, data: str, number: str | None = None, retry: int | None = None) -> str:
+    """One server-sent event. `data` must hold no line break; htmx swaps in only events without a name."""
+    fields = [("event", name), ("id", number), ("retry", retry), ("data", data)]
+    return "".join(f"{key}: {value}\n" for key, value in fields if value is not None) + "\n"
+
+
+def partial(target: str, swap: str, html: str) -> str:
+    """A piece of HTML with the place in the page where htmx puts it."""
+    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{html}</hx-partial>'
+
+
+def one_line(html: str) -> str:
+    return " ".join(html.split())
+
+
+def event_stream(parts: Iterator[str]) -> Response:
+    response = Response(parts, mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store, no-transform"
+    return response

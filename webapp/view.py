@@ -1,0 +1,168 @@
+"""From tokens to what a page shows: cells of whole characters, escaped, and the sentences around them."""
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
+from webapp.database import Run
+
+# C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
+
+
+def escape(text: str) -> str:
+    """HTML that shows `text` exactly and has no line break of its own (one would break a server-sent event)."""
+    return html.escape(text.translate(PICTURES)).replace("\r", "&#13;").replace("\n", "&#10;")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The fewest tokens that hold whole characters: `text` as it decodes, from token `start` up to `end`."""
+
+    text: str
+    start: int
+    end: int
+
+
+def cells(
+    ids: np.ndarray, vocabulary: Vocabulary, start: int = 0, before: bytes = b"", room: int | None = None
+) -> Iterator[Cell]:
+    """Cut tokens into cells. `start` numbers the first token, `before` is a half character left over from before it.
+
+    At most `room` bytes are shown (a stop string hides the rest); a half character at the end is a cell of its own.
+    """
+    gate, held, first = CharacterGate(), before, start
+    gate.feed(before)
+    for place, index in enumerate(ids.tolist(), start):
+        token = vocabulary.tokens[index]
+        token = token if room is None else token[:room]
+        room = None if room is None else room - len(token)
+        held += token
+        if gate.feed(token) == 0:
+            if held:
+                yield Cell(held.decode("utf-8", "replace"), first, place + 1)
+            held, first = b"", place + 1
+    if held:
+        yield Cell(held.decode("utf-8", "replace"), first, start + len(ids))
+
+
+class SampleView:
+    """One reader's place in one sample: turns what is new in the log into HTML, whole characters only."""
+
+    def __init__(self, run: "RunView", number: int, sent: int = 0):
+        self._run, self.number = run, number
+        self._sample = run.log.samples[number]
+        self._before = run.half
+        self.sent = min(sent, len(self._sample)) if run.log.done else sent
+        self._offset = len(run.vocabulary.bytes_of(self._sample.read(0, sent)["id"]))
+
+    def news(self) -> str:
+        """HTML of what was released since the last call; moves on."""
+        with self._run.log.changed:
+            released, end = self._sample.released, self._sample.text_end
+            finished = self._sample.finish_reason is not None
+        if released <= self.sent:
+            return ""
+        ids = self._sample.read(self.sent, released)["id"]
+        room = max(0, end - self._offset) if finished else None
+        before = self._before if self.sent == 0 else b""
+        shown = "".join(self._run.cell_html(cell) for cell in cells(ids, self._run.vocabulary, self.sent, before, room))
+        self._offset += len(self._run.vocabulary.bytes_of(ids))
+        self.sent = released
+        return shown
+
+
+class RunView:
+    """A run as pages show it: its stored row, its log (live or stored) and its vocabulary.
+
+    It touches no database once made, so that a stream may hold it.
+    """
+
+    def __init__(self, run: Run, log: RunLog, vocabulary: Vocabulary):
+        self.id, self.model, self.n_positions = run.id, run.model, run.n_positions
+        self.options, self.authors = run.options, run.authors
+        self.log, self.vocabulary = log, vocabulary
+        self.prompt_ids = log.prompt["id"]
+        self.head, self.half = split_half_character(vocabulary.bytes_of(self.prompt_ids.tolist()))
+
+    @property
+    def unread(self) -> int:
+        """How many tokens of the prompt lie before the model's window."""
+        return window_start(len(self.prompt_ids), self.n_positions)
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt in whole characters; a half one at its end belongs to the continuation's first."""
+        return self.head.decode("utf-8", "replace")
+
+    def prompt_parts(self) -> list[tuple[Markup, bool, bool]]:
+        """The prompt cut where its author or its being read changes: (HTML, the model wrote it, the model read it)."""
+        parts: list[tuple[str, bool, bool]] = []
+        turn_ends = np.cumsum(self.authors)
+        for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head)):
+            turn = int(np.searchsorted(turn_ends, cell.start, side="right"))
+            kind = (turn % 2 == 1, cell.start >= self.unread)
+            if parts and parts[-1][1:] == kind:
+                parts[-1] = (parts[-1][0] + cell.text, *kind)
+            else:
+                parts.append((cell.text, *kind))
+        return [(Markup(escape(text)), *kind) for text, *kind in parts]
+
+    def text(self, number: int) -> str:
+        """What sample `number` says so far: the visible bytes, joined to a half character of the prompt."""
+        sample = self.log.samples[number]
+        data = self.vocabulary.bytes_of(sample.read(0, sample.released)["id"].tolist())[: sample.text_end]
+        return (self.half + data).decode("utf-8", "replace")
+
+    def cell_html(self, cell: Cell) -> str:
+        """A token's span; before it a mark (no text) where the model's window was moved on."""
+        root = len(self.prompt_ids)
+        moved = any(
+            window_start(root + n, self.n_positions) != window_start(root + n - 1, self.n_positions)
+            for n in range(cell.start, cell.end)
+        )
+        mark = '<i class="moved" title="From here on the model remembers only the later half of what it saw."></i>'
+        return f"{mark if moved else ''}<span>{escape(cell.text)}</span>"
+
+    def status(self, problem: str | None = None) -> str:
+        """One sentence on where the run stands; `problem` is why the engine is not ready, if it is not."""
+        log = self.log
+        if log.state == "waiting":
+            return problem or f"Waiting in line: {ordinal(log.place)}."
+        if log.state in ("loading", "reading", "writing"):
+            return {
+                "loading": f"Loading the model {self.model}…",
+                "reading": "Reading the prompt…",
+                "writing": "Writing…",
+            }[log.state]
+        if len(log.samples) > 1:
+            return f"Done: {len(log.samples)} samples, {sum(map(len, log.samples)):,} tokens."
+        return self.ending(0)
+
+    def ending(self, number: int) -> str:
+        """One sentence on how a sample ended, or ""."""
+        sample = self.log.samples[number]
+        tokens = f"{len(sample):,} token{'' if len(sample) == 1 else 's'}"
+        if sample.finish_reason == "length":
+            return f"Stopped at the length you set: {tokens}."
+        if sample.finish_reason == "cancelled":
+            return f"Stopped by hand after {tokens}."
+        if sample.finish_reason == "error":
+            return sample.error or "Something went wrong."
+        if sample.finish_reason == "stop":
+            visible = self.vocabulary.bytes_of(sample.read()["id"].tolist())
+            return (
+                f"The model ended its text after {tokens}."
+                if len(visible) == sample.text_end
+                else f"Reached a stop string after {tokens}."
+            )
+        return ""
+
+
+def ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

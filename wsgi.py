@@ -1,0 +1,27 @@
+"""The server's entry: `gunicorn wsgi:app`. The engine lives in this process, on a thread of its own."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # the server never asks the network for a model
+
+from generate import Engine, Refusal, read_settings
+from webapp import ROOT, create_app
+
+try:
+    settings = read_settings()
+    engine = Engine(
+        Path(settings["RUBRIC_MODELS"] or ROOT / "models").resolve(),
+        device=settings["RUBRIC_DEVICE"],
+        precision=settings["RUBRIC_PRECISION"],
+        threads=settings["RUBRIC_THREADS"],
+        max_rows=settings["RUBRIC_MAX_ROWS"],
+        max_waiting=settings["RUBRIC_MAX_WAITING"],
+    )
+    app = create_app(settings, engine)
+    app.extensions["rubric"].start()
+except Refusal as refusal:
+    print(f"rubric: {refusal}", file=sys.stderr)
+    sys.exit(4)  # gunicorn's code for an app that cannot be loaded: its master gives up instead of trying again
+engine.start(settings["RUBRIC_MODEL"])
