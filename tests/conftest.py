@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def make_model(folder: Path, seed: int = 0, **sizes) -> Path:
     shape = {"vocab_size": 300, "n_positions": 64, "n_embd": 32, "n_layer": 2, "n_head": 4} | sizes
     torch.manual_seed(seed)
     model = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0, initializer_range=0.2))
+    with torch.no_grad():  # the end token's logit stays below -30, so that runs are as long as a test wants
+        model.transformer.ln_f.weight.fill_(0.3)
+        model.transformer.ln_f.bias[0] = 5
+        model.transformer.wte.weight[0] = 0
+        model.transformer.wte.weight[0, 0] = -10
     model.save_pretrained(folder)
     return folder
 
@@ -109,3 +115,91 @@ def writer(models) -> Writer:
     started(engine)
     yield Writer(engine)
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def app(models, writer, tmp_path_factory):
+    """The page over the session's engine, with a database of its own."""
+    from flask_migrate import upgrade
+
+    from generate import read_settings
+    from webapp import create_app
+
+    instance = tmp_path_factory.mktemp("instance")
+    settings = read_settings(
+        {
+            "RUBRIC_MODELS": str(models),
+            "RUBRIC_MODEL": "tiny",
+            "RUBRIC_INSTANCE": str(instance),
+            "RUBRIC_RATE_LIMIT": "100000 per minute",
+            "RUBRIC_MAX_PROMPT": "20000",
+            "RUBRIC_MAX_STREAMS": "20",
+        }
+    )
+    app = create_app(settings, writer.engine)
+    with app.app_context():
+        upgrade()
+    app.extensions["rubric"].start()
+    return app
+
+
+class Visitor:
+    """One browser's worth of cookies, and the few things a visitor does."""
+
+    def __init__(self, app):
+        self.client = app.test_client()
+        self.get = partial(self.client.get, buffered=True)  # reads and closes, as a server does
+        self.post = partial(self.client.post, buffered=True)
+
+    def start(self, prompt="Once upon a time", **fields) -> str:
+        """Start a run; returns its address."""
+        fields = {"prompt": prompt, "model": "tiny", "max_new_tokens": 20, "seed": 1} | fields
+        answer = self.post("/runs", data=fields)
+        assert answer.status_code == 303, answer.text
+        return answer.headers["Location"]
+
+    def events(self, run: str, **headers) -> list[dict]:
+        """All events of a run until it is over: event, id, data."""
+        return parse_events(self.get(f"{run}/events", headers=headers).text)
+
+    def json(self, run: str) -> dict:
+        return self.get(f"{run}.json").get_json()
+
+    def finish(self, run: str) -> dict:
+        self.events(run)
+        return self.json(run)
+
+
+def parse_events(text: str) -> list[dict]:
+    blocks = [block for block in text.split("\n\n") if block]
+    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+
+
+def text_of(html: str, target: str = "#sample-0") -> str:
+    """The text that htmx would append to `target` from an event's data."""
+    from html.parser import HTMLParser
+
+    class Reader(HTMLParser):
+        inside, text = False, ""
+
+        def handle_starttag(self, tag, attrs):
+            if tag == "hx-partial":
+                self.inside = dict(attrs)["hx-target"] == target
+
+        def handle_data(self, data):
+            self.text += data if self.inside else ""
+
+    reader = Reader()
+    reader.feed(html)
+    return reader.text
+
+
+@pytest.fixture
+def visitor(app) -> Visitor:
+    return Visitor(app)
+
+
+@pytest.fixture
+def friend(app) -> Visitor:
+    """Somebody else, with other cookies."""
+    return Visitor(app)

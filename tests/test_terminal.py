@@ -1,0 +1,230 @@
+"""`python -m generate` as people run it: in a pipe, in a terminal, to a file, and with mistakes."""
+
+import http.server
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import ROOT, edit_json, make_model
+
+from generate import OPTIONS
+
+SHORT = ("--max-new-tokens", "12", "--seed", "3", "--top-k", "0", "--temperature", "1")
+SAME = {"max_new_tokens": 12, "seed": 3, "top_k": 0, "temperature": 1}
+
+
+@pytest.fixture
+def generate(models, tmp_path):
+    """Run the command in an empty folder; returns its exit status, output and errors as text, line ends untouched."""
+
+    def run(*arguments, stdin=b"", output=subprocess.PIPE, **environ):
+        environ = {"PYTHONPATH": str(ROOT), "RUBRIC_MODELS": str(models), "RUBRIC_MODEL": "tiny", **environ}
+        done = subprocess.run(
+            [sys.executable, "-m", "generate", *arguments],
+            cwd=tmp_path,
+            env=os.environ | environ,
+            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+        return done.returncode, (done.stdout or b"").decode(), done.stderr.decode()
+
+    return run
+
+
+def refused(result: tuple[int, str, str], sentence: str, output: str = "") -> None:
+    """Exit 1, nothing but `output` on stdout, and one sentence on stderr."""
+    status, out, err = result
+    assert "Traceback" not in err
+    assert re.fullmatch(rf"generate: [^\n]*{sentence}[^\n]*\.\n", err), err
+    assert (status, out) == (1, output)
+
+
+def test_piped_output_is_the_prompt_and_its_continuation_in_plain_text_and_repeats_with_the_seed(generate, writer):
+    expected = writer.text(writer.write("the old king", **SAME))
+    first = generate("the old king", *SHORT)
+    assert first == (0, f"the old king{expected}\n", "")
+    assert generate("the old king", *SHORT) == first
+    assert generate("the old king", *SHORT, "--no-include-prompt") == (0, f"{expected}\n", "")
+
+
+def test_a_prompt_from_standard_input_keeps_its_line_ends_for_every_sample(generate, writer):
+    prompt = "\n the old\r\n\nking 从前🦊 \n"
+    run = writer.write(prompt, **SAME, samples=2)
+    one, two = (writer.text(run, sample=n) for n in (0, 1))
+    status, out, err = generate(*SHORT, "--samples", "2", stdin=prompt)
+    assert out == f"======== sample 1 ========\n{prompt}{one}\n\n======== sample 2 ========\n{prompt}{two}\n"
+    assert (status, err) == (0, "")
+
+
+def test_interactive_continues_line_after_line(generate, writer):
+    lines = ["the old king", "one two"]
+    texts = [writer.text(writer.write(line, **SAME)) for line in lines]
+    status, out, err = generate(*SHORT, "--interactive", stdin="".join(line + "\n" for line in lines))
+    assert (status, out, err) == (0, "".join(f"{a}{b}\n" for a, b in zip(lines, texts, strict=True)), "")
+    long = generate(*SHORT, "--interactive", stdin="a long line\n", RUBRIC_MAX_PROMPT="5")
+    refused(long, "prompt may have at most 5 bytes, not 11")
+
+
+def test_unconditional_starts_from_nothing_and_ends_before_a_stop(generate, writer):
+    whole = writer.text(writer.write("", "storyteller", **SAME), "storyteller")
+    stop = whole[5:8]
+    typed = stop.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    result = generate("--unconditional", "--model", "storyteller", *SHORT, "--stop", "never said", "--stop", typed)
+    assert result == (0, whole[: whole.index(stop)] + "\n", "")
+
+
+def test_a_file_gets_what_the_pipe_gets(generate, writer, tmp_path):
+    run = writer.write("the old king", **SAME, samples=2)
+    texts = [writer.text(run, sample=n) for n in (0, 1)]
+    status, out, _ = generate("the old king", *SHORT, "--samples", "2", "--to-file", "a.txt")
+    assert (status, out) == (0, "")
+    shown = "\n".join(f"======== sample {n} ========\nthe old king{text}\n" for n, text in enumerate(texts, 1))
+    assert (tmp_path / "a.txt").read_bytes().decode() == shown
+    refused(generate("the old king", *SHORT, "--to-file", "a.txt"), "a.txt exists already; choose another name, or add")
+    assert (tmp_path / "a.txt").read_bytes().decode() == shown
+    assert generate("one", *SHORT, "--to-file", "a.txt", "--force", "--no-include-prompt")[0] == 0
+    assert (tmp_path / "a.txt").read_bytes().decode() == writer.text(writer.write("one", **SAME)) + "\n"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path):
+    run = writer.write("the 狐", **SAME, samples=2)
+    status, out, _ = generate("the 狐", *SHORT, "--samples", "2", "--to-file", "b.jsonl")
+    assert (status, out, os.listdir(tmp_path)) == (0, "", ["b.jsonl"])
+    lines = [json.loads(line) for line in (tmp_path / "b.jsonl").read_text("utf-8").splitlines()]
+    assert [line["sample"] for line in lines] == [0, 1]
+    for n, line in enumerate(lines):
+        assert (line["prompt"], line["model"], line["finish_reason"]) == ("the 狐", "tiny", "length")
+        assert line["text"] == writer.text(run, sample=n)
+        assert [token["id"] for token in line["tokens"]] == run.samples[n].read()["id"].tolist()
+        assert (
+            bytes(byte for token in line["tokens"] for byte in token["bytes"]).decode("utf-8", "replace")
+            == line["text"]
+        )
+        assert len(line["tokens"][0]["alternatives"]) == 10
+        assert line["options"] == SAME | {"top_p": 1, "repetition_penalty": 1, "samples": 2, "stop": []}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["a", "--top-k", "-5"], "top_k must be a whole number from 0 to 1,000,000, not '-5'"),
+    (["a", "--temperature", "nan"], "temperature must be a number from 0 to 5, not 'nan'"),
+    (["a", *(x for n in range(9) for x in ("--stop", str(n)))], "stop takes at most 8 strings, one on a line, not 9"),
+    (["a", "--model", "nope"], "There is no model called 'nope' here; the models are: other, storyteller, tiny"),
+    (["a", "--interactive"], "give a prompt, or --interactive, or --unconditional: only one of them"),
+    (["a", "--unconditional"], "give a prompt, or --interactive, or --unconditional: only one of them"),
+    (["", "--unconditional"], "only one of them"),
+    (["--interactive", "--to-file", "c.txt"], "--to-file does not go with --interactive"),
+    (["a", "--to-file", "no/such/c.txt"], "there is no folder /.*/no/such"),
+    (["download", "a", "--as", "../b"], "'../b' cannot be the name of a folder in models/"),
+    (["download", ".."], "'..' cannot be the name of a folder in models/"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_refused_in_one_sentence(generate, arguments, sentence):
+    refused(generate(*arguments), sentence)
+
+
+def test_wrong_settings_and_broken_models_are_refused_in_one_sentence(generate, tmp_path):
+    refused(generate("a", RUBRIC_THREADS="many"), "RUBRIC_THREADS is 'many'")
+    refused(generate(*SHORT, stdin="abcdef", RUBRIC_MAX_PROMPT="5"), "prompt may have at most 5 bytes, not 6")
+    folder = make_model(tmp_path / "models" / "odd")
+    (folder / "rubric.json").write_text('{"fingerprint": "1234"}')
+    result = generate("a", "--model", "odd", "--no-include-prompt", RUBRIC_MODELS=str(folder.parent))
+    refused(result, "odd: model.safetensors is not the file that rubric.json describes", output="\n")
+    edit_json(folder / "config.json", n_head=3)
+    result = generate("a", "--model", "odd", RUBRIC_MODELS=str(folder.parent))
+    refused(result, "The model odd cannot be used: odd: n_head 3 does not divide")
+
+
+def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(generate, tmp_path):
+    (tmp_path / "folder").mkdir()
+    refused(generate("a", *SHORT, "--to-file", "folder", "--force"), "folder")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_bytes_that_are_no_text_never_end_in_a_traceback(generate, tmp_path):
+    """A terminal in another encoding, or a file that is no text: a sentence or U+FFFD, and it ends."""
+    strict = {"PYTHONIOENCODING": "utf-8:strict", "PYTHONUTF8": "1"}
+    for result in (
+        generate(b"a\xffb", *SHORT, **strict),
+        generate(*SHORT, stdin=b"a\xffb", **strict),
+        generate(b"a\xffb", *SHORT, "--to-file", "d.txt", **strict),
+    ):
+        assert result[0] in (0, 1)
+        assert "Traceback" not in result[2]
+    assert set(os.listdir(tmp_path)) <= {"d.txt"}
+
+
+def test_a_stop_string_that_is_no_text_is_refused(generate):
+    refused(generate("a", *SHORT, "--stop", b"\xff"), "stop")
+
+
+def test_a_reader_that_leaves_early_is_no_error_to_shout_about(models):
+    command = [sys.executable, "-m", "generate", "a", "--max-new-tokens", "4000", "--seed", "1"]
+    environ = os.environ | {"RUBRIC_MODELS": str(models), "RUBRIC_MODEL": "tiny"}
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(1) == b"a"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 130
+
+
+@pytest.mark.parametrize("colour", ["", "1"])
+def test_on_a_terminal_the_continuation_is_red_unless_no_color_is_set(generate, writer, colour):
+    ours, theirs = pty.openpty()
+    seen = []
+    reader = threading.Thread(target=lambda: seen.extend(iter(lambda: read(ours), b"")), daemon=True)
+    reader.start()
+    status, _, err = generate("the old king", *SHORT, output=theirs, NO_COLOR=colour)
+    os.close(theirs)
+    reader.join(10)
+    os.close(ours)
+    out = b"".join(seen).decode().replace("\r\n", "\n")
+    expected = writer.text(writer.write("the old king", **SAME))
+    red = re.findall(r"\x1b\[31m([^\x1b]*)\x1b\[39m", out)
+    assert (status, err) == (0, "")
+    assert "".join(red) == ("" if colour else expected)
+    assert out == "the old king" + ("" if colour else "".join(f"\x1b[31m{piece}\x1b[39m" for piece in red)) + (
+        expected + "\n" if colour else "\n"
+    )
+
+
+def read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other side is closed
+        return b""
+
+
+def test_help_names_every_option(generate):
+    status, out, _ = generate("--help")
+    assert status == 0
+    assert all(f"--{option.name.replace('_', '-')}" in out for option in OPTIONS)
+
+
+def test_a_download_without_a_network_is_refused_and_leaves_nothing(generate, tmp_path):
+    for environ in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"https_proxy": "http://127.0.0.1:9"}):
+        result = generate("download", "gpt2", RUBRIC_MODELS=str(tmp_path), HF_HUB_OFFLINE="0", **environ)
+        refused(result, r"The Hugging Face hub \(127.0.0.1\) cannot be reached: Connection refused")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>log in", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b""], ids=["not found", "login page", "cut", "silent"])  # fmt: skip
+def test_a_download_from_a_hub_that_answers_badly_is_refused_and_leaves_nothing(generate, tmp_path, answer):
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def handle(self):
+            self.request.recv(4096)
+            self.wfile.write(answer)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{hub.server_port}"
+        result = generate("download", "gpt2", RUBRIC_MODELS=str(tmp_path), HF_ENDPOINT=address, HF_HUB_OFFLINE="0")
+        hub.shutdown()
+    assert os.listdir(tmp_path) == []
+    refused(result, "")
