@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from conftest import TRICKY
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from generate import CharacterGate, Refusal, Vocabulary, find_model, split_half_character
@@ -171,6 +171,7 @@ def test_special_tokens_have_no_bytes():
     assert vocabulary.bytes_of([1, 0, 2, 1]) == b"a\xe7a"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 @example(TRICKY)
 def test_every_text_comes_back_from_its_tokens_byte_for_byte(models, text):

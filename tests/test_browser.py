@@ -1,0 +1,335 @@
+"""What a person sees: a real Chromium against a real gunicorn."""
+
+import json
+import re
+import threading
+import time
+import urllib.request
+
+import pytest
+from browser import Server, chromium
+from conftest import TRICKY
+
+GROWTH = """
+window.steps = [];
+new MutationObserver(() => {
+  const length = document.querySelector('.continuation')?.textContent.length ?? 0;
+  if (window.steps.at(-1) !== length) window.steps.push(length);
+}).observe(document, {subtree: true, childList: true, characterData: true});
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models)).start()
+    yield server
+    server.stop()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+class Window:
+    """One browser window of its own; notes console errors and every address it asks for."""
+
+    def __init__(self, browser, server, **options):
+        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.server, self.errors, self.asked = server, [], []
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def write(self, prompt, **settings):
+        """Fill in the form, press Ctrl+Enter, wait for the run's page; returns its address."""
+        page = self.page
+        page.goto(self.server.url)
+        page.fill("#prompt", prompt)
+        if settings:
+            page.click("summary")
+        for name, value in settings.items():
+            page.fill(f"[name={name}]", str(value))
+        page.focus("#prompt")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_url("**/r/*")
+        return page.url
+
+    def wait_until_over(self):
+        self.page.wait_for_selector("#tools >> text=Retry")
+
+    def story(self, sample=0) -> str:
+        return self.page.evaluate(f"document.getElementById('sample-{sample}').textContent")
+
+    def stored(self, url) -> dict:
+        return json.load(urllib.request.urlopen(url + ".json"))
+
+
+@pytest.fixture
+def window(browser, server):
+    window = Window(browser, server)
+    window.page.add_init_script(GROWTH)
+    yield window
+    window.context.close()
+    assert window.errors == []
+    assert {url.split("/")[2] for url in window.asked} == {server.url.split("/")[2]}, "a request left the machine"
+
+
+@pytest.fixture
+def second(browser, server):
+    window = Window(browser, server)
+    yield window
+    window.context.close()
+    assert window.errors == []
+
+
+def until(condition, seconds=20):
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.02)
+
+
+def test_the_text_grows_in_steps_in_its_colour_and_equals_what_is_stored(window):
+    url = window.write("Once upon a time", max_new_tokens=200, seed=1)
+    window.wait_until_over()
+    steps = window.page.evaluate("window.steps")
+    assert len(steps) > 4
+    assert steps == sorted(steps)
+    assert window.story() == window.stored(url)["samples"][0]["text"]
+    colours = window.page.evaluate(
+        "['.prompt', '.continuation'].map(s => getComputedStyle(document.querySelector(s))).map(c => [c.color, c.fontWeight])"
+    )
+    (black, heavy), (red, light) = colours
+    assert black == "rgb(28, 25, 21)"
+    assert red == "rgb(163, 22, 33)"
+    assert int(heavy) > int(light), "without colour the two are told apart by weight"
+
+
+def contrast(window, selector) -> float:
+    return window.page.evaluate(
+        """selector => {
+          const rgb = c => c.match(/[0-9.]+/g).map(Number);
+          const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const node = document.querySelector(selector);
+          let back = node;
+          while (getComputedStyle(back).backgroundColor === 'rgba(0, 0, 0, 0)') back = back.parentElement;
+          const [a, b] = [getComputedStyle(node).color, getComputedStyle(back).backgroundColor].map(c => light(rgb(c)));
+          return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        }""",
+        selector,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_both_inks_can_be_read_in_light_and_dark(browser, server, scheme):
+    window = Window(browser, server, color_scheme=scheme)
+    window.write("The king", max_new_tokens=5)
+    window.wait_until_over()
+    for selector in (".prompt", ".continuation", ".status", "#tools button", ".facts summary", ".share button"):
+        assert contrast(window, selector) >= 4.5, selector
+    window.context.close()
+
+
+@pytest.mark.parametrize(
+    "prompt", [TRICKY.replace("\r\n", "\n"), "\n\n two   spaces\n", "\t<script>alert('x')</script>\n&amp;", "从前 🦊\n"]
+)
+def test_any_text_is_shown_byte_for_byte(window, prompt):
+    url = window.write(prompt, max_new_tokens=60, temperature=3, top_k=0, seed=7)
+    window.wait_until_over()
+    stored = window.stored(url)
+    assert stored["prompt"]["text"] == prompt
+    shown = window.page.evaluate("document.getElementById('story').textContent")
+    pictures = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {127: 0x2421}
+    assert shown == (prompt + stored["samples"][0]["text"]).translate(pictures)
+    window.page.reload()
+    assert window.page.evaluate("document.getElementById('story').textContent") == shown
+    assert urllib.request.urlopen(url + ".txt").read().decode() == prompt + stored["samples"][0]["text"]
+
+
+def test_escape_stops_the_run_and_keeps_its_text(window):
+    url = window.write("Once", max_new_tokens=4096, temperature=1.2, top_k=0)
+    until(lambda: len(window.story()) > 100)
+    window.page.keyboard.press("Escape")
+    window.wait_until_over()
+    stored = window.stored(url)
+    assert stored["samples"][0]["finish_reason"] in ("cancelled", "stop")
+    assert window.story() == stored["samples"][0]["text"]
+
+
+def test_a_reload_in_mid_stream_loses_and_repeats_nothing(window):
+    url = window.write("Once upon a time 从前", max_new_tokens=1500, temperature=3, top_k=0)
+    for _ in range(3):
+        time.sleep(0.4)
+        window.page.reload()
+    window.page.keyboard.press("Escape")
+    window.wait_until_over()
+    pictures = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {127: 0x2421}
+    assert window.story() == window.stored(url)["samples"][0]["text"].translate(pictures)
+
+
+def test_a_friend_sees_the_same_run_live_but_cannot_stop_it(window, second):
+    url = window.write("Once upon a time", max_new_tokens=2000, temperature=1.5, top_k=0)
+    second.page.goto(url)
+    early = len(second.story())
+    until(lambda: len(second.story()) > early + 50)
+    assert second.page.query_selector("#stop") is None
+    second.page.keyboard.press("Escape")
+    time.sleep(0.3)
+    assert window.stored(url)["state"] == "writing"
+    window.page.keyboard.press("Escape")
+    window.wait_until_over()
+    second.wait_until_over()
+    assert second.story() == window.story() == window.stored(url)["samples"][0]["text"]
+
+
+def test_a_hidden_tab_that_is_shown_again_misses_nothing(window):
+    """htmx closes the stream of a hidden tab and comes back with Last-Event-ID when it is shown."""
+    url = window.write("Once upon a time", max_new_tokens=1200, temperature=2, top_k=0)
+    hide = """hidden => {
+      Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
+      document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    for _ in range(2):
+        time.sleep(0.3)
+        window.page.evaluate(hide, True)
+        time.sleep(0.3)
+        window.page.evaluate(hide, False)
+    window.page.keyboard.press("Escape")
+    window.wait_until_over()
+    pictures = {code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)} | {127: 0x2421}
+    assert window.story() == window.stored(url)["samples"][0]["text"].translate(pictures)
+
+
+def test_several_samples_stream_together_over_one_connection(window):
+    url = window.write("The king", samples=4, max_new_tokens=150)
+    streams = [address for address in window.asked if "/events" in address]
+    until(lambda: all(len(window.story(n)) > 20 for n in range(4)))
+    window.wait_until_over()
+    stored = window.stored(url)
+    assert [window.story(n) for n in range(4)] == [sample["text"] for sample in stored["samples"]]
+    assert len(streams) <= 1
+    window.page.click("#ending-2 button")
+    window.page.wait_for_url(lambda address: address != url)
+    window.wait_until_over()
+    assert window.stored(window.page.url)["parent"] == {"id": url[-16:], "sample": 2, "relation": "continue"}
+
+
+def test_continue_retry_and_edit_lead_on_without_a_page_load(window):
+    first = window.write("Once upon a time", max_new_tokens=20, seed=3)
+    window.wait_until_over()
+    window.page.evaluate("window.stayed = true")
+    window.page.click("text=Continue")
+    window.page.wait_for_url(lambda url: url != first)
+    window.wait_until_over()
+    second = window.page.url
+    text = window.stored(first)["samples"][0]["text"]
+    assert window.stored(second)["prompt"]["text"] == "Once upon a time" + text
+    window.page.click("text=Retry")
+    window.page.wait_for_url(lambda url: url != second)
+    window.wait_until_over()
+    assert window.page.evaluate("window.stayed") is True
+    assert window.stored(window.page.url)["parent"]["id"] == second[-16:]
+    window.page.go_back()
+    window.page.wait_for_url(second)
+    until(lambda: window.story() == window.stored(second)["samples"][0]["text"])
+    window.page.click("text=Edit the prompt")
+    window.page.wait_for_selector("textarea#prompt")
+    assert window.page.input_value("#prompt") == "Once upon a time" + text
+
+
+def test_a_wrong_setting_says_so_and_keeps_what_was_typed(browser, server):
+    window = Window(browser, server)  # Chromium itself notes the 422 in its console
+    page = window.page
+    page.goto(server.url)
+    page.fill("#prompt", "my words")
+    page.click("summary")
+    page.fill("[name=temperature]", "hot")
+    page.click("text=Write on")
+    assert page.inner_text(".said") == "temperature must be a number from 0 to 5, not 'hot'."
+    assert page.input_value("#prompt") == "my words"
+    assert page.input_value("[name=temperature]") == "hot"
+    assert page.url == server.url + "/"
+    page.fill("[name=temperature]", "1")
+    page.click("text=Write on")
+    page.wait_for_url("**/r/*")
+    window.context.close()
+
+
+def test_copying_the_link_warns_that_it_is_local(window):
+    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    url = window.write("Once", max_new_tokens=5)
+    window.wait_until_over()
+    window.page.click("text=Copy link")
+    until(lambda: "only on this computer" in window.page.inner_text("#copied"))
+    assert window.page.evaluate("navigator.clipboard.readText()") == url
+    window.page.click("text=Copy text")
+    until(lambda: window.page.inner_text("#copied") == "Copied.")
+    assert window.page.evaluate("navigator.clipboard.readText()") == "Once" + window.story()
+
+
+def test_choosing_another_model_loads_it_visibly(window, models):
+    page = window.page
+    page.goto(window.server.url)
+    page.select_option("[name=model]", "tiny")
+    assert "has to be loaded first" in page.inner_text("select option[value=tiny]")
+    page.fill("#prompt", "the old king")
+    page.click("text=Write on")
+    page.wait_for_url("**/r/*")
+    window.wait_until_over()
+    assert window.stored(page.url)["model"] == "tiny"
+
+
+def test_without_scripts_the_form_and_the_plain_page_work(browser, server):
+    window = Window(browser, server, java_script_enabled=False)
+    page = window.page
+    page.goto(server.url)
+    page.fill("#prompt", "Once <b>upon</b>\n\na time")
+    page.click("text=Write on")
+    page.wait_for_url("**/r/*")
+    url = page.url
+    # Playwright's browser without scripts still hides <noscript>, where the link is (test_runs.py looks at it)
+    page.goto(url + "/plain")
+    stored = window.stored(url)
+    assert stored["prompt"]["text"] == "Once <b>upon</b>\n\na time"
+    assert page.locator(".story.continuation").text_content() == stored["samples"][0]["text"]
+    assert window.errors == []
+    window.context.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/r/", "/no-such-page"])
+def test_nothing_is_wider_than_a_phone(browser, server, path):
+    window = Window(browser, server, viewport={"width": 390, "height": 844})
+    if path == "/r/":
+        window.write("A " + "verylongwordwithoutanyspace" * 12, max_new_tokens=30, samples=3)
+        window.wait_until_over()
+    else:
+        window.page.goto(server.url + path)
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
+    window.context.close()
+
+
+def test_a_server_that_goes_away_and_returns_leaves_the_page_whole(browser, tmp_path, models):
+    """The stream ends well at SIGTERM; the page comes back by itself and ends with what is stored."""
+    server = Server(tmp_path, RUBRIC_MODELS=str(models)).start()
+    window = Window(browser, server)
+    try:
+        url = window.write("Once upon a time", max_new_tokens=4096, temperature=1.5, top_k=0)
+        until(lambda: len(window.story()) > 100)
+        restart = threading.Thread(target=lambda: (server.stop(), server.start()))
+        restart.start()
+        restart.join()
+        window.wait_until_over()
+        stored = window.stored(url)
+        assert stored["samples"][0]["finish_reason"] == "error"
+        assert window.story() == stored["samples"][0]["text"]
+        assert "server was stopped" in window.page.inner_text("#status")
+    finally:
+        window.context.close()
+        server.stop()
+    assert re.search("Rubric is at", server.log.read_text())
