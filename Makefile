@@ -1,7 +1,7 @@
 # Works from any directory: `make -C /path/to/rubric run`. `make help` lists what there is.
-HOST ?= 127.0.0.1
-PORT ?= 8000
-PYTHON ?= python3
+HOST = 127.0.0.1
+PORT = 8000
+PYTHON = python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

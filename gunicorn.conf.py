@@ -6,7 +6,9 @@ import socket
 from generate import read_settings
 
 settings = read_settings()
-bind = f"{settings['HOST']}:{settings['PORT']}"
+bind = (
+    f"[{settings['HOST']}]:{settings['PORT']}" if ":" in settings["HOST"] else f"{settings['HOST']}:{settings['PORT']}"
+)
 wsgi_app = "wsgi:app"
 worker_class = "gthread"
 workers = 1
@@ -15,10 +17,11 @@ graceful_timeout = 5
 timeout = 120  # loading a large model blocks no thread of the web, but a slow disk may
 control_socket_disable = True
 chdir = os.path.dirname(os.path.abspath(__file__))
+limit_request_line = 8190  # a link may carry a prompt
 loglevel = "warning"
 
 
-def when_ready(server):
+def say_where():
     host, port = settings["HOST"], settings["PORT"]
     print(f"\n  Rubric is at http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}", flush=True)
     if host in ("0.0.0.0", "::"):
@@ -37,7 +40,8 @@ def address_on_the_network() -> str:
 
 
 def post_worker_init(worker):
-    """Let streams see SIGTERM at once, so that they end well instead of being cut."""
+    """The app is loaded: say so, and let streams see SIGTERM at once, so that they end well instead of being cut."""
+    say_where()
     worker.wsgi.extensions["rubric"].alive = lambda: worker.alive
 
 

@@ -1,6 +1,6 @@
 """The engine: text in, tokens out. It knows nothing of Flask, of databases, or of our other packages.
 
-These are its public names. `Engine` and `Request` bring torch and are imported when first asked for; all else is light.
+These are its public names. `Engine` brings torch and is imported when first asked for; all else is light.
 """
 
 import os
@@ -14,6 +14,7 @@ from generate.folder import Listed, ModelFolder, find_model, list_models
 from generate.log import RunLog, SampleLog
 from generate.options import OPTIONS, Sampling, parse_sampling
 from generate.record import record_as_dict, record_dtype, unknown_records
+from generate.request import Request
 from generate.settings import SETTINGS, read_settings
 from generate.text import CharacterGate, Vocabulary, split_half_character
 from generate.window import window_start
@@ -45,8 +46,8 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name in ("Engine", "Request"):
-        from generate import engine
+    if name == "Engine":
+        from generate.engine import Engine
 
-        return getattr(engine, name)
+        return Engine
     raise AttributeError(f"module 'generate' has no attribute {name!r}")

@@ -1,6 +1,8 @@
 """`python -m generate`: what the old scripts did on the terminal. `python -m generate download NAME` fetches a model."""
 
 import argparse
+import io
+import logging
 import sys
 from pathlib import Path
 
@@ -66,6 +68,10 @@ def check(args: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    logging.getLogger("generate").addHandler(logging.NullHandler())  # a failure is told once, below
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # bytes that are no text must not end in a traceback
     try:
         if arguments[:1] == ["download"]:
             download(arguments[1:])

@@ -3,8 +3,9 @@
 import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +16,10 @@ from generate.ending import Ending
 from generate.folder import ModelFolder
 from generate.log import RunLog, SampleLog
 from generate.model import GPT2
+from generate.request import Request
 from generate.sampling import Choice, Rows, choose, to_records
 from generate.text import split_half_character
 from generate.window import window_start
-
-if TYPE_CHECKING:
-    from generate.engine import Request
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Row:
 
     run: RunLog
     log: SampleLog
-    request: "Request"
+    request: Request
     number: int
     ids: list[int]
     ending: Ending
@@ -92,48 +91,61 @@ class Batch:
             self._forward_step([0], [1])
             self.slots.drop()
 
-    def admit(self, request: "Request", run: RunLog) -> None:
+    def admit(self, request: Request, run: RunLog) -> None:
         """Take a run in: its prompt is read once, and all its samples start from what was read."""
-        ids = list(request.prompt_ids)
-        start = window_start(len(ids), self.config.n_positions)
-        stops = [stop.encode() for stop in request.sampling.stop]
-        half = split_half_character(self.vocabulary.bytes_of(ids))[1]
-        rows = [
-            Row(run, sample, request, request.first_sample + index, ids.copy(), Ending(stops, half), start, None)
-            for index, sample in enumerate(run.samples)
-        ]
-        for row in rows:
-            row.seen = self._seen(row)
         run.set_state("reading")
         try:
-            self.readings.append(self._reading(rows, ids, start, statistics=True))
+            ids = list(request.prompt_ids)
+            start = window_start(len(ids), self.config.n_positions)
+            self.readings.append(self._reading(self._rows(request, run, start), ids, start, statistics=True))
         except Exception as error:
-            self._fail(rows, error)
+            log.exception("a run could not be admitted")
+            for sample in run.samples:
+                run.finish(sample, "error", 0, what_failed(error))
+
+    def _rows(self, request: Request, run: RunLog, start: int) -> list[Row]:
+        ids = list(request.prompt_ids)
+        stops = [stop.encode() for stop in request.sampling.stop]
+        half = split_half_character(self.vocabulary.bytes_of(ids))[1]
+        return [
+            Row(
+                run=run,
+                log=sample,
+                request=request,
+                number=request.first_sample + index,
+                ids=ids.copy(),
+                ending=Ending(stops, half),
+                window=start,
+                seen=self._seen(request),
+            )
+            for index, sample in enumerate(run.samples)
+        ]
 
     def step(self) -> None:
         """Drop what was cancelled, read one chunk, seat rows whose prompt is read, decode one token a row."""
         self._drop_cancelled()
-        self._guard(self._read_next, lambda: self.readings[0].rows)
-        self._guard(self._seat, lambda: self.readings[0].rows)
-        self._guard(self._decode, lambda: self.rows)
+        self._guard(self._read_next, self.readings[0].rows if self.readings else [])
+        self._guard(self._seat, self.readings[0].rows if self.readings else [])
+        self._guard(self._decode, self.rows)
 
-    def _guard(self, work, touched) -> None:
+    def _guard(self, work: Callable[[], None], touched: list[Row]) -> None:
         """Do `work`; an exception ends the rows it touched with `error`, and the batch goes on."""
+        touched = list(touched)  # as they are now: half-done work may have moved them
         try:
             work()
         except Exception as error:
             log.exception("a step of the model failed")
-            self._fail(touched(), error)
+            self._fail(touched, error)
 
     def _fail(self, rows: list[Row], error: Exception) -> None:
         for row in rows:
-            self._finish(row, "error", f"The model failed: {type(error).__name__}: {error}"[:300])
+            self._finish(row, "error", what_failed(error))
         self._sweep()
 
     def abandon(self, error: Exception) -> None:
         """End every row with `error`; the batch must not be used afterwards."""
         for row in [*self.rows, *(row for reading in self.readings for row in reading.rows)]:
-            self._finish(row, "error", f"The model failed: {type(error).__name__}: {error}"[:300])
+            self._finish(row, "error", what_failed(error))
 
     # Reading
 
@@ -179,11 +191,11 @@ class Batch:
             row.run.set_state("writing")
         self._choose(reading.logits.expand(len(seated), -1), seated, self._stack(seated))
         for row in seated:
-            reading.rows.remove(row)
             if not row.finished and not self._restart_if_full(row):
                 self.slots.join(reading.prefix)
                 self.rows.append(row)
                 self._options = None
+            reading.rows.remove(row)
         self._sweep()
 
     # Writing
@@ -299,19 +311,30 @@ class Batch:
             seen=seen,
         )
 
-    def _seen(self, row: Row) -> Tensor | None:
-        """Which tokens the text so far holds, where a penalty needs to know; bool [V]."""
-        if row.request.sampling.repetition_penalty == 1:
+    def _seen(self, request: Request) -> Tensor | None:
+        """Which tokens the prompt holds, where a penalty needs to know; bool [V]."""
+        if request.sampling.repetition_penalty == 1:
             return None
         seen = torch.zeros(self.config.vocab_size, dtype=torch.bool, device=self.model.device)
-        seen[torch.tensor(row.ids, device=self.model.device)] = True
+        seen[torch.tensor(request.prompt_ids, device=self.model.device)] = True
         return seen
+
+
+def what_failed(error: Exception) -> str:
+    return f"The model failed: {type(error).__name__}: {error}"[:300]
 
 
 def rows_that_fit(model: GPT2) -> int:
     """How many rows with a full window fit into half of the memory that is free now; at least 1."""
-    if model.device.type == "cuda":
-        free = torch.cuda.mem_get_info(model.device)[0]
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = torch.cuda.mem_get_info(model.device)[0] if model.device.type == "cuda" else free_memory()
     return max(1, free // 2 // kv_bytes(model.config, model.config.n_positions, model.dtype))
+
+
+def free_memory() -> int:
+    """Bytes of main memory to be had without swapping; where Linux does not tell, the pages nobody uses."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

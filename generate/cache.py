@@ -40,7 +40,7 @@ class Prefix:
 class Slots:
     """Keys and values [n_layer, slots, n_head, room, head_dim] of the running rows, which fill slots 0 to B - 1.
 
-    `lengths[slot]` positions of a slot are used. Room grows by doubling and by bucket; `drop` gives all of it back.
+    `lengths[slot]` positions of a slot are used. Slots double and room grows by BUCKET when more is needed; `drop` gives all of it back.
     """
 
     def __init__(self, config: Config, device: torch.device, dtype: torch.dtype):
@@ -64,10 +64,10 @@ class Slots:
         slots = old_slots if slots <= old_slots else max(slots, 2 * old_slots)
         room = max(old_room, min(-(-room // BUCKET) * BUCKET, self.config.n_positions))
         used = len(self.lengths)
-        for name in ("k", "v"):
-            old, new = getattr(self, name), self._empty(slots, room)
-            new[:, :used, :, :old_room] = old[:, :used]
-            setattr(self, name, new)
+        k, v = self._empty(slots, room), self._empty(slots, room)  # both, before either takes its place
+        k[:, :used, :, :old_room] = self.k[:, :used]
+        v[:, :used, :, :old_room] = self.v[:, :used]
+        self.k, self.v = k, v
 
     def join(self, prefix: Prefix) -> int:
         """Copy a prompt's keys and values into the next free slot; return the slot."""

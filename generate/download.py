@@ -30,11 +30,11 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     """
     home = models / (target or name.split("/")[-1])
     if home.parent != models or home.name.startswith("."):
-        raise Refusal(f"{target!r} cannot be the name of a folder in models/.")
+        raise Refusal(f"{(target or name)!r} cannot be the name of a folder in models/.")
     if home.exists():
         raise Refusal(f"{home} exists already; remove it first, or choose another name with --as.")
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     require_network(constants.ENDPOINT)
     models.mkdir(parents=True, exist_ok=True)
@@ -48,10 +48,11 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
         return home
     except (RepositoryNotFoundError, HFValidationError):
         raise Refusal(f"The hub has no model called {name!r} that anyone may read.") from None
-    except (HfHubHTTPError, OSError) as error:
-        raise Refusal(f"Fetching {name} failed: {error}") from None
     except Refusal as refusal:
         raise Refusal(f"{name} was fetched but cannot be served: {str(refusal).replace(part.name, name)}") from None
+    except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise Refusal(f"Fetching {name} failed: {reason}.") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -17,6 +17,7 @@ class Ending:
     def __init__(self, stops: Sequence[bytes] = (), before: bytes = b""):
         self._stops = [stop for stop in stops if stop]
         self._longest = max(map(len, self._stops), default=0)
+        self._beginnings = {stop[:length] for stop in self._stops for length in range(1, len(stop))}
         self._tail = bytearray()  # the last bytes, enough to hold any stop string and the newest token
         self._gate = CharacterGate()
         self._gate.feed(before)
@@ -34,7 +35,7 @@ class Ending:
             self._boundaries.append((self.tokens, self.size))
         self._tail = self._tail[max(0, len(self._tail) - self._longest + 1) :] + token
         self._find_stop()
-        shown = self.size - self._held_for_stop()
+        shown = self.size - self._held_for_stop() if self.stop_at is None else self.stop_at
         while self._boundaries and self._boundaries[0][1] <= shown:
             self.released = self._boundaries.popleft()[0]
 
@@ -46,7 +47,6 @@ class Ending:
     def _held_for_stop(self) -> int:
         """Length of the longest tail that is a beginning of some stop string."""
         for length in range(min(self._longest - 1, len(self._tail)), 0, -1):
-            end = bytes(self._tail[-length:])
-            if any(stop.startswith(end) for stop in self._stops if len(stop) > length):
+            if bytes(self._tail[-length:]) in self._beginnings:
                 return length
         return 0

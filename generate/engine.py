@@ -3,39 +3,28 @@
 import logging
 import os
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from generate.batch import Batch
+from generate.batch import Batch, what_failed
 from generate.errors import Busy, Refusal
 from generate.folder import ModelFolder, find_model
 from generate.log import RunLog
 from generate.model import load_model
-from generate.options import Sampling
+from generate.request import Request
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Request:
-    """One run to be: its model, the token ids from the root of its family on, and its options.
-
-    `first_sample` numbers its samples in the noise, so that the continuation of sample 2 goes on as sample 2.
-    """
-
-    model: str
-    prompt_ids: tuple[int, ...]
-    sampling: Sampling
-    first_sample: int = 0
+STUCK = 60.0  # seconds without the end of a step after which the engine counts as stuck
 
 
 @dataclass
 class Waiting:
     request: Request
-    folder: ModelFolder
     log: RunLog
 
 
@@ -53,7 +42,10 @@ class Engine:
         self._batch: Batch | None = None
         self._loaded: ModelFolder | None = None
         self._problem: str | None = "The engine has not started yet."
+        self._fingerprint = ""
         self._closing = False
+        self._over = False
+        self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self, model: str) -> "Engine":
@@ -71,15 +63,16 @@ class Engine:
             self._thread.join(timeout=30)
 
     def submit(self, request: Request) -> RunLog:
-        """Put a run in line and return its log; raises Refusal (unknown model, empty prompt) or Busy (line full)."""
-        folder = find_model(self.models, request.model)
+        """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone)."""
         if not request.prompt_ids:
             raise Refusal("This model has no end token to start an empty prompt from; write a prompt.", "prompt")
-        run = RunLog(request.prompt_ids, request.sampling.samples, folder.config.vocab_size)
+        run = RunLog(request.prompt_ids, request.sampling.samples, request.folder.config.vocab_size)
         with self._wake:
+            if self._over or self._closing:
+                raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
             if len(self._line) >= self.max_waiting:
                 raise Busy(f"The line is full: {len(self._line)} runs are waiting; please try again in a moment.")
-            self._line.append(Waiting(request, folder, run))
+            self._line.append(Waiting(request, run))
             self._tell_places()
             self._wake.notify_all()
         return run
@@ -91,27 +84,52 @@ class Engine:
             self._wake.notify_all()
 
     def ready(self) -> str | None:
-        """None when a model is loaded and the thread lives; else a sentence saying why not."""
-        if not self._thread.is_alive():
-            return "The engine's thread is not running."
+        """None when a model is loaded and the engine steps; else a sentence saying why not."""
+        if self._over or not self._thread.is_alive():
+            return "The engine has stopped; the server has to be started again."
+        batch, silent = self._batch, time.monotonic() - self._beat
+        if self._problem is None and batch is not None and batch.busy and silent > STUCK:
+            return f"The engine has not finished a step for {silent:.0f} seconds."
         return self._problem
 
     @property
     def loaded(self) -> str | None:
         """Name of the model in memory."""
-        return self._loaded.name if self._loaded else None
+        folder = self._loaded
+        return folder.name if folder else None
 
     def _run(self) -> None:
         torch.set_num_threads(self._threads)
-        with torch.inference_mode():
-            self._load_quietly(None)
-            while not self._closing:
-                self._cancel_waiting()
-                self._admit()
-                if self._batch is not None and self._batch.busy:
-                    self._step()
-                else:
-                    self._sleep()
+        try:
+            with torch.inference_mode():
+                self._load_quietly(None)
+                self._serve()
+        except Exception as error:
+            log.exception("the engine stopped")
+            self._abandon_all(error)
+        finally:
+            self._over = True
+
+    def _serve(self) -> None:
+        while not self._closing:
+            self._beat = time.monotonic()
+            self._cancel_waiting()
+            self._admit()
+            if self._batch is not None and self._batch.busy:
+                self._step()
+            else:
+                self._sleep()
+
+    def _abandon_all(self, error: Exception) -> None:
+        """End everything with `error`, so that nobody waits for an engine that is gone."""
+        with self._wake:
+            self._over = True
+            line, self._line = list(self._line), deque()
+        if self._batch is not None:
+            self._batch.abandon(error)
+        for waiting in line:
+            for sample in waiting.log.samples:
+                waiting.log.finish(sample, "error", 0, what_failed(error))
 
     def _step(self) -> None:
         try:
@@ -136,19 +154,19 @@ class Engine:
     def _load(self, folder: ModelFolder) -> None:
         """Put `folder` in the place of the loaded model, and try one step of it."""
         self._problem = f"The model {folder.name} is being loaded."
-        fingerprint = folder.fingerprint()
+        self._fingerprint = folder.fingerprint()
         self._batch, self._loaded = None, None
         model = load_model(folder, self.device, self.precision)
         self._batch = Batch(model, folder, self.max_rows)
         self._batch.warm_up()
         self._loaded, self._problem = folder, None
-        log.info("%s (%s…) is loaded in %s on %s", folder.name, fingerprint[:12], self.precision, self.device)
+        log.info("%s (%s…) is loaded in %s on %s", folder.name, self._fingerprint[:12], self.precision, self.device)
 
     def _admit(self) -> None:
         """Let runs from the front of the line into the batch while it has room; change the model when it is idle."""
         while self._line:
             waiting = self._line[0]
-            if waiting.folder != self._loaded or self._batch is None:
+            if waiting.request.folder != self._loaded or self._batch is None:
                 if self._batch is not None and self._batch.busy:
                     return
                 if not self._change_model(waiting):
@@ -156,6 +174,7 @@ class Engine:
             if not self._batch.has_room:
                 return
             self._leave_line(waiting)
+            waiting.log.fingerprint = self._fingerprint
             waiting.log.precision, waiting.log.device = self.precision, self.device.type
             self._batch.admit(waiting.request, waiting.log)
 
@@ -164,10 +183,10 @@ class Engine:
         before = self._loaded
         waiting.log.set_state("loading")
         try:
-            self._load(waiting.folder)
+            self._load(waiting.request.folder)
             return True
         except Exception as error:
-            log.warning("loading %s failed", waiting.folder.name, exc_info=not isinstance(error, Refusal))
+            log.warning("loading %s failed", waiting.request.folder.name, exc_info=not isinstance(error, Refusal))
             self._leave_line(waiting)
             for sample in waiting.log.samples:
                 waiting.log.finish(sample, "error", 0, sentence_of(error))
@@ -196,7 +215,7 @@ class Engine:
 
 
 def sentence_of(error: Exception) -> str:
-    return str(error) if isinstance(error, Refusal) else f"The model failed: {type(error).__name__}: {error}"[:300]
+    return str(error) if isinstance(error, Refusal) else what_failed(error)
 
 
 def cores() -> int:

@@ -12,6 +12,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from generate.text import Tokenizer, open_tokenizer
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu")
 FLOATS = ("F16", "BF16", "F32", "F64")
+SIZES = {"vocab_size": 10**7, "n_positions": 10**7, "n_embd": 10**6, "n_layer": 10**4, "n_head": 10**6}
 DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
@@ -54,6 +56,7 @@ class ModelFolder:
     source: str
     claimed_fingerprint: str | None
     defaults: tuple[tuple[str, float], ...]
+    signature: tuple  # of all files, so that a folder whose weights were replaced is another one
     tokenizer: Tokenizer = field(compare=False, repr=False)
 
     @property
@@ -107,19 +110,25 @@ def find_model(root: Path, name: str) -> ModelFolder:
 
 
 def signature(path: Path) -> tuple:
-    """Changes whenever a file in the folder is written, added or removed."""
-    files = sorted(path.iterdir())
-    return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if f.is_file())
+    """Changes whenever a file in the folder is written, added or removed; () when the folder cannot be read."""
+    try:
+        files = sorted(path.iterdir())
+        return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if f.is_file())
+    except OSError:
+        return ()
 
 
 @lru_cache(maxsize=256)
 def look_at(path: Path, _signature: tuple) -> Listed:
+    name = os.fsencode(path.name).decode("utf-8", "replace")
+    if name != path.name:
+        return Listed(name, None, f"{name}: the folder's name is not UTF-8; rename it.")
     try:
-        return Listed(path.name, check_folder(path), None)
+        return Listed(name, check_folder(path), None)
     except Refusal as refusal:
-        return Listed(path.name, None, str(refusal))
+        return Listed(name, None, str(refusal))
     except OSError as error:
-        return Listed(path.name, None, f"{path.name}: {error.filename or 'a file'} cannot be read: {error.strerror}.")
+        return Listed(name, None, f"{name}: a file cannot be read ({error.strerror}); check its permissions.")
 
 
 def check_folder(path: Path) -> ModelFolder:
@@ -128,7 +137,8 @@ def check_folder(path: Path) -> ModelFolder:
     check_tensors(path, config)
     end_id = check_tokenizer(path, config, eos)
     manifest = read_json(path, "rubric.json", optional=True)
-    if manifest.get("format", 1) != 1 or not isinstance(manifest.get("end", {}), dict):
+    kinds = {"format": int, "end": dict, "fingerprint": str}
+    if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
         raise Refusal(f"{path.name}: rubric.json is not of format 1; delete it, and it will be derived.")
     end = manifest.get("end", {}).get("token_id", end_id)
     if end is not None and not is_index(end, config.vocab_size):
@@ -141,6 +151,7 @@ def check_folder(path: Path) -> ModelFolder:
         source=str(manifest.get("source", "a Hugging Face folder")),
         claimed_fingerprint=manifest.get("fingerprint"),
         defaults=read_defaults(path),
+        signature=signature(path),
         tokenizer=Tokenizer(path, config.vocab_size),
     )
 
@@ -153,7 +164,7 @@ def read_json(path: Path, name: str, optional: bool = False) -> dict:
         raise Refusal(f"{path.name}: {name} is missing; copy it from where the model came from.")
     try:
         value = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal(f"{path.name}: {name} is not JSON ({error}); copy it again.") from None
     if not isinstance(value, dict):
         raise Refusal(f"{path.name}: {name} must hold a JSON object, not a {type(value).__name__}.")
@@ -166,11 +177,9 @@ def read_config(path: Path) -> tuple[Config, int | None]:
     if raw.get("model_type", "gpt2") != "gpt2":
         raise Refusal(f"{path.name}: model_type is {raw['model_type']!r}; only gpt2 can be served.")
     sizes = {}
-    for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head"):
+    for name, most in SIZES.items():
         value = raw.get(name, raw.get("n_ctx") if name == "n_positions" else None)
-        if not is_index(value, 10**7) or value == 0:
-            raise Refusal(f"{path.name}: {name} in config.json must be a whole number above 0, not {value!r}.")
-        sizes[name] = value
+        sizes[name] = checked_size(path, name, value, most)
     if sizes["n_embd"] % sizes["n_head"]:
         raise Refusal(
             f"{path.name}: n_head {sizes['n_head']} does not divide n_embd {sizes['n_embd']}; correct config.json."
@@ -182,20 +191,27 @@ def read_config(path: Path) -> tuple[Config, int | None]:
         )
     if raw.get("add_cross_attention"):
         raise Refusal(f"{path.name}: it has cross-attention; only a plain GPT-2 language model can be served.")
-    inner, epsilon = raw.get("n_inner") or 4 * sizes["n_embd"], raw.get("layer_norm_epsilon", 1e-5)
-    if not is_index(inner, 10**7):
-        raise Refusal(f"{path.name}: n_inner in config.json must be a whole number above 0, not {inner!r}.")
-    if not (isinstance(epsilon, float) and 0 <= epsilon <= 1):
+    inner = 4 * sizes["n_embd"] if raw.get("n_inner") is None else raw["n_inner"]
+    epsilon = raw.get("layer_norm_epsilon", 1e-5)
+    if isinstance(epsilon, bool) or not (isinstance(epsilon, int | float) and 0 <= epsilon <= 1):
         raise Refusal(f"{path.name}: layer_norm_epsilon in config.json must be a number from 0 to 1, not {epsilon!r}.")
     config = Config(
         **sizes,
-        n_inner=inner,
+        n_inner=checked_size(path, "n_inner", inner, 10**7),
         activation=activation,
         layer_norm_epsilon=epsilon,
         scale_attention=bool(raw.get("scale_attn_weights", True)),
         scale_by_layer=bool(raw.get("scale_attn_by_inverse_layer_idx", False)),
     )
     return config, raw.get("eos_token_id")
+
+
+def checked_size(path: Path, name: str, value: object, most: int) -> int:
+    if not is_index(value, most + 1) or value == 0:
+        raise Refusal(
+            f"{path.name}: {name} in config.json must be a whole number from 1 to {most:,}, not {value!r:.60}."
+        )
+    return value
 
 
 def tensor_shapes(config: Config) -> dict[str, tuple[int, ...]]:
@@ -285,6 +301,8 @@ def check_tokenizer(path: Path, config: Config, eos: object) -> int | None:
 def read_defaults(path: Path) -> tuple[tuple[str, float], ...]:
     """The sampling options that generation_config.json sets, within our limits."""
     raw = read_json(path, "generation_config.json", optional=True)
+    if is_index(wanted := raw.get("max_new_tokens"), 10**9):
+        raw["max_new_tokens"] = min(wanted, int(BY_NAME["max_new_tokens"].high))
     try:
         return tuple((name, BY_NAME[name].parse(raw[name])) for name in DEFAULTS if raw.get(name) is not None)
     except Refusal as refusal:

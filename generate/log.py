@@ -48,6 +48,7 @@ class RunLog:
         self.place = 0
         self.prompt = unknown_records(prompt_ids, vocab_size)
         self.samples = [SampleLog(dtype) for _ in range(samples)]
+        self.fingerprint: str | None = None  # of the weights that write it, known when they are loaded
         self.precision: str | None = None
         self.device: str | None = None
         self.cancelled = False

@@ -43,12 +43,18 @@ class Option:
         except (ValueError, OverflowError):
             number = float("nan")
         if not (self.low <= number <= self.high):
-            shown = str(value).strip()
-            shown = shown if len(shown) <= 40 else shown[:39] + "…"
             raise Refusal(
-                f"{self.name} must be {noun} from {self.low:,.10g} to {self.high:,.10g}, not {shown!r}.", self.name
+                f"{self.name} must be {noun} from {self.low:,.10g} to {self.high:,.10g}, not {short(value)}.", self.name
             )
         return number
+
+
+def short(value: object) -> str:
+    """What was given, as a message may quote it."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"  # Python refuses to print the longest ones
+    text = str(value).strip()
+    return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
 OPTIONS = (
@@ -123,11 +129,13 @@ def parse_stop(given: object) -> tuple[str, ...]:
     else:
         lines = [given]
     if not all(isinstance(line, str) for line in lines):
-        raise Refusal(f"stop must be a list of strings, not {given!s:.60}.", "stop")
+        raise Refusal(f"stop must be a list of strings, not {type(given).__name__}.", "stop")
     stops = tuple(dict.fromkeys(line for line in lines if line))
     if len(stops) > MAX_STOPS:
         raise Refusal(f"stop takes at most {MAX_STOPS} strings, one on a line, not {len(stops)}.", "stop")
     for line in stops:
+        if re.search("[\ud800-\udfff]", line):
+            raise Refusal("stop strings must be text that UTF-8 can write.", "stop")
         if (size := len(line.encode("utf-8", "replace"))) > MAX_STOP_BYTES:
             raise Refusal(f"stop strings have at most {MAX_STOP_BYTES} bytes; one of yours has {size}.", "stop")
     return stops

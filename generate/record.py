@@ -1,6 +1,6 @@
 """What is known of one token, packed: the form in which the engine reports it and the database keeps it.
 
-86 bytes a token with 16-bit ids, 108 with 32-bit ones (where the vocabulary needs them).
+86 bytes a token with 16-bit ids, 110 with 32-bit ones (where the vocabulary needs them).
 """
 
 import math
@@ -31,7 +31,7 @@ def record_dtype(vocab_size: int) -> np.dtype:
 
     Unknown numbers are NaN: the first token of a prompt has no prediction, and prompt tokens were not sampled.
     """
-    index = "<u2" if vocab_size <= 2**16 else "<u4"
+    index = "<u2" if vocab_size < 2**16 else "<u4"
     return np.dtype(
         [
             ("id", index),

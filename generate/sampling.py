@@ -80,29 +80,49 @@ def choose(logits: Tensor, rows: Rows) -> Choice:
     scores = penalise(logits, rows.penalty, rows.seen)
     greedy = rows.temperature == 0
     scaled = scores / torch.where(greedy, 1.0, rows.temperature)[:, None]
-    few = ~greedy & (rows.top_k > 0) & (rows.top_k <= FEW)
     ids = scores.argmax(1)
     threshold = scaled.gather(1, ids[:, None])[:, 0]
     norm = threshold.clone()
-    for group, limit in ((few, min(FEW, logits.shape[1])), (~greedy & ~few, None)):
-        index = group.nonzero()[:, 0]
+    # which way a row is drawn follows from its own options, so that its neighbours change nothing, not even a rounding
+    filtered = (rows.top_k > 0) | (rows.top_p < 1)
+    few = (rows.top_k > 0) & (rows.top_k <= FEW)
+    for group, way in ((~filtered, draw_plain), (few, draw_few), (filtered & ~few, draw_sorted)):
+        index = (group & ~greedy).nonzero()[:, 0]
         if len(index):
             picked = scaled if len(index) == len(scaled) else scaled[index]
-            ids[index], threshold[index], norm[index] = draw(picked, rows.pick(index), limit)
+            ids[index], threshold[index], norm[index] = way(picked, rows.pick(index))
     sampled_logprob = scaled.gather(1, ids[:, None])[:, 0] - norm
     return Choice(ids, sampled_logprob, norm, threshold, scaled)
 
 
-def draw(scaled: Tensor, rows: Rows, limit: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter and draw among the `limit` largest (None: all) scaled logits; returns ids, threshold, norm, each [B]."""
-    if limit is None and not (rows.top_k > 0).any() and not (rows.top_p < 1).any():
-        noise = gumbel(rows.seed, rows.sample, rows.position, torch.arange(scaled.shape[1], device=scaled.device)[None])
-        return (scaled + noise).argmax(1), scaled.amin(1), scaled.logsumexp(1)
-    values, candidates = scaled.topk(limit, 1) if limit else scaled.sort(1, descending=True, stable=True)
+def draw_plain(scaled: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw with no filter; returns ids, threshold, norm, each [B], as all three ways do."""
+    noise = gumbel(rows.seed, rows.sample, rows.position, torch.arange(scaled.shape[1], device=scaled.device)[None])
+    return (scaled + noise).argmax(1), scaled.amin(1), scaled.logsumexp(1)
+
+
+def draw_few(scaled: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter and draw among the FEW likeliest; rows whose ties go on beyond them are sorted whole."""
+    values, candidates = scaled.topk(min(FEW, scaled.shape[1]), 1)
+    ids, threshold, norm = draw_filtered(values, candidates, rows)
+    beyond = (values[:, -1] >= threshold).nonzero()[:, 0]
+    if len(beyond) and values.shape[1] < scaled.shape[1]:
+        ids[beyond], threshold[beyond], norm[beyond] = draw_sorted(scaled[beyond], rows.pick(beyond))
+    return ids, threshold, norm
+
+
+def draw_sorted(scaled: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter and draw among all tokens."""
+    return draw_filtered(*scaled.sort(dim=1, descending=True), rows)
+
+
+def draw_filtered(values: Tensor, candidates: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter and draw among `candidates` [B, K] whose scaled logits `values` are sorted, largest first."""
     threshold = threshold_top_p(values, rows.top_p, threshold_top_k(values, rows.top_k))
     kept = values.masked_fill(values < threshold[:, None], -torch.inf)
-    best = (kept + gumbel(rows.seed, rows.sample, rows.position, candidates)).argmax(1)
-    return candidates.gather(1, best[:, None])[:, 0], threshold, kept.logsumexp(1)
+    noisy = kept + gumbel(rows.seed, rows.sample, rows.position, candidates)
+    best = noisy.argmax(1, keepdim=True)
+    return candidates.gather(1, best)[:, 0], threshold, kept.logsumexp(1)
 
 
 def statistics(logits: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,12 @@ def one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def url(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return text.rstrip("/")
+
+
 SETTINGS = (
     Setting("RUBRIC_MODELS", "", "Folder that holds one folder per model; empty: `models/` beside the code."),
     Setting("RUBRIC_MODEL", "storyteller", "Model that the page offers first and the server loads at start."),
@@ -60,7 +66,9 @@ SETTINGS = (
     Setting("RUBRIC_RATE_LIMIT", "60 per minute", "Runs one address may start, in Flask-Limiter's words."),
     Setting("RUBRIC_INSTANCE", "", "Folder for the database and the secret key; empty: `instance/` beside the code."),
     Setting("DATABASE_URL", "", "SQLAlchemy address of the database; empty: SQLite in the instance folder."),
-    Setting("PUBLIC_URL", "", "Address that friends can open, such as https://rubric.example; used in copied links."),
+    Setting(
+        "PUBLIC_URL", "", "Address that friends can open, such as https://rubric.example; copied links use it.", url
+    ),
     Setting("TRUSTED_PROXIES", "0", "Reverse proxies in front whose X-Forwarded headers are believed.", whole(0, 10)),
     Setting("HOST", "127.0.0.1", "Address the server listens on; 0.0.0.0 lets friends on the same network in."),
     Setting("PORT", "8000", "Port the server listens on.", whole(1, 65535)),

@@ -11,12 +11,13 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from generate.engine import Engine, Request
+from generate.engine import Engine
 from generate.errors import Refusal
 from generate.folder import ModelFolder, find_model
 from generate.log import RunLog, SampleLog
 from generate.options import Sampling, parse_sampling, unescape
 from generate.record import record_as_dict
+from generate.request import Request
 from generate.text import split_half_character
 
 RED, PLAIN = "\x1b[31m", "\x1b[39m"
@@ -32,10 +33,10 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
     try:
         for prompt in prompts(args, settings["RUBRIC_MAX_PROMPT"]):
             ids = tuple(folder.encode_prompt(prompt))
-            run = engine.submit(Request(folder.name, ids, sampling))
+            run = engine.submit(Request(folder, ids, sampling))
             try:
                 if args.to_file:
-                    to_file(run, folder, prompt, sampling, args.to_file, args.include_prompt)
+                    to_file(run, folder, prompt, sampling, args.to_file, args.include_prompt, args.force)
                 else:
                     to_terminal(run, folder, prompt, sampling, sys.stdout, args.include_prompt)
             finally:
@@ -51,7 +52,7 @@ def prompts(args: argparse.Namespace, limit: int) -> Iterator[str]:
     """The prompts to continue: one, or with --interactive as many as are typed (an empty one starts from nothing)."""
     if args.interactive:
         while (line := ask()) is not None:
-            yield line
+            yield within(line, limit)
     elif args.unconditional:
         yield ""
     else:
@@ -60,10 +61,15 @@ def prompts(args: argparse.Namespace, limit: int) -> Iterator[str]:
             if sys.stdin.isatty():
                 print("Type a prompt, then Ctrl-D:", file=sys.stderr)
             prompt = sys.stdin.read()
-        size = len(prompt.encode("utf-8", "replace"))
-        if size > limit:
-            raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
-        yield prompt
+        yield within(prompt, limit)
+
+
+def within(prompt: str, limit: int) -> str:
+    """The prompt as clean text; raises Refusal when it is too long."""
+    size = len(prompt.encode("utf-8", "replace"))
+    if size > limit:
+        raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
+    return prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def ask() -> str | None:
@@ -103,7 +109,9 @@ def to_terminal(run: RunLog, folder: ModelFolder, prompt: str, sampling: Samplin
         out.write("\n")
 
 
-def to_file(run: RunLog, folder: ModelFolder, prompt: str, sampling: Sampling, path: Path, include: bool) -> None:
+def to_file(
+    run: RunLog, folder: ModelFolder, prompt: str, sampling: Sampling, path: Path, include: bool, force: bool
+) -> None:
     """Write all samples to `path` when they are done; until then it does not exist under that name."""
     show_progress(run, sampling)
     texts = ["".join(stream(run, sample, folder)) for sample in run.samples]
@@ -115,9 +123,20 @@ def to_file(run: RunLog, folder: ModelFolder, prompt: str, sampling: Sampling, p
             (f"======== sample {n} ========\n" if len(texts) > 1 else "") + (prompt if include else "") + text + "\n"
             for n, text in enumerate(texts, 1)
         )
-    part = path.with_name(path.name + ".part")
-    part.write_text(body, "utf-8", newline="")
-    part.replace(path)
+    save(body, path, force)
+
+
+def save(body: str, path: Path, force: bool) -> None:
+    """Write `body` to `path` in one move; without `force`, a file that appeared there meanwhile is left alone."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(body.encode("utf-8", "replace"))
+        if path.exists() and not force:
+            raise Refusal(f"--to-file {path} appeared while the text was written; the text is in {part}.")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise Refusal(f"--to-file {path} cannot be written: {error.strerror}.") from None
 
 
 def json_line(sample: SampleLog, n: int, text: str, prompt: str, sampling: Sampling, folder: ModelFolder) -> str:

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -55,7 +56,7 @@ class Tokenizer:
 
         A lone surrogate is encoded as U+FFFD. Raises Refusal when this tokenizer cannot write some character.
         """
-        data = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+        data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
         ids = self._tokenizer.encode(data.decode(), add_special_tokens=False).ids
         if self.vocabulary.bytes_of(ids) != data:
             raise Refusal("this model's tokenizer cannot write every character of the prompt.", "prompt")
@@ -70,7 +71,9 @@ def open_tokenizer(folder: Path) -> tokenizers.Tokenizer:
             return tokenizers.Tokenizer.from_file(str(whole))
         if vocab.exists() and merges.exists():
             return from_vocab_and_merges(vocab, merges)
-    except Exception as error:  # the library raises bare Exception
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and its panics are BaseException
         raise Refusal(f"{folder.name}: its tokenizer cannot be read ({error}); copy its files again.") from None
     raise Refusal(
         f"{folder.name}: no tokenizer.json, and no vocab.json with merges.txt; copy them from where the model came from."

@@ -47,6 +47,38 @@ document.addEventListener("htmx:sse:after:message", () => {
   if (following) window.scrollTo({ top: document.body.scrollHeight });
 });
 
+// the field that the server named is marked, whichever it is
+document.addEventListener("refused", (event) => {
+  for (const field of document.querySelectorAll("form.write [name]")) {
+    field.toggleAttribute("aria-invalid", false);
+    if (field.name !== event.detail.field) continue;
+    field.setAttribute("aria-invalid", "true");
+    field.closest("details")?.setAttribute("open", "");
+  }
+});
+
+// leave the words in the address of the page that is left, so that Back brings them back
+document.addEventListener("htmx:before:request", (event) => {
+  const form = event.target.closest?.("form.write");
+  if (!form) return;
+  const words = new URLSearchParams([...new FormData(form)].filter(([, value]) => value)).toString();
+  if (words.length < 6000) history.replaceState(history.state, "", `/?${words}`);
+});
+
+// a screen reader and the Tab key go on at the new page's beginning
+document.addEventListener("htmx:after:history:update", () => {
+  requestAnimationFrame(() => {
+    if (document.activeElement === document.body) document.getElementById("main")?.focus({ preventScroll: true });
+  });
+});
+
+// htmx comes back by itself to a stream that breaks, but not to one that never began
+for (const failure of ["htmx:error", "htmx:response:error"]) {
+  document.addEventListener(failure, (event) => {
+    if (event.target.matches?.("article.run")) document.getElementById("lost")?.removeAttribute("hidden");
+  });
+}
+
 document.addEventListener("htmx:sse:close", (event) => {
   const { reason } = event.detail;
   if (reason === "message") event.target.classList.add("over");

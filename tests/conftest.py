@@ -58,11 +58,12 @@ def edit_json(file: Path, **changes) -> None:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory) -> Path:
-    """A models folder with the storyteller, `tiny` (window of 64 tokens) and `other`."""
+    """A models folder with the storyteller, `tiny` (window of 64 tokens), `other`, and `slow`, made to be interrupted."""
     root = tmp_path_factory.mktemp("models")
     shutil.copytree(MODELS / "storyteller", root / "storyteller")
     make_model(root / "tiny", seed=1)
     make_model(root / "other", seed=2)
+    make_model(root / "slow", seed=3, n_embd=640, n_layer=8, n_head=8, n_positions=512)
     return root
 
 
@@ -76,10 +77,12 @@ class Writer:
         folder = find_model(self.engine.models, model)
         options = {"seed": 1, "max_new_tokens": 20, "top_k": 0, "temperature": 1} | options
         ids = tuple(folder.encode_prompt(text) if ids is None else ids)
-        return self.engine.submit(Request(model, ids, parse_sampling(options), first_sample))
+        return self.engine.submit(Request(folder, ids, parse_sampling(options), first_sample))
 
     def write(self, *args, **options):
-        return finished(self.submit(*args, **options))
+        run = finished(self.submit(*args, **options))
+        assert not any(sample.error for sample in run.samples), run.samples[0].error
+        return run
 
     def ids(self, *args, **options) -> list[list[int]]:
         return [sample.read()["id"].tolist() for sample in self.write(*args, **options).samples]
@@ -192,6 +195,11 @@ def text_of(html: str, target: str = "#sample-0") -> str:
     reader = Reader()
     reader.feed(html)
     return reader.text
+
+
+def pictured(text):
+    """Control characters as the page shows them; HTML itself would drop or hide them."""
+    return text.translate({c: 0x2400 + c for c in range(32) if c not in (9, 10, 13)} | {127: 0x2421})
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """What a run says depends on its own request alone, and it ends as it should."""
 
+import shutil
+
 import numpy as np
 import pytest
 from conftest import TRICKY, Writer, finished, started
@@ -165,6 +167,56 @@ def test_a_step_that_raises_ends_its_rows_with_error_and_the_engine_goes_on(writ
     assert "ZeroDivisionError" in run.samples[0].error
     assert len(run.samples[0]) >= 5
     assert writer.write(max_new_tokens=3).samples[0].finish_reason == "length"
+
+
+def test_memory_that_runs_out_while_a_row_joins_ends_that_run_alone(writer, monkeypatch):
+    other = writer.submit(max_new_tokens=4096)
+    version = 0
+    while len(other.samples[0]) < 3:
+        version = other.wait(version, 1)
+    slots = writer.engine._batch.slots
+    real, calls = slots.join, []
+
+    def join(prefix):
+        calls.append(prefix)
+        if len(calls) == 2:
+            raise MemoryError("no room")
+        return real(prefix)
+
+    monkeypatch.setattr(slots, "join", join)
+    run = finished(writer.submit(samples=3, max_new_tokens=5))
+    monkeypatch.undo()
+    assert [sample.finish_reason for sample in run.samples] == ["error"] * 3
+    assert not other.done
+    writer.engine.cancel(other)
+    finished(other)
+    assert writer.write(max_new_tokens=3).done
+
+
+def test_an_engine_whose_thread_dies_leaves_nobody_waiting(models, monkeypatch):
+    engine = started(Engine(models, device="cpu", precision="float32", max_rows=1).start("tiny"))
+    running, waiting = Writer(engine).submit(max_new_tokens=4096), Writer(engine).submit()
+    monkeypatch.setattr(engine, "_cancel_waiting", lambda: 1 / 0)
+    for run in (running, waiting):
+        assert finished(run).samples[0].finish_reason == "error"
+    assert "has stopped" in engine.ready()
+    with pytest.raises(Busy, match="has stopped"):
+        Writer(engine).submit()
+
+
+def test_weights_that_were_replaced_are_loaded_before_they_are_used(tmp_path, models):
+    for name in ("tiny", "other"):
+        shutil.copytree(models / name, tmp_path / name)
+    engine = started(Engine(tmp_path, device="cpu", precision="float32").start("tiny"))
+    try:
+        first = Writer(engine).write("the old king")
+        shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "tiny" / "model.safetensors")
+        second = Writer(engine).write("the old king")
+        assert second.fingerprint != first.fingerprint
+        assert second.samples[0].read()["id"].tolist() != first.samples[0].read()["id"].tolist()
+        assert second.fingerprint == find_model(tmp_path, "other").fingerprint()
+    finally:
+        engine.close()
 
 
 def test_numbers_out_of_range_end_only_the_row_they_are_in(writer, monkeypatch):

@@ -203,6 +203,13 @@ def test_every_answer_carries_the_headers_of_safety(visitor):
         assert headers["Cache-Control"]
 
 
+def test_files_that_caches_keep_carry_no_cookie(visitor):
+    visitor.start(max_new_tokens=3)
+    answer = visitor.get("/static/rubric.css")
+    assert "max-age=31536000" in answer.headers["Cache-Control"]
+    assert "Set-Cookie" not in answer.headers
+
+
 def test_no_template_holds_a_script_or_style_of_its_own():
     from conftest import ROOT
 

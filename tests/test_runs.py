@@ -1,9 +1,10 @@
 """A run's life on the site: started, watched, stopped, continued, taken away."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import TRICKY, parse_events, text_of
+from conftest import TRICKY, Visitor, make_model, parse_events, pictured, text_of
 from markupsafe import escape
 
 from generate import find_model
@@ -11,12 +12,7 @@ from generate import find_model
 
 def long_run(visitor, **fields):
     """A run of several seconds; whoever starts it must stop it."""
-    return visitor.start(max_new_tokens=4096, temperature=1, top_k=0, **fields)
-
-
-def pictured(text):
-    """Control characters as the page shows them; HTML itself would drop or hide them."""
-    return text.translate({c: 0x2400 + c for c in range(32) if c not in (9, 10, 13)} | {127: 0x2421})
+    return visitor.start(model="slow", max_new_tokens=4096, **fields)
 
 
 def test_the_form_leads_to_a_run_whose_page_shows_prompt_and_continuation(visitor):
@@ -221,6 +217,29 @@ def test_an_edit_keeps_the_tokens_before_the_change(visitor):
     assert changed["prompt"]["text"] == "The old king spoke"
     assert [t["id"] for t in changed["prompt"]["tokens"]][:3] == ids[:3]
     assert changed["parent"] == {"id": run[3:], "sample": 0, "relation": "edit"}
+
+
+def test_text_added_after_an_ended_tale_drops_the_end_token(visitor):
+    """Kept, it would make the model forget the tale in front of it."""
+    for seed in range(40):
+        run = visitor.start("", model="storyteller", max_new_tokens=400, seed=seed, samples=1)
+        made = visitor.finish(run)
+        if made["samples"][0]["finish_reason"] == "stop":
+            break
+    ids = [t["id"] for t in made["samples"][0]["tokens"]]
+    assert ids[-1] == 0
+    edit = {"parent": run[3:], "parent_sample": 0, "model": "storyteller"}
+    child = visitor.finish(visitor.start(made["samples"][0]["text"] + " And then", **edit))
+    assert [t["id"] for t in child["prompt"]["tokens"]][: len(ids)] == [0, *ids[:-1]]
+    assert child["prompt"]["text"].endswith(" And then")
+
+
+def test_many_visitors_at_once_all_get_their_run_also_with_a_model_nobody_used_before(app, visitor, models):
+    make_model(models / "fresh", seed=9, vocab_size=310)  # a padded embedding: a vocabulary of its own
+    with ThreadPoolExecutor(12) as pool:
+        runs = list(pool.map(lambda n: Visitor(app).start(model="fresh", max_new_tokens=2, seed=n), range(24)))
+    assert len(set(runs)) == 24
+    assert all(visitor.finish(run)["samples"][0]["finish_reason"] == "length" for run in runs)
 
 
 def test_an_edit_with_another_model_carries_the_text_over(visitor, writer):

@@ -89,11 +89,7 @@ def test_neighbouring_keys_have_unrelated_noise(axis):
         here, there = draws.take(range(size - step), axis).ravel(), draws.take(range(step, size), axis).ravel()
         assert abs(np.corrcoef(here, there)[0, 1]) < 5 / here.size**0.5
         assert (here == there).mean() < 1e-5
-
-
-def test_no_two_keys_share_their_noise():
-    draws = grid(ids=4).reshape(-1, 4)
-    assert len(np.unique(draws, axis=0)) == len(draws)
+    assert len(np.unique(draws.reshape(-1, draws.shape[-1])[:, :4], axis=0)) == draws[..., 0].size  # no two keys alike
 
 
 def expected(logits, wish: dict, seen) -> tuple[np.ndarray, np.ndarray, float]:

@@ -118,7 +118,7 @@ def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path)
     (["a", "--top-k", "-5"], "top_k must be a whole number from 0 to 1,000,000, not '-5'"),
     (["a", "--temperature", "nan"], "temperature must be a number from 0 to 5, not 'nan'"),
     (["a", *(x for n in range(9) for x in ("--stop", str(n)))], "stop takes at most 8 strings, one on a line, not 9"),
-    (["a", "--model", "nope"], "There is no model called 'nope' here; the models are: other, storyteller, tiny"),
+    (["a", "--model", "nope"], "There is no model called 'nope' here; the models are: "),
     (["a", "--interactive"], "give a prompt, or --interactive, or --unconditional: only one of them"),
     (["a", "--unconditional"], "give a prompt, or --interactive, or --unconditional: only one of them"),
     (["", "--unconditional"], "only one of them"),
@@ -214,8 +214,7 @@ def read(terminal: int) -> bytes:
 
 def test_help_names_every_option(generate):
     status, out, _ = generate("--help")
-    assert status == 0
-    assert all(f"--{option.name.replace('_', '-')}" in out for option in OPTIONS)
+    assert (status, [o.name for o in OPTIONS if f"--{o.name.replace('_', '-')}" not in out]) == (0, [])
 
 
 def test_a_download_without_a_network_is_refused_and_leaves_nothing(generate, tmp_path):

@@ -31,6 +31,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SECURE=settings["PUBLIC_URL"].startswith("https:"),
+        SESSION_REFRESH_EACH_REQUEST=False,  # no cookie on files that any cache may keep
         PERMANENT_SESSION_LIFETIME=365 * 24 * 3600,
         MAX_CONTENT_LENGTH=room,
         MAX_FORM_MEMORY_SIZE=room,

@@ -8,12 +8,12 @@ from flask_limiter.util import get_remote_address
 
 from generate import OPTIONS, ModelFolder, Refusal, Request, Sampling, find_model, parse_sampling, unknown_records
 from webapp import family
-from webapp.database import Run, db
+from webapp.database import Run
 from webapp.family import Beginning
 from webapp.live import live
 from webapp.owner import make_visitor, visitor
 from webapp.pages import find_run, is_fragment, look, require_engine, settings
-from webapp.store import keep_vocabulary, new_run
+from webapp.store import keep_vocabulary, new_run, vocabulary_id
 
 blueprint = Blueprint("actions", __name__)
 limiter = Limiter(get_remote_address, storage_uri="memory://")
@@ -109,9 +109,8 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
     engine = require_engine()
     owner = make_visitor()
     fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
-    db.session.commit()
     run_id = secrets.token_urlsafe(12)
-    log = engine.submit(Request(folder.name, beginning.ids, sampling, beginning.first_sample))
+    log = engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample))
     try:
         new_run(
             id=run_id,
@@ -147,7 +146,7 @@ def model_of(run: Run) -> ModelFolder:
 
 
 def same_vocabulary(run: Run, folder: ModelFolder) -> bool:
-    return keep_vocabulary(folder) == run.vocabulary_id
+    return vocabulary_id(folder.tokenizer.vocabulary) == run.vocabulary_id
 
 
 def sampling_of(run: Run, **changes) -> Sampling:

@@ -1,5 +1,6 @@
 """Errors as pages of the site, and as short fragments for htmx, so that what is on the page stays there."""
 
+import json
 import logging
 
 from flask import Flask, g, make_response, render_template, request
@@ -64,9 +65,9 @@ def said(status: int, sentence: str, refusal: Refusal | None = None):
     """The answer: a fragment for htmx, else the form again where there was one, else a page."""
     if is_fragment():
         answer = make_response(render_template("problem.html", sentence=sentence), status)
-        answer.headers.update(
-            {"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said", "HX-Push-Url": "false"}
-        )
+        answer.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said"})
+        answer.headers["HX-Push-Url"] = "false"
+        answer.headers["HX-Trigger"] = json.dumps({"refused": {"field": refusal.field if refusal else None}})
     elif refusal is not None and request.endpoint == "actions.create" and not g.get("drawing_form"):
         g.drawing_form = True
         answer = make_response(home_again(sentence, refusal.field), status)

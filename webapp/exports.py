@@ -1,5 +1,8 @@
 """A run to take away: its text, and all that is known of it."""
 
+import json
+from collections.abc import Iterator
+
 from flask import Blueprint, Response
 
 from generate import record_as_dict
@@ -7,6 +10,8 @@ from webapp.pages import find_run, link_to, look
 from webapp.view import RunView
 
 blueprint = Blueprint("exports", __name__)
+
+BATCH = 64  # tokens written at once, so that a large run neither fills the memory nor holds up the others
 
 
 @blueprint.get("/r/<run_id>.txt")
@@ -20,17 +25,17 @@ def text(run_id: str):
 
 
 @blueprint.get("/r/<run_id>.json")
-def json(run_id: str):
-    """Everything: tokens with ids, bytes, log-probabilities, ranks and alternatives. Numbers not known are null."""
+def everything(run_id: str):
+    """All that is known: tokens with ids, bytes, log-probabilities, ranks, alternatives. What is not known is null."""
     run = find_run(run_id)
     view = look(run)
-    return {
+    facts = {
         "id": run.id,
         "url": link_to(run.id)["url"],
         "created": run.created.isoformat() + "Z",
         "state": view.log.state,
         "model": run.model,
-        "fingerprint": run.fingerprint,
+        "fingerprint": view.log.fingerprint or run.fingerprint,
         "precision": view.log.precision,
         "device": view.log.device,
         "seed": run.options["seed"],
@@ -39,20 +44,31 @@ def json(run_id: str):
         "parent": {"id": run.parent_id, "sample": run.parent_sample, "relation": run.relation}
         if run.parent_id
         else None,
-        "prompt": {"text": view.prompt_text, "unread_tokens": view.unread, "tokens": tokens(view, view.log.prompt)},
-        "samples": [sample(view, number) for number in range(len(view.log.samples))],
     }
+    return Response(written(facts, view), mimetype="application/json")
 
 
-def sample(view: RunView, number: int) -> dict:
-    log = view.log.samples[number]
-    return {
-        "text": view.text(number),
-        "finish_reason": log.finish_reason,
-        "error": log.error,
-        "tokens": tokens(view, log.read()),
-    }
+def written(facts: dict, view: RunView) -> Iterator[str]:
+    """The JSON text piece by piece: the facts, the prompt, the samples."""
+    prompt = {"text": view.prompt_text, "unread_tokens": view.unread}
+    yield f'{dumps(facts)[:-1]}, "prompt": {dumps(prompt)[:-1]}, "tokens": '
+    yield from tokens(view, view.log.prompt)
+    yield '}, "samples": ['
+    for number, log in enumerate(view.log.samples):
+        said = {"text": view.text(number), "finish_reason": log.finish_reason, "error": log.error}
+        yield f'{", " if number else ""}{dumps(said)[:-1]}, "tokens": '
+        yield from tokens(view, log.read(0, log.released))
+        yield "}"
+    yield "]}\n"
 
 
-def tokens(view: RunView, records) -> list[dict]:
-    return [record_as_dict(record, view.vocabulary) for record in records]
+def tokens(view: RunView, records) -> Iterator[str]:
+    yield "["
+    for start in range(0, len(records), BATCH):
+        batch = [dumps(record_as_dict(record, view.vocabulary)) for record in records[start : start + BATCH]]
+        yield (", " if start else "") + ", ".join(batch)
+    yield "]"
+
+
+def dumps(value: dict) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

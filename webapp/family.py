@@ -69,15 +69,18 @@ def common_tokens(ids: tuple[int, ...], data: bytes, vocabulary: Vocabulary) -> 
     """How many leading tokens the edited text keeps: those before the change, and before the word it stands in.
 
     GPT-2 cuts text into tokens word by word, a word with the space before it; so the kept tokens must be followed by
-    white space or by nothing, lest the change glue half a word to a token of its own. A special token is a safe place.
+    white space or by nothing, lest the change glue half a word to a token of its own.
     """
     kept = place = best = 0
     for index in ids:
         token = vocabulary.tokens[index]
+        if not token and place and place < len(data):
+            break  # an end token in front of new text would make the model forget what was before it
         if data[place : place + len(token)] != token:
             break
         kept, place = kept + 1, place + len(token)
-        if not token or place == len(data) or data[place : place + 1].isspace():
+        leading = not token and not place  # the end token that an empty prompt starts from
+        if leading or place == len(data) or data[place : place + 1].isspace():
             best = kept
     return best
 

@@ -9,13 +9,11 @@ from flask import session
 
 def secret_key(instance: Path) -> bytes:
     """The key that signs cookies: made once, kept in the instance folder, readable by its owner alone."""
-    file = instance / "secret_key"
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_bytes()
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(secrets.token_hex(32).encode())
+    file, part = instance / "secret_key", instance / f".secret_key.{os.getpid()}"
+    if not file.exists() or not file.stat().st_size:
+        part.touch(mode=0o600)
+        part.write_bytes(secrets.token_hex(32).encode())
+        part.replace(file)  # whole or not at all, whatever happens meanwhile
     return file.read_bytes()
 
 
@@ -26,7 +24,6 @@ def visitor() -> str | None:
 
 def make_visitor() -> str:
     """The visitor's name; a new one for who has none."""
-    if "owner" not in session:
-        session.permanent = True
-        session["owner"] = secrets.token_hex(16)
+    session.permanent = True
+    session["owner"] = session.get("owner") or secrets.token_hex(16)  # set anew, so that its year begins again
     return session["owner"]

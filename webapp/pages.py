@@ -43,22 +43,19 @@ def page_facts() -> dict:
 
 @blueprint.get("/")
 def home():
-    """The form; with ?prompt= it is filled in, with ?parent= it holds a run's text to be changed."""
+    """The form; with ?prompt= or any other field it is filled in, with ?parent= it holds a run's text to be changed."""
     parent_id = request.args.get("parent")
     if parent_id is None:
-        return form({"prompt": request.args.get("prompt", "")[:10_000]})
+        return form(request.args.to_dict())
     parent = find_run(parent_id)
     view = look(parent)
     values = {k: "\n".join(map(typed, v)) if k == "stop" else v for k, v in parent.options.items() if k != "seed"}
     values |= {"prompt": view.prompt_text, "model": parent.model, "parent": parent.id}
     number = request.args.get("sample", type=int)
     if number is not None and 0 <= number < len(view.log.samples):
-        values |= {
-            "prompt": view.prompt_text + view.text(number).removesuffix("\ufffd"),
-            "parent_sample": number,
-            "samples": 1,
-        }
-    return form(values, parent=parent)
+        text = view.prompt_text + view.text(number).removesuffix("\ufffd")
+        values |= {"prompt": text, "parent_sample": number, "samples": 1}
+    return form(values | request.args.to_dict(), parent=parent)
 
 
 def home_again(sentence: str, field: str | None) -> str:
@@ -95,6 +92,7 @@ def typed(stop: str) -> str:
 def run_page(run_id: str):
     run = find_run(run_id)
     view = look(run)
+    facts = tool_facts(view, run.owner)  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     children = db.session.scalars(select(Run).where(Run.parent_id == run.id).order_by(Run.created)).all()
     return render_template(
@@ -103,7 +101,7 @@ def run_page(run_id: str):
         samples=samples,
         children=children,
         link=link_to(run.id),
-        **tool_facts(view, run.owner),
+        **facts,
     )
 
 
@@ -121,8 +119,12 @@ def tool_facts(view: RunView, owner: str) -> dict:
     return {"view": view, "done": view.log.done, "mine": owner == visitor()}
 
 
+def get_run(run_id: str) -> Run | None:
+    return db.session.get(Run, run_id) if len(run_id) <= 24 and "\0" not in run_id else None
+
+
 def find_run(run_id: str) -> Run:
-    run = db.session.get(Run, run_id) if len(run_id) <= 24 and "\0" not in run_id else None
+    run = get_run(run_id)
     if run is None:
         abort(404, "There is no such run here. Perhaps the link lost a letter on its way.")
     return run
@@ -142,7 +144,7 @@ def link_to(run_id: str) -> dict:
         else url_for("pages.run_page", run_id=run_id, _external=True)
     )
     host = urlsplit(url).hostname or ""
-    local = host in ("localhost", "::1") or host.startswith("127.")
+    local = host in ("", "localhost", "0.0.0.0", "::1", "::") or host.startswith("127.")
     return {"url": url, "local": local}
 
 

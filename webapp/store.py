@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, RunLog, SampleLog, Vocabulary, record_dtype
 from webapp.database import Block, Run, Sample, StoredVocabulary, db
@@ -32,12 +33,21 @@ def unpack_vocabulary(data: bytes) -> Vocabulary:
     return Vocabulary(tokens, special)
 
 
+@lru_cache(maxsize=16)
+def vocabulary_id(vocabulary: Vocabulary) -> str:
+    return hashlib.sha256(pack_vocabulary(vocabulary)).hexdigest()
+
+
 def keep_vocabulary(folder: ModelFolder) -> str:
-    """Store the folder's vocabulary unless it is there already; return its id. Adds to the session, commits nothing."""
-    data = pack_vocabulary(folder.tokenizer.vocabulary)
-    name = hashlib.sha256(data).hexdigest()
+    """Store the folder's vocabulary unless it is there already; return its id. Commits."""
+    vocabulary = folder.tokenizer.vocabulary
+    name = vocabulary_id(vocabulary)
     if db.session.get(StoredVocabulary, name) is None:
-        db.session.merge(StoredVocabulary(id=name, tokens=zlib.compress(data)))
+        db.session.add(StoredVocabulary(id=name, tokens=zlib.compress(pack_vocabulary(vocabulary))))
+        try:
+            db.session.commit()
+        except IntegrityError:  # another visitor's first run was quicker
+            db.session.rollback()
     return name
 
 
@@ -78,6 +88,7 @@ def save_progress(run_id: str, log: RunLog, saved: list[int]) -> bool:
             kept = run.samples[number]
             kept.finish_reason, kept.text_end, kept.error = reason, text_end, error
     run.precision, run.device = log.precision, log.device
+    run.fingerprint = log.fingerprint or run.fingerprint
     if not any(saved):  # what the model thought of the prompt is complete once the first token is there
         run.prompt = log.prompt.tobytes()
     if done:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
-from webapp.database import Run, db
 from webapp.live import Live, live
-from webapp.pages import find_run, look, tool_facts
+from webapp.pages import find_run, get_run, look, tool_facts
 from webapp.view import RunView, SampleView, escape
 
 blueprint = Blueprint("stream", __name__)
@@ -40,7 +39,7 @@ def events(run_id: str):
 
     A run that is over or unknown answers 200 with `done`; htmx would ask again for ever after anything else.
     """
-    run = db.session.get(Run, run_id) if len(run_id) <= 24 else None
+    run = get_run(run_id)
     if run is None:
         return event_stream(iter([event("done", "unknown")]))
     view, state = look(run), live()
@@ -78,10 +77,12 @@ class Held:
         return next(self._parts)
 
     def close(self) -> None:
-        self._parts.close()
-        if self._open:
-            self._open = False
-            self._state.streams.release()
+        try:
+            self._parts.close()
+        finally:
+            if self._open:
+                self._open = False
+                self._state.streams.release()
 
 
 def read_cursor(samples: int) -> list[int]:

@@ -65,11 +65,11 @@ class SampleView:
         with self._run.log.changed:
             released, end = self._sample.released, self._sample.text_end
             finished = self._sample.finish_reason is not None
-        if released <= self.sent:
+        if released <= self.sent and not (finished and self._before and not released):
             return ""
         ids = self._sample.read(self.sent, released)["id"]
         room = max(0, end - self._offset) if finished else None
-        before = self._before if self.sent == 0 else b""
+        before, self._before = (self._before if self.sent == 0 else b""), b""
         shown = "".join(self._run.cell_html(cell) for cell in cells(ids, self._run.vocabulary, self.sent, before, room))
         self._offset += len(self._run.vocabulary.bytes_of(ids))
         self.sent = released
@@ -158,7 +158,7 @@ class RunView:
             return (
                 f"The model ended its text after {tokens}."
                 if len(visible) == sample.text_end
-                else f"Reached a stop string after {tokens}."
+                else f"Reached a stop string after {tokens}; Continue goes on past it."
             )
         return ""
 

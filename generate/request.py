@@ -1,0 +1,19 @@
+"""What the engine is asked to do."""
+
+from dataclasses import dataclass
+
+from generate.folder import ModelFolder
+from generate.options import Sampling
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run to be: its model, the token ids from the root of its family on, and its options.
+
+    `first_sample` numbers its samples in the noise, so that the continuation of sample 2 goes on as sample 2.
+    """
+
+    folder: ModelFolder
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+    first_sample: int = 0

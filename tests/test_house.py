@@ -1,0 +1,89 @@
+"""What holds of the house itself: its star of imports, its README, its settings."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from generate import SETTINGS, Refusal, read_settings
+
+OURS = ("generate", "webapp", "convert", "finetune")
+
+
+def imports(package: str):
+    """All (file, imported module) of a package, wherever in a file they stand."""
+    for file in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((file, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield file, node.module
+
+
+def test_the_engine_imports_none_of_ours_and_no_flask():
+    for file, module in imports("generate"):
+        assert module.split(".")[0] not in ("webapp", "convert", "finetune", "flask", "sqlalchemy"), file
+
+
+def test_the_page_reaches_the_engine_by_its_public_names_alone():
+    for file, module in imports("webapp"):
+        assert not module.startswith("generate."), f"{file} imports {module}"
+        assert module.split(".")[0] not in ("torch", "transformers", "convert", "finetune"), file
+
+
+def test_every_public_name_of_the_engine_exists():
+    import generate
+
+    assert all(getattr(generate, name) is not None for name in generate.__all__)
+    with pytest.raises(AttributeError):
+        generate.nonsense  # noqa: B018
+
+
+def test_the_page_without_an_engine_needs_no_torch():
+    code = "import sys, webapp; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_readme_lists_every_setting_with_its_default_and_meaning():
+    readme = (ROOT / "README.md").read_text()
+    for setting in SETTINGS:
+        default = f"`{setting.default}`" if setting.default else ""
+        assert f"| `{setting.name}` | {default} | {setting.meaning} |" in readme
+
+
+def test_the_readme_names_only_commands_that_exist():
+    readme = (ROOT / "README.md").read_text()
+    listed = subprocess.run(["make", "help"], cwd="/", capture_output=True, text=True, check=False)
+    assert listed.returncode != 0, "make alone finds no Makefile elsewhere; -C does"
+    listed = subprocess.run(
+        ["make", "-C", str(ROOT), "help"], cwd="/", capture_output=True, text=True, check=True
+    ).stdout
+    targets = set(re.findall(r"^([a-z]+) ", listed, re.M))
+    assert {"run", "test", "soak", "bench", "screenshot"} <= targets
+    assert set(re.findall(r"`?make (?!-)([a-z]+)", readme)) <= targets
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_each_dependency_is_pinned_and_has_a_reason(name):
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith(("#", "-r")):
+            assert re.fullmatch(r"[a-z0-9-]+==[0-9.]+ +# .{10,}", line), line
+
+
+def test_npm_packages_are_pinned_and_no_lock_names_a_registry():
+    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    assert all(re.fullmatch(r"[0-9.]+", version) for version in wanted.values())
+    assert "resolved" not in (ROOT / "package-lock.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "0"), ("PORT", "x"), ("RUBRIC_DEVICE", "tpu"), ("RUBRIC_PRECISION", "int7"), ("RUBRIC_MAX_ROWS", "-1")],
+)
+def test_a_wrong_setting_is_named(name, value):
+    with pytest.raises(Refusal, match=f"{name} is '{value}'"):
+        read_settings({name: value})

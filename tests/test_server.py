@@ -1,0 +1,138 @@
+"""A real gunicorn: steps, signals, restarts, and what it prints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from browser import Server
+from conftest import ROOT, parse_events, pictured, text_of
+
+
+@pytest.fixture
+def server(tmp_path, models):
+    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
+    yield server
+    if server.process.poll() is None:
+        server.stop()
+
+
+class KeepRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args):
+        return None
+
+
+def start_run(server, **fields) -> str:
+    """Post the form as a browser does; returns the run's address."""
+    data = urllib.parse.urlencode({"prompt": "Once upon a time", "seed": "1"} | fields).encode()
+    with pytest.raises(urllib.error.HTTPError, match="303") as redirect:
+        urllib.request.build_opener(KeepRedirect).open(server.url + "/runs", data)
+    return server.url + redirect.value.headers["Location"]
+
+
+def get(url: str, **headers) -> str:
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60).read().decode()
+
+
+def chunks(url: str) -> list[bytes]:
+    """The pieces in which a streamed answer arrives."""
+    pieces = []
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        while piece := answer.read1(65536):
+            pieces.append(piece)
+    return pieces
+
+
+def test_text_arrives_in_steps_with_events_and_without_scripts(server):
+    run = start_run(server, max_new_tokens="300")
+    events, plain = chunks(run + "/events"), chunks(start_run(server, max_new_tokens="300") + "/plain")
+    assert len(events) > 4
+    assert len(plain) > 4
+
+
+def test_sigterm_ends_streams_well_saves_the_text_and_takes_seconds(server):
+    run = start_run(server, max_new_tokens="4096")
+    stream = urllib.request.urlopen(run + "/events", timeout=30)
+    head = b"".join(stream.readline() for _ in range(12))
+    begun = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    rest = stream.read()  # raises IncompleteRead when the stream is cut instead of ended
+    server.process.wait(20)
+    assert time.monotonic() - begun < 15
+    seen = parse_events((head + rest).decode())
+    server.start()
+    stored = json.loads(get(run + ".json"))["samples"][0]
+    assert stored["finish_reason"] == "error"
+    last = [e["id"] for e in seen if "id" in e][-1]
+    after = parse_events(get(run + "/events", **{"Last-Event-ID": last}))
+    told = "".join(text_of(e["data"]) for e in seen + after if "id" in e)
+    assert told == pictured(stored["text"])
+    assert after[-1] == {"event": "done", "data": "over"}
+
+
+def test_a_killed_server_loses_at_most_the_last_moment(server):
+    run = start_run(server, max_new_tokens="4096")
+    time.sleep(1)
+    before = json.loads(get(run + ".json"))["samples"][0]["text"]
+    time.sleep(0.7)  # longer than the half second within which text is saved
+    os.kill(server.process.pid, signal.SIGKILL)  # gunicorn's worker notices that its parent is gone
+    server.process.wait()
+    time.sleep(2)
+    server.start()
+    stored = json.loads(get(run + ".json"))["samples"][0]
+    assert stored["text"].startswith(before)
+    assert stored["finish_reason"] == "error"
+
+
+def test_a_thread_is_always_left_for_pages_while_streams_are_full(tmp_path, models):
+    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow", RUBRIC_MAX_STREAMS="8").start()
+    try:
+        run = start_run(server, max_new_tokens="4096")
+        streams = [urllib.request.urlopen(run + "/events", timeout=30) for _ in range(8)]
+        assert parse_events(get(run + "/events")) == [{"event": "busy", "retry": "5000", "data": "come back"}]
+        assert json.loads(get(server.url + "/healthz")) == {"ok": True}
+        for stream in streams:
+            stream.close()
+    finally:
+        server.stop()
+
+
+def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):
+    """It is not started: a test listens on this machine alone."""
+    code = (
+        "import runpy; conf = runpy.run_path('gunicorn.conf.py'); "
+        "print(conf['bind'], conf['worker_class'], conf['workers'], conf['threads']); conf['say_where']()"
+    )
+    environment = {**os.environ, "HOST": "0.0.0.0", "PORT": "9000"}
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "0.0.0.0:9000 gthread 1 256" in out.stdout
+    assert "http://127.0.0.1:9000" in out.stdout
+    assert "Friends on the same network: http://" in out.stdout
+
+
+def test_a_server_that_cannot_start_says_so_in_one_sentence(tmp_path):
+    for change, sentence in [
+        ({"RUBRIC_DEVICE": "tpu"}, "RUBRIC_DEVICE is 'tpu': must be one of auto, cpu, cuda."),
+        ({"RUBRIC_INSTANCE": str(tmp_path / "empty")}, "The database is empty"),
+    ]:
+        environment = {**os.environ, "PORT": "1", **change}
+        environment["PYTHONPATH"] = str(ROOT)
+        out = subprocess.run(
+            [sys.executable, "-c", "import wsgi"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert out.returncode == 4
+        assert sentence in out.stderr
+        assert "Traceback" not in out.stderr
