@@ -1,9 +1,15 @@
 """gunicorn's settings. One worker, because the model and the live runs are in its memory; a thread for each stream."""
 
+import logging
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
+
+from gunicorn.workers import gthread
 
 from generate import read_settings
+
+PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
 settings = read_settings()
 bind = (
@@ -19,6 +25,33 @@ control_socket_disable = True
 chdir = os.path.dirname(os.path.abspath(__file__))
 limit_request_line = 8190  # a link may carry a prompt
 loglevel = "warning"
+
+
+class Connection(gthread.TConn):
+    """A connection that cannot hold up others.
+
+    gunicorn 27 waits for a slow request without end, and lingers up to two seconds in its only accepting thread when it
+    closes a connection whose other end stays open: one such client a second would keep everybody else out.
+    """
+
+    lingering = ThreadPoolExecutor(8, thread_name_prefix="close")
+
+    def init(self):
+        super().init()
+        self.sock.settimeout(PATIENCE)
+
+    def close(self, graceful=False):
+        if graceful:
+            self.lingering.submit(super().close, True)
+        else:
+            super().close()
+
+
+gthread.TConn = Connection
+
+
+def is_no_timeout(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))
 
 
 def say_where():
@@ -42,6 +75,7 @@ def address_on_the_network() -> str:
 def post_worker_init(worker):
     """The app is loaded: say so, and let streams see SIGTERM at once, so that they end well instead of being cut."""
     say_where()
+    logging.getLogger("gunicorn.error").addFilter(is_no_timeout)  # a client that gave up is no error of ours
     worker.wsgi.extensions["rubric"].alive = lambda: worker.alive
 
 

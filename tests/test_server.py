@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,18 @@ def test_a_thread_is_always_left_for_pages_while_streams_are_full(tmp_path, mode
             stream.close()
     finally:
         server.stop()
+
+
+def test_clients_that_leave_their_connection_open_hold_up_nobody(server):
+    """gunicorn alone lingers two seconds for each of them, in the one thread that lets the others in."""
+    lingering = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(30)]
+    for connection in lingering:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    for connection in lingering:
+        assert connection.recv(9) == b"HTTP/1.1 "
+    assert urllib.request.urlopen(server.url + "/healthz", timeout=20).status == 200
+    for connection in lingering:
+        connection.close()
 
 
 def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):

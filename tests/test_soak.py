@@ -2,9 +2,9 @@
 
 import json
 import random
+import socket
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,20 @@ def test_fifty_viewers_of_one_run_all_get_the_whole_text(tmp_path, models):
         assert told == [text] * 50
     finally:
         server.stop()
+
+
+def test_three_hundred_half_requests_are_given_up_in_time(tmp_path):
+    server = Server(tmp_path).start()
+    try:
+        half = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(300)]
+        for connection in half:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        assert get(server.url + "/healthz")  # waits 60 s at most; gunicorn alone would not answer while they are open
+        for connection in half:
+            connection.close()
+    finally:
+        server.stop()
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_five_hundred_runs_cancelled_at_random_moments_leave_no_row_behind(writer):
