@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 import pytest
-from browser import Server, chromium
+from browser import Server, chromium, chromium_path
 from conftest import TRICKY, pictured
 
 GROWTH = """
@@ -29,6 +29,10 @@ def server(tmp_path_factory, models):
 
 @pytest.fixture(scope="module")
 def browser():
+    if not chromium_path():
+        pytest.fail(
+            "Chromium is missing: install it for the browser tests (on Debian: apt install chromium).", pytrace=False
+        )
     with chromium() as browser:
         yield browser
 
