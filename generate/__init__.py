@@ -10,8 +10,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate.errors import Busy, Refusal
-from generate.folder import Listed, ModelFolder, find_model, list_models
+from generate.folder import ModelFolder
 from generate.log import RunLog, SampleLog
+from generate.models import Listed, find_model, list_models
 from generate.options import OPTIONS, Sampling, parse_sampling
 from generate.record import record_as_dict, record_dtype, unknown_records
 from generate.request import Request

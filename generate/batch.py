@@ -1,22 +1,22 @@
 """The running batch of one loaded model: prompts are read in chunks, rows join, decode together, and leave."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from generate.cache import Prefix, Slots, kv_bytes
+from generate.cache import Prefix, Slots
 from generate.ending import Ending
 from generate.folder import ModelFolder
-from generate.log import RunLog, SampleLog
+from generate.log import RunLog
+from generate.memory import rows_that_fit
 from generate.model import GPT2
 from generate.request import Request
+from generate.row import Row, seen_tokens, stack_options
 from generate.sampling import Choice, Rows, choose, to_records
 from generate.text import split_half_character
 from generate.window import window_start
@@ -25,25 +25,6 @@ log = logging.getLogger(__name__)
 
 CHUNK = 256  # prompt tokens read between two decode steps, so that a long prompt does not freeze the others
 STATISTICS_ROWS = 64  # prompt positions whose logits are held at once
-GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would overflow float32
-
-
-@dataclass(eq=False)
-class Row:
-    """One sample being written. `ids` are all tokens since the root; `window` is the first one the model sees."""
-
-    run: RunLog
-    log: SampleLog
-    request: Request
-    number: int
-    ids: list[int]
-    ending: Ending
-    window: int
-    seen: Tensor | None
-
-    @property
-    def finished(self) -> bool:
-        return self.log.finish_reason is not None
 
 
 @dataclass(eq=False)
@@ -116,7 +97,7 @@ class Batch:
                 ids=ids.copy(),
                 ending=Ending(stops, half),
                 window=start,
-                seen=self._seen(request),
+                seen=seen_tokens(request, self.config.vocab_size, self.model.device),
             )
             for index, sample in enumerate(run.samples)
         ]
@@ -189,7 +170,11 @@ class Batch:
             return
         for row in seated:
             row.run.set_state("writing")
-        self._choose(reading.logits.expand(len(seated), -1), seated, self._stack(seated))
+        self._choose(
+            reading.logits.expand(len(seated), -1),
+            seated,
+            stack_options(seated, self.config.vocab_size, self.model.device),
+        )
         for row in seated:
             if not row.finished and not self._restart_if_full(row):
                 self.slots.join(reading.prefix)
@@ -204,7 +189,7 @@ class Batch:
         if not self.rows:
             return
         if self._options is None:
-            self._options = self._stack(self.rows)
+            self._options = stack_options(self.rows, self.config.vocab_size, self.model.device)
         positions = [len(row.ids) - 1 - row.window for row in self.rows]
         logits = self._forward_step([row.ids[-1] for row in self.rows], positions)
         self._options.position = torch.tensor([len(row.ids) for row in self.rows], device=logits.device)
@@ -283,58 +268,6 @@ class Batch:
         self.readings.appendleft(self._reading([row], row.ids, start, statistics=False))
         return True
 
-    # Options as tensors
-
-    def _stack(self, rows: list[Row]) -> Rows:
-        options = [row.request.sampling for row in rows]
-        device = self.model.device
-        seen = None
-        if any(option.repetition_penalty != 1 for option in options):
-            blank = torch.zeros(self.config.vocab_size, dtype=torch.bool, device=device)
-            seen = torch.stack([blank if row.seen is None else row.seen for row in rows])
-
-        def floats(name):
-            return torch.tensor([getattr(option, name) for option in options], dtype=torch.float32, device=device)
-
-        def whole(values):
-            return torch.tensor(list(values), dtype=torch.int64, device=device)
-
-        temperature = floats("temperature")
-        return Rows(
-            temperature=torch.where(temperature < GREEDY_BELOW, 0.0, temperature),
-            top_k=whole(option.top_k for option in options),
-            top_p=floats("top_p"),
-            penalty=floats("repetition_penalty"),
-            seed=whole(option.seed for option in options),
-            sample=whole(row.number for row in rows),
-            position=whole(len(row.ids) for row in rows),
-            seen=seen,
-        )
-
-    def _seen(self, request: Request) -> Tensor | None:
-        """Which tokens the prompt holds, where a penalty needs to know; bool [V]."""
-        if request.sampling.repetition_penalty == 1:
-            return None
-        seen = torch.zeros(self.config.vocab_size, dtype=torch.bool, device=self.model.device)
-        seen[torch.tensor(request.prompt_ids, device=self.model.device)] = True
-        return seen
-
 
 def what_failed(error: Exception) -> str:
     return f"The model failed: {type(error).__name__}: {error}"[:300]
-
-
-def rows_that_fit(model: GPT2) -> int:
-    """How many rows with a full window fit into half of the memory that is free now; at least 1."""
-    free = torch.cuda.mem_get_info(model.device)[0] if model.device.type == "cuda" else free_memory()
-    return max(1, free // 2 // kv_bytes(model.config, model.config.n_positions, model.dtype))
-
-
-def free_memory() -> int:
-    """Bytes of main memory to be had without swapping; where Linux does not tell, the pages nobody uses."""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -12,9 +12,10 @@ import torch
 
 from generate.batch import Batch, what_failed
 from generate.errors import Busy, Refusal
-from generate.folder import ModelFolder, find_model
+from generate.folder import ModelFolder
 from generate.log import RunLog
 from generate.model import load_model
+from generate.models import find_model
 from generate.request import Request
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from generate.engine import Engine
 from generate.errors import Refusal
-from generate.folder import ModelFolder, find_model
+from generate.folder import ModelFolder
 from generate.log import RunLog, SampleLog
+from generate.models import find_model
 from generate.options import Sampling, parse_sampling, unescape
 from generate.record import record_as_dict
 from generate.request import Request

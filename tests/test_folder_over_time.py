@@ -10,7 +10,7 @@ import pytest
 import tokenizers
 from conftest import ROOT, TRICKY, edit_json, make_model
 
-import generate.folder
+import generate.models
 from generate import Refusal, find_model, list_models
 from generate.folder import check_folder
 
@@ -58,14 +58,14 @@ def test_a_folder_that_comes_breaks_is_mended_or_goes_is_noticed_without_a_resta
 
 
 def test_a_folder_that_goes_while_it_is_looked_at_does_not_hide_the_others(folder, monkeypatch):
-    real = generate.folder.signature
+    real = generate.models.signature
 
     def too_late(path):
         if path == folder:
             shutil.rmtree(path)
         return real(path)
 
-    monkeypatch.setattr(generate.folder, "signature", too_late)
+    monkeypatch.setattr(generate.models, "signature", too_late)
     assert [item.name for item in list_models(folder.parent) if item.folder] == ["good"]
 
 

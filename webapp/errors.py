@@ -3,7 +3,7 @@
 import json
 import logging
 
-from flask import Flask, g, make_response, render_template, request
+from flask import Flask, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from generate import Busy, Refusal
@@ -68,8 +68,7 @@ def said(status: int, sentence: str, refusal: Refusal | None = None):
         answer.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said"})
         answer.headers["HX-Push-Url"] = "false"
         answer.headers["HX-Trigger"] = json.dumps({"refused": {"field": refusal.field if refusal else None}})
-    elif refusal is not None and request.endpoint == "actions.create" and not g.get("drawing_form"):
-        g.drawing_form = True
+    elif refusal is not None and request.endpoint == "actions.create":
         answer = make_response(home_again(sentence, refusal.field), status)
     else:
         title = TITLES.get(status, "That cannot be done")
