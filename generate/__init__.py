@@ -1,6 +1,6 @@
 """The engine: text in, tokens out. It knows nothing of Flask, of databases, or of our other packages.
 
-These are its public names. `Engine` brings torch and is imported when first asked for; all else is light.
+These are its public names. `Engine` and `logits_of` bring torch and are imported when first asked for; all else is light.
 """
 
 import os
@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate.errors import Busy, Refusal
-from generate.folder import ModelFolder
+from generate.folder import ModelFolder, check_folder
 from generate.log import RunLog, SampleLog
 from generate.models import Listed, find_model, list_models
 from generate.options import OPTIONS, Sampling, parse_sampling
@@ -34,8 +34,10 @@ __all__ = [
     "SampleLog",
     "Sampling",
     "Vocabulary",
+    "check_folder",
     "find_model",
     "list_models",
+    "logits_of",
     "parse_sampling",
     "read_settings",
     "record_as_dict",
@@ -51,4 +53,8 @@ def __getattr__(name: str):
         from generate.engine import Engine
 
         return Engine
+    if name == "logits_of":
+        from generate.score import logits_of
+
+        return logits_of
     raise AttributeError(f"module 'generate' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""TensorFlow GPT-2 checkpoints into `models/NAME`, without TensorFlow and without torch."""

@@ -1,0 +1,171 @@
+"""`python -m convert SOURCE models/NAME`: an old TensorFlow GPT-2 checkpoint becomes a model that the page serves."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from convert.archive import unpacked
+from convert.bundle import Bundle, open_bundle
+from convert.certificate import Certificate
+from convert.folder import check_target, convert
+from convert.names import to_transformers
+from convert.sizes import Sizes
+from convert.source import Source, find_source
+from convert.to_tensorflow import to_checkpoint
+from generate import Refusal, check_folder
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Convert a TensorFlow GPT-2 checkpoint (OpenAI's, nshepperd's, gpt-2-simple's) into a model folder.",
+    )
+    p.add_argument(
+        "source",
+        type=Path,
+        help="a folder, a checkpoint's prefix, any one of its files, or a .tar, .tar.gz or .zip of it",
+    )
+    p.add_argument("target", type=Path, nargs="?", help="the folder to make, such as models/friends")
+    p.add_argument("--inspect", action="store_true", help="only list what the checkpoint holds")
+    p.add_argument(
+        "--to-tf", action="store_true", help="the way back: SOURCE is a model folder, the target a checkpoint"
+    )
+    p.add_argument("--json", action="store_true", help="with --inspect: as JSON")
+    p.add_argument("--step", type=int, metavar="N", help="of several checkpoints in a folder, the one of this step")
+    p.add_argument("--n-head", type=int, metavar="N", help="number of attention heads, where no hparams.json tells it")
+    p.add_argument(
+        "--vocab",
+        type=Path,
+        metavar="FOLDER",
+        help="whose vocabulary to use (encoder.json and vocab.bpe, or a model folder), if none is beside it",
+    )
+    p.add_argument(
+        "--dtype",
+        choices=["float32", "float16", "bfloat16"],
+        default="float32",
+        help="of the weights written (default: float32)",
+    )
+    p.add_argument("--no-check", action="store_true", help="do not load and judge the result (needs no torch)")
+    p.add_argument("--force", action="store_true", help="replace an existing folder")
+    return p
+
+
+def main(arguments: list[str]) -> int:
+    """0 done, 1 refused (one sentence on stderr), 2 wrong usage."""
+    p = parser()
+    args = p.parse_args(arguments)
+    if bool(args.target) == args.inspect:
+        p.error("give SOURCE and the folder to make, or --inspect SOURCE")
+    try:
+        if args.to_tf:
+            back(args)
+            return 0
+        with unpacked(args.source) as held:
+            source = find_source(held, args.step)
+            if args.inspect:
+                inspect(open_bundle(source.prefix), source, args.json)
+            else:
+                run(source, args)
+        return 0
+    except Refusal as refusal:
+        print(f"convert: {refusal}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"convert: {error.filename or 'a file'} cannot be read: {error.strerror}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def back(args: argparse.Namespace) -> None:
+    check_target(args.target, args.force)
+    folder = check_folder(args.source.resolve())
+    with tqdm(total=folder.weights.stat().st_size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        to_checkpoint(folder, args.target, bar.update)
+    print(f"{args.source} is now the TensorFlow checkpoint {args.target / 'model.ckpt'}.")
+
+
+def run(source: Source, args: argparse.Namespace) -> None:
+    size = sum(file.stat().st_size for file in source.prefix.parent.glob(f"{source.prefix.name}.data-*"))
+    with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        made = convert(
+            source,
+            args.target,
+            n_head=args.n_head,
+            vocabulary=args.vocab,
+            dtype=args.dtype,
+            force=args.force,
+            check=not args.no_check,
+            progress=bar.update,
+        )
+    print_sizes(made.sizes)
+    print_skipped(made.bundle)
+    if made.certificate:
+        print_certificate(made.certificate)
+    print(f"\n{args.source} is now {args.target}.")
+    if not made.has_vocabulary:
+        print(
+            "It has no vocabulary yet, and cannot be served without: convert again with --force and --vocab FOLDER, where "
+            "FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them)."
+        )
+
+
+def print_sizes(sizes: Sizes) -> None:
+    for name, origin in sizes.origins.items():
+        print(f"{name:20} {getattr(sizes, name):>10}   {origin}")
+
+
+def print_skipped(bundle: Bundle) -> None:
+    skipped = [name for name in bundle.variables if name not in to_transformers(bundle.variables)]
+    if skipped:
+        print(f"\nSkipped, because they are no weights of a GPT-2: {', '.join(map(printable, skipped))}")
+
+
+def print_certificate(found: Certificate) -> None:
+    print(
+        f"\nCertificate: {found.tensors} tensors bit by bit; the largest difference of a logit is {found.largest_difference:.1e}."
+    )
+    if found.loss is not None:
+        others = "".join(f"; with {heads} heads {loss:.2f}" for heads, loss in found.other_heads.items())
+        print(f"Loss on a short English text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
+    print(found.verdict)
+
+
+def printable(name: str) -> str:
+    """A variable's name without anything that could move the cursor; names come from the file."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in name)
+
+
+def inspect(bundle: Bundle, source: Source, as_json: bool) -> None:
+    """List the variables by reading only the index."""
+    weights = to_transformers(bundle.variables)
+    rows = [
+        {
+            "name": v.name,
+            "dtype": v.dtype,
+            "shape": list(v.shape),
+            "bytes": v.size,
+            "shards": sorted({piece.shard for piece in v.pieces}),
+            "becomes": weights.get(v.name),
+        }
+        for v in bundle.variables.values()
+    ]
+    if as_json:
+        facts = {"prefix": str(source.prefix), "step": source.step, "steps": source.steps, "data_files": bundle.shards}
+        print(json.dumps(facts | {"variables": rows}, indent=2))
+        return
+    steps = f"; steps here: {', '.join(map(str, source.steps))}" if source.steps else ""
+    print(f"{source.prefix}: {len(rows)} variables in {bundle.shards} data file(s){steps}\n")
+    width = max((len(printable(row["name"])) for row in rows), default=4)
+    for row in rows:
+        shape = "x".join(map(str, row["shape"])) or "scalar"
+        print(
+            f"{printable(row['name']):{width}}  {row['dtype']:9} {shape:>16} {row['bytes']:>13,}  {row['becomes'] or 'skipped'}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,266 @@
+"""TensorFlow's tensor bundle: an index of named tensors, and the data files that hold them.
+
+Source: tensorflow/core/protobuf/tensor_bundle.proto and tensorflow/core/util/tensor_bundle; the facts were checked
+against files that TensorFlow 2.21 wrote. Nothing here trusts a number before it is checked against a file's size.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convert.proto import Damaged, fields, integer, message
+from convert.table import entries, masked_crc
+from generate import Refusal
+
+FLOATS = {1: "float32", 2: "float64", 14: "bfloat16", 19: "float16"}
+OTHERS = {3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64", 9: "int64", 10: "bool"}
+WIDTH = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+LARGEST_INDEX = 64 * 2**20
+MOST_DIMENSIONS = 8
+MOST_SLICES = 1000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some bytes of a data file, and where they belong in the tensor: (start, length) for each dimension."""
+
+    shard: int
+    offset: int
+    size: int
+    crc: int
+    extents: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One named tensor as the index describes it; `dtype` is TensorFlow's name for it, or `type N`."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(piece.size for piece in self.pieces)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened checkpoint: its variables by name; the data files are opened when a variable is read."""
+
+    prefix: Path
+    shards: int
+    variables: dict[str, Variable]
+
+    def data_file(self, shard: int) -> Path:
+        return self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self.shards:05d}")
+
+    def read(self, name: str) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray]]:
+        """Yield the pieces of a float variable, checked: extents, and a read-only map of the piece as raw bytes."""
+        variable = self.variables[name]
+        check_shape(variable)
+        for piece in variable.pieces:
+            data = self._map(name, piece)
+            if masked_crc(data) != piece.crc:
+                raise Refusal(f"{name} is damaged: its checksum in {self.data_file(piece.shard).name} is wrong.")
+            yield piece.extents, data
+
+    def _map(self, name: str, piece: Piece) -> np.ndarray:
+        file = self.data_file(piece.shard)
+        if not 0 <= piece.shard < self.shards or not file.is_file():
+            raise Refusal(f"{name} lies in {file.name}, which is missing; bring all files of the checkpoint together.")
+        whole = file.stat().st_size
+        if piece.offset < 0 or piece.size < 0 or piece.offset + piece.size > whole:
+            raise Refusal(
+                f"{file.name} is cut short: {name} ends at byte {piece.offset + piece.size:,} of {whole:,}; copy it again."
+            )
+        if piece.size == 0:
+            return np.zeros(0, np.uint8)
+        return np.memmap(file, np.uint8, "r", piece.offset, piece.size)
+
+
+def open_bundle(prefix: Path) -> Bundle:
+    """Read the index of the checkpoint `prefix`; raises Refusal with one sentence when it is none or damaged."""
+    index = prefix.with_name(prefix.name + ".index")
+    size = index.stat().st_size
+    if size > LARGEST_INDEX:
+        raise Refusal(f"{index.name} has {size:,} bytes; an index of a GPT-2 has some thousands, so this is none.")
+    data = index.read_bytes()
+    if data.startswith(b"version https://git-lfs"):
+        raise Refusal(f"{index.name} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`.")
+    try:
+        return parse(prefix, data)
+    except Damaged as damage:
+        raise Refusal(f"{index.name} is damaged: {damage}; copy it again.") from None
+
+
+def parse(prefix: Path, data: bytes) -> Bundle:
+    """Make sense of an index file's bytes; raises Damaged."""
+    shards, variables, slices = 0, {}, {}
+    for key, value in entries(data):
+        if key == b"":
+            shards = read_header(value)
+        elif key.startswith(b"\0"):
+            name, extents = slice_key(key)
+            slices.setdefault(name, []).append((extents, value))
+        else:
+            name = key.decode("utf-8", "backslashreplace")
+            variables[name] = (key, value)
+    if not shards:
+        raise Damaged("it has no header")
+    found = {name: read_variable(name, value, slices.get(key, [])) for name, (key, value) in variables.items()}
+    return Bundle(prefix, shards, found)
+
+
+def read_header(value: bytes) -> int:
+    """Number of data files; raises Damaged for what this machine cannot read."""
+    header = dict(fields(value))
+    if integer(header.get(2, 0)) != 0:
+        raise Damaged("it was written on a big-endian machine")
+    shards = integer(header.get(1, 0))
+    if not 1 <= shards <= 99_999:
+        raise Damaged(f"it claims {shards} data files")
+    return shards
+
+
+def read_variable(name: str, value: bytes, slices: list[tuple[tuple, bytes]]) -> Variable:
+    dtype, shape, piece, parts = read_entry(value)
+    whole = tuple((0, length) for length in shape)
+    if not parts:
+        return Variable(name, dtype, shape, (Piece(*piece, whole),))
+    pieces = []
+    for extents, entry in slices:
+        part_dtype, part_shape, part, _ = read_entry(entry)
+        placed = tuple((s, n if n >= 0 else full) for (s, n), full in zip(extents, shape, strict=False))
+        if len(extents) != len(shape) or part_dtype != dtype or part_shape != tuple(n for _, n in placed):
+            raise Damaged(f"a slice of {name} does not fit it")
+        pieces.append(Piece(*part, placed))
+    return Variable(name, dtype, shape, tuple(pieces))
+
+
+def read_entry(value: bytes) -> tuple[str, tuple[int, ...], tuple[int, int, int, int], int]:
+    """dtype, shape, (shard, offset, size, crc), and the number of slices of one BundleEntryProto."""
+    kind, shape, shard, offset, size, crc, parts = 0, (), 0, 0, 0, 0, 0
+    for number, content in fields(value):
+        if number == 1:
+            kind = integer(content)
+        elif number == 2:
+            shape = read_shape(message(content))
+        elif number == 3:
+            shard = integer(content)
+        elif number == 4:
+            offset = integer(content)
+        elif number == 5:
+            size = integer(content)
+        elif number == 6:
+            crc = integer(content)
+        elif number == 7:
+            parts += 1
+    dtype = FLOATS.get(kind) or OTHERS.get(kind) or f"type {kind}"
+    return dtype, shape, (shard, offset, size, crc), parts
+
+
+def read_shape(value: bytes) -> tuple[int, ...]:
+    shape = []
+    for number, content in fields(value):
+        if number == 2:
+            shape.append(integer(dict(fields(message(content))).get(1, 0)))
+            if len(shape) > MOST_DIMENSIONS:
+                raise Damaged(f"a tensor has more than {MOST_DIMENSIONS} dimensions")
+        elif number == 3 and integer(content):
+            raise Damaged("a tensor's shape is unknown")
+    return tuple(shape)
+
+
+def slice_key(key: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
+    """The name and the (start, length) by dimension that a slice's key encodes; length -1 is the whole dimension.
+
+    Source: tensorflow/core/util/saved_tensor_slice_util.cc with the ordered code of strings/ordered_code.cc.
+    """
+    if key[:1] != b"\0":
+        raise Damaged("a slice's name does not begin as it must")
+    name, place = ordered_string(key, 1)
+    rank, place = ordered_number(key, place)
+    if rank > MOST_DIMENSIONS:
+        raise Damaged(f"a slice has more than {MOST_DIMENSIONS} dimensions")
+    extents = []
+    for _ in range(rank):
+        start, place = ordered_signed(key, place)
+        length, place = ordered_signed(key, place)
+        extents.append((start, length))
+    return name, tuple(extents)
+
+
+def ordered_string(key: bytes, place: int) -> tuple[bytes, int]:
+    out = bytearray()
+    while place + 1 < len(key):
+        pair = key[place : place + 2]
+        if pair == b"\x00\x01":
+            return bytes(out), place + 2
+        if pair in (b"\x00\xff", b"\xff\x00"):
+            out.append(pair[0])
+            place += 2
+        elif pair[0] in (0x00, 0xFF):
+            break
+        else:
+            out.append(pair[0])
+            place += 1
+    raise Damaged("a slice's name is cut short")
+
+
+def ordered_number(key: bytes, place: int) -> tuple[int, int]:
+    if place >= len(key) or key[place] > 8 or place + 1 + key[place] > len(key):
+        raise Damaged("a slice's name is cut short")
+    width = key[place]
+    return int.from_bytes(key[place + 1 : place + 1 + width], "big"), place + 1 + width
+
+
+def ordered_signed(key: bytes, place: int) -> tuple[int, int]:
+    """A signed number: the first bits tell its length, negative ones are inverted."""
+    if place >= len(key):
+        raise Damaged("a slice's name is cut short")
+    negative = key[place] < 0x80
+    flip = 0xFF if negative else 0
+    lead = key[place] ^ flip
+    length = 1
+    while length < 8 and lead & (0x80 >> length):
+        length += 1
+    raw = bytes(byte ^ flip for byte in key[place : place + length])
+    if len(raw) < length or length > 7:
+        raise Damaged("a slice's name holds an absurd number")
+    value = int.from_bytes(raw, "big") & ((1 << (7 * length - 1)) - 1)
+    return (~value if negative else value), place + length
+
+
+def check_shape(variable: Variable) -> None:
+    """Refuse a variable whose numbers contradict each other, before anything is read by them."""
+    name, width = variable.name, WIDTH.get(variable.dtype)
+    if width is None:
+        raise Refusal(f"{name} is stored as {variable.dtype}; weights must be float32, float16, bfloat16 or float64.")
+    if any(length < 0 for length in variable.shape):
+        raise Refusal(f"{name} has the impossible shape {list(variable.shape)}; the index is damaged.")
+    for piece in variable.pieces:
+        inside = all(
+            start >= 0 and length >= 0 and start + length <= full
+            for (start, length), full in zip(piece.extents, variable.shape, strict=True)
+        )
+        if not inside or math.prod(length for _, length in piece.extents) * width != piece.size:
+            raise Refusal(f"{name}: {piece.size:,} bytes do not make a tensor of shape {list(variable.shape)}.")
+    if len(variable.pieces) > MOST_SLICES:
+        raise Refusal(f"{name} is cut into {len(variable.pieces):,} slices; at most {MOST_SLICES:,} can be read.")
+    if sum(piece.size for piece in variable.pieces) != math.prod(variable.shape) * width or overlap(variable):
+        raise Refusal(f"{name}: its slices do not make up the whole; bring all files of the checkpoint together.")
+
+
+def overlap(variable: Variable) -> bool:
+    """Whether two slices share an element. With the sizes adding up, no overlap means that nothing is missing."""
+    pieces = [piece.extents for piece in variable.pieces]
+    return any(
+        all(s < t + m and t < s + n for (s, n), (t, m) in zip(one, other, strict=True))
+        for place, one in enumerate(pieces)
+        for other in pieces[:place]
+    )

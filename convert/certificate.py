@@ -1,0 +1,80 @@
+"""The certificate of a conversion: the new folder is loaded as the engine loads it, and judged."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from convert import judge
+from convert.bundle import Bundle
+from convert.sizes import Sizes
+from generate import ModelFolder
+
+TEXT = (
+    "The sun was low when the old man came down to the river. He sat on a stone, took the bread from his bag, and gave "
+    'half of it to the dog. "We have come a long way," he said, "and we shall not go home before the winter." The dog '
+    "looked at him, and then at the water, where a boat was waiting."
+)
+WITHOUT_VOCABULARY = 32  # token ids to compare logits on where there is no text to tokenise
+AGREE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 1.0}  # largest difference of a logit that rounding explains
+NOISE = 0.75  # of ln(vocabulary): a model that knows no better than chance has 1
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was found: `loss` in nats a token, `largest_difference` of any logit, `other_heads` {n_head: loss}."""
+
+    tensors: int
+    largest_difference: float
+    tokens: int
+    loss: float | None
+    chance: float
+    other_heads: dict[int, float]
+    verdict: str
+
+
+def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_vocabulary: bool) -> Certificate:
+    """Judge a folder against the checkpoint it came from. Every tensor was compared when it was written."""
+    from generate import logits_of  # brings torch, which converting alone does without
+
+    ids = folder.tokenizer.encode(TEXT) if has_vocabulary else list(range(WITHOUT_VOCABULARY))
+    ids = [index % sizes.vocab_size for index in ids][: sizes.n_positions]
+    ours, theirs = logits_of(folder, [ids])[0], judge.logits(bundle, sizes, ids)
+    difference = float(np.abs(ours - theirs).max())
+    loss = loss_of(theirs, ids) if has_vocabulary else None
+    others = losses_of_other_heads(bundle, sizes, ids) if has_vocabulary else {}
+    chance = math.log(sizes.vocab_size)
+    verdict = verdict_of(difference, AGREE[dtype], loss, chance, others)
+    return Certificate(12 * sizes.n_layer + 4, difference, len(ids), loss, chance, others, verdict)
+
+
+def loss_of(logits: np.ndarray, ids: list[int]) -> float:
+    """Mean negative log-probability, in nats, of each token given those before it."""
+    top = logits.max(-1, keepdims=True)
+    logprobs = logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+    return float(-logprobs[np.arange(len(ids) - 1), ids[1:]].mean())
+
+
+def losses_of_other_heads(bundle: Bundle, sizes: Sizes, ids: list[int]) -> dict[int, float]:
+    """The loss with half and twice as many heads: no shape tells their number, but the text does."""
+    tried = {}
+    for heads in (sizes.n_head // 2, sizes.n_head * 2):
+        if heads and sizes.n_embd % heads == 0:
+            changed = dataclasses.replace(sizes, n_head=heads)
+            tried[heads] = loss_of(judge.logits(bundle, changed, ids), ids)
+    return tried
+
+
+def verdict_of(difference: float, allowed: float, loss: float | None, chance: float, others: dict[int, float]) -> str:
+    """One sentence."""
+    if not difference <= allowed:
+        return f"The logits differ by {difference:.2g} from the checkpoint's own, which rounding does not explain: do not use it."
+    if loss is None:
+        return "The logits agree with the checkpoint's own; without a vocabulary no text could be read."
+    if not loss < NOISE * chance:
+        return "The logits agree with the checkpoint's own, but it reads like noise: is n_head right, and the vocabulary its own?"
+    better = [heads for heads, other in others.items() if other < loss]
+    if better:
+        return f"It reads like a trained model, but better with {better[0]} heads: is n_head right?"
+    return "It reads like a trained model, and the logits agree with the checkpoint's own."

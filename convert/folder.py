@@ -1,0 +1,173 @@
+"""From a checkpoint to a complete `models/NAME`: written beside its place, then moved there in one step."""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.bundle import Bundle, open_bundle
+from convert.certificate import Certificate, certify
+from convert.names import to_transformers
+from convert.sizes import Sizes, find_sizes
+from convert.source import Source
+from convert.vocabulary import Bpe, find_vocabulary, write_makeshift, write_vocabulary
+from convert.weights import read_back, write_weights
+from generate import Refusal, check_folder
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion found and made."""
+
+    bundle: Bundle
+    sizes: Sizes
+    has_vocabulary: bool
+    certificate: Certificate | None
+
+
+def convert(
+    source: Source,
+    target: Path,
+    *,
+    n_head: int | None = None,
+    vocabulary: Path | None = None,
+    dtype: str = "float32",
+    force: bool = False,
+    check: bool = True,
+    progress: Callable[[int], None] = lambda size: None,
+) -> Conversion:
+    """Convert a checkpoint into the folder `target`; with `check` the result is judged and gets a certificate.
+
+    A crash at any moment leaves either nothing or everything at `target`.
+    """
+    check_target(target, force)
+    bundle = open_bundle(source.prefix)
+    sizes = find_sizes(bundle, source.beside("hparams.json"), n_head)
+    bpe = vocabulary_of(source, vocabulary)
+    with in_place_of(target) as folder:
+        if bpe is not None:
+            write_vocabulary(bpe, folder, sizes.vocab_size)
+        end = bpe.end_id if bpe else None
+        write_json(folder / "config.json", config_of(sizes, end, dtype))
+        write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end, "do_sample": True})
+        written = write_weights(bundle, folder / "model.safetensors", dtype, progress)
+        read_back(folder / "model.safetensors", written)
+        write_json(folder / "rubric.json", manifest(source, bundle, written.fingerprint, end))
+        certificate = None
+        if check:
+            certificate = certified(bundle, sizes, folder, dtype, bpe is not None)
+            write_json(folder / "certificate.json", dataclasses.asdict(certificate))
+    return Conversion(bundle, sizes, bpe is not None, certificate)
+
+
+def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, has_vocabulary: bool) -> Certificate:
+    """Judge the folder; without a vocabulary it gets a makeshift one for as long as that takes."""
+    if has_vocabulary:
+        return certify(bundle, sizes, check_folder(folder), dtype, True)
+    makeshift = folder / "tokenizer.json"
+    write_makeshift(makeshift)
+    try:
+        return certify(bundle, sizes, check_folder(folder), dtype, False)
+    finally:
+        makeshift.unlink()
+
+
+def check_target(target: Path, force: bool) -> None:
+    if target.exists() and not force:
+        raise Refusal(f"{target} exists already; choose another name, or add --force to replace it.")
+    if target.name.startswith(".") or not target.name:
+        raise Refusal(f"{target} cannot be a model's folder: its name begins with a dot.")
+    if not target.parent.is_dir():
+        raise Refusal(f"There is no folder {target.parent} to put {target.name} into.")
+
+
+def vocabulary_of(source: Source, given: Path | None) -> Bpe | None:
+    """The vocabulary: of --vocab, else beside the checkpoint, else none."""
+    found = find_vocabulary(given or source.prefix.parent)
+    if found is None and given is not None:
+        raise Refusal(f"--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, and no tokenizer.json.")
+    return found
+
+
+def config_of(sizes: Sizes, end: int | None, dtype: str) -> dict:
+    """config.json as `transformers` writes it for a GPT-2."""
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": sizes.vocab_size,
+        "n_positions": sizes.n_positions,
+        "n_embd": sizes.n_embd,
+        "n_layer": sizes.n_layer,
+        "n_head": sizes.n_head,
+        "n_inner": None,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": sizes.layer_norm_epsilon,
+        "initializer_range": sizes.initializer_range,
+        "tie_word_embeddings": True,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "dtype": dtype,
+    }
+
+
+def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) -> dict:
+    step = "" if source.step is None else f", step {source.step}"
+    found = to_transformers(bundle.variables)
+    value = {
+        "format": 1,
+        "source": f"converted from the TensorFlow checkpoint {source.prefix.name}{step}",
+        "fingerprint": fingerprint,
+        "checksums": {
+            old: [f"{piece.crc:08x}" for piece in bundle.variables[old].pieces] for old in found
+        },  # TensorFlow's masked crc32c of every variable that went in
+    }
+    return value | ({} if end is None else {"end": {"token_id": end}})
+
+
+def write_json(file: Path, value: dict) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        json.dump(value, out, indent=2, ensure_ascii=False)
+        out.write("\n")
+        out.flush()
+        os.fsync(out.fileno())
+
+
+@contextmanager
+def in_place_of(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when all went well, and disappears when not.
+
+    Its name begins with a dot, so the page does not list it. An old folder is moved aside first and removed last.
+    """
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    old = part.with_name(part.name + "-old")
+    try:
+        yield part
+        part.chmod(0o755)
+        sync(part)
+        if target.exists():
+            target.rename(old)
+        try:
+            part.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+        sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise Refusal(f"{target} cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,146 @@
+"""The hyper-parameters of a checkpoint: from its shapes, checked against hparams.json. Only n_head is in no shape."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from convert.bundle import Bundle
+from convert.names import to_tensorflow, to_transformers
+from generate import Refusal
+
+OFFICIAL = {(768, 12): 12, (1024, 24): 16, (1280, 36): 20, (1600, 48): 25}  # (n_embd, n_layer): n_head
+SPELLINGS = {  # OpenAI's five keys, and what people wrote by hand
+    "n_vocab": "vocab_size",
+    "vocab_size": "vocab_size",
+    "n_ctx": "n_positions",
+    "n_positions": "n_positions",
+    "n_embd": "n_embd",
+    "n_layer": "n_layer",
+    "n_head": "n_head",
+}
+EXTRAS = {"layer_norm_epsilon": 1e-5, "initializer_range": 0.02}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What was found out, and how: `origins` says for each name where its value comes from."""
+
+    vocab_size: int
+    n_positions: int
+    n_embd: int
+    n_layer: int
+    n_head: int
+    layer_norm_epsilon: float
+    initializer_range: float
+    origins: dict[str, str]
+
+
+def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Sizes:
+    """Derive all hyper-parameters; raises Refusal for what is missing, does not fit, or contradicts hparams.json."""
+    sizes = from_shapes(bundle)
+    origins = dict.fromkeys(sizes, "from the shapes")
+    told = read_hparams(hparams) if hparams else {}
+    for name, value in sizes.items():
+        if name in told and told[name] != value:
+            raise Refusal(f"hparams.json says {name} is {told[name]}, but the checkpoint's shapes say {value}.")
+    heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head)
+    extras = {name: told.get(name, default) for name, default in EXTRAS.items()}
+    for name in EXTRAS:
+        origins[name] = "from hparams.json" if name in told else "assumed: GPT-2's"
+    check_shapes(bundle, sizes)
+    return Sizes(**sizes, n_head=heads, **extras, origins=origins)
+
+
+def from_shapes(bundle: Bundle) -> dict[str, int]:
+    """vocab_size, n_positions, n_embd and n_layer, from the shapes of the variables that are there."""
+    found = to_transformers(bundle.variables)
+    if not found:
+        raise Refusal(
+            f"{bundle.prefix.name} holds no GPT-2 variables (model/wte, model/h0/…); "
+            f"its first ones are {', '.join(list(bundle.variables)[:3]) or 'none at all'}."
+        )
+    for name in ("model/wte", "model/wpe"):
+        if name not in bundle.variables:
+            raise Refusal(f"{name} is missing from the checkpoint.")
+        if len(bundle.variables[name].shape) != 2:
+            raise Refusal(f"{name} has shape {list(bundle.variables[name].shape)}; a GPT-2's has two dimensions.")
+    (vocab_size, n_embd), (n_positions, _) = (bundle.variables[f"model/{name}"].shape for name in ("wte", "wpe"))
+    layers = {int(new.split(".")[1]) for new in found.values() if new.startswith("h.")}
+    missing = next((layer for layer in range(len(layers)) if layer not in layers), None)
+    if missing is not None or not layers:
+        raise Refusal(
+            f"Layer {missing or 0} is missing from the checkpoint, which has a layer {max(layers, default='?')}."
+        )
+    sizes = {"vocab_size": vocab_size, "n_positions": n_positions, "n_embd": n_embd, "n_layer": len(layers)}
+    if min(sizes.values()) < 1:
+        raise Refusal(f"The checkpoint's shapes are absurd: {sizes}.")
+    return sizes
+
+
+def read_hparams(file: Path) -> dict[str, int | float]:
+    """What hparams.json says, in our names; raises Refusal when it is no hparams file or names one size twice."""
+    try:
+        raw = json.loads(file.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"{file.name} is not JSON ({error}).") from None
+    if not isinstance(raw, dict):
+        raise Refusal(f"{file.name} must hold a JSON object, not a {type(raw).__name__}.")
+    told: dict[str, int | float] = {}
+    for key, name in SPELLINGS.items():
+        if key not in raw:
+            continue
+        value = raw[key]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise Refusal(f"{key} in {file.name} must be a whole number above 0, not {value!r:.60}.")
+        if told.setdefault(name, value) != value:
+            raise Refusal(f"{file.name} gives two values for {name}: {told[name]} and {value}.")
+    for name in EXTRAS:
+        value = raw.get(name)
+        if value is not None:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value <= 1):
+                raise Refusal(f"{name} in {file.name} must be a number from 0 to 1, not {value!r:.60}.")
+            told[name] = float(value)
+    return told
+
+
+def find_heads(sizes: dict[str, int], told: int | None, asked: int | None) -> tuple[int, str]:
+    """n_head and where it comes from: hparams.json, --n-head, or the four released sizes; never a guess."""
+    if told and asked and told != asked:
+        raise Refusal(f"--n-head is {asked}, but hparams.json says n_head is {told}.")
+    official = OFFICIAL.get((sizes["n_embd"], sizes["n_layer"]))
+    heads = told or asked or official
+    if heads is None:
+        raise Refusal(
+            f"The number of attention heads is in no shape, and a model of width {sizes['n_embd']} with {sizes['n_layer']} "
+            "layers is none of OpenAI's: give it with --n-head, or put its hparams.json beside the checkpoint."
+        )
+    if heads < 1 or sizes["n_embd"] % heads:
+        raise Refusal(f"n_head {heads} does not divide n_embd {sizes['n_embd']}.")
+    return heads, "from hparams.json" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
+
+
+def tensorflow_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """The shape of every variable in TensorFlow: matrices have a leading 1."""
+    e = sizes["n_embd"]
+    ends = {"w": None, "g": (e,), "b": (e,)}
+    special = {
+        "model/wte": (sizes["vocab_size"], e),
+        "model/wpe": (sizes["n_positions"], e),
+        "attn/c_attn/w": (1, e, 3 * e),
+        "attn/c_attn/b": (3 * e,),
+        "attn/c_proj/w": (1, e, e),
+        "mlp/c_fc/w": (1, e, 4 * e),
+        "mlp/c_fc/b": (4 * e,),
+        "mlp/c_proj/w": (1, 4 * e, e),
+    }
+    names = to_tensorflow(sizes["n_layer"]).values()
+    return {name: special.get(name) or special.get("/".join(name.split("/")[2:])) or ends[name[-1]] for name in names}
+
+
+def check_shapes(bundle: Bundle, sizes: dict[str, int]) -> None:
+    """Every variable of the model is there with the shape it must have."""
+    for name, shape in tensorflow_shapes(sizes).items():
+        if name not in bundle.variables:
+            raise Refusal(f"{name} is missing from the checkpoint.")
+        if bundle.variables[name].shape != shape:
+            raise Refusal(f"{name} has shape {list(bundle.variables[name].shape)}; it must be {list(shape)}.")

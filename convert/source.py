@@ -1,0 +1,123 @@
+"""From whatever a person holds to the prefix of one checkpoint and the files beside it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from generate import Refusal
+
+PARTS = re.compile(r"(.+)\.(index|meta|data-\d{5,}-of-\d{5,})")
+STEP = re.compile(r"(.+)-(\d+)")
+STATE = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.M)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One checkpoint: its prefix, and hparams.json and the vocabulary where they lie beside it."""
+
+    prefix: Path
+    steps: tuple[int, ...]
+
+    @property
+    def step(self) -> int | None:
+        found = STEP.fullmatch(self.prefix.name)
+        return int(found[2]) if found else None
+
+    def beside(self, name: str) -> Path | None:
+        file = self.prefix.parent / name
+        return file if file.is_file() else None
+
+
+def find_source(given: Path, step: int | None = None) -> Source:
+    """`given` is a folder, a checkpoint's prefix, any of its files, or a `checkpoint` state file."""
+    if given.is_dir():
+        prefix = from_folder(given, step)
+    elif given.name == "checkpoint" and given.is_file():
+        prefix = from_folder(given.parent, step)
+    elif (parts := PARTS.fullmatch(given.name)) is not None:
+        prefix = given.with_name(parts[1])
+    else:
+        prefix = given
+    if step is not None and not given.is_dir() and given.name != "checkpoint":
+        raise Refusal("--step chooses among the checkpoints of a folder; give the folder.")
+    check(prefix, given)
+    return Source(prefix, tuple(sorted(steps_of(prefix.parent))))
+
+
+def check(prefix: Path, given: Path) -> None:
+    """The checkpoint's index is there; else say what is there instead."""
+    if prefix.with_name(prefix.name + ".index").is_file():
+        return
+    if not given.exists() and not given.parent.is_dir():
+        raise Refusal(f"There is no {given}.")
+    if prefix.is_file() and is_table(prefix):
+        raise Refusal(
+            f"{prefix.name} is a checkpoint of TensorFlow's old V1 format, which cannot be read; save it as V2."
+        )
+    if any(prefix.parent.glob(f"{glob_safe(prefix.name)}.data-*")) or prefix.with_name(prefix.name + ".meta").is_file():
+        raise Refusal(f"{prefix.name}.index is missing; the checkpoint cannot be read without it.")
+    raise Refusal(f"There is no checkpoint {given}: no {prefix.name}.index was found.")
+
+
+def from_folder(folder: Path, step: int | None) -> Path:
+    """The checkpoint of a folder: of `step`, else the one its state file names, else the newest."""
+    found = steps_of(folder)
+    if step is not None:
+        if step not in found:
+            kept = ", ".join(map(str, sorted(found))) or "none"
+            raise Refusal(f"--step {step} is not in {folder}; the steps there are: {kept}.")
+        return found[step]
+    named = from_state(folder)
+    if named is not None:
+        return named
+    if found:
+        return found[max(found)]
+    plain = sorted(folder.glob("*.index"))
+    if len(plain) == 1:
+        return plain[0].with_suffix("")
+    if len(plain) > 1:
+        raise Refusal(f"{folder} holds several checkpoints ({', '.join(p.stem for p in plain)}); name one of them.")
+    if (folder / "model.safetensors").is_file():
+        raise Refusal(f"{folder} is a model of `transformers` already; copy it into models/ as it is.")
+    if any(folder.glob("*.data-*")):
+        raise Refusal(f"{folder} holds data of a checkpoint but no .index; the checkpoint cannot be read without it.")
+    raise Refusal(f"{folder} holds no checkpoint: there is no .index file in it.")
+
+
+def steps_of(folder: Path) -> dict[int, Path]:
+    """Checkpoints named NAME-STEP in a folder, by step."""
+    prefixes = [file.with_suffix("") for file in folder.glob("*.index")]
+    return {int(match[2]): prefix for prefix in prefixes if (match := STEP.fullmatch(prefix.name))}
+
+
+def from_state(folder: Path) -> Path | None:
+    """The checkpoint that the state file names: a bare name, or an absolute path from another machine."""
+    state = folder / "checkpoint"
+    if not state.is_file():
+        return None
+    match = STATE.search(state.read_text("utf-8", "replace"))
+    if match is None:
+        return None
+    name = unescape(match[1]).replace("\\", "/").rsplit("/", 1)[-1]
+    prefix = folder / name
+    return prefix if name and prefix.with_name(prefix.name + ".index").is_file() else None
+
+
+def unescape(text: str) -> str:
+    """Undo the C escapes of a text protobuf; non-ASCII is octal bytes of UTF-8."""
+    raw = re.sub(
+        rb"\\([0-7]{1,3}|.)",
+        lambda m: bytes([int(m[1], 8) & 255]) if m[1][:1].isdigit() else {b"n": b"\n", b"t": b"\t"}.get(m[1], m[1]),
+        text.encode(),
+    )
+    return raw.decode("utf-8", "replace")
+
+
+def is_table(file: Path) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - 8))
+        return int.from_bytes(stream.read(8), "little") == 0xDB4775248B80FB57
+
+
+def glob_safe(name: str) -> str:
+    return re.sub(r"([*?[])", r"[\1]", name)
