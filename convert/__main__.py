@@ -48,6 +48,12 @@ def parser() -> argparse.ArgumentParser:
         default="float32",
         help="of the weights written (default: float32)",
     )
+    p.add_argument(
+        "--end-marker",
+        choices=["id", "text"],
+        help="whether the model ends a text by the token <|endoftext|> or by the same in ordinary tokens "
+        "(default: asked of the model itself)",
+    )
     p.add_argument("--no-check", action="store_true", help="do not load and judge the result (needs no torch)")
     p.add_argument("--force", action="store_true", help="replace an existing folder")
     return p
@@ -99,6 +105,7 @@ def run(source: Source, args: argparse.Namespace) -> None:
             dtype=args.dtype,
             force=args.force,
             check=not args.no_check,
+            end_marker=args.end_marker,
             progress=bar.update,
         )
     print_sizes(made.sizes)
@@ -132,11 +139,13 @@ def print_certificate(found: Certificate) -> None:
         others = "".join(f"; with {heads} heads {loss:.2f}" for heads, loss in found.other_heads.items())
         print(f"Loss on a short English text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
     print(found.verdict)
+    if found.sample:
+        print(f"\nA sample:\n{printable(found.sample['prompt'] + found.sample['text'], keep=chr(10))}")
 
 
-def printable(name: str) -> str:
-    """A variable's name without anything that could move the cursor; names come from the file."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in name)
+def printable(text: str, keep: str = "") -> str:
+    """Text from a file or a model without anything that could move the cursor."""
+    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
 
 
 def inspect(bundle: Bundle, source: Source, as_json: bool) -> None:

@@ -32,6 +32,7 @@ class Certificate:
     chance: float
     other_heads: dict[int, float]
     verdict: str
+    sample: dict[str, str] | None = None  # {"prompt", "text"}: how it goes on with the text above
 
 
 def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_vocabulary: bool) -> Certificate:

@@ -15,7 +15,7 @@ from convert.certificate import Certificate, certify
 from convert.names import to_transformers
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
-from convert.vocabulary import Bpe, find_vocabulary, write_makeshift, write_vocabulary
+from convert.vocabulary import END, Bpe, find_vocabulary, write_makeshift, write_vocabulary
 from convert.weights import read_back, write_weights
 from generate import Refusal, check_folder
 
@@ -39,9 +39,12 @@ def convert(
     dtype: str = "float32",
     force: bool = False,
     check: bool = True,
+    end_marker: str | None = None,
     progress: Callable[[int], None] = lambda size: None,
 ) -> Conversion:
     """Convert a checkpoint into the folder `target`; with `check` the result is judged and gets a certificate.
+
+    `end_marker` is "id" or "text"; None asks the model, or without `check` takes the id.
 
     A crash at any moment leaves either nothing or everything at `target`.
     """
@@ -57,12 +60,34 @@ def convert(
         write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end, "do_sample": True})
         written = write_weights(bundle, folder / "model.safetensors", dtype, progress)
         read_back(folder / "model.safetensors", written)
-        write_json(folder / "rubric.json", manifest(source, bundle, written.fingerprint, end))
+        notes = manifest(source, bundle, written.fingerprint, end)
+        write_json(folder / "rubric.json", notes)
         certificate = None
+        text_marker = end_marker == "text"
         if check:
             certificate = certified(bundle, sizes, folder, dtype, bpe is not None)
+            if bpe is not None:
+                sample, learned = ask(folder)
+                certificate = dataclasses.replace(certificate, sample=sample)
+                text_marker = learned if end_marker is None else text_marker
             write_json(folder / "certificate.json", dataclasses.asdict(certificate))
+        if end is not None and text_marker:
+            notes["end"]["text"] = END
+            write_json(folder / "rubric.json", notes)
     return Conversion(bundle, sizes, bpe is not None, certificate)
+
+
+def ask(folder: Path) -> tuple[dict[str, str] | None, bool]:
+    """A sample of the model's own writing (prompt and text), and whether it learned the end marker spelled out in ordinary tokens."""
+    from convert.marker import learned_text_marker, write_samples  # brings the engine, and so torch
+
+    model = check_folder(folder)
+    prompt, samples = write_samples(model)
+    if not samples:
+        return None, False
+    said = {"prompt": prompt, "text": samples[0][len(prompt) :]}
+    texts = {k: model.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "replace") for k, ids in said.items()}
+    return texts, learned_text_marker(model, samples)
 
 
 def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, has_vocabulary: bool) -> Certificate:

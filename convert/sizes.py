@@ -54,6 +54,11 @@ def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Size
 def from_shapes(bundle: Bundle) -> dict[str, int]:
     """vocab_size, n_positions, n_embd and n_layer, from the shapes of the variables that are there."""
     found = to_transformers(bundle.variables)
+    if "_CHECKPOINTABLE_OBJECT_GRAPH" in bundle.variables and not found:
+        raise Refusal(
+            f"{bundle.prefix.name} is an object-based checkpoint of TensorFlow 2 (tf.train.Checkpoint), whose names are not "
+            "OpenAI's; save the model with tf.compat.v1.train.Saver() under OpenAI's names."
+        )
     if not found:
         raise Refusal(
             f"{bundle.prefix.name} holds no GPT-2 variables (model/wte, model/h0/…); "

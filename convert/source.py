@@ -51,9 +51,7 @@ def check(prefix: Path, given: Path) -> None:
     if not given.exists() and not given.parent.is_dir():
         raise Refusal(f"There is no {given}.")
     if prefix.is_file() and is_table(prefix):
-        raise Refusal(
-            f"{prefix.name} is a checkpoint of TensorFlow's old V1 format, which cannot be read; save it as V2."
-        )
+        refuse_v1(prefix)
     if any(prefix.parent.glob(f"{glob_safe(prefix.name)}.data-*")) or prefix.with_name(prefix.name + ".meta").is_file():
         raise Refusal(f"{prefix.name}.index is missing; the checkpoint cannot be read without it.")
     raise Refusal(f"There is no checkpoint {given}: no {prefix.name}.index was found.")
@@ -77,6 +75,8 @@ def from_folder(folder: Path, step: int | None) -> Path:
         return plain[0].with_suffix("")
     if len(plain) > 1:
         raise Refusal(f"{folder} holds several checkpoints ({', '.join(p.stem for p in plain)}); name one of them.")
+    for table in (file for file in sorted(folder.iterdir()) if file.is_file() and is_table(file)):
+        refuse_v1(table)
     if (folder / "model.safetensors").is_file():
         raise Refusal(f"{folder} is a model of `transformers` already; copy it into models/ as it is.")
     if any(folder.glob("*.data-*")):
@@ -117,6 +117,13 @@ def is_table(file: Path) -> bool:
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - 8))
         return int.from_bytes(stream.read(8), "little") == 0xDB4775248B80FB57
+
+
+def refuse_v1(file: Path) -> None:
+    raise Refusal(
+        f"{file.name} is a checkpoint of TensorFlow's V1 format, which cannot be read here; "
+        "restore it in TensorFlow and save it with tf.compat.v1.train.Saver(), which writes V2."
+    )
 
 
 def glob_safe(name: str) -> str:

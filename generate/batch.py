@@ -86,7 +86,8 @@ class Batch:
 
     def _rows(self, request: Request, run: RunLog, start: int) -> list[Row]:
         ids = list(request.prompt_ids)
-        stops = [stop.encode() for stop in request.sampling.stop]
+        end_text = (request.folder.end_text,) if request.folder.end_text else ()
+        stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
         half = split_half_character(self.vocabulary.bytes_of(ids))[1]
         return [
             Row(

@@ -49,7 +49,7 @@ class Engine:
         self._beat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self, model: str) -> "Engine":
+    def start(self, model: str | ModelFolder) -> "Engine":
         """Start the thread; it loads `model` first. Returns at once: `ready` tells when it can write."""
         self._first_model = model
         self._thread.start()
@@ -147,7 +147,8 @@ class Engine:
     def _load_quietly(self, folder: ModelFolder | None) -> None:
         """Load `folder`, or the model named at the start; a failure is kept for `ready` to tell."""
         try:
-            self._load(folder or find_model(self.models, self._first_model))
+            first = self._first_model
+            self._load(folder or (find_model(self.models, first) if isinstance(first, str) else first))
         except Exception as error:
             self._problem = sentence_of(error)
             log.error("%s", self._problem)

@@ -4,7 +4,8 @@
     model.safetensors       the weights, `transformers`' names with or without the `transformer.` prefix
     tokenizer.json          or vocab.json with merges.txt: a byte-level BPE
     generation_config.json  optional: defaults for the sampling options
-    rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ...}}
+    certificate.json        optional: what `convert` found when it made the folder
+    rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...}}
 
 `fingerprint` is the sha256 of model.safetensors. A plain Hugging Face folder has no manifest; one is derived.
 `transformers` 5 loads a wrong n_head, a missing layer or a missing tokenizer without an error, so all is checked here.
@@ -52,6 +53,7 @@ class ModelFolder:
     path: Path
     config: Config
     end_id: int | None
+    end_text: str | None  # a fine-tune's end marker in ordinary tokens: a stop string that nobody sees
     source: str
     claimed_fingerprint: str | None
     defaults: tuple[tuple[str, float], ...]
@@ -61,6 +63,10 @@ class ModelFolder:
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
+
+    def certificate(self) -> dict | None:
+        """What `convert` found when it made this folder, if it did; raises Refusal when the file is no JSON object."""
+        return read_json(self.path, "certificate.json", optional=True) or None
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt; an empty one starts from the end token, which has no text (or is [] without one)."""
@@ -101,11 +107,15 @@ def check_folder(path: Path) -> ModelFolder:
     end = manifest.get("end", {}).get("token_id", end_id)
     if end is not None and not is_index(end, config.vocab_size):
         raise Refusal(f"{path.name}: the end token {end!r} must be a token id below {config.vocab_size}; correct it.")
+    end_text = manifest.get("end", {}).get("text")
+    if end_text is not None and not (isinstance(end_text, str) and 0 < len(end_text) <= 200):
+        raise Refusal(f"{path.name}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.")
     return ModelFolder(
         name=path.name,
         path=path,
         config=config,
         end_id=end,
+        end_text=end_text,
         source=str(manifest.get("source", "a Hugging Face folder")),
         claimed_fingerprint=manifest.get("fingerprint"),
         defaults=read_defaults(path),

@@ -105,6 +105,15 @@ def run_page(run_id: str):
     )
 
 
+@blueprint.get("/models/<name>")
+def model_page(name: str):
+    """What is known of a model: where it came from, and the certificate of its conversion."""
+    model = next((listed for listed in models() if listed.name == name), None)
+    if model is None:
+        abort(404, "There is no such model here.")
+    return render_template("model.html", model=model, certificate=model.folder and model.folder.certificate())
+
+
 def start_samples(view: RunView) -> list[dict]:
     """What a page shows at once of each sample: its HTML up to now, and the count of tokens in it."""
     shown = []

@@ -154,12 +154,10 @@ class RunView:
         if sample.finish_reason == "error":
             return sample.error or "Something went wrong."
         if sample.finish_reason == "stop":
-            visible = self.vocabulary.bytes_of(sample.read()["id"].tolist())
-            return (
-                f"The model ended its text after {tokens}."
-                if len(visible) == sample.text_end
-                else f"Reached a stop string after {tokens}; Continue goes on past it."
-            )
+            whole = len(self.vocabulary.bytes_of(sample.read()["id"].tolist()))
+            if whole == sample.text_end or not self.options["stop"]:
+                return f"The model ended its text after {tokens}."
+            return f"Reached a stop string after {tokens}; Continue goes on past it."
         return ""
 
 

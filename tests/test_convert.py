@@ -1,0 +1,234 @@
+"""Checkpoints that real TensorFlow wrote (tests/make_tensorflow_fixtures.py) become models with the same logits."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import MODELS, ROOT, TRICKY, finished, make_model
+from safetensors import safe_open
+
+from convert.bundle import open_bundle
+from convert.folder import convert
+from convert.source import find_source
+from convert.to_tensorflow import to_checkpoint
+from generate import Engine, Refusal, Request, check_folder, logits_of, parse_sampling
+
+CHECKPOINTS = Path(__file__).parent / "fixtures" / "tensorflow"
+FORMATS = ("openai", "slots", "sharded", "partitioned", "bfloat16", "float16", "float64", "snappy")
+
+
+def logits(folder: Path, name: str) -> np.ndarray:
+    """The logits of a converted folder for the fixture's ids; a makeshift vocabulary stands in where there is none."""
+    if not (folder / "tokenizer.json").exists():
+        shutil.copy(CHECKPOINTS / "openai" / "encoder.json", folder / "vocab.json")
+        write = partial((folder / "tokenizer.json").write_text, encoding="utf-8")
+        write(json.dumps({"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}))
+    return logits_of(check_folder(folder), [json.loads((CHECKPOINTS / name / "ids.json").read_text())])[0]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_logits_that_tensorflow_computed(tmp_path, name):
+    convert(find_source(CHECKPOINTS / name), tmp_path / "model", n_head=2, check=False)
+    assert np.abs(logits(tmp_path / "model", name) - np.load(CHECKPOINTS / name / "logits.npy")).max() < 1e-4
+
+
+@pytest.mark.parametrize(("name", "n_head"), [("gpt2simple", None), ("nshepperd", 2)])
+def test_of_several_steps_the_state_file_s_is_taken_unless_another_is_asked_for(tmp_path, name, n_head):
+    steps = find_source(CHECKPOINTS / name).steps
+    for asked in (None, *steps):
+        source = find_source(CHECKPOINTS / name, asked)
+        assert source.step == (asked or max(steps))
+        convert(source, tmp_path / "model", n_head=n_head, check=False, force=True)
+        expected = np.load(CHECKPOINTS / name / f"logits-{source.step}.npy")
+        assert np.abs(logits(tmp_path / "model", name) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "piece", ["", "model-900", "model-900.index", "model-900.data-00000-of-00001", "model-900.meta", "checkpoint"]
+)
+def test_any_piece_of_a_checkpoint_leads_to_it(piece):
+    source = find_source(CHECKPOINTS / "nshepperd" / piece)
+    assert source.prefix.name == ("model-900" if "900" in piece else "model-1000")
+
+
+@pytest.mark.parametrize("kind", ["tar", "gztar", "zip"])
+def test_a_packed_run_is_read_like_the_folder_it_holds(tmp_path, kind):
+    shutil.make_archive(tmp_path / "checkpoint_run1", kind, CHECKPOINTS, "gpt2simple")
+    packed = next(tmp_path.glob("checkpoint_run1.*"))
+    done = run_convert(packed, tmp_path / "model", "--no-check")
+    assert done.returncode == 0, done.stderr
+    convert(find_source(CHECKPOINTS / "gpt2simple"), tmp_path / "other", check=False)
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("model", "other")]
+    assert weights[0] == weights[1]
+
+
+def test_an_archive_s_members_cannot_leave_its_folder(tmp_path):
+    for name in ("../evil.index", "/tmp/evil.index", "a/../../evil.index"):
+        with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+            info = tarfile.TarInfo(name)
+            tar.addfile(info)
+        with zipfile.ZipFile(tmp_path / "evil.zip", "w") as packed:
+            packed.writestr(name, b"")
+        for kind in ("tar", "zip"):
+            done = run_convert(tmp_path / f"evil.{kind}", "--inspect")
+            assert done.returncode == 1
+            assert "would leave its folder" in done.stderr
+    assert not (tmp_path.parent / "evil.index").exists()
+
+
+def run_convert(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "convert", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_the_vocabulary_encodes_as_openai_s_encoder_does(tmp_path):
+    convert(find_source(CHECKPOINTS / "openai"), tmp_path / "model", check=False)
+    folder = check_folder(tmp_path / "model")
+    encoder = json.loads((CHECKPOINTS / "openai" / "encoder.json").read_text())
+    merges = [tuple(line.split()) for line in (CHECKPOINTS / "openai" / "vocab.bpe").read_text().split("\n")[1:-1]]
+    for text in [TRICKY, "the cat's  hat\n\n", "从前 🦊 ", "  leading", "trailing   ", "I'll we've don't", "1234 !?…"]:
+        assert folder.tokenizer.encode(text) == openai_encode(text, encoder, merges)
+    assert folder.end_id == encoder["<|endoftext|>"]
+
+
+def openai_encode(text: str, encoder: dict, merges: list) -> list[int]:
+    """OpenAI's published algorithm (openai/gpt-2, src/encoder.py), written out once more, plainly."""
+    import regex
+
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    alphabet = dict(zip(visible, map(chr, visible), strict=True))
+    for byte in range(256):
+        alphabet.setdefault(byte, chr(256 + len(alphabet) - len(visible)))
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    words = regex.findall(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", text)
+    ids = []
+    for word in words:
+        parts = [alphabet[byte] for byte in word.encode()]
+        while len(parts) > 1:
+            best = min(itertools.pairwise(parts), key=lambda pair: ranks.get(pair, 10**9))
+            if best not in ranks:
+                break
+            merged, place = [], 0
+            while place < len(parts):
+                if tuple(parts[place : place + 2]) == best:
+                    merged.append("".join(best))
+                    place += 2
+                else:
+                    merged.append(parts[place])
+                    place += 1
+            parts = merged
+        ids += [encoder[part] for part in parts]
+    return ids
+
+
+def test_the_way_there_and_back_gives_equal_bits(tmp_path):
+    to_checkpoint(check_folder(MODELS / "storyteller"), tmp_path / "checkpoint")
+    convert(find_source(tmp_path / "checkpoint"), tmp_path / "model", dtype="float16", check=False)
+    with (
+        safe_open(str(MODELS / "storyteller" / "model.safetensors"), "pt") as first,
+        safe_open(str(tmp_path / "model" / "model.safetensors"), "pt") as last,
+    ):
+        assert set(first.keys()) == set(last.keys())
+        assert all(torch.equal(first.get_tensor(name), last.get_tensor(name)) for name in first.keys())  # noqa: SIM118
+    folders = [check_folder(path) for path in (MODELS / "storyteller", tmp_path / "model")]
+    assert folders[0].encode_prompt(TRICKY) == folders[1].encode_prompt(TRICKY)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_types_are_rounded_as_torch_rounds_them(tmp_path, dtype):
+    convert(find_source(CHECKPOINTS / "float64"), tmp_path / "model", n_head=2, dtype=dtype, check=False)
+    bundle = open_bundle(CHECKPOINTS / "float64" / "model.ckpt")
+    with safe_open(str(tmp_path / "model" / "model.safetensors"), "pt") as file:
+        ((_, raw),) = bundle.read("model/wte")
+        expected = torch.from_numpy(raw.view("<f8").reshape(bundle.variables["model/wte"].shape).copy())
+        assert torch.equal(file.get_tensor("transformer.wte.weight"), expected.to(getattr(torch, dtype)))
+
+
+def test_a_converted_model_gets_a_certificate_and_writes_in_the_page_s_engine(tmp_path):
+    to_checkpoint(check_folder(MODELS / "storyteller"), tmp_path / "checkpoint")
+    made = convert(find_source(tmp_path / "checkpoint"), tmp_path / "model")
+    assert made.certificate.largest_difference < 1e-3
+    assert "reads like a trained model" in made.certificate.verdict
+    assert all(loss > made.certificate.loss for loss in made.certificate.other_heads.values())
+    folder = check_folder(tmp_path / "model")
+    assert folder.certificate()["sample"]["text"]
+    assert folder.fingerprint() == folder.claimed_fingerprint
+    assert folder.end_text is None
+
+
+def test_noise_is_called_noise(tmp_path):
+    made = convert(find_source(CHECKPOINTS / "openai"), tmp_path / "model")
+    assert "reads like noise" in made.certificate.verdict
+
+
+def test_a_text_marker_is_obeyed_and_never_seen(tmp_path):
+    make_model(tmp_path / "tiny")
+    (tmp_path / "tiny" / "rubric.json").write_text('{"format": 1, "end": {"token_id": 0, "text": "e"}}')
+    folder = check_folder(tmp_path / "tiny")
+    engine = Engine(tmp_path, device="cpu", precision="float32").start(folder)
+    try:
+        run = finished(engine.submit(Request(folder, (5, 6), parse_sampling({"max_new_tokens": 500, "seed": 1}))))
+    finally:
+        engine.close()
+    sample = run.samples[0]
+    text = folder.tokenizer.vocabulary.bytes_of(sample.read()["id"])[: sample.text_end]
+    assert sample.finish_reason == "stop"
+    assert b"e" not in text
+
+
+def test_slots_and_counters_are_skipped_by_name_and_listed(tmp_path):
+    done = run_convert(CHECKPOINTS / "slots", tmp_path / "model", "--n-head", 2, "--no-check")
+    assert done.returncode == 0, done.stderr
+    for name in ("beta1_power", "model/wte/Adam", "model/wte/Adam_1"):
+        assert name in done.stdout
+    assert "no vocabulary yet" in done.stdout
+
+
+def test_inspect_lists_all_by_reading_only_the_index(tmp_path):
+    shutil.copy(CHECKPOINTS / "openai" / "model.ckpt.index", tmp_path)
+    done = run_convert("--inspect", tmp_path, "--json")
+    listed = json.loads(done.stdout)["variables"]
+    assert {row["name"]: row["becomes"] for row in listed}["model/h1/mlp/c_fc/w"] == "h.1.mlp.c_fc.weight"
+    assert len(listed) == 28
+
+
+def test_converting_without_a_check_needs_no_torch(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from convert.__main__ import main;"
+        "assert main([*sys.argv[1:], '--no-check']) == 0; sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(CHECKPOINTS / "openai"), str(tmp_path / "model")]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def test_an_existing_folder_is_kept_unless_forced(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.txt").write_text("mine")
+    with pytest.raises(Refusal, match="exists already"):
+        convert(find_source(CHECKPOINTS / "openai"), tmp_path / "model", check=False)
+    assert (tmp_path / "model" / "mine.txt").exists()
+    convert(find_source(CHECKPOINTS / "openai"), tmp_path / "model", check=False, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    assert not (tmp_path / "model" / "mine.txt").exists()
+
+
+def test_a_conversion_that_fails_half_way_leaves_nothing(tmp_path):
+    calls = []
+
+    def progress(size):
+        calls.append(size)
+        if len(calls) == 5:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(Refusal, match="No space left"):
+        convert(find_source(CHECKPOINTS / "openai"), tmp_path / "model", check=False, progress=progress)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,316 @@
+"""Every way of being broken has its sentence, and none of them leaves anything behind."""
+
+import contextlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_convert import CHECKPOINTS, run_convert
+
+from convert import proto, snappy
+from convert.bundle import open_bundle, parse
+from convert.folder import convert
+from convert.proto import Damaged
+from convert.source import find_source
+from convert.table import entries, masked_crc
+from convert.to_tensorflow import field, number, table
+from generate import Refusal
+
+OPENAI = CHECKPOINTS / "openai"
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A copy of OpenAI's kind of folder, to be broken."""
+    return Path(shutil.copytree(OPENAI, tmp_path / "run"))
+
+
+def refusal(run: Path, **options) -> str:
+    """The sentence with which a conversion is refused; checks that nothing is left at or beside the target."""
+    target = run.parent / "models" / "made"
+    target.parent.mkdir(exist_ok=True)
+    with pytest.raises(Refusal) as refused:
+        convert(find_source(run), target, check=False, **options)
+    assert list(target.parent.iterdir()) == []
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def data(run: Path) -> Path:
+    return run / "model.ckpt.data-00000-of-00001"
+
+
+def index(run: Path) -> Path:
+    return run / "model.ckpt.index"
+
+
+def flip(file: Path, place: int) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[place] ^= 1
+    file.write_bytes(bytes(raw))
+
+
+def rewrite(run: Path, change) -> None:
+    """Write the index anew, its checksums right, with the entries that `change` makes of the old ones."""
+    index(run).write_bytes(table(sorted(change(dict(entries(index(run).read_bytes()))).items())))
+
+
+def with_entry(run: Path, name: str, value: bytes) -> None:
+    rewrite(run, lambda old: old | {name.encode(): value})
+
+
+def shape_of(*lengths: int) -> bytes:
+    return field(2, b"".join(field(2, field(1, length)) for length in lengths))
+
+
+@pytest.mark.parametrize("place", [0, 1000, 47_000])
+def test_a_flipped_bit_in_the_data_is_named_with_its_variable(run, place):
+    flip(data(run), place)
+    assert "is damaged: its checksum" in refusal(run)
+
+
+def test_a_flipped_bit_anywhere_in_the_index_is_noticed(run):
+    original = index(run).read_bytes()
+    for place in range(0, len(original), 7):
+        index(run).write_bytes(original)
+        flip(index(run), place)
+        try:
+            found = open_bundle(run / "model.ckpt")
+        except Refusal:
+            continue
+        assert found.variables == open_bundle(OPENAI / "model.ckpt").variables, f"byte {place} was not noticed"
+
+
+def test_truncated_data_is_refused(run):
+    data(run).write_bytes(data(run).read_bytes()[:20_000])
+    assert "is cut short" in refusal(run)
+
+
+@pytest.mark.parametrize("size", [0, 10, 47, 48, 500])
+def test_a_truncated_index_is_refused(run, size):
+    index(run).write_bytes(index(run).read_bytes()[:size])
+    assert "model.ckpt.index is damaged" in refusal(run)
+
+
+def test_missing_files_are_named(run):
+    data(run).unlink()
+    assert "data-00000-of-00001, which is missing" in refusal(run)
+    index(run).unlink()
+    assert "holds no checkpoint" in refusal(run)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    run = Path(shutil.copytree(CHECKPOINTS / "sharded", tmp_path / "run"))
+    (run / "model.ckpt.data-00001-of-00002").unlink()
+    assert "data-00001-of-00002, which is missing" in refusal(run, n_head=2)
+
+
+def test_data_without_an_index_is_told_apart_from_nothing(run):
+    index(run).unlink()
+    (run / "checkpoint").unlink()
+    assert "holds data of a checkpoint but no .index" in refusal(run)
+
+
+def test_an_lfs_pointer_is_recognised(run):
+    index(run).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 938\n")
+    assert "Git LFS pointer" in refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (field(1, 1) + shape_of(300, 2**62) + field(5, 16), "shapes say"),
+        (field(1, 1) + shape_of(2**64 - 5, 16) + field(5, 16), "shapes say|absurd"),
+        (field(1, 1) + shape_of(*[1] * 9) + field(5, 4), "more than 8 dimensions"),
+        (field(1, 1) + shape_of(300), "two dimensions"),
+    ],
+)
+def test_absurd_shapes_are_refused_before_anything_is_allocated(run, entry, sentence):
+    with_entry(run, "model/wte", entry)
+    assert re.search(sentence, refusal(run))
+
+
+def changed(run: Path, name: str, **changes) -> bytes:
+    """The entry of a variable with some of its numbers replaced."""
+    v = open_bundle(run / "model.ckpt").variables[name]
+    facts = {"dtype": 1, "shard": 0, "offset": v.pieces[0].offset, "size": v.pieces[0].size} | changes
+    return (
+        field(1, facts["dtype"])
+        + shape_of(*v.shape)
+        + field(3, facts["shard"])
+        + field(4, facts["offset"])
+        + field(5, facts["size"])
+        + b"\x35"
+        + v.pieces[0].crc.to_bytes(4, "little")
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"offset": 2**62}, "is cut short"),
+        ({"offset": 2**64 - 8}, "is cut short"),
+        ({"size": 2**64 - 4}, "do not make a tensor"),
+        ({"size": 4}, "do not make a tensor"),
+        ({"shard": 7}, "which is missing"),
+        ({"shard": 2**64 - 1}, "which is missing"),
+        ({"dtype": 7}, "stored as string"),
+        ({"dtype": 99}, "stored as type 99"),
+        ({"dtype": 19}, "do not make a tensor"),
+        ({"offset": 4}, "checksum"),
+    ],
+)
+def test_lying_numbers_are_refused(run, changes, sentence):
+    with_entry(run, "model/ln_f/g", changed(run, "model/ln_f/g", **changes))
+    assert sentence in refusal(run)
+
+
+@pytest.mark.parametrize("name", ["model/wte", "model/wpe", "model/h1/mlp/c_fc/w", "model/ln_f/b"])
+def test_a_missing_variable_is_named(run, name):
+    rewrite(run, lambda old: {key: value for key, value in old.items() if key != name.encode()})
+    assert f"{name} is missing" in refusal(run)
+
+
+def test_a_missing_layer_is_named(run):
+    rewrite(run, lambda old: {key: value for key, value in old.items() if b"/h0/" not in key})
+    assert "Layer 0 is missing" in refusal(run)
+
+
+def test_a_layer_number_beyond_reason_is_no_layer(run):
+    with_entry(run, "model/h2000000000/ln_1/g", changed(run, "model/ln_f/g"))
+    bundle = open_bundle(run / "model.ckpt")
+    assert "model/h2000000000/ln_1/g" in bundle.variables
+    convert(find_source(run), run.parent / "made", check=False)
+
+
+@pytest.mark.parametrize("poison", [b"\x00\x00\xc0\x7f", b"\x00\x00\x80\x7f", b"\x00\x00\x80\xff"])
+def test_nan_and_infinity_are_refused_by_name(run, poison):
+    piece = open_bundle(run / "model.ckpt").variables["model/ln_f/g"].pieces[0]
+    raw = bytearray(data(run).read_bytes())
+    raw[piece.offset + 8 : piece.offset + 12] = poison
+    data(run).write_bytes(bytes(raw))
+    crc = masked_crc(bytes(raw[piece.offset : piece.offset + piece.size]))
+    entry = changed(run, "model/ln_f/g")[:-4] + crc.to_bytes(4, "little")
+    with_entry(run, "model/ln_f/g", entry)
+    assert "model/ln_f/g holds NaN or infinity" in refusal(run)
+
+
+@pytest.mark.parametrize(
+    ("hparams", "sentence"),
+    [
+        ("not json", "not JSON"),
+        ("[1, 2]", "must hold a JSON object"),
+        ('{"n_head": -1}', "n_head in hparams.json must be a whole number above 0"),
+        ('{"n_head": "2"}', "whole number"),
+        ('{"n_head": 3}', "does not divide"),
+        ('{"n_embd": 1e400, "n_head": 2}', "n_embd"),
+        ('{"n_layer": 12, "n_head": 2}', "hparams.json says n_layer is 12, but the checkpoint's shapes say 2"),
+        ('{"vocab_size": 5, "n_vocab": 6, "n_head": 2}', "two values for vocab_size"),
+        ('{"n_head": 2, "layer_norm_epsilon": NaN}', "layer_norm_epsilon"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_hparams_that_cannot_be_are_refused(run, hparams, sentence):
+    (run / "hparams.json").write_text(hparams)
+    assert sentence in refusal(run)
+
+
+def test_without_hparams_the_number_of_heads_is_asked_for_and_not_guessed(run):
+    (run / "hparams.json").unlink()
+    assert "give it with --n-head" in refusal(run)
+    assert "does not divide" in refusal(run, n_head=7)
+
+
+def test_contradicting_heads_are_refused(run):
+    told = json.loads((run / "hparams.json").read_text())["n_head"]
+    assert f"hparams.json says n_head is {told}" in refusal(run, n_head=told * 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "sentence"),
+    [
+        ("encoder.json", "[", "not JSON"),
+        ("encoder.json", "[]", "must map tokens to ids"),
+        ("encoder.json", '{"a": 0, "b": 0}', "one id to several tokens"),
+        ("encoder.json", '{"a": 99999}', "model/wte has"),
+        ("vocab.bpe", "#version: 0.2\na b c\n", "line 2 must hold two tokens"),
+        ("vocab.bpe", "#version: 0.2\nno such\n", "do not belong together"),
+    ],
+)
+def test_a_broken_vocabulary_is_refused(run, file, content, sentence):
+    (run / file).write_text(content)
+    assert sentence in refusal(run)
+
+
+def test_other_things_given_by_mistake_are_recognised(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for source, sentence in [
+        (empty, "holds no checkpoint"),
+        (tmp_path / "nowhere" / "at all", "There is no"),
+        (tmp_path / "typo", "There is no checkpoint"),
+        ("models/storyteller", "is a model of `transformers` already"),
+        (CHECKPOINTS / "v1", "V1 format"),
+        (CHECKPOINTS / "v1" / "model.ckpt", "V1 format"),
+        (CHECKPOINTS / "object_based", "object-based checkpoint of TensorFlow 2"),
+    ]:
+        done = run_convert(source, tmp_path / "model", "--no-check")
+        assert done.returncode == 1
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_wrong_usage_exits_with_2():
+    assert run_convert("only-a-source").returncode == 2
+    assert run_convert("--inspect", "a", "b").returncode == 2
+
+
+def test_a_decompression_bomb_is_refused():
+    with pytest.raises(Damaged, match="claims to hold"):
+        snappy.decompress(number(2**30) + b"\x00a")
+    with pytest.raises(Damaged, match="more than it claims"):
+        snappy.decompress(number(20) + b"\x00a" + b"\xfe\x01\x00" * 5)
+
+
+def test_no_footer_makes_the_reader_hang_or_crash():
+    """Every small offset and size, blocks that point at themselves or at each other among them."""
+    file = bytearray(table([(b"", field(1, 1)), (b"a", b"")]))
+    for offset in range(0, 60):
+        for size in range(0, 60):
+            footer = number(0) + number(0) + number(offset) + number(size)
+            whole = bytes(file[:-48]) + footer.ljust(40, b"\0") + bytes(file[-8:])
+            with contextlib.suppress(Damaged):
+                parse(Path("x"), whole)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(st.binary(min_size=1, max_size=12), st.binary(max_size=40), max_size=60))
+def test_any_table_reads_back_as_it_was_written(pairs):
+    wanted = sorted({b"": b"x", **pairs}.items())
+    assert list(entries(table(wanted))) == wanted
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_damaged(raw):
+    with contextlib.suppress(Damaged):
+        list(proto.fields(raw))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.binary(min_size=1, max_size=30), st.binary(max_size=60), max_size=20), st.binary(max_size=20))
+def test_any_index_with_right_checksums_is_a_bundle_or_damaged(pairs, head):
+    with contextlib.suppress(Damaged):
+        parse(Path("x"), table(sorted({b"": head, **pairs}.items())))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_snappy_or_damaged(raw):
+    with contextlib.suppress(Damaged):
+        assert len(snappy.decompress(raw)) <= 24 * len(raw)
