@@ -8,9 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from convert.archive import unpacked
-from convert.bundle import Bundle, open_bundle
+from convert.bundle import Bundle
 from convert.certificate import Certificate
-from convert.folder import check_target, convert
+from convert.folder import check_target, convert, open_source
 from convert.names import to_transformers
 from convert.sizes import Sizes
 from convert.source import Source, find_source
@@ -26,7 +26,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "source",
         type=Path,
-        help="a folder, a checkpoint's prefix, any one of its files, or a .tar, .tar.gz or .zip of it",
+        help="a folder, a checkpoint's prefix, any one of its files, a .tar, .tar.gz or .zip of it, "
+        "or a pytorch_model.bin",
     )
     p.add_argument("target", type=Path, nargs="?", help="the folder to make, such as models/friends")
     p.add_argument("--inspect", action="store_true", help="only list what the checkpoint holds")
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
         with unpacked(args.source) as held:
             source = find_source(held, args.step)
             if args.inspect:
-                inspect(open_bundle(source.prefix), source, args.json)
+                inspect(open_source(source), source, args.json)
             else:
                 run(source, args)
         return 0
@@ -95,7 +96,8 @@ def back(args: argparse.Namespace) -> None:
 
 
 def run(source: Source, args: argparse.Namespace) -> None:
-    size = sum(file.stat().st_size for file in source.prefix.parent.glob(f"{source.prefix.name}.data-*"))
+    files = [*source.prefix.parent.glob(f"{source.prefix.name}.data-*"), source.prefix]
+    size = sum(file.stat().st_size for file in files if file.is_file())
     with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         made = convert(
             source,

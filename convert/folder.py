@@ -13,6 +13,7 @@ from pathlib import Path
 from convert.bundle import Bundle, open_bundle
 from convert.certificate import Certificate, certify
 from convert.names import to_transformers
+from convert.pytorch import ENDINGS, open_pytorch
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
 from convert.vocabulary import END, Bpe, find_vocabulary, write_makeshift, write_vocabulary
@@ -49,8 +50,8 @@ def convert(
     A crash at any moment leaves either nothing or everything at `target`.
     """
     check_target(target, force)
-    bundle = open_bundle(source.prefix)
-    sizes = find_sizes(bundle, source.beside("hparams.json"), n_head)
+    bundle = open_source(source)
+    sizes = find_sizes(bundle, source.beside("hparams.json") or source.beside("config.json"), n_head)
     bpe = vocabulary_of(source, vocabulary)
     with in_place_of(target) as folder:
         if bpe is not None:
@@ -102,6 +103,10 @@ def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, has_vocabu
         makeshift.unlink()
 
 
+def open_source(source: Source) -> Bundle:
+    return open_pytorch(source.prefix) if source.prefix.suffix in ENDINGS else open_bundle(source.prefix)
+
+
 def check_target(target: Path, force: bool) -> None:
     if target.exists() and not force:
         raise Refusal(f"{target} exists already; choose another name, or add --force to replace it.")
@@ -142,10 +147,11 @@ def config_of(sizes: Sizes, end: int | None, dtype: str) -> dict:
 
 def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) -> dict:
     step = "" if source.step is None else f", step {source.step}"
+    kind = "the PyTorch file" if source.prefix.suffix in ENDINGS else "the TensorFlow checkpoint"
     found = to_transformers(bundle.variables)
     value = {
         "format": 1,
-        "source": f"converted from the TensorFlow checkpoint {source.prefix.name}{step}",
+        "source": f"converted from {kind} {source.prefix.name}{step}",
         "fingerprint": fingerprint,
         "checksums": {
             old: [f"{piece.crc:08x}" for piece in bundle.variables[old].pieces] for old in found

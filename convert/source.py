@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from convert.pytorch import ENDINGS, KNOWN
 from generate import Refusal
 
 PARTS = re.compile(r"(.+)\.(index|meta|data-\d{5,}-of-\d{5,})")
@@ -29,7 +30,15 @@ class Source:
 
 
 def find_source(given: Path, step: int | None = None) -> Source:
-    """`given` is a folder, a checkpoint's prefix, any of its files, or a `checkpoint` state file."""
+    """`given` is a folder, a checkpoint's prefix, any of its files, a `checkpoint` state file, or a PyTorch file."""
+    if given.is_file() and given.suffix in ENDINGS:
+        return Source(given, ())
+    if (
+        given.is_dir()
+        and (old := [given / name for name in KNOWN if (given / name).is_file()])
+        and not any(given.glob("*.index"))
+    ):
+        return Source(old[0], ())
     if given.is_dir():
         prefix = from_folder(given, step)
     elif given.name == "checkpoint" and given.is_file():
