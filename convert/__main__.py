@@ -134,8 +134,9 @@ def print_skipped(bundle: Bundle) -> None:
 
 
 def print_certificate(found: Certificate) -> None:
+    how = "bit by bit" if found.exact else "rounded to the type you asked for"
     print(
-        f"\nCertificate: {found.tensors} tensors bit by bit; the largest difference of a logit is {found.largest_difference:.1e}."
+        f"\nCertificate: {found.tensors} tensors, {how}; the largest difference of a logit is {found.largest_difference:.1e}."
     )
     if found.loss is not None:
         others = "".join(f"; with {heads} heads {loss:.2f}" for heads, loss in found.other_heads.items())

@@ -8,6 +8,7 @@ import numpy as np
 
 from convert import judge
 from convert.bundle import Bundle
+from convert.names import to_transformers
 from convert.sizes import Sizes
 from generate import ModelFolder
 
@@ -26,6 +27,7 @@ class Certificate:
     """What was found: `loss` in nats a token, `largest_difference` of any logit, `other_heads` {n_head: loss}."""
 
     tensors: int
+    exact: bool  # bit by bit as in the checkpoint; else rounded to the type that was asked for
     largest_difference: float
     tokens: int
     loss: float | None
@@ -47,7 +49,8 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_v
     others = losses_of_other_heads(bundle, sizes, ids) if has_vocabulary else {}
     chance = math.log(sizes.vocab_size)
     verdict = verdict_of(difference, AGREE[dtype], loss, chance, others)
-    return Certificate(12 * sizes.n_layer + 4, difference, len(ids), loss, chance, others, verdict)
+    exact = {bundle.variables[name].dtype for name in to_transformers(bundle.variables)} == {dtype}
+    return Certificate(12 * sizes.n_layer + 4, exact, difference, len(ids), loss, chance, others, verdict)
 
 
 def loss_of(logits: np.ndarray, ids: list[int]) -> float:

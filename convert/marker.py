@@ -1,10 +1,8 @@
 """Which end marker a fine-tune learned: `<|endoftext|>` as one token, or spelled in ordinary ones.
 
 nshepperd's and gpt-2-simple's encoders turned the delimiter between texts into ordinary tokens; a model trained so never
-says the real one. The model itself is asked, at the end of some samples of its own, which of the two it finds likelier.
+says the real one. The model itself is asked, along some samples of its own, which of the two it finds likelier.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,14 +10,15 @@ from convert.certificate import TEXT
 from convert.vocabulary import END
 from generate import Engine, ModelFolder, Request, Sampling
 
-SAMPLES, LENGTH = 4, 60
+SAMPLES, LENGTH = 4, 60  # fewer tokens where the window is small
 
 
 def write_samples(folder: ModelFolder) -> tuple[list[int], list[list[int]]]:
     """A short text, and a few continuations of it by the folder's own model with the text before them, as ids."""
-    room = folder.config.n_positions - LENGTH - len(folder.tokenizer.encode(END)) - 1
+    length = min(LENGTH, folder.config.n_positions // 4)
+    room = folder.config.n_positions - length - len(folder.tokenizer.encode(END))
     prompt = folder.tokenizer.encode(TEXT)[: max(1, room)]
-    sampling = Sampling(max_new_tokens=LENGTH, temperature=1.0, top_k=40, samples=SAMPLES, seed=1)
+    sampling = Sampling(max_new_tokens=max(1, length), temperature=1.0, top_k=40, samples=SAMPLES, seed=1)
     engine = Engine(folder.path.parent, device="cpu", precision="float32").start(folder)
     try:
         run, version = engine.submit(Request(folder, tuple(prompt), sampling)), -1
@@ -30,22 +29,30 @@ def write_samples(folder: ModelFolder) -> tuple[list[int], list[list[int]]]:
     return prompt, [prompt + sample.read()["id"].tolist() for sample in run.samples if not sample.error]
 
 
-def learned_text_marker(folder: ModelFolder, samples: list[list[int]]) -> bool:
-    """Whether the model finds the spelled marker likelier than the token; False where there is no such token."""
+def learned_text_marker(folder: ModelFolder, prompt: list[int], samples: list[list[int]]) -> bool:
+    """Whether the model finds the spelled marker likelier than the token, each where it finds it likeliest.
+
+    False where there is no such token, or no sample to ask at.
+    """
     from generate import logits_of
 
     spelled = folder.tokenizer.encode(END)
-    fitting = [ids for ids in samples if ids and len(ids) + len(spelled) <= folder.config.n_positions]
-    if folder.end_id is None or not fitting:
+    if folder.end_id is None or not samples:
         return False
-    advantage = []
-    for ids, logits in zip(fitting, logits_of(folder, [ids + spelled for ids in fitting]), strict=True):
-        tail = list(logprobs(logits[len(ids) - 1 :].astype(np.float64)))
-        text = sum(row[index] for row, index in zip(tail, spelled, strict=False))
-        advantage.append(text - tail[0][folder.end_id])
-    return float(np.mean(advantage)) > 0
+    begin, last = len(prompt) - 1, folder.config.n_positions - len(spelled)
+    by_token, endings = [], []
+    for ids, logits in zip(samples, logits_of(folder, samples), strict=True):
+        choices = logprobs(logits[begin:last])
+        by_token.append(choices[:, folder.end_id].max())
+        endings.append(ids[: begin + 1 + int(choices[:, spelled[0]].argmax())])
+    by_text = []
+    for ids, logits in zip(endings, logits_of(folder, [ids + spelled for ids in endings]), strict=True):
+        choices = logprobs(logits[len(ids) - 1 : -1])
+        by_text.append(choices[range(len(spelled)), spelled].sum())
+    return float(np.mean(by_text)) > float(np.mean(by_token))
 
 
-def logprobs(logits: np.ndarray) -> Iterator[np.ndarray]:
+def logprobs(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64)
     top = logits.max(-1, keepdims=True)
-    yield from logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
+    return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))

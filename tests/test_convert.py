@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import random
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -185,6 +187,34 @@ def test_a_text_marker_is_obeyed_and_never_seen(tmp_path):
     assert b"e" not in text
 
 
+def test_the_model_itself_tells_that_it_learned_the_marker_in_ordinary_tokens(tmp_path):
+    """The storyteller is trained for a moment on texts parted as nshepperd's encoder did it (the untrained one is asked
+    in the certificate's test, and names the id)."""
+    from transformers import GPT2LMHeadModel
+
+    folder = Path(shutil.copytree(MODELS / "storyteller", tmp_path / "tales"))
+    (folder / "rubric.json").unlink()
+    tokenizer, dice = check_folder(folder).tokenizer, random.Random(0)
+    words = ["the", "old", "king", "said", "to", "the", "young", "fox", "that", "the", "sea", "was", "far", "away"]
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(40):
+        texts = [
+            "".join(f"The {' '.join(dice.choices(words, k=6))}.<|endoftext|>" for _ in range(12)) for _ in range(4)
+        ]
+        ids = torch.tensor([tokenizer.encode(text)[:64] for text in texts])
+        loss = model(ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    to_checkpoint(check_folder(folder), tmp_path / "checkpoint")
+    convert(find_source(tmp_path / "checkpoint"), tmp_path / "made")
+    assert check_folder(tmp_path / "made").end_text == "<|endoftext|>"
+    convert(find_source(tmp_path / "checkpoint"), tmp_path / "told", end_marker="id")
+    assert check_folder(tmp_path / "told").end_text is None
+
+
 def test_slots_and_counters_are_skipped_by_name_and_listed(tmp_path):
     done = run_convert(CHECKPOINTS / "slots", tmp_path / "model", "--n-head", 2, "--no-check")
     assert done.returncode == 0, done.stderr
@@ -232,3 +262,35 @@ def test_a_conversion_that_fails_half_way_leaves_nothing(tmp_path):
     with pytest.raises(Refusal, match="No space left"):
         convert(find_source(CHECKPOINTS / "openai"), tmp_path / "model", check=False, progress=progress)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_conversion_leaves_the_old_model_or_the_new_one_whole(tmp_path):
+    """SIGKILL at many moments of a forced conversion: whatever is there under the name always loads."""
+    to_checkpoint(check_folder(MODELS / "storyteller"), tmp_path / "checkpoint")
+    target = tmp_path / "models" / "made"
+    target.parent.mkdir()
+    convert(find_source(tmp_path / "checkpoint"), target, check=False)
+    fingerprint = check_folder(target).fingerprint()
+    command = [sys.executable, "-m", "convert", str(tmp_path / "checkpoint"), str(target), "--force", "--no-check"]
+    for milliseconds in range(200, 700, 50):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        process.wait()
+        assert check_folder(target).fingerprint() == fingerprint
+
+
+def test_the_page_shows_a_converted_model_with_its_certificate(tmp_path, models, visitor):
+    to_checkpoint(check_folder(MODELS / "storyteller"), tmp_path / "checkpoint")
+    convert(find_source(tmp_path / "checkpoint"), models / "rescued")
+    try:
+        assert '<option value="rescued"' in visitor.get("/").text
+        page = visitor.get("/models/rescued").text
+        assert "It reads like a trained model" in page
+        assert "converted from the TensorFlow checkpoint" in page.lower().replace("tensorflow", "TensorFlow")
+        made = visitor.finish(visitor.start("Once upon a time", model="rescued", temperature=0))
+        same = visitor.finish(visitor.start("Once upon a time", model="storyteller", temperature=0))
+        assert made["samples"][0]["text"] == same["samples"][0]["text"]
+        assert visitor.get("/models/no-such").status_code == 404
+    finally:
+        shutil.rmtree(models / "rescued")
