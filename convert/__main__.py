@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage."""
     p = parser()
     args = p.parse_args(arguments)
-    if bool(args.target) == args.inspect:
+    if bool(args.target) == args.inspect or (args.inspect and args.to_tf):
         p.error("give SOURCE and the folder to make, or --inspect SOURCE")
     try:
         if args.to_tf:
@@ -80,6 +80,8 @@ def main(arguments: list[str]) -> int:
     except Refusal as refusal:
         print(f"convert: {refusal}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        return 130
     except OSError as error:
         print(f"convert: {error.filename or 'a file'} cannot be read: {error.strerror}.", file=sys.stderr)
         return 1
@@ -88,7 +90,7 @@ def main(arguments: list[str]) -> int:
 
 
 def back(args: argparse.Namespace) -> None:
-    check_target(args.target, args.force)
+    check_target(args.target, args.force, args.source)
     folder = check_folder(args.source.resolve())
     with tqdm(total=folder.weights.stat().st_size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         to_checkpoint(folder, args.target, bar.update)
@@ -136,7 +138,7 @@ def print_skipped(bundle: Bundle) -> None:
 def print_certificate(found: Certificate) -> None:
     how = "bit by bit" if found.exact else "rounded to the type you asked for"
     print(
-        f"\nCertificate: {found.tensors} tensors, {how}; the largest difference of a logit is {found.largest_difference:.1e}."
+        f"\nCertificate: {found.tensors} tensors, {how}; the largest difference of a logit is {'not a number' if found.largest_difference is None else f'{found.largest_difference:.1e}'}."
     )
     if found.loss is not None:
         others = "".join(f"; with {heads} heads {loss:.2f}" for heads, loss in found.other_heads.items())

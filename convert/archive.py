@@ -1,37 +1,51 @@
 """Checkpoints that come packed: .tar, .tar.gz, .zip. Nothing leaves the folder it is unpacked into."""
 
+import lzma
 import os
 import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from convert.pytorch import KNOWN
 from generate import Refusal
 
 KINDS = (".tar", ".tar.gz", ".tgz", ".zip")
-WANTED = (".index", ".meta", "checkpoint", "hparams.json", "encoder.json", "vocab.bpe")
+WANTED = (
+    *(".index", ".meta", "checkpoint", "hparams.json", "encoder.json", "vocab.bpe"),
+    *("config.json", "vocab.json", "merges.txt", "tokenizer.json"),
+)
 LARGEST = 16 * 2**30  # bytes in all; the largest GPT-2 has 6.2 GB, three times that with its optimizer's slots
 MOST_MEMBERS = 10_000
 CHUNK = 8 * 2**20
 
 
+# what the libraries raise for archives that are damaged or made to harm
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+
+
 @contextmanager
 def unpacked(source: Path) -> Iterator[Path]:
     """`source` itself, or the folder of the checkpoint that the archive `source` holds, while the context lasts."""
-    if not (source.is_file() and source.name.endswith(KINDS)):
+    if not (source.is_file() and source.name.lower().endswith(KINDS)):
         yield source
         return
     with tempfile.TemporaryDirectory(prefix="rubric-") as folder:
         try:
-            with zipfile.ZipFile(source) if source.suffix == ".zip" else tarfile.open(source) as archive:
-                members = zip_members(archive) if source.suffix == ".zip" else tar_members(archive)
+            zipped = source.suffix.lower() == ".zip"
+            with zipfile.ZipFile(source) if zipped else tarfile.open(source) as archive:
+                members = zip_members(archive) if zipped else tar_members(archive)
                 unpack(source, members, Path(folder))
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-            raise Refusal(f"{source.name} cannot be unpacked ({error}); copy it again.") from None
+        except Refusal:
+            raise
+        except BROKEN as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise Refusal(f"{source.name} cannot be unpacked ({reason}); copy it again.") from None
         yield checkpoint_folder(source, Path(folder))
 
 
@@ -40,6 +54,8 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]
     for number, member in enumerate(archive):
         if number >= MOST_MEMBERS:
             raise Refusal(f"The archive has more than {MOST_MEMBERS:,} members; unpack it by hand.")
+        if (member.issym() or member.islnk()) and is_wanted(PurePosixPath(member.name)):
+            raise Refusal(f"{member.name!r:.80} is a link in the archive; unpack it by hand.")
         if member.isreg():
             yield member.name, member.size, archive.extractfile(member)
 
@@ -58,12 +74,12 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
     room = min(LARGEST, shutil.disk_usage(folder).free)
     for name, size, content in members:
         path = PurePosixPath(name.replace("\\", "/"))
-        if not (path.name.endswith(WANTED) or ".data-" in path.name):
+        if not is_wanted(path):
             continue
         if path.is_absolute() or ".." in path.parts:
             raise Refusal(f"{source.name} holds the member {name!r:.80}, which would leave its folder.")
         room -= size
-        if room < 0:
+        if room < 0 or size < 0:
             raise Refusal(f"{source.name} unpacks to more than there is room for; unpack it by hand where there is.")
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,9 +92,18 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
             raise Refusal(f"{source.name}: {path.name} has another size than the archive says; copy it again.")
 
 
+def is_wanted(path: PurePosixPath) -> bool:
+    """Whether a member belongs to a checkpoint; what a Mac adds to its archives does not."""
+    named = path.name.endswith(WANTED) or path.name in KNOWN or ".data-" in path.name
+    return named and not path.name.startswith("._") and "__MACOSX" not in path.parts
+
+
 def checkpoint_folder(source: Path, folder: Path) -> Path:
-    """The one folder in there that holds an index."""
-    found = sorted({Path(where) for where, _, files in os.walk(folder) if any(f.endswith(".index") for f in files)})
+    """The one folder in there that holds an index, or PyTorch's weights."""
+    walked = os.walk(folder)
+    found = sorted(
+        {Path(where) for where, _, files in walked if any(f.endswith(".index") or f in KNOWN for f in files)}
+    )
     if len(found) != 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found)
         what = (

@@ -80,7 +80,10 @@ class Bundle:
             )
         if piece.size == 0:
             return np.zeros(0, np.uint8)
-        return np.memmap(file, np.uint8, "r", piece.offset, piece.size)
+        try:
+            return np.memmap(file, np.uint8, "r", piece.offset, piece.size)
+        except OSError as error:
+            raise Refusal(f"{file} cannot be read: {error.strerror}.") from None
 
 
 def open_bundle(prefix: Path) -> Bundle:

@@ -28,7 +28,7 @@ class Certificate:
 
     tensors: int
     exact: bool  # bit by bit as in the checkpoint; else rounded to the type that was asked for
-    largest_difference: float
+    largest_difference: float | None  # None where the logits ran out of range
     tokens: int
     loss: float | None
     chance: float
@@ -45,12 +45,26 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_v
     ids = [index % sizes.vocab_size for index in ids][: sizes.n_positions]
     ours, theirs = logits_of(folder, [ids])[0], judge.logits(bundle, sizes, ids)
     difference = float(np.abs(ours - theirs).max())
-    loss = loss_of(theirs, ids) if has_vocabulary else None
-    others = losses_of_other_heads(bundle, sizes, ids) if has_vocabulary else {}
+    readable = has_vocabulary and len(ids) > 1
+    loss = loss_of(theirs, ids) if readable else None
+    others = losses_of_other_heads(bundle, sizes, ids) if readable else {}
     chance = math.log(sizes.vocab_size)
     verdict = verdict_of(difference, AGREE[dtype], loss, chance, others)
     exact = {bundle.variables[name].dtype for name in to_transformers(bundle.variables)} == {dtype}
-    return Certificate(12 * sizes.n_layer + 4, exact, difference, len(ids), loss, chance, others, verdict)
+    return Certificate(
+        12 * sizes.n_layer + 4,
+        exact,
+        finite(difference),
+        len(ids),
+        finite(loss),
+        chance,
+        {n: other for n, other in others.items() if math.isfinite(other)},
+        verdict,
+    )
+
+
+def finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def loss_of(logits: np.ndarray, ids: list[int]) -> float:

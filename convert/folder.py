@@ -21,6 +21,7 @@ from convert.vocabulary import END, Bpe, find_vocabulary, write_makeshift, write
 from convert.weights import read_back, write_weights
 from generate import Refusal, check_folder
 
+SMALLEST_WINDOW = 32  # positions below which a model is asked for no sample of its own
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux
 
 
@@ -52,7 +53,7 @@ def convert(
 
     A crash at any moment leaves either nothing or everything at `target`.
     """
-    check_target(target, force)
+    check_target(target, force, source.prefix)
     bundle = open_source(source)
     sizes = find_sizes(bundle, source.beside("hparams.json") or source.beside("config.json"), n_head)
     bpe = vocabulary_of(source, vocabulary)
@@ -70,7 +71,7 @@ def convert(
         text_marker = end_marker == "text"
         if check:
             certificate = certified(bundle, sizes, folder, dtype, bpe is not None)
-            if bpe is not None:
+            if bpe is not None and sizes.n_positions >= SMALLEST_WINDOW:
                 sample, learned = ask(folder)
                 certificate = dataclasses.replace(certificate, sample=sample)
                 text_marker = learned if end_marker is None else text_marker
@@ -110,9 +111,14 @@ def open_source(source: Source) -> Bundle:
     return open_pytorch(source.prefix) if source.prefix.suffix in ENDINGS else open_bundle(source.prefix)
 
 
-def check_target(target: Path, force: bool) -> None:
+def check_target(target: Path, force: bool, source: Path) -> None:
+    """Nothing is lost by writing to `target`: neither what is there, nor what is read."""
     if target.exists() and not force:
         raise Refusal(f"{target} exists already; choose another name, or add --force to replace it.")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise Refusal(f"{target} is no folder; choose another name.")
+    if target.exists() and target.resolve() in (source.resolve(), *source.resolve().parents):
+        raise Refusal(f"{target} holds what is to be converted, and would be replaced with it; choose another name.")
     if target.name.startswith(".") or not target.name:
         raise Refusal(f"{target} cannot be a model's folder: its name begins with a dot.")
     if not target.parent.is_dir():
@@ -150,11 +156,12 @@ def config_of(sizes: Sizes, end: int | None, dtype: str) -> dict:
 
 def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) -> dict:
     step = "" if source.step is None else f", step {source.step}"
+    name = source.prefix.name.encode("utf-8", "replace").decode()
     kind = "the PyTorch file" if source.prefix.suffix in ENDINGS else "the TensorFlow checkpoint"
     found = to_transformers(bundle.variables)
     value = {
         "format": 1,
-        "source": f"converted from {kind} {source.prefix.name}{step}",
+        "source": f"converted from {kind} {name}{step}",
         "fingerprint": fingerprint,
         "checksums": {
             old: [f"{piece.crc:08x}" for piece in bundle.variables[old].pieces] for old in found
@@ -165,7 +172,7 @@ def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) 
 
 def write_json(file: Path, value: dict) -> None:
     with file.open("w", encoding="utf-8") as out:
-        json.dump(value, out, indent=2, ensure_ascii=False)
+        json.dump(value, out, indent=2, ensure_ascii=False, allow_nan=False)
         out.write("\n")
         out.flush()
         os.fsync(out.fileno())
@@ -177,11 +184,15 @@ def in_place_of(target: Path) -> Iterator[Path]:
 
     Its name begins with a dot, so the page does not list it. An old folder is exchanged with it in one step.
     """
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise Refusal(f"{target} cannot be written: {error.strerror}.") from None
     try:
         yield part
         part.chmod(0o755)
-        sync(part)
+        for file in (*part.iterdir(), part):
+            sync(file)
         if target.exists():
             swap(part, target)  # the old one is in `part` now, and goes with it
         else:

@@ -41,11 +41,24 @@ def open_pytorch(file: Path) -> Pickled:
 
     try:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip(file))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         raise Refusal(f"{file.name} cannot be read as PyTorch weights ({reason}).") from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise Refusal(f"{file.name} holds something else than a plain dictionary of tensors.")
+    for key, tensor in state.items():
+        stored = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not stored or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise Refusal(f"{file.name}: {str(key)!r:.80} is no plain tensor that is stored whole.")
     variables, arrays = {}, {}
     for key, tensor in state.items():
         name = openai_name(str(key))

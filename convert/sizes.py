@@ -42,7 +42,7 @@ def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Size
     told = read_hparams(hparams) if hparams else {}
     for name, value in sizes.items():
         if name in told and told[name] != value:
-            raise Refusal(f"hparams.json says {name} is {told[name]}, but the checkpoint's shapes say {value}.")
+            raise Refusal(f"{hparams.name} says {name} is {told[name]}, but the checkpoint's shapes say {value}.")
     heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head)
     extras = {name: told.get(name, default) for name, default in EXTRAS.items()}
     for name in EXTRAS:
@@ -85,11 +85,13 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
 def read_hparams(file: Path) -> dict[str, int | float]:
     """What hparams.json says, in our names; raises Refusal when it is no hparams file or names one size twice."""
     try:
-        raw = json.loads(file.read_text("utf-8"))
+        raw = json.loads(file.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{file.name} is not JSON ({error}).") from None
     if not isinstance(raw, dict):
         raise Refusal(f"{file.name} must hold a JSON object, not a {type(raw).__name__}.")
+    if raw.get("activation_function", "gelu_new") != "gelu_new" or raw.get("scale_attn_by_inverse_layer_idx"):
+        raise Refusal(f"{file.name} names an activation or a scaling of attention that OpenAI's GPT-2 has not.")
     told: dict[str, int | float] = {}
     for key, name in SPELLINGS.items():
         if key not in raw:
@@ -110,10 +112,10 @@ def read_hparams(file: Path) -> dict[str, int | float]:
 
 def find_heads(sizes: dict[str, int], told: int | None, asked: int | None) -> tuple[int, str]:
     """n_head and where it comes from: hparams.json, --n-head, or the four released sizes; never a guess."""
-    if told and asked and told != asked:
+    if told is not None and asked is not None and told != asked:
         raise Refusal(f"--n-head is {asked}, but hparams.json says n_head is {told}.")
     official = OFFICIAL.get((sizes["n_embd"], sizes["n_layer"]))
-    heads = told or asked or official
+    heads = next((heads for heads in (told, asked, official) if heads is not None), None)
     if heads is None:
         raise Refusal(
             f"The number of attention heads is in no shape, and a model of width {sizes['n_embd']} with {sizes['n_layer']} "

@@ -95,7 +95,7 @@ def from_folder(folder: Path, step: int | None) -> Path:
 
 def steps_of(folder: Path) -> dict[int, Path]:
     """Checkpoints named NAME-STEP in a folder, by step."""
-    prefixes = [file.with_suffix("") for file in folder.glob("*.index")]
+    prefixes = [file.with_suffix("") for file in folder.glob("*.index") if not file.name.startswith(".")]
     return {int(match[2]): prefix for prefix in prefixes if (match := STEP.fullmatch(prefix.name))}
 
 
@@ -108,15 +108,16 @@ def from_state(folder: Path) -> Path | None:
     if match is None:
         return None
     name = unescape(match[1]).replace("\\", "/").rsplit("/", 1)[-1]
-    prefix = folder / name
-    return prefix if name and prefix.with_name(prefix.name + ".index").is_file() else None
+    return folder / name if name not in ("", ".", "..") and (folder / f"{name}.index").is_file() else None
 
 
 def unescape(text: str) -> str:
     """Undo the C escapes of a text protobuf; non-ASCII is octal bytes of UTF-8."""
     raw = re.sub(
         rb"\\([0-7]{1,3}|.)",
-        lambda m: bytes([int(m[1], 8) & 255]) if m[1][:1].isdigit() else {b"n": b"\n", b"t": b"\t"}.get(m[1], m[1]),
+        lambda m: (
+            bytes([int(m[1], 8) & 255]) if m[1][:1] in b"01234567" else {b"n": b"\n", b"t": b"\t"}.get(m[1], m[1])
+        ),
         text.encode(),
     )
     return raw.decode("utf-8", "replace")

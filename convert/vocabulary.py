@@ -37,7 +37,7 @@ def find_vocabulary(folder: Path) -> Bpe | None:
 
 def read_json(file: Path) -> object:
     try:
-        return json.loads(file.read_text("utf-8"))
+        return json.loads(file.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise Refusal(f"{file.name} is not JSON ({error}).") from None
 
@@ -78,6 +78,8 @@ def from_tokenizer(file: Path) -> Bpe:
 def write_vocabulary(bpe: Bpe, target: Path, rows: int) -> None:
     """Write vocab.json, merges.txt and tokenizer.json; raises Refusal when the embedding has fewer `rows` than tokens
     (more are padding)."""
+    if len(bpe.encoder) < 2:
+        raise Refusal(f"The vocabulary has {len(bpe.encoder)} token; bring the one the model was trained with.")
     highest = max(bpe.encoder.values(), default=0)
     if highest >= rows:
         raise Refusal(f"The vocabulary goes up to id {highest}, but model/wte has {rows} rows; it is another model's.")
@@ -86,7 +88,8 @@ def write_vocabulary(bpe: Bpe, target: Path, rows: int) -> None:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and its panics are BaseException
-        raise Refusal(f"The vocabulary and its merges do not belong together ({error}).") from None
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Refusal(f"The vocabulary and its merges do not belong together ({reason}).") from None
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     if bpe.end_id is not None:

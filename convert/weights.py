@@ -81,8 +81,12 @@ def chunks(bundle: Bundle, name: str, dtype: str | None) -> Iterator[np.ndarray]
     for source in sources:
         for low in range(0, len(source), CHUNK):
             part = source[low : low + CHUNK]
-            check_finite(name, part, variable.dtype)
-            yield part if dtype in (None, variable.dtype) else cast(part, variable.dtype, dtype)
+            if not is_finite(part, variable.dtype):
+                raise Refusal(f"{name} holds NaN or infinity; the training run went wrong before this was saved.")
+            part = part if dtype in (None, variable.dtype) else cast(part, variable.dtype, dtype)
+            if not is_finite(part, dtype or variable.dtype):
+                raise Refusal(f"{name} holds numbers too large for {dtype}; convert with --dtype float32.")
+            yield part
 
 
 def joined(pieces: list, shape: tuple[int, ...], width: int) -> Iterator[np.ndarray]:
@@ -101,8 +105,8 @@ def joined(pieces: list, shape: tuple[int, ...], width: int) -> Iterator[np.ndar
         yield out.reshape(-1)
 
 
-def check_finite(name: str, data: np.ndarray, dtype: str) -> None:
-    """Refuse NaN and infinity: in every IEEE format, an exponent of all ones."""
+def is_finite(data: np.ndarray, dtype: str) -> bool:
+    """Whether raw bytes hold no NaN and no infinity: in every IEEE format, an exponent of all ones."""
     bits, mask = {
         "float32": ("<u4", 0x7F800000),
         "bfloat16": ("<u2", 0x7F80),
@@ -110,8 +114,7 @@ def check_finite(name: str, data: np.ndarray, dtype: str) -> None:
         "float64": ("<u8", 0x7FF0000000000000),
     }[dtype]
     words = data.view(bits)
-    if ((words & words.dtype.type(mask)) == mask).any():
-        raise Refusal(f"{name} holds NaN or infinity; the training run went wrong before this was saved.")
+    return not ((words & words.dtype.type(mask)) == mask).any()
 
 
 def cast(data: np.ndarray, old: str, new: str) -> np.ndarray:

@@ -270,9 +270,11 @@ def test_a_wrong_setting_says_so_and_keeps_what_was_typed(browser, server):
 def test_a_stream_that_never_begins_is_said_on_the_page(browser, server):
     window = Window(browser, server)
     window.page.route("**/events**", lambda route: route.abort())
-    window.write("Once", max_new_tokens=3)
+    url = window.write("Once", model="slow", max_new_tokens=4096)  # a short run could be over before its page is there
     window.page.wait_for_selector("#lost", state="visible")
     assert "Load the page again" in window.page.inner_text("#lost")
+    window.page.keyboard.press("Escape")
+    until(lambda: window.stored(url)["state"] == "done")
     window.context.close()
 
 

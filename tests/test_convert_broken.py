@@ -4,21 +4,25 @@ import contextlib
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import make_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_convert import CHECKPOINTS, run_convert
 
 from convert import proto, snappy
+from convert.archive import unpacked
 from convert.bundle import open_bundle, parse
 from convert.folder import convert
 from convert.proto import Damaged
 from convert.source import find_source
 from convert.table import entries, masked_crc
-from convert.to_tensorflow import field, number, table
-from generate import Refusal
+from convert.to_tensorflow import field, number, table, to_checkpoint
+from generate import Refusal, check_folder
 
 OPENAI = CHECKPOINTS / "openai"
 
@@ -236,7 +240,7 @@ def test_contradicting_heads_are_refused(run):
         ("encoder.json", "[", "not JSON"),
         ("encoder.json", "[]", "must map tokens to ids"),
         ("encoder.json", '{"a": 0, "b": 0}', "one id to several tokens"),
-        ("encoder.json", '{"a": 99999}', "model/wte has"),
+        ("encoder.json", '{"a": 0, "b": 99999}', "model/wte has"),
         ("vocab.bpe", "#version: 0.2\na b c\n", "line 2 must hold two tokens"),
         ("vocab.bpe", "#version: 0.2\nno such\n", "do not belong together"),
     ],
@@ -263,6 +267,53 @@ def test_other_things_given_by_mistake_are_recognised(tmp_path):
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_target_that_holds_the_source_is_refused_also_by_force(run):
+    for target in (run, run.parent):
+        with pytest.raises(Refusal, match="holds what is to be converted"):
+            convert(find_source(run), target, check=False, force=True)
+    assert index(run).is_file()
+
+
+def test_numbers_too_large_for_the_type_are_refused(tmp_path):
+    make_model(tmp_path / "tiny")
+    to_checkpoint(check_folder(tmp_path / "tiny"), tmp_path / "run")
+    file = tmp_path / "run" / "model.ckpt.data-00000-of-00001"
+    piece = open_bundle(tmp_path / "run" / "model.ckpt").variables["model/wte"].pieces[0]
+    raw = bytearray(file.read_bytes())
+    raw[piece.offset : piece.offset + 4] = np.float32(1e6).tobytes()
+    file.write_bytes(bytes(raw))
+    crc = masked_crc(bytes(raw[piece.offset : piece.offset + piece.size])).to_bytes(4, "little")
+    with_entry(tmp_path / "run", "model/wte", changed(tmp_path / "run", "model/wte")[:-4] + crc)
+    assert "model/wte holds numbers too large for float16" in refusal(tmp_path / "run", dtype="float16")
+
+
+@pytest.mark.parametrize("window", [1, 2, 8, 31])
+def test_the_smallest_windows_get_a_certificate(tmp_path, window):
+    make_model(tmp_path / "tiny", n_positions=window)
+    to_checkpoint(check_folder(tmp_path / "tiny"), tmp_path / "run")
+    assert convert(find_source(tmp_path / "run"), tmp_path / "made").certificate.largest_difference < 1e-3
+
+
+def test_damaged_archives_are_refused_in_one_sentence(tmp_path):
+    packed = Path(shutil.make_archive(tmp_path / "run", "zip", OPENAI))
+    original = packed.read_bytes()
+    for place in range(40, len(original), len(original) // 12):
+        packed.write_bytes(original[:place] + b"\xff\x00\xff" + original[place + 3 :])
+        done = run_convert(packed, tmp_path / "made", "--no-check", "--force")
+        assert done.returncode in (0, 1)
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") == done.returncode
+
+
+def test_what_a_mac_adds_to_its_archives_is_passed_over(tmp_path):
+    with zipfile.ZipFile(tmp_path / "run.zip", "w") as packed:
+        for file in OPENAI.iterdir():
+            packed.write(file, f"run/{file.name}")
+            packed.writestr(f"__MACOSX/run/._{file.name}", b"junk")
+    with unpacked(tmp_path / "run.zip") as folder:
+        assert find_source(folder).prefix.name == "model.ckpt"
 
 
 def test_wrong_usage_exits_with_2():

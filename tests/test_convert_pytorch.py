@@ -81,3 +81,9 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path):
     with pytest.raises(Refusal, match="something else"):
         convert(find_source(file), tmp_path / "made", check=False)
     assert not (tmp_path / "burst").exists()
+
+
+def test_a_tensor_that_claims_more_than_is_stored_is_refused_before_it_is_made(tmp_path):
+    torch.save({"wte.weight": torch.zeros(1).expand(10**13)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(Refusal, match="stored whole"):
+        convert(find_source(tmp_path), tmp_path / "made", check=False)
