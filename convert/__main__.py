@@ -98,6 +98,7 @@ def back(args: argparse.Namespace) -> None:
 
 
 def run(source: Source, args: argparse.Namespace) -> None:
+    check_target(args.target, args.force, args.source)  # as it was given: an archive is unpacked elsewhere by now
     files = [*source.prefix.parent.glob(f"{source.prefix.name}.data-*"), source.prefix]
     size = sum(file.stat().st_size for file in files if file.is_file())
     with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
