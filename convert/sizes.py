@@ -1,11 +1,11 @@
 """The hyper-parameters of a checkpoint: from its shapes, checked against hparams.json. Only n_head is in no shape."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from convert.bundle import Bundle
 from convert.names import to_tensorflow, to_transformers
+from convert.vocabulary import read_json
 from generate import Refusal
 
 OFFICIAL = {(768, 12): 12, (1024, 24): 16, (1280, 36): 20, (1600, 48): 25}  # (n_embd, n_layer): n_head
@@ -84,10 +84,7 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
 
 def read_hparams(file: Path) -> dict[str, int | float]:
     """What hparams.json says, in our names; raises Refusal when it is no hparams file or names one size twice."""
-    try:
-        raw = json.loads(file.read_text("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise Refusal(f"{file.name} is not JSON ({error}).") from None
+    raw = read_json(file)
     if not isinstance(raw, dict):
         raise Refusal(f"{file.name} must hold a JSON object, not a {type(raw).__name__}.")
     if raw.get("activation_function", "gelu_new") != "gelu_new" or raw.get("scale_attn_by_inverse_layer_idx"):

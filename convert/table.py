@@ -19,7 +19,11 @@ GROWTH = 64  # prefix compression may make keys this many times longer than the 
 
 def masked_crc(data) -> int:
     """crc32c as TensorFlow stores it. Takes bytes or a contiguous NumPy array."""
-    crc = google_crc32c.value(data)
+    return mask(google_crc32c.value(data))
+
+
+def mask(crc: int) -> int:
+    """The disguise in which TensorFlow stores a crc32c."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

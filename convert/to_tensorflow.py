@@ -15,7 +15,7 @@ from safetensors import safe_open
 from convert.folder import in_place_of
 from convert.names import to_tensorflow
 from convert.sizes import tensorflow_shapes
-from convert.table import MAGIC, masked_crc
+from convert.table import MAGIC, mask, masked_crc
 from convert.vocabulary import find_vocabulary, write_pair
 from convert.weights import CHUNK, cast
 from generate import ModelFolder
@@ -102,8 +102,7 @@ def header() -> bytes:
 def entry(shape: Iterable[int], offset: int, size: int, crc: int) -> bytes:
     """BundleEntryProto of a float32 tensor; the checksum is masked and of fixed width."""
     dims = b"".join(field(2, field(1, length)) for length in shape)
-    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-    return field(1, 1) + field(2, dims) + field(4, offset) + field(5, size) + b"\x35" + masked.to_bytes(4, "little")
+    return field(1, 1) + field(2, dims) + field(4, offset) + field(5, size) + b"\x35" + mask(crc).to_bytes(4, "little")
 
 
 def table(pairs: list[tuple[bytes, bytes]]) -> bytes:

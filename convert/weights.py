@@ -14,13 +14,12 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from convert.bundle import Bundle, check_shape
+from convert.bundle import WIDTH, Bundle, check_shape
 from convert.names import to_transformers
 from generate import Refusal
 
 CHUNK = 8 * 2**20  # bytes handled at a time
 SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
-WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,18 @@ def models(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return make_model(tmp_path_factory.mktemp("original") / "tiny", seed=5)
+
+
+@pytest.fixture
+def folder(original, tmp_path) -> Path:
+    """models/broken, a copy to break; models/good is beside it."""
+    shutil.copytree(original, tmp_path / "models" / "good")
+    return shutil.copytree(original, tmp_path / "models" / "broken")
+
+
 class Writer:
     """An engine with the small conveniences that tests want."""
 

@@ -9,7 +9,6 @@ import sys
 import tarfile
 import time
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from convert.bundle import open_bundle
 from convert.folder import convert
 from convert.source import find_source
 from convert.to_tensorflow import to_checkpoint
+from convert.vocabulary import write_makeshift
 from generate import Engine, Refusal, Request, check_folder, logits_of, parse_sampling
 
 CHECKPOINTS = Path(__file__).parent / "fixtures" / "tensorflow"
@@ -31,9 +31,7 @@ FORMATS = ("openai", "slots", "sharded", "partitioned", "bfloat16", "float16", "
 def logits(folder: Path, name: str) -> np.ndarray:
     """The logits of a converted folder for the fixture's ids; a makeshift vocabulary stands in where there is none."""
     if not (folder / "tokenizer.json").exists():
-        shutil.copy(CHECKPOINTS / "openai" / "encoder.json", folder / "vocab.json")
-        write = partial((folder / "tokenizer.json").write_text, encoding="utf-8")
-        write(json.dumps({"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}))
+        write_makeshift(folder / "tokenizer.json")
     return logits_of(check_folder(folder), [json.loads((CHECKPOINTS / name / "ids.json").read_text())])[0]
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,24 +9,12 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from conftest import edit_json, make_model
+from conftest import edit_json
 from safetensors.numpy import load_file, save_file
 
 from generate import Refusal, find_model, list_models
 from generate.folder import check_folder
 from generate.model import load_model
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("original") / "tiny", seed=5)
-
-
-@pytest.fixture
-def folder(original, tmp_path) -> Path:
-    """models/broken, a copy to break; models/good is beside it."""
-    shutil.copytree(original, tmp_path / "models" / "good")
-    return shutil.copytree(original, tmp_path / "models" / "broken")
 
 
 def edit_weights(folder: Path, change: Callable[[dict], object]) -> None:

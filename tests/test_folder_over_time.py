@@ -8,23 +8,11 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from conftest import ROOT, TRICKY, edit_json, make_model
+from conftest import ROOT, TRICKY, edit_json
 
 import generate.models
 from generate import Refusal, find_model, list_models
 from generate.folder import check_folder
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("original") / "tiny", seed=5)
-
-
-@pytest.fixture
-def folder(original, tmp_path) -> Path:
-    """models/broken, a copy to break; models/good is beside it."""
-    shutil.copytree(original, tmp_path / "models" / "good")
-    return shutil.copytree(original, tmp_path / "models" / "broken")
 
 
 def test_vocab_and_merges_encode_as_tokenizer_json_does(folder):
