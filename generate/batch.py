@@ -1,114 +1,339 @@
-"""The running batch of one loaded model: prompts are read in chunks, rows join, decode together, and leave."""
+"""The running batch of one loaded model: rows join, and read, write and leave together.
+
+A step is one pass of the model over the next token of every running row and, beside them, some tokens of the texts that
+other rows wait for. Nothing counts as done before the pass is through: a step that fails can be tried again in parts.
+"""
 
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from generate.cache import Prefix, Slots
-from generate.ending import Ending
+from generate.cache import SHARE_LENGTH, SHARE_ROWS, Cache, Prefix, kv_bytes
+from generate.errors import what_failed
 from generate.folder import ModelFolder
 from generate.log import RunLog
-from generate.memory import rows_that_fit
+from generate.memory import out_of_memory, poisoned, rows_that_fit
 from generate.model import GPT2
+from generate.prefixes import Prefixes
+from generate.reading import Pace, Reading, smooth
 from generate.request import Request
-from generate.row import Row, seen_tokens, stack_options
-from generate.sampling import Choice, Rows, choose, to_records
-from generate.text import split_half_character
+from generate.row import Row, new_rows, seen_tokens, stack_options
+from generate.sampling import Rows, choose
+from generate.statistics import plain_records, prompt_records, sampled_records, survey
 from generate.window import window_start
 
 log = logging.getLogger(__name__)
 
-CHUNK = 256  # prompt tokens read between two decode steps, so that a long prompt does not freeze the others
 STATISTICS_ROWS = 64  # prompt positions whose logits are held at once
 
-
-@dataclass(eq=False)
-class Reading:
-    """A stretch of tokens to read before its rows can go on: a prompt, or a window that restarts."""
-
-    rows: list[Row]
-    prefix: Prefix
-    ids: list[int]
-    start: int
-    statistics: bool
-    logits: Tensor | None = field(default=None)
-
-    @property
-    def finished(self) -> bool:
-        return self.logits is not None
+Part = tuple[Reading, int]  # a text, and how many of its tokens to read in this step
 
 
 class Batch:
-    """All work in progress on one model. `step` does one chunk of reading and one token of every running row."""
+    """All work in progress on one model."""
 
-    def __init__(self, model: GPT2, folder: ModelFolder, max_rows: int):
-        self.model, self.config = model, model.config
+    def __init__(self, model: GPT2, folder: ModelFolder, max_rows: int, prefix_bytes: int = 0):
+        self.model, self.config, self.device = model, model.config, model.device
         self.vocabulary, self.end_id = folder.tokenizer.vocabulary, folder.end_id
         self.max_rows = min(max_rows, rows_that_fit(model))
-        self.slots = Slots(model.config, model.device, model.dtype)
-        self.rows: list[Row] = []
-        self.readings: deque[Reading] = deque()
-        self._options: Rows | None = None
+        self.cache = Cache(model.config, model.device, model.dtype, self.max_rows)
+        self.prefixes = Prefixes(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
+        self.rows: list[Row] = []  # in the cache's order
+        self.readings: list[Reading] = []
+        self.pace = Pace()
+        self.share_written = 1.0  # of the tokens that rows may write at the most, how many they did of late
+        self._options: Rows | None = None  # of `rows`, until they change
+        self._ids: Tensor | None = None  # the last token of each of `rows`
+        self._positions: Tensor | None = None
+
+    @property
+    def held(self) -> int:
+        """Rows that are let in: writing, or waiting for their text to be read."""
+        return len(self.rows) + sum(len(reading.rows) for reading in self.readings)
 
     @property
     def busy(self) -> bool:
-        return bool(self.rows or self.readings)
+        return self.held > 0
 
     @property
     def has_room(self) -> bool:
-        return len(self.rows) + sum(len(reading.rows) for reading in self.readings) < self.max_rows
+        return self.held < self.max_rows
+
+    def held_rows(self) -> list[Row]:
+        return [*self.rows, *(row for reading in self.readings for row in reading.rows)]
 
     def warm_up(self) -> None:
-        """One pass of the model over one token, so that a model that cannot run is known before it is offered."""
-        reading = self._reading([], [0], 0, statistics=False)
-        self._read_chunk(reading)
+        """Read one token and write one, so that a model that cannot run is known before it is offered."""
+        prefix = self._prefix(1)
+        first = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.model.logits(self.model.hidden(first, first, prefix.attend))
         if self.config.n_positions > 1:
-            self.slots.join(reading.prefix)
-            self._forward_step([0], [1])
-            self.slots.drop()
+            prefix.length = 1
+            seat = self.cache.join(None, prefix, shared=False)
+            self.cache.begin_step()
+            self.model.hidden(first, first + 1, self.cache.attend)
+            self.cache.leave(seat)
 
-    def admit(self, request: Request, run: RunLog) -> None:
-        """Take a run in: its prompt is read once, and all its samples start from what was read."""
+    # Coming
+
+    def admit(self, request: Request, run: RunLog, rows: int | None = None) -> None:
+        """Take a run in: its prompt is read once. `rows` of its samples may write (all, by default), the rest `later`."""
         run.set_state("reading")
         try:
-            ids = list(request.prompt_ids)
-            start = window_start(len(ids), self.config.n_positions)
-            self.readings.append(self._reading(self._rows(request, run, start), ids, start, statistics=True))
+            new = new_rows(request, run, self.vocabulary, self.device)
+            reading = self._reading(run, new, list(request.prompt_ids), new[0].window, request.statistics)
+            self.readings.append(reading)
+            if rows is not None:
+                reading.later.extend(new[rows:])
+                del new[rows:]
         except Exception as error:
             log.exception("a run could not be admitted")
             for sample in run.samples:
                 run.finish(sample, "error", 0, what_failed(error))
 
-    def _rows(self, request: Request, run: RunLog, start: int) -> list[Row]:
-        ids = list(request.prompt_ids)
-        end_text = (request.folder.end_text,) if request.folder.end_text else ()
-        stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
-        half = split_half_character(self.vocabulary.bytes_of(ids))[1]
-        return [
-            Row(
-                run=run,
-                log=sample,
-                request=request,
-                number=request.first_sample + index,
-                ids=ids.copy(),
-                ending=Ending(stops, half),
-                window=start,
-                seen=seen_tokens(request, self.config.vocab_size, self.model.device),
-            )
-            for index, sample in enumerate(run.samples)
-        ]
+    def let_in(self, run: RunLog) -> None:
+        """One more sample of a run that was admitted may write."""
+        for reading in self.readings:
+            if reading.run is run and reading.later:
+                reading.rows.append(reading.later.popleft())
+                return
+
+    def _prefix(self, size: int) -> Prefix:
+        return Prefix(self.config, size, self.device, self.model.dtype)
+
+    def _reading(self, run: RunLog, rows: list[Row], ids: list[int], start: int, statistics: bool) -> Reading:
+        """Begin to read ids[start:], from as far on as it was read before."""
+        reading = Reading(run, rows, self._prefix(len(ids) - start), ids, start, statistics)
+        records = self.prefixes.fill(reading.prefix, ids[start:], statistics)
+        if records is not None:
+            reading.run.prompt[start : start + len(records)] = records
+        return reading
+
+    # A step
 
     def step(self) -> None:
-        """Drop what was cancelled, read one chunk, seat rows whose prompt is read, decode one token a row."""
+        """Drop what was cancelled, write one token a row, read some, seat the rows whose text is read."""
         self._drop_cancelled()
-        self._guard(self._read_next, self.readings[0].rows if self.readings else [])
-        self._guard(self._seat, self.readings[0].rows if self.readings else [])
-        self._guard(self._decode, self.rows)
+        if self.cache.make_room():
+            self._reorder()
+        parts = self._plan()
+        try:
+            self.pace.begin()
+            self._advance(len(self.rows), parts)
+            self.pace.end(len(self.rows), sum(count for _, count in parts))
+        except Exception as error:
+            self._try_apart(error, parts)
+        for reading in list(self.readings):
+            if reading.logits is not None and reading.rows:
+                self._guard(lambda reading=reading: self._seat(reading), list(reading.rows))
+        self._sweep()
+
+    def _plan(self) -> list[Part]:
+        """The texts to read in this step, the first come first."""
+        budget, parts = self.pace.budget(len(self.rows)), []
+        for reading in self.readings:
+            if reading.left and budget > 0:
+                parts.append((reading, min(reading.left, budget)))
+                budget -= parts[-1][1]
+        return parts
+
+    def _advance(self, rows: int, parts: list[Part]) -> None:
+        """One pass over the running rows (all of them, or none) and over parts of texts; then note what came of it."""
+        if not rows and not parts:
+            return
+        hidden = self._pass(rows, parts)
+        starts = np.cumsum([rows, *(count for _, count in parts)])
+        ended = [place for place, (reading, count) in enumerate(parts) if count == reading.left]
+        wanted = torch.tensor([*range(rows), *(starts[place + 1] - 1 for place in ended)], device=self.device)
+        logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
+        records = self._choose(logits[:rows], self.rows, self._options) if rows else None
+        told = [self._statistics(part, hidden[start:]) for part, start in zip(parts, starts, strict=False)]
+        # from here on nothing can fail for want of memory or by the device
+        for (reading, count), (place, found) in zip(parts, told, strict=True):
+            reading.run.prompt[place : place + len(found)] = found
+            reading.prefix.length += count
+        for number, place in enumerate(ended):
+            parts[place][0].logits = logits[rows + number :][:1]
+            self._keep(parts[place][0])
+        if rows:
+            self.cache.end_step()
+            self._take(self.rows, records)
+
+    def _pass(self, rows: int, parts: list[Part]) -> Tensor:
+        """Hidden states [M, n_embd] of the rows' last tokens and then of the parts."""
+        ids, positions, pieces = [], [], []
+        if rows:
+            self._prepare()
+            ids, positions = [self._ids], [self._positions]
+            pieces = [(rows, self.cache.attend)]
+        for reading, count in parts:
+            ids.append(torch.tensor(reading.ids[reading.next : reading.next + count], device=self.device))
+            first = reading.prefix.length
+            positions.append(torch.arange(first, first + count, device=self.device))
+            pieces.append((count, reading.prefix.attend))
+        if len(pieces) == 1:
+            return self.model.hidden(ids[0], positions[0], pieces[0][1])
+        sizes = [count for count, _ in pieces]
+
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            return torch.cat([part(layer, some) for (_, part), some in zip(pieces, qkv.split(sizes), strict=True)])
+
+        return self.model.hidden(torch.cat(ids), torch.cat(positions), attend)
+
+    def _prepare(self) -> None:
+        """Bring the tensors that describe the running rows up to date."""
+        if self._options is None:
+            self._options = stack_options(self.rows, self.config.vocab_size, self.device)
+            self._ids = torch.tensor([row.ids[-1] for row in self.rows], device=self.device)
+            self._positions = torch.tensor([row.seat.position for row in self.rows], device=self.device)
+        self.cache.begin_step()
+
+    def _choose(self, logits: Tensor, rows: list[Row], options: Rows) -> np.ndarray:
+        """Choose each row's next token; returns records [B]."""
+        if not any(row.request.statistics for row in rows):
+            return plain_records(choose(logits, options), logits.shape[1])
+        seen = survey(logits)
+        return sampled_records(logits, seen, choose(logits, options, seen.top), options)
+
+    def _statistics(self, part: Part, hidden: Tensor) -> tuple[int, np.ndarray]:
+        """What the model thought of the tokens that follow those of a part: the first one's index, and records."""
+        reading, count = part
+        following = reading.ids[reading.next + 1 : reading.next + 1 + count] if reading.statistics else []
+        found = reading.run.prompt[:0]
+        for low in range(0, len(following), STATISTICS_ROWS):
+            ids = torch.tensor(following[low : low + STATISTICS_ROWS], device=hidden.device)
+            found = np.concatenate((found, prompt_records(self.model.logits(hidden[low : low + len(ids)]), ids)))
+        return reading.next + 1, found
+
+    # What came of it
+
+    def _take(self, rows: list[Row], records: np.ndarray) -> None:
+        """Report each row's next token, and end the rows that it ends."""
+        sane = np.isfinite(records["sampled_logprob"])
+        for row, record, good in zip(rows, records, sane, strict=True):
+            if good:
+                self._append(row, record)
+            else:
+                self._finish(row, "error", "The model's numbers ran out of range (NaN or infinity).")
+        if rows is self.rows and self._options is not None:
+            ids = torch.from_numpy(records["id"].astype(np.int64)).to(self.device)
+            self._ids, self._positions = ids, self._positions + 1
+            self._options.advance(ids)
+
+    def _append(self, row: Row, record: np.void) -> None:
+        token = int(record["id"])
+        row.ids.append(token)
+        if row.seen is not None:
+            row.seen[token] = True
+        row.ending.feed(self.vocabulary.tokens[token])
+        with row.run.changed:
+            row.log.append(record, row.ending.released)
+            row.run.touch()
+        if token == self.end_id or row.ending.stop_at is not None:
+            self._finish(row, "stop")
+        elif row.left <= 0:
+            self._finish(row, "length")
+
+    def _finish(self, row: Row, reason: str, error: str | None = None) -> None:
+        if reason in ("stop", "length"):
+            written = row.ending.tokens / row.request.sampling.max_new_tokens
+            self.share_written = smooth(self.share_written, written)
+        end = row.ending.size if row.ending.stop_at is None else row.ending.stop_at
+        row.run.finish(row.log, reason, end, error)
+
+    def _keep(self, reading: Reading) -> None:
+        """Remember a text that was read, for whoever begins with it."""
+        records = reading.run.prompt[reading.start :].copy() if reading.statistics else None
+        self.prefixes.keep(reading.ids[reading.start :], reading.prefix, records)
+
+    def _keep_written(self, row: Row | None) -> None:
+        """Remember what a row has written, for whoever goes on from there. One a step: it has to be copied."""
+        if row is None or row.log.finish_reason == "error" or not self.prefixes.has_room_for(row.seat.position):
+            return
+        ids = row.ids[row.window : row.window + row.seat.position]
+        records = None
+        if row.window == 0 and row.request.statistics:
+            records = np.concatenate((row.run.prompt, row.log.read()))[: len(ids)]
+        self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records)
+
+    def _seat(self, reading: Reading) -> None:
+        """Choose the first tokens of the rows that waited for a text, and let them join the others."""
+        rows = list(reading.rows)
+        for row in rows:
+            row.run.set_state("writing")
+        options = stack_options(rows, self.config.vocab_size, self.device)
+        self._take(rows, self._choose(reading.logits.expand(len(rows), -1), rows, options))
+        shared = len(rows) + len(reading.later) >= SHARE_ROWS and reading.prefix.length >= SHARE_LENGTH
+        for row in rows:
+            if not row.finished and not self._restart_if_full(row):
+                row.seat = self.cache.join(row, reading.prefix, shared)
+            reading.rows.remove(row)
+        self._reorder()
+
+    def _restart_if_full(self, row: Row) -> bool:
+        """Let a row whose window is full wait until its later half was read anew; True when it must."""
+        start = window_start(len(row.ids), self.config.n_positions)
+        if start == row.window:
+            return False
+        row.window = start
+        self.readings.insert(0, self._reading(row.run, [row], row.ids, start, statistics=False))
+        return True
+
+    # Going
+
+    def _reorder(self) -> None:
+        self.rows = [seat.row for seat in self.cache.seats]
+        self._options = None
+
+    def _drop_cancelled(self) -> None:
+        for row in self.held_rows():
+            if row.run.cancelled and not row.finished:
+                self._finish(row, "cancelled")
+        for reading in self.readings:
+            for row in reading.later:
+                if row.run.cancelled and not row.finished:
+                    self._finish(row, "cancelled")
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Take finished rows out of the batch, and send rows with a full window back to reading."""
+        going = [row for row in self.rows if row.finished or self._restart_if_full(row)]
+        self._keep_written(next((row for row in going if row.finished), None))
+        for row in going:
+            self.cache.leave(row.seat)
+            row.seat = None
+        if going:
+            self._reorder()
+        for reading in self.readings:
+            reading.rows[:] = [row for row in reading.rows if not row.finished]
+            reading.later = type(reading.later)(row for row in reading.later if not row.finished)
+        self.readings = [reading for reading in self.readings if reading.rows or reading.later]
+
+    # When something fails
+
+    def _try_apart(self, error: Exception, parts: list[Part]) -> None:
+        """A step failed as a whole: free memory if that was the reason, else do its parts one by one."""
+        if poisoned(error):
+            raise error
+        if out_of_memory(error):
+            self._free_memory(error)
+        elif parts and self.rows:
+            log.warning("a step failed (%s); trying its parts", error)
+            self._guard(lambda: self._advance(len(self.rows), []), self.rows)
+            for part in parts:
+                self._guard(lambda part=part: self._advance(0, [part]), [*part[0].rows, *part[0].later])
+        else:
+            self._fail(error, self.rows if self.rows else [r for p, _ in parts for r in (*p.rows, *p.later)])
+
+    def _free_memory(self, error: Exception) -> None:
+        """Give up remembered texts; if there are none, the run that came last."""
+        if self.prefixes.drop():
+            return
+        newest = self.held_rows()[-1].run
+        self._fail(error, [row for row in self.held_rows() if row.run is newest])
 
     def _guard(self, work: Callable[[], None], touched: list[Row]) -> None:
         """Do `work`; an exception ends the rows it touched with `error`, and the batch goes on."""
@@ -116,159 +341,31 @@ class Batch:
         try:
             work()
         except Exception as error:
-            log.exception("a step of the model failed")
-            self._fail(touched, error)
+            if poisoned(error):
+                raise
+            self._fail(error, touched)
 
-    def _fail(self, rows: list[Row], error: Exception) -> None:
-        for row in rows:
+    def _fail(self, error: Exception, rows: list[Row]) -> None:
+        log.error("a step of the model failed", exc_info=error)
+        for row in list(rows):
             self._finish(row, "error", what_failed(error))
         self._sweep()
+
+    def take_over(self, other: "Batch") -> None:
+        """Go on with the rows of a batch whose device failed: everything is read anew, nothing of it is copied."""
+        for row in other.rows:
+            row.seat = None
+            self.readings.append(self._reading(row.run, [row], row.ids, row.window, statistics=False))
+        for old in other.readings:
+            reading = self._reading(old.run, old.rows, old.ids, old.start, old.statistics)
+            reading.later = old.later
+            self.readings.append(reading)
+        for reading in self.readings:
+            for row in (*reading.rows, *reading.later):
+                row.seen = seen_tokens(row.request, row.ids, self.device)
+            reading.run.note_restart()
 
     def abandon(self, error: Exception) -> None:
         """End every row with `error`; the batch must not be used afterwards."""
-        for row in [*self.rows, *(row for reading in self.readings for row in reading.rows)]:
+        for row in [*self.held_rows(), *(row for reading in self.readings for row in reading.later)]:
             self._finish(row, "error", what_failed(error))
-
-    # Reading
-
-    def _reading(self, rows: list[Row], ids: list[int], start: int, statistics: bool) -> Reading:
-        prefix = Prefix(self.config, len(ids) - start, self.model.device, self.model.dtype)
-        return Reading(rows, prefix, ids, start, statistics)
-
-    def _read_next(self) -> None:
-        if self.readings and not self.readings[0].finished:
-            self._read_chunk(self.readings[0])
-
-    def _read_chunk(self, reading: Reading) -> None:
-        """Read up to CHUNK tokens into the prefix; after the last one `reading.logits` [1, V] predict the next."""
-        prefix, device = reading.prefix, self.model.device
-        first = reading.start + prefix.start
-        ids = torch.tensor([reading.ids[first : first + CHUNK]], device=device)
-        positions = torch.arange(prefix.start, prefix.start + ids.shape[1], device=device)[None]
-        hidden = self.model.hidden(ids, positions, prefix)[0]
-        prefix.start += ids.shape[1]
-        if reading.statistics:
-            self._record_prompt(reading, first, hidden)
-        if reading.start + prefix.start == len(reading.ids):
-            reading.logits = self.model.logits(hidden[-1:])
-
-    def _record_prompt(self, reading: Reading, first: int, hidden: Tensor) -> None:
-        """Note what the model thought of each prompt token after the `first` of the chunk."""
-        following = reading.ids[first + 1 : first + 1 + len(hidden)]
-        for low in range(0, len(following), STATISTICS_ROWS):
-            ids = torch.tensor(following[low : low + STATISTICS_ROWS], device=hidden.device)
-            records = to_records(self.model.logits(hidden[low : low + len(ids)]), ids, None, None)
-            place = first + 1 + low
-            reading.rows[0].run.prompt[place : place + len(ids)] = records
-
-    def _seat(self) -> None:
-        """Give slots to rows whose prompt is read, as far as there are any, and choose their first tokens."""
-        if not self.readings or not self.readings[0].finished:
-            return
-        reading = self.readings[0]
-        seated = reading.rows[: self.max_rows - len(self.rows)]
-        if not seated:
-            return
-        for row in seated:
-            row.run.set_state("writing")
-        self._choose(
-            reading.logits.expand(len(seated), -1),
-            seated,
-            stack_options(seated, self.config.vocab_size, self.model.device),
-        )
-        for row in seated:
-            if not row.finished and not self._restart_if_full(row):
-                self.slots.join(reading.prefix)
-                self.rows.append(row)
-                self._options = None
-            reading.rows.remove(row)
-        self._sweep()
-
-    # Writing
-
-    def _decode(self) -> None:
-        if not self.rows:
-            return
-        if self._options is None:
-            self._options = stack_options(self.rows, self.config.vocab_size, self.model.device)
-        positions = [len(row.ids) - 1 - row.window for row in self.rows]
-        logits = self._forward_step([row.ids[-1] for row in self.rows], positions)
-        self._options.position = torch.tensor([len(row.ids) for row in self.rows], device=logits.device)
-        self._choose(logits, self.rows, self._options)
-        self._sweep()
-
-    def _forward_step(self, ids: list[int], positions: list[int]) -> Tensor:
-        """Logits [B, V] after one more token in every slot."""
-        device = self.model.device
-        self.slots.begin_step()
-        hidden = self.model.hidden(
-            torch.tensor(ids, device=device)[:, None], torch.tensor(positions, device=device)[:, None], self.slots
-        )
-        self.slots.end_step()
-        return self.model.logits(hidden[:, 0])
-
-    def _choose(self, logits: Tensor, rows: list[Row], options: Rows) -> None:
-        """Choose each row's next token, report it, and end the rows that it ends."""
-        choice: Choice = choose(logits, options)
-        records = to_records(logits, choice.ids, choice, options.temperature)
-        for place, (row, record) in enumerate(zip(rows, records, strict=True)):
-            if not np.isfinite(record["log_z"]):
-                self._finish(row, "error", "The model's numbers ran out of range (NaN or infinity).")
-                continue
-            self._append(row, record)
-            if options.seen is not None:
-                options.seen[place, row.ids[-1]] = True
-                row.seen = options.seen[place]
-
-    def _append(self, row: Row, record) -> None:
-        token = int(record["id"])
-        row.ids.append(token)
-        row.ending.feed(self.vocabulary.tokens[token])
-        with row.run.changed:
-            row.log.append(record, row.ending.released)
-            row.run.touch()
-        if token == self.end_id or row.ending.stop_at is not None:
-            self._finish(row, "stop")
-        elif row.ending.tokens >= row.request.sampling.max_new_tokens:
-            self._finish(row, "length")
-
-    def _finish(self, row: Row, reason: str, error: str | None = None) -> None:
-        end = row.ending.size if row.ending.stop_at is None else row.ending.stop_at
-        row.run.finish(row.log, reason, end, error)
-
-    # Coming and going
-
-    def _drop_cancelled(self) -> None:
-        for row in [*self.rows, *(row for reading in self.readings for row in reading.rows)]:
-            if row.run.cancelled and not row.finished:
-                self._finish(row, "cancelled")
-        self._sweep()
-
-    def _sweep(self) -> None:
-        """Take finished rows out of the batch, and send rows with a full window back to reading."""
-        for slot in reversed(range(len(self.rows))):
-            row = self.rows[slot]
-            if row.finished or self._restart_if_full(row):
-                self.slots.leave(slot)
-                self.rows[slot] = self.rows[-1]
-                self.rows.pop()
-                self._options = None
-        for reading in list(self.readings):
-            reading.rows = [row for row in reading.rows if not row.finished]
-            if not reading.rows:
-                self.readings.remove(reading)
-        if not self.busy:
-            self.slots.drop()
-
-    def _restart_if_full(self, row: Row) -> bool:
-        """Queue a row whose window is full to be read anew from its later half; True when it was."""
-        start = window_start(len(row.ids), self.config.n_positions)
-        if start == row.window:
-            return False
-        row.window = start
-        self.readings.appendleft(self._reading([row], row.ids, start, statistics=False))
-        return True
-
-
-def what_failed(error: Exception) -> str:
-    return f"The model failed: {type(error).__name__}: {error}"[:300]

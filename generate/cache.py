@@ -1,12 +1,21 @@
-"""Keys and values: of one prompt while it is read (Prefix), and of all running rows while they are written (Slots)."""
+"""Keys and values: of one text while it is read (Prefix), and of all running rows while they are written (Cache).
 
+Rows lie in shelves by length. All rows of a shelf have room for the same number of positions, and a step reads that
+room whole: memory is read twice as fast without gaps, so a row that is full moves to the next shelf instead of using a
+part of a larger room. Rows join, leave and move one at a time; nobody else is copied.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from generate.folder import Config
 
-BUCKET = 64  # attention spans and the cache's room are multiples of this many positions
+SHARE_ROWS, SHARE_LENGTH = 4, 64  # from here on it pays that samples read their prompt's keys and values from one place
 
 
 def kv_bytes(config: Config, positions: int, dtype: torch.dtype) -> int:
@@ -14,101 +23,219 @@ def kv_bytes(config: Config, positions: int, dtype: torch.dtype) -> int:
     return 2 * config.n_layer * config.n_embd * positions * dtype.itemsize
 
 
+def room_for(length: int, n_positions: int) -> int:
+    """Room of the shelf for rows of this length: 64, 128, 192, 256, 384, 512, 768, 1024 ..."""
+    room = 64
+    while room < length:
+        step = 1 << (room.bit_length() - 1)
+        room += step // 2 if room >= 128 else 64
+    return min(room, n_positions)
+
+
 class Prefix:
-    """Keys and values [n_layer, n_head, T, head_dim] of one sequence, read chunk by chunk from its start."""
+    """Keys and values [2, n_layer, n_head, T, head_dim] of one text, of which the first `length` positions are known."""
 
-    def __init__(self, config: Config, length: int, device: torch.device, dtype: torch.dtype):
-        shape = (config.n_layer, config.n_head, length, config.n_embd // config.n_head)
-        self.k = torch.zeros(shape, device=device, dtype=dtype)
-        self.v = torch.zeros(shape, device=device, dtype=dtype)
-        self.start = 0
+    def __init__(self, config: Config, size: int, device: torch.device, dtype: torch.dtype):
+        shape = (2, config.n_layer, config.n_head, size, config.n_embd // config.n_head)
+        self.kv = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Causal attention of a chunk [1, H, T, D] that begins at `start` over all that was read."""
-        end = self.start + q.shape[2]
-        self.k[layer, :, self.start : end] = k[0]
-        self.v[layer, :, self.start : end] = v[0]
+    def attend(self, layer: int, qkv: Tensor) -> Tensor:
+        """Causal attention of the next positions, [T, 3, H, D] -> [T, H * D], over all positions up to each."""
+        count, end = len(qkv), self.length + len(qkv)
+        kv = self.kv[:, layer, :, :end]
+        kv[:, :, self.length :] = qkv[:, 1:].permute(1, 2, 0, 3)
         mask = None
-        if self.start:
-            mask = torch.ones(q.shape[2], end, dtype=torch.bool, device=q.device).tril(self.start)
-        keys, values = self.k[layer, :, :end], self.v[layer, :, :end]
-        return F.scaled_dot_product_attention(
-            q, keys[None], values[None], attn_mask=mask, is_causal=mask is None, scale=1.0
-        )
+        if self.length:
+            mask = torch.ones(count, end, dtype=torch.bool, device=qkv.device).tril(self.length)
+        q, k, v = qkv[:, 0].transpose(0, 1)[None], kv[0][None], kv[1][None]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, scale=1.0)
+        return y[0].transpose(0, 1).reshape(count, -1)
 
 
-class Slots:
-    """Keys and values [n_layer, slots, n_head, room, head_dim] of the running rows, which fill slots 0 to B - 1.
+@dataclass(eq=False)
+class Seat:
+    """A row's place: `length` positions in its shelf, after those of `shared` where several rows share a prompt."""
 
-    `lengths[slot]` positions of a slot are used. Slots double and room grows by BUCKET when more is needed; `drop` gives all of it back.
+    row: object
+    length: int
+    shared: Prefix | None = None
+
+    @property
+    def position(self) -> int:
+        """The position that this row's next token takes in its window."""
+        return self.length + (self.shared.length if self.shared else 0)
+
+
+@dataclass(eq=False)
+class Shelf:
+    """Rows with `room` positions each: keys and values [n_layer, 2, most_rows, n_head, room, head_dim].
+
+    The first len(seats) rows are in use. On a CPU the memory is taken page by page as rows first write to it.
     """
 
-    def __init__(self, config: Config, device: torch.device, dtype: torch.dtype):
-        self.config, self.device, self.dtype = config, device, dtype
-        self.drop()
+    config: Config
+    room: int
+    most_rows: int
+    device: torch.device
+    dtype: torch.dtype
+    seats: list[Seat] = field(default_factory=list)
+    _viewed: int = 0  # rows that the prepared views show
 
-    def drop(self) -> None:
-        self.lengths: list[int] = []
-        self.k = self.v = self._empty(0, 0)
-
-    def _empty(self, slots: int, room: int) -> Tensor:
+    @cached_property
+    def kv(self) -> Tensor:
         c = self.config
+        shape = (c.n_layer, 2, self.most_rows, c.n_head, self.room, c.n_embd // c.n_head)
         # zeros, not empty: a masked position still enters the sum with weight 0, and 0 * NaN would be NaN
-        return torch.zeros(c.n_layer, slots, c.n_head, room, c.n_embd // c.n_head, device=self.device, dtype=self.dtype)
+        if self.device.type != "cpu":
+            return torch.zeros(shape, device=self.device, dtype=self.dtype)
+        blank = np.zeros(shape, {4: np.float32, 2: np.uint16}[self.dtype.itemsize])  # costs nothing until it is used
+        return torch.from_numpy(blank).view(self.dtype)
 
-    def _reserve(self, slots: int, room: int) -> None:
-        """Grow to at least `slots` slots of `room` positions, keeping what is there."""
-        old_slots, old_room = self.k.shape[1], self.k.shape[3]
-        if slots <= old_slots and room <= old_room:
-            return
-        slots = old_slots if slots <= old_slots else max(slots, 2 * old_slots)
-        room = max(old_room, min(-(-room // BUCKET) * BUCKET, self.config.n_positions))
-        used = len(self.lengths)
-        k, v = self._empty(slots, room), self._empty(slots, room)  # both, before either takes its place
-        k[:, :used, :, :old_room] = self.k[:, :used]
-        v[:, :used, :, :old_room] = self.v[:, :used]
-        self.k, self.v = k, v
+    def join(self, seat: Seat, kv: Tensor | None) -> None:
+        """Take a row in; `kv` [2, n_layer, n_head, length, head_dim] are the positions it has."""
+        if kv is not None:
+            self.kv[:, :, len(self.seats), :, : seat.length] = kv.transpose(0, 1)
+        self.seats.append(seat)
 
-    def join(self, prefix: Prefix) -> int:
-        """Copy a prompt's keys and values into the next free slot; return the slot."""
-        slot, length = len(self.lengths), prefix.k.shape[2]
-        self._reserve(slot + 1, length)
-        self.k[:, slot, :, :length] = prefix.k
-        self.v[:, slot, :, :length] = prefix.v
-        self.lengths.append(length)
-        return slot
+    def content(self, seat: Seat) -> Tensor:
+        """A view of a row's positions, [2, n_layer, n_head, length, head_dim]."""
+        return self.kv[:, :, self.seats.index(seat), :, : seat.length].transpose(0, 1)
 
-    def leave(self, slot: int) -> None:
-        """Free a slot; the last row moves into it, so that rows stay together."""
-        last = len(self.lengths) - 1
-        for part in (self.k, self.v):
-            if slot != last:
-                part[:, slot] = part[:, last]
-            part[:, last] = 0  # a row that went to NaN must leave nothing behind
-        self.lengths[slot] = self.lengths[last]
-        self.lengths.pop()
+    def leave(self, seat: Seat) -> None:
+        """Let a row go; the last one takes its place, so that rows stay together."""
+        place, last = self.seats.index(seat), self.seats[-1]
+        if seat is not last:
+            self.kv[:, :, place, :, : last.length] = self.kv[:, :, len(self.seats) - 1, :, : last.length]
+            self.seats[place] = last
+            self.kv[:, :, place, :, last.length : seat.length + 1] = 0
+        # a row that went to NaN must leave nothing behind, not even in the position after its last
+        self.kv[:, :, len(self.seats) - 1, :, : last.length + 1] = 0
+        self.seats.pop()
+        if not self.seats:  # all memory is given back, and with it the views
+            del self.kv
+            self._vectors, self._kv, self._viewed = [], [], 0
 
     def begin_step(self) -> None:
-        """Make room for one more position in every row, and fix what this step attends to."""
-        longest = max(self.lengths) + 1
-        self._reserve(len(self.lengths), longest)
-        self.span = min(-(-longest // BUCKET) * BUCKET, self.k.shape[3])
-        self.at = torch.tensor(self.lengths, device=self.device)
-        self.index = torch.arange(len(self.lengths), device=self.device)
-        hidden = torch.arange(self.span, device=self.device) > self.at[:, None]
-        self.mask = torch.zeros_like(hidden, dtype=self.dtype).masked_fill(hidden, -torch.inf)[:, None, None]
+        """Fix where this step writes and what it may see."""
+        rows, heads, room = len(self.seats), self.config.n_head, self.room
+        at = torch.tensor([seat.length for seat in self.seats], device=self.device)
+        hidden = torch.arange(room, device=self.device) > at[:, None]
+        mask = torch.zeros(rows, room, dtype=self.dtype, device=self.device).masked_fill_(hidden, -torch.inf)
+        self.mask = mask[:, None].expand(-1, heads, -1).reshape(rows * heads, 1, room)
+        if self._viewed != rows:
+            self._view(rows)
+        self._places = (self._starts + at[:, None, None]).view(-1)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attention of one new position per row, [B, H, 1, D], over that row's own positions.
+    def _view(self, rows: int) -> None:
+        """Prepare each layer's views of so many rows: where to write, keys and values [B * H, room, head_dim]."""
+        heads, room, self._viewed = self.config.n_head, self.room, rows
+        self._vectors = [kv.view(-1, kv.shape[-1]) for kv in self.kv]
+        self._kv = [kv[:, :rows].view(2, rows * heads, room, -1).unbind() for kv in self.kv]
+        head = torch.arange(heads, device=self.device)
+        slot = torch.arange(rows, device=self.device)[:, None, None]
+        side = torch.arange(2, device=self.device)[:, None] * self.most_rows
+        self._starts = ((side + slot) * heads + head) * room  # of a row's vectors, one for each side and head
 
-        Plain matrix products: torch's fused kernel is slow on a CPU for a single query.
+    def attend(self, layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        """Attention of one new position per row, [B, 3, H, D], over that row's positions here.
+
+        Returns the scores [B * H, 1, room] and the sums [B * H, 1, D]. Plain matrix products: torch's fused kernel is
+        slow on a CPU for a single query.
         """
-        rows = len(self.lengths)
-        keys, values = self.k[layer], self.v[layer]
-        keys[self.index, :, self.at] = k[:, :, 0]
-        values[self.index, :, self.at] = v[:, :, 0]
-        scores = q @ keys[:rows, :, : self.span].transpose(2, 3) + self.mask
-        return scores.softmax(-1) @ values[:rows, :, : self.span]
+        width = qkv.shape[-1]
+        self._vectors[layer].index_copy_(0, self._places, qkv[:, 1:].reshape(-1, width))
+        k, v = self._kv[layer]
+        scores = torch.baddbmm(self.mask, qkv[:, 0].reshape(-1, 1, width), k.transpose(1, 2))
+        return scores, torch.bmm(scores.softmax(-1), v)
+
+
+class Cache:
+    """The running rows of one model. Their order, shelf by shelf, is that of the batch."""
+
+    def __init__(self, config: Config, device: torch.device, dtype: torch.dtype, most_rows: int):
+        self.config, self.device, self.dtype, self.most_rows = config, device, dtype, most_rows
+        self.shelves: dict[int, Shelf] = {}
+
+    @property
+    def seats(self) -> list[Seat]:
+        """All seats in the batch's order."""
+        return [seat for shelf in self._used() for seat in shelf.seats]
+
+    def _used(self) -> list[Shelf]:
+        return [self.shelves[room] for room in sorted(self.shelves) if self.shelves[room].seats]
+
+    def _shelf(self, length: int) -> Shelf:
+        room = room_for(length, self.config.n_positions)
+        if room not in self.shelves:
+            self.shelves[room] = Shelf(self.config, room, self.most_rows, self.device, self.dtype)
+        return self.shelves[room]
+
+    def join(self, row: object, prefix: Prefix, shared: bool) -> Seat:
+        """Seat a row after a text that was read: copied into its place, or read from `prefix` together with others."""
+        seat = Seat(row, 0, prefix) if shared else Seat(row, prefix.length)
+        shelf = self._shelf(seat.length + 1)
+        shelf.join(seat, None if shared else prefix.kv)
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        next(shelf for shelf in self._used() if seat in shelf.seats).leave(seat)
+
+    def prefix_of(self, seat: Seat) -> Prefix:
+        """A copy of all keys and values of a row."""
+        own = next(shelf for shelf in self._used() if seat in shelf.seats).content(seat)
+        prefix = Prefix(self.config, seat.position, self.device, self.dtype)
+        prefix.length = seat.position
+        if seat.shared:
+            prefix.kv[:, :, :, : seat.shared.length] = seat.shared.kv
+        prefix.kv[:, :, :, prefix.length - seat.length :] = own
+        return prefix
+
+    def make_room(self) -> bool:
+        """Move rows whose room is full to the next shelf; True when the batch's order has changed."""
+        full = [(shelf, seat) for shelf in self._used() for seat in shelf.seats if seat.length == shelf.room]
+        for shelf, seat in full:
+            self._shelf(seat.length + 1).join(seat, shelf.content(seat))
+            shelf.leave(seat)
+        return bool(full)
+
+    def begin_step(self) -> None:
+        """Fix what this step attends to; call `make_room` first. Nothing counts as written before `end_step`."""
+        self._parts: list[tuple[Shelf, int, int]] = []
+        for shelf in self._used():
+            shelf.begin_step()
+            start = self._parts[-1][2] if self._parts else 0
+            self._parts.append((shelf, start, start + len(shelf.seats)))
+        groups: dict[Prefix, list[int]] = {}
+        for place, seat in enumerate(self.seats):
+            if seat.shared:
+                groups.setdefault(seat.shared, []).append(place)
+        self._groups = [(prefix, torch.tensor(rows, device=self.device)) for prefix, rows in groups.items()]
+
+    def attend(self, layer: int, qkv: Tensor) -> Tensor:
+        """Attention of one new position per row, [B, 3, H, D] -> [B, H * D], over that row's own positions."""
+        rows, _, heads, width = qkv.shape
+        parts = [shelf.attend(layer, qkv[start:end]) for shelf, start, end in self._parts]
+        y = parts[0][1] if len(parts) == 1 else torch.cat([part[1] for part in parts])
+        if self._groups:
+            y = y.view(rows, heads, width)
+            weight = torch.cat([part[0].logsumexp(-1) for part in parts]).view(rows, heads, 1)
+            for prefix, members in self._groups:
+                y[members] = blend(y[members], weight[members], qkv[members, 0], prefix.kv[:, layer])
+        return y.view(rows, heads * width)
 
     def end_step(self) -> None:
-        self.lengths = [length + 1 for length in self.lengths]
+        for seat in self.seats:
+            seat.length += 1
+
+
+def blend(own: Tensor, weight: Tensor, q: Tensor, kv: Tensor) -> Tensor:
+    """Join attention over a row's own positions with that over a prompt it shares; all S rows at once.
+
+    `own` [S, H, D] with the log-sum-exp of its scores, `weight` [S, H, 1]; queries [S, H, D]; keys and values of the
+    prompt [2, H, P, D]. Source: the rescaling of Milakov & Gimelshein 2018, as FlashAttention joins blocks.
+    """
+    scores = q.transpose(0, 1) @ kv[0].transpose(1, 2)
+    other = (scores.softmax(-1) @ kv[1]).transpose(0, 1)
+    share = (scores.logsumexp(-1, keepdim=True).transpose(0, 1) - weight).sigmoid()
+    return own.lerp(other, share)

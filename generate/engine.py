@@ -1,53 +1,71 @@
-"""The engine: one thread owns the model, and requests join and leave a running batch at every step."""
+"""The engine: one thread owns the models, and runs join and leave their running batches at every step."""
 
 import logging
-import os
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 
 import torch
 
-from generate.batch import Batch, what_failed
-from generate.errors import Busy, Refusal
+from generate.batch import Batch
+from generate.cpu import keep_freed_memory
+from generate.errors import Busy, Refusal, sentence_of, what_failed
 from generate.folder import ModelFolder
+from generate.line import Line, Ticket
 from generate.log import RunLog
-from generate.model import load_model
+from generate.memory import poisoned
+from generate.model import GPT2
 from generate.models import find_model
 from generate.request import Request
+from generate.residents import Resident, Residents
+from generate.tuning import choose_threads
 
 log = logging.getLogger(__name__)
 
 STUCK = 60.0  # seconds without the end of a step after which the engine counts as stuck
-
-
-@dataclass
-class Waiting:
-    request: Request
-    log: RunLog
+TELL = 0.5  # seconds between two forecasts for those who wait
+FIRST_GUESS = 0.02  # seconds a token, before a model has written any
+RESTARTS = 3  # times in a row that a device may fail before the runs on it are given up
 
 
 class Engine:
-    """Runs requests on its own thread. `submit`, `cancel`, `ready` and `close` may be called from any other."""
+    """Runs requests on its own thread. `submit`, `cancel`, `ready` and `close` may be called from any other.
 
-    def __init__(self, models: Path, device="auto", precision="auto", threads=0, max_rows=32, max_waiting=64):
+    `precision` is `auto` or one of PRECISIONS; `threads` 0 measures how many pay; `prefix_memory` is in MiB.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 0,
+        max_rows: int = 32,
+        max_waiting: int = 64,
+        prefix_memory: int = 256,
+    ):
         self.models = models
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
+        if precision == "int8" and self.device.type != "cpu":
+            raise Refusal("RUBRIC_PRECISION is 'int8', which only a CPU can do; use bfloat16, float32 or auto.")
         self.max_rows, self.max_waiting = max_rows, max_waiting
-        self._threads = threads or max(1, cores() - 1)  # one is left for the web
+        self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()
-        self._line: deque[Waiting] = deque()
-        self._batch: Batch | None = None
-        self._loaded: ModelFolder | None = None
+        self._line = Line()
+        self._residents = Residents(self.device, precision, self._new_batch, self._notify)
         self._problem: str | None = "The engine has not started yet."
-        self._fingerprint = ""
         self._closing = False
         self._over = False
         self._beat = time.monotonic()
+        self._told = 0.0
+        self._restarts = 0
+        self._news = False  # something came that the engine's thread has to look at
+        self._blocked: Ticket | None = None  # a run whose model finds no memory until those before it have ended
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def _new_batch(self, model: GPT2, folder: ModelFolder) -> Batch:
+        return Batch(model, folder, self.max_rows, self._prefix_bytes)
 
     def start(self, model: str | ModelFolder) -> "Engine":
         """Start the thread; it loads `model` first. Returns at once: `ready` tells when it can write."""
@@ -57,9 +75,8 @@ class Engine:
 
     def close(self) -> None:
         """Stop the thread after the step in progress; unfinished runs stay unfinished in their logs."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
+        self._closing = True
+        self._notify()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
 
@@ -71,158 +88,235 @@ class Engine:
         with self._wake:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
-            if len(self._line) >= self.max_waiting:
-                raise Busy(f"The line is full: {len(self._line)} runs are waiting; please try again in a moment.")
-            self._line.append(Waiting(request, run))
-            self._tell_places()
-            self._wake.notify_all()
+            if (waiting := len(self._line.waiting)) >= self.max_waiting:
+                raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.")
+            self._line.add(Ticket(request, run))
+            run.set_state("waiting", waiting + 1)  # a first guess, until the engine has looked
+            self._told = 0.0
+        self._notify()
         return run
 
     def cancel(self, run: RunLog) -> None:
         """Ask for a run to end; its samples end as `cancelled` before the next step."""
         run.cancelled = True
-        with self._wake:
-            self._wake.notify_all()
+        self._notify()
 
     def ready(self) -> str | None:
         """None when a model is loaded and the engine steps; else a sentence saying why not."""
         if self._over or not self._thread.is_alive():
             return "The engine has stopped; the server has to be started again."
-        batch, silent = self._batch, time.monotonic() - self._beat
-        if self._problem is None and batch is not None and batch.busy and silent > STUCK:
+        silent = time.monotonic() - self._beat
+        if self._problem is None and silent > STUCK and self._residents.busy:
             return f"The engine has not finished a step for {silent:.0f} seconds."
         return self._problem
 
     @property
-    def loaded(self) -> str | None:
-        """Name of the model in memory."""
-        folder = self._loaded
-        return folder.name if folder else None
+    def loaded(self) -> list[str]:
+        """Names of the models in memory, the one used last first."""
+        residents = sorted(
+            tuple(self._residents.all.values()), key=lambda r: -r.used
+        )  # tuple: in one go, from another thread
+        return [resident.folder.name for resident in residents]
+
+    # The engine's own thread
 
     def _run(self) -> None:
-        torch.set_num_threads(self._threads)
+        keep_freed_memory()
+        torch.set_num_threads(max(1, self._threads))
         try:
             with torch.inference_mode():
-                self._load_quietly(None)
-                self._serve()
+                self._load_first()
+                while not self._closing:
+                    self._round()
         except Exception as error:
             log.exception("the engine stopped")
             self._abandon_all(error)
         finally:
             self._over = True
 
-    def _serve(self) -> None:
-        while not self._closing:
-            self._beat = time.monotonic()
-            self._cancel_waiting()
-            self._admit()
-            if self._batch is not None and self._batch.busy:
-                self._step()
-            else:
-                self._sleep()
+    def _load_first(self) -> None:
+        """Load the model named at the start; a failure is kept for `ready` to tell."""
+        first = self._first_model
+        try:
+            folder = find_model(self.models, first) if isinstance(first, str) else first
+            self._problem = f"The model {folder.name} is being loaded."
+            resident = self._residents.load(folder)
+            if self._threads == 0 and self.device.type == "cpu":
+                self._threads = choose_threads(resident.model)
+                log.info("%d of the processor's threads write fastest", self._threads)
+            self._residents.all[folder.identity] = resident
+            self._problem = None
+        except Exception as error:
+            self._problem = sentence_of(error)
+            log.error("%s", self._problem)
+
+    def _round(self) -> None:
+        """One step of every model that has work, and whatever comes between two steps."""
+        self._beat = time.monotonic()
+        self._cancel_waiting()
+        self._welcome_loaded()
+        self._let_in()
+        self._tell_places()
+        for resident in self._residents.busy:
+            self._step(resident)
+        if not self._residents.busy:
+            with self._wake:
+                self._wake.wait_for(lambda: self._news, timeout=TELL if self._line.tickets else None)
+                self._news = False
+
+    def _notify(self) -> None:
+        """Wake the engine's thread; called from any thread."""
+        with self._wake:
+            self._news = True
+            self._wake.notify_all()
+
+    def _step(self, resident: Resident) -> None:
+        """One step; when it fails as a whole, the model is restarted and its runs go on."""
+        resident.used = time.monotonic()
+        try:
+            resident.batch.step()
+            self._restarts = 0
+        except Exception as error:
+            log.exception("%s failed as a whole", resident.folder.name)
+            self._restart(resident, error)
+
+    def _restart(self, resident: Resident, error: Exception) -> None:
+        self._restarts += 1
+        try:
+            if self._restarts > RESTARTS or not poisoned(error):
+                raise error
+            self._residents.reload(resident)
+        except Exception as reason:
+            resident.batch.abandon(reason)
+            self._residents.drop(resident)
+            if poisoned(reason):
+                self._problem = "The device failed and could not be restarted; the server has to be started again."
 
     def _abandon_all(self, error: Exception) -> None:
         """End everything with `error`, so that nobody waits for an engine that is gone."""
         with self._wake:
             self._over = True
-            line, self._line = list(self._line), deque()
-        if self._batch is not None:
-            self._batch.abandon(error)
-        for waiting in line:
-            for sample in waiting.log.samples:
-                waiting.log.finish(sample, "error", 0, what_failed(error))
+            tickets, self._line = self._line.tickets, Line()
+        for resident in self._residents.all.values():
+            resident.batch.abandon(error)
+        for ticket in tickets:
+            end(ticket, "error", what_failed(error))
 
-    def _step(self) -> None:
-        try:
-            self._batch.step()
-        except Exception as error:
-            log.exception("the batch broke; a new one takes its place")
-            self._batch.abandon(error)
-            self._batch = Batch(self._batch.model, self._loaded, self.max_rows)
+    # The line
 
-    def _sleep(self) -> None:
+    def _held(self) -> Counter:
+        """How many rows each owner holds, in all models together."""
+        residents = self._residents.all.values()
+        return Counter(row.request.owner for resident in residents for row in resident.batch.held_rows())
+
+    def _let_in(self) -> None:
+        """Give rows to those in line, one by one, as long as there are any; begin to load models that are wanted."""
+        while self._line.tickets:
+            held = self._held()
+            free = held.total() < self.max_rows
+
+            def fits(ticket: Ticket, free: bool = free) -> bool:
+                resident = self._residents.get(ticket.request.folder)
+                return free and resident is not None and resident.batch.has_room and not self._is_behind(ticket)
+
+            with self._wake:
+                ticket = self._line.next(held, fits)
+            if ticket is None:
+                break
+            self._admit(ticket)
+        self._load_wanted()
+
+    def _admit(self, ticket: Ticket) -> None:
+        """Let in one sample of a run."""
+        resident, request, run = self._residents.get(ticket.request.folder), ticket.request, ticket.log
+        if ticket.granted == 0:
+            run.fingerprint, run.device = resident.fingerprint, self.device.type
+            run.precision = resident.model.precision
+            resident.batch.admit(request, run, rows=1)
+        else:
+            resident.batch.let_in(run)
         with self._wake:
-            self._wake.wait_for(lambda: self._line or self._closing)
+            self._line.grant(ticket)
+            self._told = 0.0
 
-    def _load_quietly(self, folder: ModelFolder | None) -> None:
-        """Load `folder`, or the model named at the start; a failure is kept for `ready` to tell."""
-        try:
-            first = self._first_model
-            self._load(folder or (find_model(self.models, first) if isinstance(first, str) else first))
-        except Exception as error:
-            self._problem = sentence_of(error)
-            log.error("%s", self._problem)
+    def _is_behind(self, ticket: Ticket) -> bool:
+        """Whether a run must wait for an earlier one whose model finds no memory yet; else that would wait for ever."""
+        tickets, blocked = self._line.tickets, self._blocked
+        return blocked in tickets and ticket.granted == 0 and tickets.index(ticket) > tickets.index(blocked)
 
-    def _load(self, folder: ModelFolder) -> None:
-        """Put `folder` in the place of the loaded model, and try one step of it."""
-        self._problem = f"The model {folder.name} is being loaded."
-        self._fingerprint = folder.fingerprint()
-        self._batch, self._loaded = None, None
-        model = load_model(folder, self.device, self.precision)
-        self._batch = Batch(model, folder, self.max_rows)
-        self._batch.warm_up()
-        self._loaded, self._problem = folder, None
-        log.info("%s (%s…) is loaded in %s on %s", folder.name, self._fingerprint[:12], self.precision, self.device)
+    def _load_wanted(self) -> None:
+        """Begin to load the first model that somebody waits for."""
+        self._blocked, before = None, set()
+        for ticket in self._line.waiting:
+            folder, loading = ticket.request.folder, self._residents.loading
+            if self._residents.get(folder) is None and loading is None:
+                try:
+                    if not self._residents.start_loading(folder, before):
+                        self._blocked = self._blocked or ticket
+                except Refusal as refusal:
+                    self._refuse(folder, str(refusal))
+                loading = self._residents.loading
+            if loading is not None and loading.folder.identity == folder.identity:
+                ticket.log.set_state("loading")
+            before.add(folder.identity)
 
-    def _admit(self) -> None:
-        """Let runs from the front of the line into the batch while it has room; change the model when it is idle."""
-        while self._line:
-            waiting = self._line[0]
-            if waiting.request.folder != self._loaded or self._batch is None:
-                if self._batch is not None and self._batch.busy:
-                    return
-                if not self._change_model(waiting):
-                    continue
-            if not self._batch.has_room:
-                return
-            self._leave_line(waiting)
-            waiting.log.fingerprint = self._fingerprint
-            waiting.log.precision, waiting.log.device = self.precision, self.device.type
-            self._batch.admit(waiting.request, waiting.log)
+    def _welcome_loaded(self) -> None:
+        """See to a model whose loading has ended."""
+        loading = self._residents.collect()
+        if loading is None:
+            return
+        if loading.problem is not None:
+            self._refuse(loading.folder, loading.problem)
+        elif self._problem is not None:
+            self._problem = None
 
-    def _change_model(self, waiting: Waiting) -> bool:
-        """Load what `waiting` asks for; if that fails, its run ends with the reason and the model before comes back."""
-        before = self._loaded
-        waiting.log.set_state("loading")
-        try:
-            self._load(waiting.request.folder)
-            return True
-        except Exception as error:
-            log.warning("loading %s failed", waiting.request.folder.name, exc_info=not isinstance(error, Refusal))
-            self._leave_line(waiting)
-            for sample in waiting.log.samples:
-                waiting.log.finish(sample, "error", 0, sentence_of(error))
-            self._problem = sentence_of(error)
-            if before is not None:
-                self._load_quietly(before)
-            return False
+    def _refuse(self, folder: ModelFolder, reason: str) -> None:
+        """End the runs that wait for a model that cannot be had."""
+        for ticket in list(self._line.waiting):
+            if ticket.request.folder.identity == folder.identity:
+                self._leave_line(ticket, "error", reason)
 
     def _cancel_waiting(self) -> None:
-        with self._wake:
-            cancelled = [waiting for waiting in self._line if waiting.log.cancelled]
-        for waiting in cancelled:
-            self._leave_line(waiting)
-            for sample in waiting.log.samples:
-                waiting.log.finish(sample, "cancelled", 0)
+        for ticket in list(self._line.tickets):
+            if ticket.log.cancelled or ticket.log.done:  # done: all its samples failed with the first
+                self._leave_line(ticket, "cancelled")
 
-    def _leave_line(self, waiting: Waiting) -> None:
+    def _leave_line(self, ticket: Ticket, reason: str, error: str | None = None) -> None:
         with self._wake:
-            self._line.remove(waiting)
-            self._tell_places()
+            self._line.remove(ticket)
+            self._told = 0.0
+        if ticket.granted == 0:
+            end(ticket, reason, error)
 
     def _tell_places(self) -> None:
-        for place, waiting in enumerate(self._line, 1):
-            if waiting.log.state != "loading":
-                waiting.log.set_state("waiting", place)
+        """Tell everybody who waits a place and an estimate, now and then."""
+        now = time.monotonic()
+        if not self._line.tickets or now - self._told < TELL:
+            return
+        self._told = now
+        running = [
+            (row.left * self._pace(resident), row.request.owner)
+            for resident in self._residents.all.values()
+            for row in resident.batch.held_rows()
+        ]
+        with self._wake:
+            for ticket in self._line.tickets:
+                resident = self._residents.get(ticket.request.folder)
+                ticket.seconds = ticket.request.sampling.max_new_tokens * self._pace(resident)
+            forecasts = self._line.forecast(running, max(0, self.max_rows - len(running)))
+        for forecast in forecasts:
+            if forecast.ticket.log.state != "loading":
+                forecast.ticket.log.set_state("waiting", forecast.place, forecast.seconds)
+
+    def _pace(self, resident: Resident | None) -> float:
+        """Seconds that one of the tokens asked for takes: a step's time, and how much of what they may runs do write."""
+        batch = resident.batch if resident else None
+        return batch.pace.writing * batch.share_written if batch and batch.pace.writing else FIRST_GUESS
 
 
-def sentence_of(error: Exception) -> str:
-    return str(error) if isinstance(error, Refusal) else what_failed(error)
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def end(ticket: Ticket, reason: str, error: str | None = None) -> None:
+    for sample in ticket.log.samples:
+        ticket.log.finish(sample, reason, 0, error)
 
 
 def choose_device(name: str) -> torch.device:
@@ -230,7 +324,3 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise Refusal("RUBRIC_DEVICE is 'cuda', but torch sees no CUDA device on this machine; use cpu or auto.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    return name if name != "auto" else "bfloat16" if device.type == "cuda" else "float32"

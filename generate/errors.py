@@ -18,3 +18,12 @@ class Busy(Refusal):
     def __init__(self, sentence: str, retry_after: int = 5):
         super().__init__(sentence)
         self.retry_after = retry_after
+
+
+def what_failed(error: Exception) -> str:
+    """One line for the page about an error that is not the visitor's."""
+    return f"The model failed: {type(error).__name__}: {error}"[:300]
+
+
+def sentence_of(error: Exception) -> str:
+    return str(error) if isinstance(error, Refusal) else what_failed(error)

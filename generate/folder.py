@@ -5,7 +5,8 @@
     tokenizer.json          or vocab.json with merges.txt: a byte-level BPE
     generation_config.json  optional: defaults for the sampling options
     certificate.json        optional: what `convert` found when it made the folder
-    rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...}}
+    rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...},
+                            "measured": what each precision does to the model, see precision.py}
 
 `fingerprint` is the sha256 of model.safetensors. A plain Hugging Face folder has no manifest; one is derived.
 `transformers` 5 loads a wrong n_head, a missing layer or a missing tokenizer without an error, so all is checked here.
@@ -13,6 +14,8 @@
 
 import hashlib
 import json
+import logging
+import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -23,9 +26,12 @@ from generate.errors import Refusal
 from generate.options import BY_NAME
 from generate.text import Tokenizer, open_tokenizer
 
+log = logging.getLogger(__name__)
+
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu")
 FLOATS = ("F16", "BF16", "F32", "F64")
 SIZES = {"vocab_size": 10**7, "n_positions": 10**7, "n_embd": 10**6, "n_layer": 10**4, "n_head": 10**6}
+DESCRIPTIONS = ("rubric.json", "certificate.json")
 DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
@@ -63,6 +69,27 @@ class ModelFolder:
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def identity(self) -> tuple:
+        """What a loaded model depends on: the path and all files but those that only describe the model."""
+        return self.path, tuple(entry for entry in self.signature if entry[0] not in DESCRIPTIONS)
+
+    def measured(self) -> dict[str, dict]:
+        """What each precision does to this model, as far as it was measured on these very weights."""
+        kept = read_json(self.path, "rubric.json", optional=True).get("measured", {})
+        return dict(kept.get("precisions", {})) if kept.get("fingerprint") == self.fingerprint() else {}
+
+    def remember_measured(self, precisions: dict[str, dict]) -> None:
+        """Keep in the manifest what was measured; where the folder cannot be written to, it is measured again."""
+        manifest = {"format": 1, "source": self.source} | read_json(self.path, "rubric.json", optional=True)
+        manifest["measured"] = {"fingerprint": self.fingerprint(), "precisions": precisions}
+        part = self.path / f".rubric.json.{os.getpid()}"
+        try:
+            part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            part.replace(self.path / "rubric.json")
+        except OSError as error:
+            log.warning("%s: what was measured cannot be kept in rubric.json (%s)", self.name, error.strerror)
 
     def certificate(self) -> dict | None:
         """What `convert` found when it made this folder, if it did; raises Refusal when the file is no JSON object."""

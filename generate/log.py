@@ -36,8 +36,8 @@ class SampleLog:
 class RunLog:
     """Everything said and known of one run while it is in memory.
 
-    `state` goes waiting, loading (the model), reading (the prompt), writing, done. `place` is the place in line,
-    from 1, while waiting. `changed` guards all fields; `version` counts the changes.
+    `state` goes waiting, loading (the model), reading (the prompt), writing, done. While waiting, `place` is the place
+    in line, from 1, and `seconds` an estimate of how long it will be (None: nothing is known). `changed` guards all fields; `version` counts the changes.
     """
 
     def __init__(self, prompt_ids: Sequence[int], samples: int, vocab_size: int):
@@ -46,6 +46,8 @@ class RunLog:
         self.version = 0
         self.state = "waiting"
         self.place = 0
+        self.seconds: float | None = None
+        self.restarts = 0  # times that the model had to be restarted while this was written
         self.prompt = unknown_records(prompt_ids, vocab_size)
         self.samples = [SampleLog(dtype) for _ in range(samples)]
         self.fingerprint: str | None = None  # of the weights that write it, known when they are loaded
@@ -62,11 +64,18 @@ class RunLog:
         self.version += 1
         self.changed.notify_all()
 
-    def set_state(self, state: str, place: int = 0) -> None:
+    def set_state(self, state: str, place: int = 0, seconds: float | None = None) -> None:
+        """Say where the run is; an estimate that changed by less than a second is no news."""
         with self.changed:
-            if (state, place) != (self.state, self.place):
-                self.state, self.place = state, place
+            news = seconds is not None and (self.seconds is None or abs(seconds - self.seconds) >= 1)
+            if (state, place) != (self.state, self.place) or news:
+                self.state, self.place, self.seconds = state, place, seconds
                 self.touch()
+
+    def note_restart(self) -> None:
+        with self.changed:
+            self.restarts += 1
+            self.touch()
 
     def finish(self, sample: SampleLog, reason: str, text_end: int, error: str | None = None) -> None:
         """End one sample, once; the run is done when all its samples are. Every token is released now."""

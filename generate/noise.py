@@ -15,20 +15,28 @@ def mix(x: Tensor) -> Tensor:
 
     Source: the constants of `lowbias32`, skeeto/hash-prospector, README.md.
     """
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & WORD
-    x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & WORD
-    return x ^ (x >> 16)
+    x = (x >> 16).bitwise_xor_(x).mul_(0x7FEB352D).bitwise_and_(WORD)
+    x = (x >> 15).bitwise_xor_(x).mul_(0x846CA68B).bitwise_and_(WORD)
+    return (x >> 16).bitwise_xor_(x)
 
 
-def gumbel(seed: Tensor, sample: Tensor, position: Tensor, ids: Tensor) -> Tensor:
-    """Standard Gumbel noise, float32 [B, K], for token ids [B, K] or [1, K] of rows whose keys are int64 [B].
+def row_key(seed: Tensor, sample: Tensor) -> Tensor:
+    """What of the noise stays the same for a row: a 32-bit word each, int64 [B]."""
+    return mix(mix(seed) ^ (sample + 0x9E3779B9 & WORD))
+
+
+def place_keys(key: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    """Two 32-bit words for each place of a text, int64 of the shape that `key` and `position` broadcast to."""
+    first = mix(key ^ (position + 0x85EBCA6B & WORD))
+    return first, mix(first ^ 0xC2B2AE35)
+
+
+def gumbel(keys: tuple[Tensor, Tensor], ids: Tensor) -> Tensor:
+    """Standard Gumbel noise, float32 [B, K], for token ids [B, K] or [1, K] of rows with `place_keys` [B].
 
     All arithmetic on the keys is exact, so every device and every batch gives the same noise.
     """
-    first = mix(mix(mix(seed) ^ (sample + 0x9E3779B9 & WORD)) ^ (position + 0x85EBCA6B & WORD))
-    second = mix(first ^ 0xC2B2AE35)
-    words = mix(mix(ids + second[:, None] & WORD) ^ first[:, None])
-    uniform = (words.to(torch.float64) + 0.5) / 2**32  # float64: strictly between 0 and 1
-    return -torch.log(-torch.log(uniform)).to(torch.float32)
+    first, second = keys
+    words = mix(mix((ids + second[:, None]).bitwise_and_(WORD)).bitwise_xor_(first[:, None]))
+    uniform = words.to(torch.float64).add_(0.5).mul_(2.0**-32)  # float64: strictly between 0 and 1
+    return uniform.log_().neg_().log_().neg_().to(torch.float32)

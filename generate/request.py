@@ -11,9 +11,13 @@ class Request:
     """One run to be: its model, the token ids from the root of its family on, and its options.
 
     `first_sample` numbers its samples in the noise, so that the continuation of sample 2 goes on as sample 2.
+    `owner` is whoever asks: rows are shared out between owners. Without `statistics` only the tokens are reported, and
+    the sampler's probability of each.
     """
 
     folder: ModelFolder
     prompt_ids: tuple[int, ...]
     sampling: Sampling
     first_sample: int = 0
+    owner: str = ""
+    statistics: bool = True

@@ -1,16 +1,18 @@
 """One sample being written, and the options of several as tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from generate.cache import Seat
 from generate.ending import Ending
 from generate.log import RunLog, SampleLog
 from generate.request import Request
 from generate.sampling import Rows
-
-GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would overflow float32
+from generate.text import Vocabulary, split_half_character
+from generate.window import window_start
 
 
 @dataclass(eq=False)
@@ -25,18 +27,45 @@ class Row:
     ending: Ending
     window: int
     seen: Tensor | None
+    seat: Seat | None = None
 
     @property
     def finished(self) -> bool:
         return self.log.finish_reason is not None
 
+    @property
+    def left(self) -> int:
+        """How many tokens it may still write."""
+        return self.request.sampling.max_new_tokens - self.ending.tokens
 
-def seen_tokens(request: Request, vocab_size: int, device: torch.device) -> Tensor | None:
-    """Which tokens the prompt holds, where a penalty needs to know; bool [V]."""
+
+def new_rows(request: Request, run: RunLog, vocabulary: Vocabulary, device: torch.device) -> list[Row]:
+    """The rows of a run that begins."""
+    config = request.folder.config
+    end_text = (request.folder.end_text,) if request.folder.end_text else ()
+    stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
+    half = split_half_character(vocabulary.bytes_of(request.prompt_ids))[1]
+    return [
+        Row(
+            run=run,
+            log=sample,
+            request=request,
+            number=request.first_sample + index,
+            ids=list(request.prompt_ids),
+            ending=Ending(stops, half),
+            window=window_start(len(request.prompt_ids), config.n_positions),
+            seen=seen_tokens(request, request.prompt_ids, device),
+        )
+        for index, sample in enumerate(run.samples)
+    ]
+
+
+def seen_tokens(request: Request, ids: Sequence[int], device: torch.device) -> Tensor | None:
+    """Which tokens a text holds, where a penalty needs to know; bool [V]."""
     if request.sampling.repetition_penalty == 1:
         return None
-    seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-    seen[torch.tensor(request.prompt_ids, device=device)] = True
+    seen = torch.zeros(request.folder.config.vocab_size, dtype=torch.bool, device=device)
+    seen[torch.tensor(ids, device=device)] = True
     return seen
 
 
@@ -54,9 +83,8 @@ def stack_options(rows: list[Row], vocab_size: int, device: torch.device) -> Row
     def whole(values):
         return torch.tensor(list(values), dtype=torch.int64, device=device)
 
-    temperature = floats("temperature")
     return Rows(
-        temperature=torch.where(temperature < GREEDY_BELOW, 0.0, temperature),
+        temperature=floats("temperature"),
         top_k=whole(option.top_k for option in options),
         top_p=floats("top_p"),
         penalty=floats("repetition_penalty"),

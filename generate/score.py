@@ -19,6 +19,6 @@ def logits_of(folder: ModelFolder, texts: list[list[int]]) -> list[np.ndarray]:
         out = []
         for ids in texts:
             prefix = Prefix(model.config, len(ids), device, model.dtype)
-            hidden = model.hidden(torch.tensor([ids]), torch.arange(len(ids))[None], prefix)
-            out.append(model.logits(hidden[0]).numpy())
+            hidden = model.hidden(torch.tensor(ids), torch.arange(len(ids)), prefix.attend)
+            out.append(model.logits(hidden).numpy())
     return out

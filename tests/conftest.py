@@ -85,11 +85,15 @@ class Writer:
     def __init__(self, engine: Engine):
         self.engine = engine
 
-    def submit(self, text="Once upon a time", model="tiny", ids=None, first_sample=0, **options):
+    def submit(self, text="Once upon a time", model="tiny", ids=None, first_sample=0, owner="", **options):
         folder = find_model(self.engine.models, model)
         options = {"seed": 1, "max_new_tokens": 20, "top_k": 0, "temperature": 1} | options
         ids = tuple(folder.encode_prompt(text) if ids is None else ids)
-        return self.engine.submit(Request(folder, ids, parse_sampling(options), first_sample))
+        return self.engine.submit(Request(folder, ids, parse_sampling(options), first_sample, owner))
+
+    def batch(self, model="tiny"):
+        """The running batch of a model that is in memory."""
+        return next(r.batch for r in self.engine._residents.all.values() if r.folder.name == model)
 
     def write(self, *args, **options):
         run = finished(self.submit(*args, **options))

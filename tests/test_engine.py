@@ -159,7 +159,7 @@ def test_a_step_that_raises_ends_its_rows_with_error_and_the_engine_goes_on(writ
     version = 0
     while len(run.samples[0]) < 5:
         version = run.wait(version, 1)
-    batch = writer.engine._batch
+    batch = writer.batch()
     monkeypatch.setattr(batch.model, "logits", lambda hidden: 1 / 0)
     finished(run)
     monkeypatch.undo()
@@ -174,16 +174,16 @@ def test_memory_that_runs_out_while_a_row_joins_ends_that_run_alone(writer, monk
     version = 0
     while len(other.samples[0]) < 3:
         version = other.wait(version, 1)
-    slots = writer.engine._batch.slots
-    real, calls = slots.join, []
+    cache = writer.batch().cache
+    real, calls = cache.join, []
 
-    def join(prefix):
-        calls.append(prefix)
+    def join(*given, **named):
+        calls.append(given)
         if len(calls) == 2:
             raise MemoryError("no room")
-        return real(prefix)
+        return real(*given, **named)
 
-    monkeypatch.setattr(slots, "join", join)
+    monkeypatch.setattr(cache, "join", join)
     run = finished(writer.submit(samples=3, max_new_tokens=5))
     monkeypatch.undo()
     assert [sample.finish_reason for sample in run.samples] == ["error"] * 3
@@ -224,7 +224,7 @@ def test_numbers_out_of_range_end_only_the_row_they_are_in(writer, monkeypatch):
     version = 0
     while len(good.samples[0]) < 3 or len(bad.samples[0]) < 3:
         version = good.wait(version, 1)
-    model = writer.engine._batch.model
+    model = writer.batch().model
     real = model.logits
 
     def poison(hidden):
@@ -254,7 +254,7 @@ def test_another_model_is_loaded_when_a_run_asks_for_it(writer):
         states.add(run.state)
         version = run.wait(version, 1)
     assert "loading" in states
-    assert writer.engine.loaded == "other"
+    assert writer.engine.loaded[0] == "other"
     assert run.samples[0].finish_reason == "length"
 
 

@@ -9,9 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from generate import record_as_dict, record_dtype
-from generate.noise import gumbel
+from generate.noise import gumbel, place_keys, row_key
 from generate.record import unknown_records
-from generate.sampling import FEW, Rows, choose, to_records
+from generate.sampling import FEW, Rows, choose, scaled_at, top_few
+from generate.statistics import prompt_records, sampled_records, survey
 from generate.text import Vocabulary
 
 OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
@@ -30,7 +31,11 @@ def kind(name: str) -> torch.dtype:
 def noise(seed, sample, position, ids) -> np.ndarray:
     """Noise of one row for some ids, float64 [K]."""
     keys = (torch.tensor([key]) for key in (seed, sample, position))
-    return gumbel(*keys, torch.tensor([list(ids)]))[0].double().numpy()
+    return gumbel(keys_of(*keys), torch.tensor([list(ids)]))[0].double().numpy()
+
+
+def keys_of(seed, sample, position) -> tuple:
+    return place_keys(row_key(seed, sample), position)
 
 
 def plain_noise(seed: int, sample: int, position: int, token: int) -> float:
@@ -50,7 +55,7 @@ def test_noise_is_a_pure_function_of_seed_sample_position_and_id():
     rng = np.random.default_rng(0)
     keys = [(0, 0, 0), (2**32 - 1, 31, 2**20), *rng.integers(0, 2**20, (20, 3)).tolist()]
     ids = torch.tensor(rng.permutation(50257)[:300])
-    together = gumbel(*torch.tensor(keys).T, ids[None])
+    together = gumbel(keys_of(*torch.tensor(keys).T), ids[None])
     for key, row in zip(keys, together, strict=True):
         assert np.array_equal(noise(*key, ids.tolist()), row.double().numpy())
         assert np.array_equal(noise(*key, ids.flip(0).tolist()), row.flip(0).double().numpy())
@@ -58,7 +63,7 @@ def test_noise_is_a_pure_function_of_seed_sample_position_and_id():
         assert noise(*key, ids[:9].tolist()) == pytest.approx(
             [plain_noise(*key, i) for i in ids[:9].tolist()], rel=1e-6
         )
-    own = gumbel(*torch.tensor(keys).T, torch.stack([ids.roll(n) for n in range(len(keys))]))
+    own = gumbel(keys_of(*torch.tensor(keys).T), torch.stack([ids.roll(n) for n in range(len(keys))]))
     assert all(torch.equal(row.roll(-n), together[n]) for n, row in enumerate(own))
 
 
@@ -66,7 +71,10 @@ def grid(seeds=32, samples=8, positions=32, ids=64) -> np.ndarray:
     """Noise of neighbouring keys, [seeds, samples, positions, ids]."""
     keys = np.stack(np.meshgrid(*map(np.arange, (seeds, samples, positions)), indexing="ij"), -1).reshape(-1, 3)
     return (
-        gumbel(*torch.tensor(keys).T, torch.arange(ids)[None]).double().numpy().reshape(seeds, samples, positions, ids)
+        gumbel(keys_of(*torch.tensor(keys).T), torch.arange(ids)[None])
+        .double()
+        .numpy()
+        .reshape(seeds, samples, positions, ids)
     )
 
 
@@ -125,15 +133,22 @@ wishes = st.fixed_dictionaries({
 })  # fmt: skip
 
 
+def scaled_all(logits: torch.Tensor, options: Rows) -> torch.Tensor:
+    """What the sampler makes of all logits."""
+    return scaled_at(logits, torch.arange(logits.shape[1]).expand(len(logits), -1), options)
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(halves, st.booleans()), min_size=1, max_size=14), wishes)
 def test_filters_keep_and_draw_what_their_definitions_say(tokens, wish):
     logits, seen = zip(*tokens, strict=True)
     scaled, kept, near = expected(logits, wish, seen)
     assume(near > 1e-5)
-    choice = choose(torch.tensor([logits]), rows(wish, seen=torch.tensor([seen])))
-    assert choice.scaled[0].tolist() == scaled.tolist()
-    assert (choice.scaled >= choice.threshold[:, None])[0].tolist() == kept.tolist()
+    options = rows(wish, seen=torch.tensor([seen]))
+    choice = choose(torch.tensor([logits]), options)
+    ours = scaled_all(torch.tensor([logits]), options)
+    assert ours[0].tolist() == scaled.tolist()
+    assert (ours >= choice.threshold[:, None])[0].tolist() == kept.tolist()
     total = math.log(sum(math.exp(x) for x in scaled[kept]))
     assert choice.sampled_logprob.item() == pytest.approx(scaled[choice.ids[0]] - total, abs=1e-5)
     noisy = np.where(kept, scaled + noise(wish["seed"], 0, wish["position"], range(len(scaled))), -np.inf)
@@ -157,9 +172,11 @@ def test_a_choice_does_not_depend_on_the_neighbours_and_their_options(wanted, si
     seen = logits > 3
     together = choose(logits, rows(*wanted, seen=seen))
     for n, wish in enumerate(wanted):
-        alone = choose(logits[n : n + 1], rows(wish, seen=seen[n : n + 1]))
+        own = rows(wish, seen=seen[n : n + 1])
+        alone = choose(logits[n : n + 1], own)
         assert alone.ids[0] == together.ids[n]
-        assert torch.equal(alone.scaled[0] >= alone.threshold[0], together.scaled[n] >= together.threshold[n])
+        scaled = scaled_all(logits[n : n + 1], own)[0]
+        assert torch.equal(scaled >= alone.threshold[0], scaled >= together.threshold[n])
         assert alone.sampled_logprob[0].item() == pytest.approx(together.sampled_logprob[n].item(), abs=1e-5)
 
 
@@ -190,6 +207,19 @@ def test_temperature_zero_takes_the_likeliest_whatever_else_is_asked(logits, wis
     assert choice.sampled_logprob[0] == 0
 
 
+@pytest.mark.parametrize("size", [1, FEW, 300, 8192, 12288, 20_011, 50_257])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_likeliest_found_in_two_stages_are_those_that_sorting_finds(size, ties):
+    logits = torch.randn(4, size, generator=torch.Generator().manual_seed(size))
+    logits = (logits * 3).round() if ties else logits
+    top, sorted_all = top_few(logits), logits.sort(dim=1, descending=True)
+    assert torch.equal(top.values, sorted_all.values[:, :FEW])
+    assert torch.equal(logits.gather(1, top.ids), top.values)
+    assert all(len(set(row)) == len(row) for row in top.ids.tolist())
+    if not ties:
+        assert torch.equal(top.ids, sorted_all.indices[:, :FEW])
+
+
 @pytest.mark.parametrize("wish", [{}, {"top_k": 3}, {"top_p": 0.8}, {"temperature": 2.0, "top_k": FEW + 1}])
 def test_tokens_are_drawn_as_often_as_they_should_be(wish):
     logits, draws = [2.0, 1.0, 1.0, 0.5, -1.0, -3.0], 20_000
@@ -205,7 +235,7 @@ def test_records_say_what_the_model_thought_and_what_the_filters_did(size):
     wanted = [{"temperature": 0.5, "top_k": 4}, {"temperature": 2.0, "top_p": 0.7}]
     options = rows(*wanted)
     choice = choose(logits, options)
-    for place, record in enumerate(to_records(logits, choice.ids, choice, options.temperature)):
+    for place, record in enumerate(sampled_records(logits, survey(logits), choice, options)):
         exact = logits[place].double().numpy()
         logprobs = exact - np.log(np.exp(exact).sum())
         order, token, width = np.argsort(-exact), int(choice.ids[place]), min(10, size)
@@ -228,7 +258,7 @@ def test_records_say_what_the_model_thought_and_what_the_filters_did(size):
 
 def test_records_of_a_prompt_know_nothing_of_sampling():
     logits = torch.tensor([[0.0, 2.0, 2.0, -1.0]] * 4)
-    records = to_records(logits, torch.arange(4), None, None)
+    records = prompt_records(logits, torch.arange(4))
     assert records["rank"].tolist() == [3, 1, 1, 4]  # equal tokens share a rank
     assert np.isnan(records["sampled_logprob"]).all()
     assert np.isnan(records["filter_norm"]).all()
@@ -244,5 +274,5 @@ def test_a_record_takes_86_bytes_or_110_where_ids_need_32_bits():
 @pytest.mark.parametrize("size", [65535, 65536, 65537])
 def test_the_last_id_and_the_last_rank_fit_into_a_record(size):
     logits = -torch.arange(size, dtype=torch.float32)[None] / 1000
-    record = to_records(logits, torch.tensor([size - 1]), None, None)[0]
+    record = prompt_records(logits, torch.tensor([size - 1]))[0]
     assert (record["id"], record["rank"]) == (size - 1, size)

@@ -92,11 +92,12 @@ def test_five_hundred_runs_cancelled_at_random_moments_leave_no_row_behind(write
             writer.engine.cancel(run)
         for run in runs:
             finished(run)
-    batch, deadline = writer.engine._batch, time.time() + 10
-    while batch.busy or batch.slots.k.numel():  # a run is told to be over a moment before its place is cleared
+    batch, deadline = writer.batch(), time.time() + 10
+    while batch.busy or batch.readings:  # a run is told to be over a moment before its place is cleared
         assert time.time() < deadline
         time.sleep(0.01)
-    assert batch.slots.lengths == []
+    assert batch.cache.seats == []
+    assert not any("kv" in vars(shelf) for shelf in batch.cache.shelves.values())
 
 
 def test_two_hundred_random_runs_repeat_alone_and_in_a_crowd(writer):

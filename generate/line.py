@@ -1,0 +1,97 @@
+"""Who is let in next: rows are shared out between owners, and everybody who waits knows a place and an estimate."""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from generate.log import RunLog
+from generate.request import Request
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A run that waits, as a whole or with some of its samples. `seconds` is how long one sample may take."""
+
+    request: Request
+    log: RunLog
+    seconds: float = 0.0
+    granted: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.request.sampling.samples - self.granted
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A ticket's place in line, from 1, and the seconds until its first sample begins."""
+
+    ticket: Ticket
+    place: int
+    seconds: float
+
+
+class Line:
+    """Rows go one by one to the owner who holds the fewest, of those to the one served longest ago.
+
+    An owner's own runs come in the order they were sent, so whoever sends ten waits for the nine before the tenth, and
+    nobody else does.
+    """
+
+    def __init__(self):
+        self.tickets: list[Ticket] = []
+        self._served: dict[str, int] = {}
+        self._turn = 0
+
+    @property
+    def waiting(self) -> list[Ticket]:
+        """Tickets of which no sample has begun."""
+        return [ticket for ticket in self.tickets if ticket.granted == 0]
+
+    def add(self, ticket: Ticket) -> None:
+        self.tickets.append(ticket)
+
+    def remove(self, ticket: Ticket) -> None:
+        self.tickets.remove(ticket)
+        owners = {t.request.owner for t in self.tickets}
+        self._served = {owner: turn for owner, turn in self._served.items() if owner in owners}
+
+    def next(self, held: Mapping[str, int], fits: Callable[[Ticket], bool]) -> Ticket | None:
+        """Whose turn it is among the tickets that `fits` allows, given how many rows each owner holds."""
+        return first_of(filter(fits, self.tickets), held, self._served)
+
+    def grant(self, ticket: Ticket) -> None:
+        """One sample of the ticket was let in; it leaves the line with its last."""
+        self._turn += 1
+        self._served[ticket.request.owner] = self._turn
+        ticket.granted += 1
+        if ticket.left == 0:
+            self.remove(ticket)
+
+    def forecast(self, running: Iterable[tuple[float, str]], free: int) -> list[Forecast]:
+        """Play the line through: `running` rows end after so many seconds and belong to so-and-so, `free` are idle."""
+        ends = [(0.0, "")] * free + list(running)
+        heapq.heapify(ends)
+        held = Counter(owner for _, owner in ends if owner)
+        served, turn = dict(self._served), self._turn
+        left = {ticket: ticket.left for ticket in self.tickets}
+        found: list[Forecast] = []
+        waiting = sum(ticket.granted == 0 for ticket in self.tickets)
+        while len(found) < waiting and ends:
+            now, owner = heapq.heappop(ends)
+            held[owner] -= 1
+            ticket = first_of((t for t in self.tickets if left[t]), held, served)
+            if ticket.granted == 0 and left[ticket] == ticket.left:
+                found.append(Forecast(ticket, len(found) + 1, now))
+            left[ticket] -= 1
+            turn += 1
+            served[ticket.request.owner] = turn
+            held[ticket.request.owner] += 1
+            heapq.heappush(ends, (now + ticket.seconds, ticket.request.owner))
+        return found
+
+
+def first_of(tickets: Iterable[Ticket], held: Mapping[str, int], served: Mapping[str, int]) -> Ticket | None:
+    """Of tickets in the order they came: the one whose owner holds the fewest rows and was served longest ago."""
+    return min(tickets, key=lambda t: (held.get(t.request.owner, 0), served.get(t.request.owner, 0)), default=None)

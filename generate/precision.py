@@ -1,0 +1,68 @@
+"""Which precision `auto` takes: the fastest whose effect on this very model is negligible.
+
+Measured once for each model on TEXT, at its first load, and kept in the folder's manifest: the mean of
+KL(float32 || precision) in nats over all positions, and how often the likeliest token stays the same.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from generate.cache import Prefix
+from generate.folder import ModelFolder
+from generate.model import GPT2
+from generate.tuning import fastest_first
+
+log = logging.getLogger(__name__)
+
+TEXT = Path(__file__).with_name("measure.txt")  # the beginnings of three books in the public domain
+MOST_KL, LEAST_SAME = 1e-3, 0.98
+
+Load = Callable[[str], GPT2]  # from the name of a precision
+
+
+def choose_precision(folder: ModelFolder, device: torch.device, load: Load) -> GPT2:
+    """Load the model in the fastest precision that is good enough; on a GPU that is bfloat16 without measuring."""
+    if device.type != "cpu":
+        return load("bfloat16")
+    reference: GPT2 | None = None
+    known = folder.measured()
+    for name in fastest_first(folder.config):
+        if name == "float32":
+            break
+        model = None
+        if name not in known:
+            reference, model = reference or load("float32"), load(name)
+            known[name] = effect(folder, reference, model)
+            folder.remember_measured(known)
+            log.info("%s in %s: %s", folder.name, name, known[name])
+        if negligible(known[name]):
+            return model or load(name)
+    return reference or load("float32")
+
+
+def negligible(effect: dict) -> bool:
+    return effect["kl"] < MOST_KL and effect["same"] >= LEAST_SAME
+
+
+def effect(folder: ModelFolder, reference: GPT2, model: GPT2) -> dict:
+    """What a precision does to the predictions: {"kl": nats, "same": share, "tokens": how many were compared}."""
+    ids = folder.encode_prompt(TEXT.read_text("utf-8"))
+    length = folder.config.n_positions
+    kl, same, count = 0.0, 0, 0
+    for start in range(0, len(ids), length):
+        p, q = (logprobs(m, ids[start : start + length]) for m in (reference, model))
+        kl += (p.exp() * (p - q)).sum().item()
+        same += (p.argmax(1) == q.argmax(1)).sum().item()
+        count += len(p)
+    return {"kl": float(f"{kl / count:.3g}"), "same": round(same / count, 4), "tokens": count}
+
+
+def logprobs(model: GPT2, ids: list[int]) -> Tensor:
+    prefix = Prefix(model.config, len(ids), model.device, model.dtype)
+    given = torch.tensor(ids, device=model.device)
+    hidden = model.hidden(given, torch.arange(len(ids), device=model.device), prefix.attend)
+    return model.logits(hidden).log_softmax(1)

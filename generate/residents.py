@@ -1,0 +1,142 @@
+"""The models in memory. Loading goes on beside the running ones; the least recently used makes room."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from generate.batch import Batch
+from generate.errors import Refusal, sentence_of
+from generate.folder import ModelFolder
+from generate.memory import free_bytes, loading_bytes, model_bytes
+from generate.model import GPT2, PRECISIONS, load_model
+from generate.precision import choose_precision
+
+log = logging.getLogger(__name__)
+
+SPARE = 256 << 20  # bytes left alone when a model is loaded
+
+
+@dataclass(eq=False)
+class Resident:
+    """A model in memory with the batch that runs on it."""
+
+    folder: ModelFolder
+    fingerprint: str
+    model: GPT2
+    batch: Batch
+    used: float = field(default_factory=time.monotonic)
+
+
+@dataclass(eq=False)
+class Loading:
+    """A model that is being loaded on a thread of its own; it ends with `resident` or with `problem`."""
+
+    folder: ModelFolder
+    resident: Resident | None = None
+    problem: str | None = None
+    done: bool = False
+
+
+class Residents:
+    """Used by the engine's thread alone; `on_change` is called from the loading thread when a model is there."""
+
+    def __init__(
+        self, device: torch.device, precision: str, new_batch: Callable[[GPT2, ModelFolder], Batch], on_change
+    ):
+        self.device, self.precision = device, precision
+        self._new_batch, self._on_change = new_batch, on_change
+        self.all: dict[tuple, Resident] = {}
+        self.loading: Loading | None = None
+
+    def get(self, folder: ModelFolder) -> Resident | None:
+        """The model of this folder, if it is in memory."""
+        return self.all.get(folder.identity)
+
+    @property
+    def busy(self) -> list[Resident]:
+        return [resident for resident in self.all.values() if resident.batch.busy]
+
+    def idle(self, wanted: set[tuple]) -> list[Resident]:
+        """Models that nobody uses or waits for, the least recently used first."""
+        free = [r for key, r in self.all.items() if key not in wanted and not r.batch.held and not r.batch.readings]
+        return sorted(free, key=lambda resident: resident.used)
+
+    def start_loading(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
+        """Begin to load a model as soon as memory allows; False while others must end first.
+
+        Raises Refusal when it cannot fit even alone.
+        """
+        if self.loading is not None or not self._make_room(folder, wanted):
+            return False
+        self.loading = Loading(folder)
+        threading.Thread(target=self._load, args=(self.loading,), name="loading", daemon=True).start()
+        return True
+
+    def _make_room(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
+        """Count the memory before it is taken; idle models go until there is enough."""
+        precision = self.precision if self.precision in PRECISIONS else "float32"
+        needed = loading_bytes(folder, precision) + SPARE
+        for resident in [None, *self.idle(wanted)]:
+            if resident is not None:
+                log.info("%s makes room for %s", resident.folder.name, folder.name)
+                self.drop(resident)
+            if needed <= free_bytes(self.device):
+                return True
+        if self.all:
+            return False
+        free = free_bytes(self.device)
+        raise Refusal(
+            f"The model {folder.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.", "model"
+        )
+
+    def drop(self, resident: Resident) -> None:
+        del self.all[resident.folder.identity]
+        resident.batch.prefixes.drop()
+        if self.device.type == "cuda":
+            resident.model = resident.batch = None
+            torch.cuda.empty_cache()
+
+    def _load(self, loading: Loading) -> None:
+        try:
+            with torch.inference_mode():
+                loading.resident = self.load(loading.folder)
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                log.exception("%s could not be loaded", loading.folder.name)
+            loading.problem = sentence_of(error)
+        loading.done = True
+        self._on_change()
+
+    def load(self, folder: ModelFolder) -> Resident:
+        """Read a model, choose its precision, and try one step of it; raises Refusal when it cannot be used."""
+        fingerprint = folder.fingerprint()
+
+        def load(precision: str) -> GPT2:
+            return load_model(folder, self.device, precision)
+
+        model = choose_precision(folder, self.device, load) if self.precision == "auto" else load(self.precision)
+        batch = self._new_batch(model, folder)
+        batch.warm_up()
+        taken = model_bytes(model.config, model.precision) / 1e6
+        log.info("%s (%s…) is loaded: %s, %.0f MB", folder.name, fingerprint[:12], model.precision, taken)
+        return Resident(folder, fingerprint, model, batch)
+
+    def collect(self) -> Loading | None:
+        """The loading that has ended since the last call, if any; its model is among the residents then."""
+        loading = self.loading
+        if loading is None or not loading.done:
+            return None
+        self.loading = None
+        if loading.resident is not None:
+            self.all[loading.folder.identity] = loading.resident
+        return loading
+
+    def reload(self, resident: Resident) -> None:
+        """Read the weights of a model anew after its device failed, and let its runs go on where they were."""
+        fresh = self.load(resident.folder)
+        fresh.batch.take_over(resident.batch)
+        resident.model, resident.batch = fresh.model, fresh.batch

@@ -1,0 +1,101 @@
+"""What the page shows of a token: what the model thought of it, before any filter, and what the filters made of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generate.record import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
+from generate.sampling import Choice, Rows, Top, scaled_at, top_few
+
+ROWS_AT_ONCE = 8
+
+
+@dataclass
+class Survey:
+    """What is known of the model's distribution at each row: log-sum-exp and entropy [B, 1], and the likeliest tokens."""
+
+    log_z: Tensor
+    entropy: Tensor
+    top: Top
+
+
+def survey(logits: Tensor) -> Survey:
+    """Look over logits [B, V] float32, a few rows at a time so that they stay in the processor's cache."""
+    parts = [survey_few(some) for some in logits.split(ROWS_AT_ONCE)]
+    if len(parts) == 1:
+        return Survey(*parts[0][:2], Top(*parts[0][2:]))
+    log_z, entropy, values, ids = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Survey(log_z, entropy, Top(values, ids))
+
+
+def survey_few(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    top = top_few(logits)
+    probabilities = logits.softmax(1)  # torch's softmax is twice as fast as its logsumexp, and holds the same
+    log_z = top.values[:, :1] - probabilities.gather(1, top.ids[:, :1]).log()
+    return log_z, -torch.linalg.vecdot(probabilities, logits - log_z)[:, None], top.values, top.ids
+
+
+def statistics(logits: Tensor, ids: Tensor, seen: Survey) -> tuple[Tensor, Tensor]:
+    """What the model thought of the tokens `ids` [B], given logits [B, V] float32 and their survey.
+
+    Returns floats [B, 3 + A] (logprob, entropy, log_z, alternatives' logprobs) and int64 [B, 1 + A] (rank,
+    alternatives' ids), where A is 10 or the whole of a smaller vocabulary.
+    """
+    chosen, width = logits.gather(1, ids[:, None]), min(ALTERNATIVES, logits.shape[1])
+    logprobs = torch.cat((chosen, seen.top.values[:, :width]), 1) - seen.log_z
+    floats = torch.cat((logprobs[:, :1], seen.entropy, seen.log_z, logprobs[:, 1:]), 1)
+    return floats, torch.cat((rank(logits, chosen, seen.top), seen.top.ids[:, :width]), 1)
+
+
+def rank(logits: Tensor, chosen: Tensor, top: Top) -> Tensor:
+    """1 + how many tokens are likelier than the chosen one; int64 [B, 1]."""
+    found = 1 + (top.values > chosen).sum(1, keepdim=True)
+    deep = found[:, 0] > top.values.shape[1]
+    if logits.device.type != "cpu":
+        return torch.where(deep[:, None], 1 + (logits > chosen).sum(1, keepdim=True), found)
+    if deep.any():
+        found[deep] = 1 + (logits[deep] > chosen[deep]).sum(1, keepdim=True)
+    return found
+
+
+def prompt_records(logits: Tensor, ids: Tensor) -> np.ndarray:
+    """Records [B] of tokens `ids` [B] of a prompt, each predicted by its row of logits [B, V]."""
+    floats, whole = statistics(logits, ids, survey(logits))
+    return pack_records(ids, floats, whole, logits.shape[1])
+
+
+def sampled_records(logits: Tensor, seen: Survey, choice: Choice, rows: Rows) -> np.ndarray:
+    """Records [B] of tokens that were chosen from logits [B, V]."""
+    floats, whole = statistics(logits, choice.ids, seen)
+    filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
+    cut = scaled_at(logits, whole[:, 1:], rows) < choice.threshold[:, None]
+    bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
+    floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
+    return pack_records(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])
+
+
+def plain_records(choice: Choice, vocab_size: int) -> np.ndarray:
+    """Records [B] of which only the token and the sampler's probability of it are known."""
+    records = unknown_records(choice.ids.tolist(), vocab_size)
+    records["sampled_logprob"] = choice.sampled_logprob.cpu().numpy()
+    return records
+
+
+def pack_records(ids: Tensor, floats: Tensor, whole: Tensor, vocab_size: int) -> np.ndarray:
+    """Bring the numbers over from the device, in one transfer, and lay them out."""
+    width = min(ALTERNATIVES, vocab_size)
+    table = torch.cat((floats.double(), whole, ids[:, None]), 1).cpu().numpy()  # float64 holds every id and float32
+    floats, whole, ids = np.split(table, (floats.shape[1], table.shape[1] - 1), 1)
+    records = np.zeros(len(ids), record_dtype(vocab_size))
+    records["id"], records["rank"] = ids[:, 0], whole[:, 0]
+    records["logprob"], records["entropy"], records["log_z"] = floats[:, :3].T
+    records["alt_logprobs"] = UNKNOWN
+    records["alt_logprobs"][:, :width] = floats[:, 3 : 3 + width]
+    records["alt_ids"][:, :width] = whole[:, 1 : 1 + width]
+    records["sampled_logprob"], records["filter_norm"] = UNKNOWN, UNKNOWN
+    if floats.shape[1] > 3 + width:
+        records["sampled_logprob"], records["filter_norm"] = floats[:, 3 + width :].T
+        records["cut"] = whole[:, 1 + width]
+    return records
