@@ -18,6 +18,7 @@ try:
         threads=settings["RUBRIC_THREADS"],
         max_rows=settings["RUBRIC_MAX_ROWS"],
         max_waiting=settings["RUBRIC_MAX_WAITING"],
+        prefix_memory=settings["RUBRIC_PREFIX_MEMORY"],
     )
     app = create_app(settings, engine)
     app.extensions["rubric"].start()

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generate.cache import SHARE_LENGTH, SHARE_ROWS, Cache, Prefix, kv_bytes
+from generate.cache import SHARE_LENGTH, SHARE_ROWS, Cache, Prefix, kv_bytes, room_for
 from generate.errors import what_failed
 from generate.folder import ModelFolder
+from generate.graphs import Graphs
 from generate.log import RunLog
 from generate.memory import out_of_memory, poisoned, rows_that_fit
 from generate.model import GPT2
@@ -22,7 +23,7 @@ from generate.reading import Pace, Reading, smooth
 from generate.request import Request
 from generate.row import Row, new_rows, seen_tokens, stack_options
 from generate.sampling import Rows, choose
-from generate.statistics import plain_records, prompt_records, sampled_records, survey
+from generate.statistics import Report, prompt_records, report_plain, report_sampled, survey
 from generate.window import window_start
 
 log = logging.getLogger(__name__)
@@ -40,11 +41,16 @@ class Batch:
         self.vocabulary, self.end_id = folder.tokenizer.vocabulary, folder.end_id
         self.max_rows = min(max_rows, rows_that_fit(model))
         self.cache = Cache(model.config, model.device, model.dtype, self.max_rows)
+        self.graphs = Graphs(model, self.cache) if model.device.type == "cuda" else None
         self.prefixes = Prefixes(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
         self.rows: list[Row] = []  # in the cache's order
         self.readings: list[Reading] = []
         self.pace = Pace()
         self.share_written = 1.0  # of the tokens that rows may write at the most, how many they did of late
+        self.look_ahead = model.device.type == "cuda"  # begin a step before the last one's tokens are handed out
+        self._pending: tuple[list[Row], Report] | None = (
+            None  # the last step's tokens, when they were not handed out yet
+        )
         self._options: Rows | None = None  # of `rows`, until they change
         self._ids: Tensor | None = None  # the last token of each of `rows`
         self._positions: Tensor | None = None
@@ -117,9 +123,12 @@ class Batch:
     def step(self) -> None:
         """Drop what was cancelled, write one token a row, read some, seat the rows whose text is read."""
         self._drop_cancelled()
+        parts = self._plan()
+        if parts or not self._may_go_ahead():
+            self._hand_out()
+            self._sweep()
         if self.cache.make_room():
             self._reorder()
-        parts = self._plan()
         try:
             self.pace.begin()
             self._advance(len(self.rows), parts)
@@ -149,24 +158,32 @@ class Batch:
         ended = [place for place, (reading, count) in enumerate(parts) if count == reading.left]
         wanted = torch.tensor([*range(rows), *(starts[place + 1] - 1 for place in ended)], device=self.device)
         logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
-        records = self._choose(logits[:rows], self.rows, self._options) if rows else None
+        report = self._choose(logits[:rows], self.rows, self._options) if rows else None
         told = [self._statistics(part, hidden[start:]) for part, start in zip(parts, starts, strict=False)]
         # from here on nothing can fail for want of memory or by the device
         for (reading, count), (place, found) in zip(parts, told, strict=True):
             reading.run.prompt[place : place + len(found)] = found
             reading.prefix.length += count
         for number, place in enumerate(ended):
-            parts[place][0].logits = logits[rows + number :][:1]
+            parts[place][0].logits = logits[rows + number :][:1].clone()
             self._keep(parts[place][0])
         if rows:
             self.cache.end_step()
-            self._take(self.rows, records)
+            self._ids, self._positions = report.ids, self._positions + 1
+            self._options.advance(report.ids)
+            self._hand_out()
+            self._pending = self.rows, report
+            if not self.look_ahead:
+                self._hand_out()
 
     def _pass(self, rows: int, parts: list[Part]) -> Tensor:
         """Hidden states [M, n_embd] of the rows' last tokens and then of the parts."""
         ids, positions, pieces = [], [], []
         if rows:
             self._prepare()
+            if not parts and self.graphs is not None:
+                return self.graphs.hidden(self._ids, self._positions)
+            self.cache.begin_step()
             ids, positions = [self._ids], [self._positions]
             pieces = [(rows, self.cache.attend)]
         for reading, count in parts:
@@ -189,14 +206,13 @@ class Batch:
             self._options = stack_options(self.rows, self.config.vocab_size, self.device)
             self._ids = torch.tensor([row.ids[-1] for row in self.rows], device=self.device)
             self._positions = torch.tensor([row.seat.position for row in self.rows], device=self.device)
-        self.cache.begin_step()
 
-    def _choose(self, logits: Tensor, rows: list[Row], options: Rows) -> np.ndarray:
-        """Choose each row's next token; returns records [B]."""
+    def _choose(self, logits: Tensor, rows: list[Row], options: Rows) -> Report:
+        """Choose each row's next token."""
         if not any(row.request.statistics for row in rows):
-            return plain_records(choose(logits, options), logits.shape[1])
+            return report_plain(choose(logits, options), logits.shape[1])
         seen = survey(logits)
-        return sampled_records(logits, seen, choose(logits, options, seen.top), options)
+        return report_sampled(logits, seen, choose(logits, options, seen.top), options)
 
     def _statistics(self, part: Part, hidden: Tensor) -> tuple[int, np.ndarray]:
         """What the model thought of the tokens that follow those of a part: the first one's index, and records."""
@@ -210,18 +226,30 @@ class Batch:
 
     # What came of it
 
+    def _may_go_ahead(self) -> bool:
+        """Whether the next step may begin before the last one's tokens are known: nobody's room or count runs out."""
+        most = self.config.n_positions
+        return self._pending is None or all(
+            row.left > 1 and row.seat.length < room_for(row.seat.length, most) and row.seat.position < most
+            for row in self.rows
+        )
+
+    def _hand_out(self) -> None:
+        """Report the tokens of the last step; on a GPU the next one runs already."""
+        if self._pending is not None:
+            (rows, report), self._pending = self._pending, None
+            self._take(rows, report.records())
+
     def _take(self, rows: list[Row], records: np.ndarray) -> None:
         """Report each row's next token, and end the rows that it ends."""
         sane = np.isfinite(records["sampled_logprob"])
         for row, record, good in zip(rows, records, sane, strict=True):
+            if row.finished:  # by a stop that came while this token was being written
+                continue
             if good:
                 self._append(row, record)
             else:
                 self._finish(row, "error", "The model's numbers ran out of range (NaN or infinity).")
-        if rows is self.rows and self._options is not None:
-            ids = torch.from_numpy(records["id"].astype(np.int64)).to(self.device)
-            self._ids, self._positions = ids, self._positions + 1
-            self._options.advance(ids)
 
     def _append(self, row: Row, record: np.void) -> None:
         token = int(record["id"])
@@ -265,8 +293,9 @@ class Batch:
         for row in rows:
             row.run.set_state("writing")
         options = stack_options(rows, self.config.vocab_size, self.device)
-        self._take(rows, self._choose(reading.logits.expand(len(rows), -1), rows, options))
-        shared = len(rows) + len(reading.later) >= SHARE_ROWS and reading.prefix.length >= SHARE_LENGTH
+        self._take(rows, self._choose(reading.logits.expand(len(rows), -1), rows, options).records())
+        shared = self.graphs is None and reading.prefix.length >= SHARE_LENGTH
+        shared = shared and len(rows) + len(reading.later) >= SHARE_ROWS
         for row in rows:
             if not row.finished and not self._restart_if_full(row):
                 row.seat = self.cache.join(row, reading.prefix, shared)
@@ -285,6 +314,8 @@ class Batch:
     # Going
 
     def _reorder(self) -> None:
+        """The batch's order has changed; tokens of the old one have to be handed out before."""
+        self._hand_out()
         self.rows = [seat.row for seat in self.cache.seats]
         self._options = None
 
@@ -300,6 +331,8 @@ class Batch:
 
     def _sweep(self) -> None:
         """Take finished rows out of the batch, and send rows with a full window back to reading."""
+        if any(row.finished for row in self.rows):
+            self._hand_out()
         going = [row for row in self.rows if row.finished or self._restart_if_full(row)]
         self._keep_written(next((row for row in going if row.finished), None))
         for row in going:

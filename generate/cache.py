@@ -112,20 +112,21 @@ class Shelf:
         # a row that went to NaN must leave nothing behind, not even in the position after its last
         self.kv[:, :, len(self.seats) - 1, :, : last.length + 1] = 0
         self.seats.pop()
-        if not self.seats:  # all memory is given back, and with it the views
+        if not self.seats and self.device.type == "cpu":  # all memory is given back; a GPU's graphs need it where it is
             del self.kv
             self._vectors, self._kv, self._viewed = [], [], 0
 
-    def begin_step(self) -> None:
-        """Fix where this step writes and what it may see."""
-        rows, heads, room = len(self.seats), self.config.n_head, self.room
-        at = torch.tensor([seat.length for seat in self.seats], device=self.device)
+    def begin_step(self, rows: int) -> None:
+        """Fix where this step writes and what it may see; `rows` beyond those seated are blank ones that fill it up."""
+        heads, room = self.config.n_head, self.room
+        lengths = [seat.length for seat in self.seats] + [0] * (rows - len(self.seats))
+        at = torch.tensor(lengths, device=self.device)
         hidden = torch.arange(room, device=self.device) > at[:, None]
         mask = torch.zeros(rows, room, dtype=self.dtype, device=self.device).masked_fill_(hidden, -torch.inf)
         self.mask = mask[:, None].expand(-1, heads, -1).reshape(rows * heads, 1, room)
         if self._viewed != rows:
             self._view(rows)
-        self._places = (self._starts + at[:, None, None]).view(-1)
+        self.places = (self._starts + at[:, None, None]).view(-1)
 
     def _view(self, rows: int) -> None:
         """Prepare each layer's views of so many rows: where to write, keys and values [B * H, room, head_dim]."""
@@ -144,7 +145,7 @@ class Shelf:
         slow on a CPU for a single query.
         """
         width = qkv.shape[-1]
-        self._vectors[layer].index_copy_(0, self._places, qkv[:, 1:].reshape(-1, width))
+        self._vectors[layer].index_copy_(0, self.places, qkv[:, 1:].reshape(-1, width))
         k, v = self._kv[layer]
         scores = torch.baddbmm(self.mask, qkv[:, 0].reshape(-1, 1, width), k.transpose(1, 2))
         return scores, torch.bmm(scores.softmax(-1), v)
@@ -156,6 +157,8 @@ class Cache:
     def __init__(self, config: Config, device: torch.device, dtype: torch.dtype, most_rows: int):
         self.config, self.device, self.dtype, self.most_rows = config, device, dtype, most_rows
         self.shelves: dict[int, Shelf] = {}
+        # the shelves of this step, each with the first of its rows in the batch and the one after its last
+        self.parts: list[tuple[Shelf, int, int]] = []
 
     @property
     def seats(self) -> list[Seat]:
@@ -199,13 +202,18 @@ class Cache:
             shelf.leave(seat)
         return bool(full)
 
-    def begin_step(self) -> None:
-        """Fix what this step attends to; call `make_room` first. Nothing counts as written before `end_step`."""
-        self._parts: list[tuple[Shelf, int, int]] = []
+    def begin_step(self, fill_up: bool = False) -> None:
+        """Fix what this step attends to; call `make_room` first. Nothing counts as written before `end_step`.
+
+        With `fill_up` each shelf's rows are filled up with blank ones to 1, 2, 4, 8 ..., so that few sizes occur.
+        """
+        self.parts = []
         for shelf in self._used():
-            shelf.begin_step()
-            start = self._parts[-1][2] if self._parts else 0
-            self._parts.append((shelf, start, start + len(shelf.seats)))
+            rows = len(shelf.seats)
+            rows = min(1 << (rows - 1).bit_length(), self.most_rows) if fill_up else rows
+            shelf.begin_step(rows)
+            start = self.parts[-1][2] if self.parts else 0
+            self.parts.append((shelf, start, start + rows))
         groups: dict[Prefix, list[int]] = {}
         for place, seat in enumerate(self.seats):
             if seat.shared:
@@ -215,7 +223,7 @@ class Cache:
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Attention of one new position per row, [B, 3, H, D] -> [B, H * D], over that row's own positions."""
         rows, _, heads, width = qkv.shape
-        parts = [shelf.attend(layer, qkv[start:end]) for shelf, start, end in self._parts]
+        parts = [shelf.attend(layer, qkv[start:end]) for shelf, start, end in self.parts]
         y = parts[0][1] if len(parts) == 1 else torch.cat([part[1] for part in parts])
         if self._groups:
             y = y.view(rows, heads, width)

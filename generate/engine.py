@@ -13,6 +13,7 @@ from generate.cpu import keep_freed_memory
 from generate.errors import Busy, Refusal, sentence_of, what_failed
 from generate.folder import ModelFolder
 from generate.line import Line, Ticket
+from generate.linear import int8_is_exact
 from generate.log import RunLog
 from generate.memory import poisoned
 from generate.model import GPT2
@@ -49,6 +50,8 @@ class Engine:
         self.device = choose_device(device)
         if precision == "int8" and self.device.type != "cpu":
             raise Refusal("RUBRIC_PRECISION is 'int8', which only a CPU can do; use bfloat16, float32 or auto.")
+        if precision == "int8" and not int8_is_exact():
+            raise Refusal("RUBRIC_PRECISION is 'int8', but this CPU lacks VNNI; use bfloat16, float32 or auto.")
         self.max_rows, self.max_waiting = max_rows, max_waiting
         self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()
@@ -113,9 +116,8 @@ class Engine:
     @property
     def loaded(self) -> list[str]:
         """Names of the models in memory, the one used last first."""
-        residents = sorted(
-            tuple(self._residents.all.values()), key=lambda r: -r.used
-        )  # tuple: in one go, from another thread
+        residents = list(self._residents.all.values())  # in one go: the engine's thread may add one meanwhile
+        residents.sort(key=lambda resident: -resident.used)
         return [resident.folder.name for resident in residents]
 
     # The engine's own thread

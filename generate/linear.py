@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Function = Callable[[Tensor], Tensor]
-LEVELS = 127  # int8 reaches from -127 to 127, so that zero is zero
-ZERO = 128  # activations travel as uint8, because int8 ones fall to a reference kernel (100 times slower)
 FEW_ROWS = (
     32  # up to here fbgemm is faster than oneDNN (6.6 to 9.6 ms at one row of the 124M shape), beyond it is slower
 )
@@ -38,6 +36,7 @@ ACTIVATIONS: dict[str | None, Function] = {
     "relu": F.relu,
     "silu": F.silu,
 }
+LOWEST = {"gelu_new": -0.1701, "gelu_pytorch_tanh": -0.1701, "gelu": -0.17, "relu": 0.0, "silu": -0.2785}
 INSIDE_ONEDNN = {
     None: ("none", ""),
     "gelu_new": ("gelu", "tanh"),
@@ -47,13 +46,16 @@ INSIDE_ONEDNN = {
 }
 
 
-def pack(weight: Tensor, bias: Tensor | None, precision: str, activation: str | None = None) -> Function:
+def pack(
+    weight: Tensor, bias: Tensor | None, precision: str, activation: str | None = None, lowest: float | None = None
+) -> Function:
     """Return the function x [N, in] -> act(x W + b) [N, out] for W [in, out] and b [out].
 
-    `precision` float32 and bfloat16 take the tensors and x in that dtype; int8 takes and gives float32.
+    `precision` float32 and bfloat16 take the tensors and x in that dtype; int8 takes and gives float32, and is more
+    precise when x is known never to be less than `lowest`.
     """
     if precision == "int8":
-        return Int8Linear(weight, bias, activation)
+        return Int8Linear(weight, bias, activation, lowest)
     if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return packed_linear(weight, bias, activation)
     act, weight = ACTIVATIONS[activation], weight.t().contiguous()
@@ -72,25 +74,34 @@ def packed_linear(weight: Tensor, bias: Tensor | None, activation: str | None) -
 
 
 class Int8Linear:
-    """Rows are scaled to -127..127, multiplied as integers, and scaled back.
+    """Rows are scaled to whole numbers of 8 bits, multiplied as integers, and scaled back.
 
     `quantized::linear_dynamic` would take one scale for the whole batch, so that neighbours change a row. Two kernels do
     the product, each where it is faster; the sums are integers, so both give the same bits. Both keep a packed copy.
-    A row of zeros divides by zero: its NaNs become some integers, which the row's scale of zero wipes out again.
+    What is known never to be less than `lowest` (as after a GELU) uses all 255 levels above it, else they reach from -127
+    to 127. A row of zeros divides by zero: its NaNs become some integers, which the row's scale of zero wipes out again.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None):
-        self.bias = bias
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str | None, lowest: float | None):
+        self.bias, self.lowest = bias, lowest
         self.activation = gelu_tanh if activation in ("gelu_new", "gelu_pytorch_tanh") else ACTIVATIONS[activation]
-        rows = weight.t().float()
-        self.scale = (rows.abs().amax(1) / LEVELS).clamp_min_(1e-20)
+        rows = weight.t().float().contiguous()  # oneDNN packs other layouts without a word, but wrongly
+        self.scale = (rows.abs().amax(1) / 127).clamp_min_(1e-20)
         self.zero = torch.zeros(len(rows), dtype=torch.int64)
         whole = (rows / self.scale[:, None]).round_().to(torch.int8)
-        self.many = torch.ops.onednn.qlinear_prepack(whole, None)
+        self.many = torch.ops.onednn.qlinear_prepack(whole, [FEW_ROWS, whole.shape[1]])
         self.few = pack_for_few_rows(whole, self.scale, self.zero)
+        self.middle = 128 if lowest is None else 0  # activations are uint8: int8 ones fall to a reference kernel
+        if lowest is not None:
+            shift = whole.sum(1) * self.scale * lowest
+            self.bias = shift if bias is None else bias + shift
 
     def __call__(self, x: Tensor) -> Tensor:
-        size = x.abs().amax(1, keepdim=True).mul_(1 / LEVELS)
+        if self.lowest is None:
+            size = x.abs().amax(1, keepdim=True).mul_(1 / 127)
+        else:
+            x = x - self.lowest
+            size = x.amax(1, keepdim=True).mul_(1 / 255)
         y = self._product(x / size).mul_(size)
         if self.bias is not None:
             y.add_(self.bias)
@@ -98,12 +109,17 @@ class Int8Linear:
 
     def _product(self, x: Tensor) -> Tensor:
         if self.few is not None and x.shape[0] <= FEW_ROWS:
-            return multiply_few(x, 1.0, ZERO, self.few)
-        # two sums, since fbgemm rounds twice as well: first to a float near 128, then to an integer
-        whole = x.add_(float(ZERO)).add_(ROUND).view(torch.int32).to(torch.uint8)
+            return multiply_few(x, 1.0, self.middle, self.few)
+        # one sum after the other, since fbgemm rounds twice as well: to a float near 128, then to an integer
+        whole = x.add_(float(self.middle)).add_(ROUND).view(torch.int32).to(torch.uint8)
         return torch.ops.onednn.qlinear_pointwise.default(
-            whole, 1.0, ZERO, self.many, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+            whole, 1.0, self.middle, self.many, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
+
+
+def int8_is_exact() -> bool:
+    """Whether this CPU adds products of 8-bit numbers in 32 bits; older ones saturate at 16."""
+    return torch.cpu._is_vnni_supported()
 
 
 def pack_for_few_rows(whole: Tensor, scale: Tensor, zero: Tensor) -> object | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from generate.errors import Refusal
 from generate.folder import Config, ModelFolder, is_foreign, tensor_shapes
-from generate.linear import Function, pack
+from generate.linear import LOWEST, Function, pack
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # dtype of the activations
 
@@ -29,7 +29,7 @@ class Block:
         self.qkv = pack(*part("attn.c_attn"), precision)
         self.attention_out = pack(*part("attn.c_proj"), precision)
         self.mlp_in = pack(*part("mlp.c_fc"), precision, activation)
-        self.mlp_out = pack(*part("mlp.c_proj"), precision)
+        self.mlp_out = pack(*part("mlp.c_proj"), precision, lowest=LOWEST[activation])
 
 
 class GPT2:

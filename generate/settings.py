@@ -53,11 +53,22 @@ SETTINGS = (
     Setting(
         "RUBRIC_PRECISION",
         "auto",
-        "`float32`, `bfloat16`, or `auto`: float32 on a CPU, bfloat16 on a GPU.",
-        one_of("auto", "float32", "bfloat16"),
+        "`float32`, `bfloat16`, `int8` (CPU), or `auto`: the fastest that leaves a model's predictions as they are.",
+        one_of("auto", "float32", "bfloat16", "int8"),
     ),
-    Setting("RUBRIC_THREADS", "0", "CPU threads of the engine; 0: all cores but one.", whole(0, 1024)),
+    Setting(
+        "RUBRIC_THREADS",
+        "0",
+        "CPU threads of the engine; 0: as many as a measurement at start finds worth it.",
+        whole(0, 1024),
+    ),
     Setting("RUBRIC_MAX_ROWS", "32", "Samples decoded in one batch at the most.", whole(1, 1024)),
+    Setting(
+        "RUBRIC_PREFIX_MEMORY",
+        "256",
+        "MiB for texts that were read already, so that whoever goes on from one need not wait for it; 0: none.",
+        whole(0, 1_000_000),
+    ),
     Setting("RUBRIC_MAX_WAITING", "64", "Runs that may wait in line before new ones are refused.", whole(1, 100_000)),
     Setting(
         "RUBRIC_MAX_STREAMS", "200", "Streams open at once before new ones are told to come back.", whole(1, 10_000)

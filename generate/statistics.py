@@ -60,42 +60,63 @@ def rank(logits: Tensor, chosen: Tensor, top: Top) -> Tensor:
     return found
 
 
+class Report:
+    """The numbers of B tokens on their way from the device, in one transfer that the caller need not wait for.
+
+    `floats` [B, F] are logprob, entropy, log_z, the alternatives' logprobs, and for sampled tokens sampled_logprob and
+    filter_norm; `whole` [B, W] are rank, the alternatives' ids, and for sampled tokens the bits of those cut.
+    Without statistics `floats` is sampled_logprob alone, and `whole` is empty.
+    """
+
+    def __init__(self, ids: Tensor, floats: Tensor, whole: Tensor, vocab_size: int):
+        self.ids, self._vocab_size, self._split = ids, vocab_size, floats.shape[1]
+        self._table = torch.cat((floats.double(), whole, ids[:, None]), 1)  # float64 holds every id and float32
+        self._arrived = None
+        if ids.device.type == "cuda":
+            self._table = torch.empty(self._table.shape, dtype=torch.float64, pin_memory=True).copy_(
+                self._table, non_blocking=True
+            )
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def records(self) -> np.ndarray:
+        """Wait for the numbers and lay them out as records [B]."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        floats, whole, ids = np.split(self._table.numpy(), (self._split, self._table.shape[1] - 1), 1)
+        if floats.shape[1] == 1:
+            records = unknown_records(ids[:, 0], self._vocab_size)
+            records["sampled_logprob"] = floats[:, 0]
+            return records
+        width = min(ALTERNATIVES, self._vocab_size)
+        records = np.zeros(len(ids), record_dtype(self._vocab_size))
+        records["id"], records["rank"] = ids[:, 0], whole[:, 0]
+        records["logprob"], records["entropy"], records["log_z"] = floats[:, :3].T
+        records["alt_logprobs"] = UNKNOWN
+        records["alt_logprobs"][:, :width] = floats[:, 3 : 3 + width]
+        records["alt_ids"][:, :width] = whole[:, 1 : 1 + width]
+        records["sampled_logprob"], records["filter_norm"] = UNKNOWN, UNKNOWN
+        if floats.shape[1] > 3 + width:
+            records["sampled_logprob"], records["filter_norm"] = floats[:, 3 + width :].T
+            records["cut"] = whole[:, 1 + width]
+        return records
+
+
 def prompt_records(logits: Tensor, ids: Tensor) -> np.ndarray:
     """Records [B] of tokens `ids` [B] of a prompt, each predicted by its row of logits [B, V]."""
-    floats, whole = statistics(logits, ids, survey(logits))
-    return pack_records(ids, floats, whole, logits.shape[1])
+    return Report(ids, *statistics(logits, ids, survey(logits)), logits.shape[1]).records()
 
 
-def sampled_records(logits: Tensor, seen: Survey, choice: Choice, rows: Rows) -> np.ndarray:
-    """Records [B] of tokens that were chosen from logits [B, V]."""
+def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: Rows) -> Report:
+    """All there is to say of tokens that were chosen from logits [B, V]."""
     floats, whole = statistics(logits, choice.ids, seen)
     filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
     cut = scaled_at(logits, whole[:, 1:], rows) < choice.threshold[:, None]
     bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
     floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
-    return pack_records(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])
+    return Report(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])
 
 
-def plain_records(choice: Choice, vocab_size: int) -> np.ndarray:
-    """Records [B] of which only the token and the sampler's probability of it are known."""
-    records = unknown_records(choice.ids.tolist(), vocab_size)
-    records["sampled_logprob"] = choice.sampled_logprob.cpu().numpy()
-    return records
-
-
-def pack_records(ids: Tensor, floats: Tensor, whole: Tensor, vocab_size: int) -> np.ndarray:
-    """Bring the numbers over from the device, in one transfer, and lay them out."""
-    width = min(ALTERNATIVES, vocab_size)
-    table = torch.cat((floats.double(), whole, ids[:, None]), 1).cpu().numpy()  # float64 holds every id and float32
-    floats, whole, ids = np.split(table, (floats.shape[1], table.shape[1] - 1), 1)
-    records = np.zeros(len(ids), record_dtype(vocab_size))
-    records["id"], records["rank"] = ids[:, 0], whole[:, 0]
-    records["logprob"], records["entropy"], records["log_z"] = floats[:, :3].T
-    records["alt_logprobs"] = UNKNOWN
-    records["alt_logprobs"][:, :width] = floats[:, 3 : 3 + width]
-    records["alt_ids"][:, :width] = whole[:, 1 : 1 + width]
-    records["sampled_logprob"], records["filter_norm"] = UNKNOWN, UNKNOWN
-    if floats.shape[1] > 3 + width:
-        records["sampled_logprob"], records["filter_norm"] = floats[:, 3 + width :].T
-        records["cut"] = whole[:, 1 + width]
-    return records
+def report_plain(choice: Choice, vocab_size: int) -> Report:
+    """Only the tokens, and the sampler's probability of each."""
+    return Report(choice.ids, choice.sampled_logprob[:, None], choice.ids[:, None][:, :0], vocab_size)

@@ -6,7 +6,7 @@ import torch
 
 from generate.cpu import cores
 from generate.folder import Config
-from generate.linear import pack
+from generate.linear import int8_is_exact, pack
 from generate.model import GPT2, PRECISIONS
 
 FEW_CORES = 8  # up to here one is left for the web
@@ -28,6 +28,8 @@ def fastest_first(config: Config) -> list[str]:
     """The precisions by the time of one of the model's larger products over 8 rows on this CPU."""
     times = {}
     for precision, dtype in PRECISIONS.items():
+        if precision == "int8" and not int8_is_exact():
+            continue
         linear = pack(torch.ones(config.n_embd, config.n_inner, dtype=dtype), None, precision)
         x = torch.ones(8, config.n_embd, dtype=dtype)
         times[precision] = seconds(lambda linear=linear, x=x: linear(x))

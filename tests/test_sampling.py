@@ -12,7 +12,7 @@ from generate import record_as_dict, record_dtype
 from generate.noise import gumbel, place_keys, row_key
 from generate.record import unknown_records
 from generate.sampling import FEW, Rows, choose, scaled_at, top_few
-from generate.statistics import prompt_records, sampled_records, survey
+from generate.statistics import prompt_records, report_sampled, survey
 from generate.text import Vocabulary
 
 OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
@@ -235,7 +235,7 @@ def test_records_say_what_the_model_thought_and_what_the_filters_did(size):
     wanted = [{"temperature": 0.5, "top_k": 4}, {"temperature": 2.0, "top_p": 0.7}]
     options = rows(*wanted)
     choice = choose(logits, options)
-    for place, record in enumerate(sampled_records(logits, survey(logits), choice, options)):
+    for place, record in enumerate(report_sampled(logits, survey(logits), choice, options).records()):
         exact = logits[place].double().numpy()
         logprobs = exact - np.log(np.exp(exact).sum())
         order, token, width = np.argsort(-exact), int(choice.ids[place]), min(10, size)

@@ -110,7 +110,7 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
     owner = make_visitor()
     fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
     run_id = secrets.token_urlsafe(12)
-    log = engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample))
+    log = engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner))
     try:
         new_run(
             id=run_id,

@@ -132,12 +132,13 @@ class RunView:
         """One sentence on where the run stands; `problem` is why the engine is not ready, if it is not."""
         log = self.log
         if log.state == "waiting":
-            return problem or f"Waiting in line: {ordinal(log.place)}."
+            return problem or f"Waiting in line: {ordinal(log.place)}{how_long(log.seconds)}."
         if log.state in ("loading", "reading", "writing"):
+            again = " The model restarted; nothing is lost." if log.restarts else ""
             return {
                 "loading": f"Loading the model {self.model}…",
-                "reading": "Reading the prompt…",
-                "writing": "Writing…",
+                "reading": f"Reading the prompt…{again}",
+                "writing": f"Writing…{again}",
             }[log.state]
         if len(log.samples) > 1:
             return f"Done: {len(log.samples)} samples, {sum(map(len, log.samples)):,} tokens."
@@ -159,6 +160,15 @@ class RunView:
                 return f"The model ended its text after {tokens}."
             return f"Reached a stop string after {tokens}; Continue goes on past it."
         return ""
+
+
+def how_long(seconds: float | None) -> str:
+    """An estimate in words, rounded as such things are said."""
+    if seconds is None or seconds < 1:
+        return ""
+    if seconds < 90:
+        return f", about {5 * max(1, round(seconds / 5))} seconds"
+    return f", about {round(seconds / 60)} minutes"
 
 
 def ordinal(number: int) -> str:

@@ -1,0 +1,69 @@
+"""For tests that look at what an engine does between two steps: one of their own, watched, and bounded waits."""
+
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+from conftest import Writer, started
+
+from generate import Engine
+
+
+@contextmanager
+def running(models, model="tiny", **options):
+    """A writer over an engine of one's own, float32 on the CPU unless told otherwise."""
+    engine = Engine(models, **({"device": "cpu", "precision": "float32", "threads": 1} | options)).start(model)
+    try:
+        yield Writer(started(engine))
+    finally:
+        engine.close()
+
+
+def until(condition, seconds=30, what="what was waited for"):
+    """Wait until `condition()` is true, and return what it gave."""
+    deadline = time.time() + seconds
+    while not (found := condition()):
+        assert time.time() < deadline, f"{what} did not happen in {seconds} s"
+        time.sleep(0.005)
+    return found
+
+
+def until_written(run, count, seconds=30):
+    """Wait until every sample of a run has written so many tokens."""
+    deadline, version = time.time() + seconds, 0
+    while any(len(sample) < count for sample in run.samples):
+        assert not run.done, run.samples[0].error or run.samples[0].finish_reason
+        assert time.time() < deadline, f"{[len(s) for s in run.samples]} of {count} tokens in {seconds} s"
+        version = run.wait(version, 1)
+
+
+def at_once(writer):
+    """Within this, runs are sent while the engine looks away: it finds all of them in line together."""
+    return writer.engine._wake
+
+
+def watch(batch, seen) -> None:
+    """Call `seen(batch)` before each step of a batch, from the engine's thread."""
+    real = batch.step
+
+    def step():
+        seen(batch)
+        real()
+
+    batch.step = step
+
+
+def owners(batch) -> Counter:
+    return Counter(row.request.owner for row in batch.held_rows())
+
+
+def ids_of(run) -> list[list[int]]:
+    return [sample.read()["id"].tolist() for sample in run.samples]
+
+
+def stop(writer, *runs) -> None:
+    """Cancel runs and wait until they have ended."""
+    for run in runs:
+        writer.engine.cancel(run)
+    for run in runs:
+        until(lambda run=run: run.done, what="the end of a cancelled run")
