@@ -39,6 +39,7 @@ class Server:
             **os.environ,
             "RUBRIC_INSTANCE": str(folder / "instance"),
             "RUBRIC_RATE_LIMIT": "100000 per minute",
+            "RUBRIC_PRECISION": "float32",  # nothing to measure, and texts that repeat to the letter
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             **environment,
