@@ -46,6 +46,7 @@ class Batch:
         self.rows: list[Row] = []  # in the cache's order
         self.readings: list[Reading] = []
         self.pace = Pace()
+        self._admitted = 0  # runs so far
         self.share_written = 1.0  # of the tokens that rows may write at the most, how many they did of late
         self.look_ahead = model.device.type == "cuda"  # begin a step before the last one's tokens are handed out
         self._pending: tuple[list[Row], Report] | None = (
@@ -89,7 +90,8 @@ class Batch:
         """Take a run in: its prompt is read once. `rows` of its samples may write (all, by default), the rest `later`."""
         run.set_state("reading")
         try:
-            new = new_rows(request, run, self.vocabulary, self.device)
+            self._admitted += 1
+            new = new_rows(request, run, self._admitted, self.vocabulary, self.device)
             reading = self._reading(run, new, list(request.prompt_ids), new[0].window, request.statistics)
             self.readings.append(reading)
             if rows is not None:
@@ -122,14 +124,13 @@ class Batch:
 
     def step(self) -> None:
         """Drop what was cancelled, write one token a row, read some, seat the rows whose text is read."""
-        self._drop_cancelled()
+        self.drop_cancelled()
         parts = self._plan()
         if parts or not self._may_go_ahead():
             self._hand_out()
             self._sweep()
-        if self.cache.make_room():
-            self._reorder()
         try:
+            self._make_room()
             self.pace.begin()
             self._advance(len(self.rows), parts)
             self.pace.end(len(self.rows), sum(count for _, count in parts))
@@ -137,8 +138,16 @@ class Batch:
             self._try_apart(error, parts)
         for reading in list(self.readings):
             if reading.logits is not None and reading.rows:
-                self._guard(lambda reading=reading: self._seat(reading), list(reading.rows))
+                self._guard(lambda reading=reading: self._seat(reading), reading.rows)
         self._sweep()
+
+    def _make_room(self) -> None:
+        try:
+            moved = True
+            moved = self.cache.make_room()
+        finally:
+            if moved:
+                self._reorder()
 
     def _plan(self) -> list[Part]:
         """The texts to read in this step, the first come first."""
@@ -156,8 +165,8 @@ class Batch:
         hidden = self._pass(rows, parts)
         starts = np.cumsum([rows, *(count for _, count in parts)])
         ended = [place for place, (reading, count) in enumerate(parts) if count == reading.left]
-        wanted = torch.tensor([*range(rows), *(starts[place + 1] - 1 for place in ended)], device=self.device)
-        logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
+        wanted = [*range(rows), *(int(starts[place + 1]) - 1 for place in ended)]
+        logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted]) if wanted else hidden[:0]
         report = self._choose(logits[:rows], self.rows, self._options) if rows else None
         told = [self._statistics(part, hidden[start:]) for part, start in zip(parts, starts, strict=False)]
         # from here on nothing can fail for want of memory or by the device
@@ -285,22 +294,33 @@ class Batch:
         records = None
         if row.window == 0 and row.request.statistics:
             records = np.concatenate((row.run.prompt, row.log.read()))[: len(ids)]
-        self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records)
+        try:
+            self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self.prefixes.drop()
 
     def _seat(self, reading: Reading) -> None:
-        """Choose the first tokens of the rows that waited for a text, and let them join the others."""
+        """Let the rows that waited for a text join the others, with the first tokens that follow it.
+
+        Rows that find no memory wait on; the others are seated.
+        """
         rows = list(reading.rows)
-        for row in rows:
-            row.run.set_state("writing")
         options = stack_options(rows, self.config.vocab_size, self.device)
-        self._take(rows, self._choose(reading.logits.expand(len(rows), -1), rows, options).records())
+        records = self._choose(reading.logits.expand(len(rows), -1), rows, options).records()
         shared = self.graphs is None and reading.prefix.length >= SHARE_LENGTH
         shared = shared and len(rows) + len(reading.later) >= SHARE_ROWS
-        for row in rows:
-            if not row.finished and not self._restart_if_full(row):
+        try:
+            for row in rows:
                 row.seat = self.cache.join(row, reading.prefix, shared)
-            reading.rows.remove(row)
-        self._reorder()
+                reading.rows.remove(row)
+        finally:
+            self._reorder()
+            seated = [row for row in rows if row.seat is not None]
+            for row in seated:
+                row.run.set_state("writing")
+            self._take(seated, records[: len(seated)])
 
     def _restart_if_full(self, row: Row) -> bool:
         """Let a row whose window is full wait until its later half was read anew; True when it must."""
@@ -319,14 +339,10 @@ class Batch:
         self.rows = [seat.row for seat in self.cache.seats]
         self._options = None
 
-    def _drop_cancelled(self) -> None:
-        for row in self.held_rows():
+    def drop_cancelled(self) -> None:
+        for row in self._all_rows():
             if row.run.cancelled and not row.finished:
                 self._finish(row, "cancelled")
-        for reading in self.readings:
-            for row in reading.later:
-                if row.run.cancelled and not row.finished:
-                    self._finish(row, "cancelled")
         self._sweep()
 
     def _sweep(self) -> None:
@@ -353,7 +369,7 @@ class Batch:
             raise error
         if out_of_memory(error):
             self._free_memory(error)
-        elif parts and self.rows:
+        elif parts and (self.rows or len(parts) > 1):
             log.warning("a step failed (%s); trying its parts", error)
             self._guard(lambda: self._advance(len(self.rows), []), self.rows)
             for part in parts:
@@ -362,11 +378,10 @@ class Batch:
             self._fail(error, self.rows if self.rows else [r for p, _ in parts for r in (*p.rows, *p.later)])
 
     def _free_memory(self, error: Exception) -> None:
-        """Give up remembered texts; if there are none, the run that came last."""
-        if self.prefixes.drop():
-            return
-        newest = self.held_rows()[-1].run
-        self._fail(error, [row for row in self.held_rows() if row.run is newest])
+        """Give up remembered texts; if there are none, the run that came last. The step is tried again."""
+        if not self.prefixes.drop():
+            newest = max(self.held_rows(), key=lambda row: row.admitted).run
+            self._fail(error, [row for row in self._all_rows() if row.run is newest])
 
     def _guard(self, work: Callable[[], None], touched: list[Row]) -> None:
         """Do `work`; an exception ends the rows it touched with `error`, and the batch goes on."""
@@ -376,7 +391,14 @@ class Batch:
         except Exception as error:
             if poisoned(error):
                 raise
-            self._fail(error, touched)
+            if out_of_memory(error):
+                self._free_memory(error)
+            else:
+                self._fail(error, touched)
+
+    def _all_rows(self) -> list[Row]:
+        """All rows of all runs that were admitted, let in or not."""
+        return [*self.held_rows(), *(row for reading in self.readings for row in reading.later)]
 
     def _fail(self, error: Exception, rows: list[Row]) -> None:
         log.error("a step of the model failed", exc_info=error)
@@ -386,19 +408,21 @@ class Batch:
 
     def take_over(self, other: "Batch") -> None:
         """Go on with the rows of a batch whose device failed: everything is read anew, nothing of it is copied."""
-        for row in other.rows:
-            row.seat = None
-            self.readings.append(self._reading(row.run, [row], row.ids, row.window, statistics=False))
+        for seat in other.cache.seats:
+            seat.row.seat = None
+            self.readings.append(
+                self._reading(seat.row.run, [seat.row], seat.row.ids, seat.row.window, statistics=False)
+            )
         for old in other.readings:
             reading = self._reading(old.run, old.rows, old.ids, old.start, old.statistics)
             reading.later = old.later
             self.readings.append(reading)
-        for reading in self.readings:
-            for row in (*reading.rows, *reading.later):
-                row.seen = seen_tokens(row.request, row.ids, self.device)
-            reading.run.note_restart()
+        for row in self._all_rows():
+            row.seen = seen_tokens(row.request, row.ids, self.device)
+        for run in {row.run for row in self._all_rows()}:
+            run.note_restart()
 
     def abandon(self, error: Exception) -> None:
         """End every row with `error`; the batch must not be used afterwards."""
-        for row in [*self.held_rows(), *(row for reading in self.readings for row in reading.later)]:
+        for row in self._all_rows():
             self._finish(row, "error", what_failed(error))

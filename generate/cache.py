@@ -36,9 +36,13 @@ class Prefix:
     """Keys and values [2, n_layer, n_head, T, head_dim] of one text, of which the first `length` positions are known."""
 
     def __init__(self, config: Config, size: int, device: torch.device, dtype: torch.dtype):
-        shape = (2, config.n_layer, config.n_head, size, config.n_embd // config.n_head)
-        self.kv = torch.empty(shape, device=device, dtype=dtype)
+        self._shape = (2, config.n_layer, config.n_head, size, config.n_embd // config.n_head)
+        self._device, self._dtype = device, dtype
         self.length = 0
+
+    @cached_property
+    def kv(self) -> Tensor:
+        return torch.empty(self._shape, device=self._device, dtype=self._dtype)
 
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Causal attention of the next positions, [T, 3, H, D] -> [T, H * D], over all positions up to each."""

@@ -62,7 +62,6 @@ class Engine:
         self._over = False
         self._beat = time.monotonic()
         self._told = 0.0
-        self._restarts = 0
         self._news = False  # something came that the engine's thread has to look at
         self._blocked: Ticket | None = None  # a run whose model finds no memory until those before it have ended
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -177,15 +176,15 @@ class Engine:
         resident.used = time.monotonic()
         try:
             resident.batch.step()
-            self._restarts = 0
+            resident.restarts = 0
         except Exception as error:
             log.exception("%s failed as a whole", resident.folder.name)
             self._restart(resident, error)
 
     def _restart(self, resident: Resident, error: Exception) -> None:
-        self._restarts += 1
+        resident.restarts += 1
         try:
-            if self._restarts > RESTARTS or not poisoned(error):
+            if resident.restarts > RESTARTS or not poisoned(error):
                 raise error
             self._residents.reload(resident)
         except Exception as reason:
@@ -282,6 +281,9 @@ class Engine:
         for ticket in list(self._line.tickets):
             if ticket.log.cancelled or ticket.log.done:  # done: all its samples failed with the first
                 self._leave_line(ticket, "cancelled")
+                resident = self._residents.get(ticket.request.folder)
+                if ticket.granted and resident is not None:
+                    resident.batch.drop_cancelled()  # it may have no rows, and so no steps
 
     def _leave_line(self, ticket: Ticket, reason: str, error: str | None = None) -> None:
         with self._wake:
@@ -306,8 +308,9 @@ class Engine:
                 resident = self._residents.get(ticket.request.folder)
                 ticket.seconds = ticket.request.sampling.max_new_tokens * self._pace(resident)
             forecasts = self._line.forecast(running, max(0, self.max_rows - len(running)))
+        loading = self._residents.loading
         for forecast in forecasts:
-            if forecast.ticket.log.state != "loading":
+            if loading is None or loading.folder.identity != forecast.ticket.request.folder.identity:
                 forecast.ticket.log.set_state("waiting", forecast.place, forecast.seconds)
 
     def _pace(self, resident: Resident | None) -> float:

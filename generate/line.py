@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from generate.log import RunLog
 from generate.request import Request
 
+MOST_OWNERS = 10_000  # whose last turn is remembered
+
 
 @dataclass(eq=False)
 class Ticket:
@@ -51,11 +53,13 @@ class Line:
 
     def add(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
+        self._served.setdefault(ticket.request.owner, self._turn)  # whoever is new comes after those who wait
+        if len(self._served) > MOST_OWNERS:
+            here = {t.request.owner for t in self.tickets}
+            self._served = {owner: turn for owner, turn in self._served.items() if owner in here}
 
     def remove(self, ticket: Ticket) -> None:
         self.tickets.remove(ticket)
-        owners = {t.request.owner for t in self.tickets}
-        self._served = {owner: turn for owner, turn in self._served.items() if owner in owners}
 
     def next(self, held: Mapping[str, int], fits: Callable[[Ticket], bool]) -> Ticket | None:
         """Whose turn it is among the tickets that `fits` allows, given how many rows each owner holds."""
@@ -71,15 +75,16 @@ class Line:
 
     def forecast(self, running: Iterable[tuple[float, str]], free: int) -> list[Forecast]:
         """Play the line through: `running` rows end after so many seconds and belong to so-and-so, `free` are idle."""
-        ends = [(0.0, "")] * free + list(running)
+        ends: list[tuple[float, int, str | None]] = [(0.0, n, None) for n in range(free)]
+        ends += [(seconds, free + n, owner) for n, (seconds, owner) in enumerate(running)]
         heapq.heapify(ends)
-        held = Counter(owner for _, owner in ends if owner)
+        held = Counter(owner for _, _, owner in ends)
         served, turn = dict(self._served), self._turn
         left = {ticket: ticket.left for ticket in self.tickets}
         found: list[Forecast] = []
         waiting = sum(ticket.granted == 0 for ticket in self.tickets)
         while len(found) < waiting and ends:
-            now, owner = heapq.heappop(ends)
+            now, number, owner = heapq.heappop(ends)
             held[owner] -= 1
             ticket = first_of((t for t in self.tickets if left[t]), held, served)
             if ticket.granted == 0 and left[ticket] == ticket.left:
@@ -88,7 +93,7 @@ class Line:
             turn += 1
             served[ticket.request.owner] = turn
             held[ticket.request.owner] += 1
-            heapq.heappush(ends, (now + ticket.seconds, ticket.request.owner))
+            heapq.heappush(ends, (now + ticket.seconds, number, ticket.request.owner))
         return found
 
 

@@ -29,6 +29,7 @@ class Resident:
     model: GPT2
     batch: Batch
     used: float = field(default_factory=time.monotonic)
+    restarts: int = 0  # in a row
 
 
 @dataclass(eq=False)

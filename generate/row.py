@@ -27,6 +27,7 @@ class Row:
     ending: Ending
     window: int
     seen: Tensor | None
+    admitted: int  # how many runs the batch had taken in with this one
     seat: Seat | None = None
 
     @property
@@ -39,7 +40,7 @@ class Row:
         return self.request.sampling.max_new_tokens - self.ending.tokens
 
 
-def new_rows(request: Request, run: RunLog, vocabulary: Vocabulary, device: torch.device) -> list[Row]:
+def new_rows(request: Request, run: RunLog, admitted: int, vocabulary: Vocabulary, device: torch.device) -> list[Row]:
     """The rows of a run that begins."""
     config = request.folder.config
     end_text = (request.folder.end_text,) if request.folder.end_text else ()
@@ -55,6 +56,7 @@ def new_rows(request: Request, run: RunLog, vocabulary: Vocabulary, device: torc
             ending=Ending(stops, half),
             window=window_start(len(request.prompt_ids), config.n_positions),
             seen=seen_tokens(request, request.prompt_ids, device),
+            admitted=admitted,
         )
         for index, sample in enumerate(run.samples)
     ]

@@ -1,0 +1,185 @@
+"""int8: a row's numbers are its own, to the last bit, and close to those of float32."""
+
+import random
+
+import pytest
+import torch
+from conftest import finished
+from engines import ids_of, running
+
+from generate import find_model
+from generate.cache import Prefix
+from generate.linear import FEW_ROWS, LOWEST, Int8Linear, int8_is_exact, pack
+from generate.model import load_model
+from generate.precision import LEAST_SAME, MOST_KL, effect
+
+pytestmark = pytest.mark.skipif(not int8_is_exact(), reason="this CPU lacks VNNI, and int8 is refused")
+
+CPU = torch.device("cpu")
+SIZES = [1, 2, 3, 7, 8, 16, 31, 32, 33, 34, 40, 300]
+
+
+def dice(*shape, seed=0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def product(rows=64, columns=96, activation=None, lowest=None, bias=True, seed=0) -> Int8Linear:
+    weight = dice(rows, columns, seed=seed) / rows**0.5
+    return pack(weight, dice(columns, seed=seed + 1) if bias else None, "int8", activation, lowest)
+
+
+@pytest.fixture(params=[None, "gelu_new"], ids=["any sign", "after a gelu"])
+def lowest(request):
+    """What its inputs are never less than, as far as that is known."""
+    return LOWEST[request.param] if request.param else None
+
+
+def inputs(count, lowest, seed=0, width=64) -> torch.Tensor:
+    x = dice(count, width, seed=seed + 2)
+    return x if lowest is None else torch.nn.functional.gelu(x, approximate="tanh")
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_a_row_is_bit_for_bit_the_same_alone_and_among_others(count, lowest):
+    """One of the others holds a 1000, which would coarsen all of them if they shared a scale."""
+    linear, x = product(lowest=lowest), inputs(count, lowest)
+    alone = torch.cat([linear(row[None].clone()) for row in x])
+    x[count // 2, 5] = 1000
+    together = linear(x.clone())
+    others = [row for row in range(count) if row != count // 2]
+    assert torch.equal(together[others], alone[others])
+    assert torch.equal(together[count // 2], linear(x[count // 2][None].clone())[0])
+
+
+@pytest.mark.parametrize("activation", [None, "gelu_new", "gelu", "relu", "silu", "gelu_pytorch_tanh"])
+def test_also_with_each_activation_and_without_a_bias(activation):
+    for bias in (True, False):
+        linear, x = product(activation=activation, bias=bias), inputs(37, None)
+        assert torch.equal(linear(x.clone())[:3], linear(x[:3].clone()))
+        assert torch.equal(linear(x.clone())[:1], linear(x[:1].clone()))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 96), (32, 300), (640, 2560), (17, 5), (1, 1), (256, 8192)])
+def test_both_kernels_give_the_same_bits_for_any_shape(rows, columns, lowest):
+    linear = product(rows, columns, lowest=lowest)
+    x = inputs(FEW_ROWS + 9, lowest, width=rows)
+    many = linear(x.clone())
+    few = torch.cat([linear(part.clone()) for part in x.split(FEW_ROWS)])
+    assert torch.equal(many, few)
+
+
+def test_both_kernels_round_halves_alike():
+    """Values that lie between two levels: the scale is 1, and each is a whole number and a half."""
+    linear = product(127, 8)
+    halves = torch.arange(127) - 62.5
+    x = halves.repeat(FEW_ROWS + 1, 1)
+    x[:, 0] = 127
+    assert torch.equal(linear(x.clone())[:FEW_ROWS], linear(x[:FEW_ROWS].clone()))
+
+
+@pytest.mark.parametrize("count", [1, 5, FEW_ROWS, FEW_ROWS + 1, 100])
+def test_a_row_of_zeros_gives_the_bias(count):
+    linear = product()
+    assert torch.equal(linear(torch.zeros(count, 64)), linear.bias.expand(count, -1))
+
+
+@pytest.mark.parametrize("count", [2, 5, FEW_ROWS, FEW_ROWS + 1, 100])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_row_out_of_range_spoils_itself_alone(count, bad, lowest):
+    linear, x = product(lowest=lowest), inputs(count, lowest)
+    right = linear(x.clone())
+    x[1, 3] = bad
+    found = linear(x.clone())
+    others = [0, *range(2, count)]
+    assert torch.equal(found[others], right[others])
+    if bad == bad and bad < 0 and lowest is not None:
+        return  # nothing is less than `lowest`
+    assert not found[1].isfinite().all()
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-30, 1e-3, 1e30])
+def test_very_small_and_very_large_rows_are_finite_and_right(size):
+    linear, x = product(bias=False), inputs(40, None) * size
+    found = linear(x.clone())
+    assert found.isfinite().all()
+    if size > 1e-38:
+        right = x @ (dice(64, 96) / 8)
+        assert (found - right).norm() < 0.02 * right.norm()
+
+
+@pytest.mark.parametrize("count", [1, 20, 100])
+def test_the_product_is_within_two_percent_of_the_exact_one(count, lowest):
+    for seed in range(5):
+        linear, x = product(256, 512, lowest=lowest, seed=seed), inputs(count, lowest, seed, 256)
+        right = x @ (dice(256, 512, seed=seed) / 16) + dice(512, seed=seed + 1)
+        assert (linear(x.clone()) - right).norm() < 0.02 * right.norm()
+
+
+def test_the_input_stays_as_it_was(lowest):
+    for count in (3, FEW_ROWS + 3):
+        x = inputs(count, lowest)
+        before = x.clone()
+        product(lowest=lowest)(x)
+        assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("activation", [a for a, low in LOWEST.items() if low is not None])
+def test_no_activation_gives_less_than_what_is_taken_for_its_lowest(activation):
+    from generate.linear import ACTIVATIONS
+
+    assert ACTIVATIONS[activation](torch.linspace(-20, 5, 500_001)).min() >= LOWEST[activation]
+
+
+# The engine in int8
+
+
+@pytest.mark.parametrize("model", ["tiny", "storyteller"])
+def test_the_same_seed_writes_the_same_alone_and_among_strangers(models, model):
+    chance, wishes = random.Random(7), []
+    for seed in range(10):
+        text = "the old king said " * chance.randint(1, 3)
+        wishes.append({"text": text, "model": model, "max_new_tokens": 30, "seed": seed, "top_k": chance.choice([0, 40])})
+    with running(models, model, precision="int8", prefix_memory=0) as writer:
+        alone = [writer.ids(**wish) for wish in wishes]
+        runs = [writer.submit(**wish) for wish in wishes]
+        assert [ids_of(finished(run)) for run in runs] == alone
+        assert {run.precision for run in runs} == {"int8"}
+
+
+def logits(model, ids) -> torch.Tensor:
+    with torch.inference_mode():
+        prefix = Prefix(model.config, len(ids), CPU, model.dtype)
+        return model.logits(model.hidden(torch.tensor(ids), torch.arange(len(ids)), prefix.attend))
+
+
+@pytest.mark.parametrize(("precision", "most"), [("bfloat16", 0.1), ("int8", 0.2)])
+def test_logits_in_fewer_bits_are_near_those_of_float32(models, precision, most):
+    folder = find_model(models, "storyteller")
+    ids = folder.encode_prompt("Once upon a time there was a king who had seven sons.")
+    right, found = (logits(load_model(folder, CPU, name), ids) for name in ("float32", precision))
+    assert found.dtype == torch.float32
+    assert (found - right).abs().mean() < most
+
+
+def test_the_storyteller_is_hardly_changed_by_what_auto_chose(models):
+    """Judged again by the same text, with another reader's arithmetic: the mean divergence and the likeliest token."""
+    folder = find_model(models, "storyteller")
+    with running(models, "storyteller", precision="auto") as writer:
+        chosen = writer.write(model="storyteller", max_new_tokens=1).precision
+    reference, model = load_model(folder, CPU, "float32"), load_model(folder, CPU, chosen)
+    with torch.inference_mode():
+        told = effect(folder, reference, model)
+    from generate.precision import TEXT
+
+    ids, kl, same, count = folder.encode_prompt(TEXT.read_text("utf-8"))[:2048], 0.0, 0, 0
+    for start in range(0, len(ids), 512):
+        p = torch.nn.functional.log_softmax(logits(reference, ids[start : start + 512]).double(), 1)
+        q = torch.nn.functional.log_softmax(logits(model, ids[start : start + 512]).double(), 1)
+        kl += torch.nn.functional.kl_div(q, p, log_target=True, reduction="sum").item()
+        same += int((p.argmax(1) == q.argmax(1)).sum())
+        count += len(p)
+    assert kl / count < MOST_KL
+    assert same / count >= LEAST_SAME
+    assert told["kl"] == pytest.approx(kl / count, rel=0.02, abs=1e-6)
+    assert told["same"] == pytest.approx(same / count, abs=1e-3)
+    assert told["tokens"] == count
