@@ -21,8 +21,8 @@ test: .venv/ready-dev node_modules/ready  ## everything, from single functions t
 soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
 	@$(BIN)/python -m pytest -m soak --timeout 1800
 
-bench: .venv/ready-dev node_modules/ready  ## measure the engine against its peers
-	@$(BIN)/python -m bench.decode
+bench: .venv/ready-dev node_modules/ready  ## measure the engine against its peers (QUICK=1: under two minutes)
+	@QUICK=$(QUICK) $(BIN)/python -m bench
 
 screenshot: .venv/ready-dev node_modules/ready  ## take the README's picture again
 	@$(BIN)/python -m tests.screenshot docs/page.png

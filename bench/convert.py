@@ -24,7 +24,7 @@ CHUNK = 8 * 2**20
 
 def checkpoint(folder: Path, shape: str) -> Path:
     """Write a checkpoint of a true shape with --to-tf."""
-    from bench.decode import random_model
+    from bench.shapes import random_model
 
     random_model(folder / shape, shape)
     subprocess.run([sys.executable, "-m", "convert", "--to-tf", folder / shape, folder / "tf"], cwd=ROOT, check=True)

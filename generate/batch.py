@@ -23,7 +23,7 @@ from generate.reading import Pace, Reading, smooth
 from generate.request import Request
 from generate.row import Row, new_rows, seen_tokens, stack_options
 from generate.sampling import Rows, choose
-from generate.statistics import Report, prompt_records, report_plain, report_sampled, survey
+from generate.statistics import Report, as_prompt, prompt_records, report_plain, report_sampled, survey
 from generate.window import window_start
 
 log = logging.getLogger(__name__)
@@ -293,7 +293,7 @@ class Batch:
         ids = row.ids[row.window : row.window + row.seat.position]
         records = None
         if row.window == 0 and row.request.statistics:
-            records = np.concatenate((row.run.prompt, row.log.read()))[: len(ids)]
+            records = np.concatenate((row.run.prompt, as_prompt(row.log.read())))[: len(ids)]
         try:
             self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records)
         except Exception as error:

@@ -77,8 +77,11 @@ class ModelFolder:
 
     def measured(self) -> dict[str, dict]:
         """What each precision does to this model, as far as it was measured on these very weights."""
-        kept = read_json(self.path, "rubric.json", optional=True).get("measured", {})
-        return dict(kept.get("precisions", {})) if kept.get("fingerprint") == self.fingerprint() else {}
+        kept = read_json(self.path, "rubric.json", optional=True).get("measured")
+        if not isinstance(kept, dict) or kept.get("fingerprint") != self.fingerprint():
+            return {}
+        found = kept.get("precisions")
+        return {k: v for k, v in found.items() if is_effect(v)} if isinstance(found, dict) else {}
 
     def remember_measured(self, precisions: dict[str, dict]) -> None:
         """Keep in the manifest what was measured; where the folder cannot be written to, it is measured again."""
@@ -86,7 +89,7 @@ class ModelFolder:
         manifest["measured"] = {"fingerprint": self.fingerprint(), "precisions": precisions}
         part = self.path / f".rubric.json.{os.getpid()}"
         try:
-            part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
             part.replace(self.path / "rubric.json")
         except OSError as error:
             log.warning("%s: what was measured cannot be kept in rubric.json (%s)", self.name, error.strerror)
@@ -113,11 +116,22 @@ class ModelFolder:
         return found
 
 
+def is_part(file: Path) -> bool:
+    """Whether a file belongs to the model; those that begin with a dot are being written, or the system's."""
+    return file.is_file() and not file.name.startswith(".")
+
+
+def is_effect(value: object) -> bool:
+    """Whether a value from the manifest is what precision.py measures; anything else is measured again."""
+    numbers = [value.get(name) for name in ("kl", "same")] if isinstance(value, dict) else [None]
+    return all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+
+
 def signature(path: Path) -> tuple:
     """Changes whenever a file in the folder is written, added or removed; () when the folder cannot be read."""
     try:
         files = sorted(path.iterdir())
-        return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if f.is_file())
+        return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if is_part(f))
     except OSError:
         return ()
 

@@ -21,7 +21,12 @@ def rows_that_fit(model: GPT2) -> int:
 
 
 def loading_bytes(folder: ModelFolder, precision: str) -> int:
-    """Bytes that a model takes at the most while it is loaded: its tensors, and the packed ones made from them."""
+    """Bytes that a model takes at the most while it is loaded: its tensors, and the packed ones made from them.
+
+    `auto` may have to hold it in float32, to compare, while it is loaded in another precision.
+    """
+    if precision == "auto":
+        return model_bytes(folder.config, "float32") + loading_bytes(folder, "int8")
     return tensor_bytes(folder.config, PRECISIONS[precision].itemsize) + model_bytes(folder.config, precision)
 
 

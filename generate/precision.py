@@ -5,6 +5,7 @@ KL(float32 || precision) in nats over all positions, and how often the likeliest
 """
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 TEXT = Path(__file__).with_name("measure.txt")  # the beginnings of three books in the public domain
 MOST_TOKENS = 2048
+FAR_OFF = 1e9
 MOST_KL, LEAST_SAME = 1e-3, 0.98
 
 Load = Callable[[str], GPT2]  # from the name of a precision
@@ -37,11 +39,15 @@ def choose_precision(folder: ModelFolder, device: torch.device, load: Load) -> G
         model = None
         if name not in known:
             reference, model = reference or load("float32"), load(name)
-            known[name] = effect(folder, reference, model)
+            known[name] = found = effect(folder, reference, model)
+            if not math.isfinite(found["kl"]):  # JSON has no word for NaN, nor the model any for this precision
+                found["kl"] = FAR_OFF
             folder.remember_measured(known)
             log.info("%s in %s: %s", folder.name, name, known[name])
         if negligible(known[name]):
+            reference = None
             return model or load(name)
+        model = None
     return reference or load("float32")
 
 

@@ -41,10 +41,10 @@ class Prefixes:
     def keep(self, ids: list[int], prefix: Prefix, records: np.ndarray | None) -> None:
         """Keep a text that was read whole; it takes the place of those that it begins with."""
         key = pack(ids)
-        for other in [k for k, kept in self._texts.items() if key.startswith(k) and worse(kept, records)]:
-            self._forget(other)
         if key in self._texts or not self.has_room_for(len(ids)):
             return
+        for other in [k for k, kept in self._texts.items() if key.startswith(k) and worse(kept, records)]:
+            self._forget(other)
         self._texts[key] = Kept(prefix, records)
         self.nbytes += prefix.kv.nbytes
         while self.nbytes > self.limit or len(self._texts) > MOST_TEXTS:
@@ -56,10 +56,10 @@ class Prefixes:
     def fill(self, prefix: Prefix, ids: list[int], with_records: bool) -> np.ndarray | None:
         """Copy the longest known beginning of `ids` into `prefix`; returns its records if they were asked for.
 
-        The last token is always left to be read, since reading it predicts the next one. The records reach one token
-        further than the keys and values: what the model thought of that token came from the ones before it.
+        Reading a token tells what the model thinks of the next one. So the last token is always left to be read, and
+        with records the last one that is known, too, unless what came of it is known as well.
         """
-        known, key = np.array(ids, np.int32), pack(ids)
+        known = np.array(ids, np.int32)
         best, length = None, LEAST_LENGTH - 1
         for other, kept in self._texts.items():
             if with_records and kept.records is None:
@@ -70,11 +70,10 @@ class Prefixes:
         if best is None:
             return None
         self._texts.move_to_end(best)
-        kept, length = self._texts[best], min(length, len(ids) - 1)
-        prefix.kv[:, :, :, :length] = kept.prefix.kv[:, :, :, :length]
-        prefix.length = length
-        further = length + (key[: 4 * (length + 1)] == best[: 4 * (length + 1)])
-        return kept.records[:further] if with_records else None
+        kept, size = self._texts[best], min(length - with_records, len(ids) - 1)
+        prefix.kv[:, :, :, :size] = kept.prefix.kv[:, :, :, :size]
+        prefix.length = size
+        return kept.records[:length] if with_records else None
 
     def drop(self) -> bool:
         """Forget everything; True when there was something."""

@@ -12,7 +12,7 @@ from generate.batch import Batch
 from generate.errors import Refusal, sentence_of
 from generate.folder import ModelFolder
 from generate.memory import free_bytes, loading_bytes, model_bytes
-from generate.model import GPT2, PRECISIONS, load_model
+from generate.model import GPT2, load_model
 from generate.precision import choose_precision
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,11 @@ class Resident:
     batch: Batch
     used: float = field(default_factory=time.monotonic)
     restarts: int = 0  # in a row
+
+
+def size_of(resident: Resident) -> int:
+    """Bytes that come free when a model goes."""
+    return model_bytes(resident.model.config, resident.model.precision)
 
 
 @dataclass(eq=False)
@@ -78,21 +83,21 @@ class Residents:
         return True
 
     def _make_room(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
-        """Count the memory before it is taken; idle models go until there is enough."""
-        precision = self.precision if self.precision in PRECISIONS else "float32"
-        needed = loading_bytes(folder, precision) + SPARE
-        for resident in [None, *self.idle(wanted)]:
-            if resident is not None:
-                log.info("%s makes room for %s", resident.folder.name, folder.name)
-                self.drop(resident)
-            if needed <= free_bytes(self.device):
-                return True
-        if self.all:
+        """Count the memory before it is taken; idle models go until there is enough, and none goes in vain."""
+        needed, free, idle = loading_bytes(folder, self.precision) + SPARE, free_bytes(self.device), self.idle(wanted)
+        if needed > free + sum(map(size_of, self.all.values())):
+            raise Refusal(
+                f"The model {folder.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.",
+                "model",
+            )
+        if needed > free + sum(map(size_of, idle)):
             return False
-        free = free_bytes(self.device)
-        raise Refusal(
-            f"The model {folder.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.", "model"
-        )
+        for resident in idle:
+            if needed <= free_bytes(self.device):
+                break
+            log.info("%s makes room for %s", resident.folder.name, folder.name)
+            self.drop(resident)
+        return True
 
     def drop(self, resident: Resident) -> None:
         del self.all[resident.folder.identity]

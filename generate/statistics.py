@@ -120,3 +120,10 @@ def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: Rows) -> 
 def report_plain(choice: Choice, vocab_size: int) -> Report:
     """Only the tokens, and the sampler's probability of each."""
     return Report(choice.ids, choice.sampled_logprob[:, None], choice.ids[:, None][:, :0], vocab_size)
+
+
+def as_prompt(records: np.ndarray) -> np.ndarray:
+    """Records of written tokens as those of a prompt, which no sampler has touched."""
+    records = records.copy()
+    records["sampled_logprob"], records["filter_norm"], records["cut"] = UNKNOWN, UNKNOWN, 0
+    return records

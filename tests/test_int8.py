@@ -103,7 +103,7 @@ def test_very_small_and_very_large_rows_are_finite_and_right(size):
     found = linear(x.clone())
     assert found.isfinite().all()
     if size > 1e-38:
-        right = x @ (dice(64, 96) / 8)
+        right = x.double() @ (dice(64, 96).double() / 8)
         assert (found - right).norm() < 0.02 * right.norm()
 
 
@@ -138,7 +138,9 @@ def test_the_same_seed_writes_the_same_alone_and_among_strangers(models, model):
     chance, wishes = random.Random(7), []
     for seed in range(10):
         text = "the old king said " * chance.randint(1, 3)
-        wishes.append({"text": text, "model": model, "max_new_tokens": 30, "seed": seed, "top_k": chance.choice([0, 40])})
+        wishes.append(
+            {"text": text, "model": model, "max_new_tokens": 30, "seed": seed, "top_k": chance.choice([0, 40])}
+        )
     with running(models, model, precision="int8", prefix_memory=0) as writer:
         alone = [writer.ids(**wish) for wish in wishes]
         runs = [writer.submit(**wish) for wish in wishes]

@@ -75,7 +75,7 @@ def long_window(tmp_path_factory):
     """A model with a window of 1024, of which a step reads a half at the most."""
     root = tmp_path_factory.mktemp("long")
     make_model(root / "long", seed=4, n_positions=1024)
-    with running(root, "long") as writer:
+    with running(root, "long", prefix_memory=0) as writer:
         yield writer
 
 

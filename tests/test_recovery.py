@@ -87,7 +87,9 @@ def test_after_a_fault_samples_that_still_wait_for_a_row_get_theirs(three):
     wish = {"text": "the old king " * 30, "model": "storyteller", "samples": 6, "max_new_tokens": 20}
     alone = three.ids(**wish)
     fired = fail_once(
-        three.batch("storyteller"), lambda b: len(b.rows) == 3 and len(b.rows[0].ids) > 95, torch.AcceleratorError(FAULT)
+        three.batch("storyteller"),
+        lambda b: len(b.rows) == 3 and len(b.rows[0].ids) > 95,
+        torch.AcceleratorError(FAULT),
     )
     run = finished(three.submit(**wish))
     assert fired

@@ -9,8 +9,8 @@ from engines import running, stop, until, until_written
 
 import generate.residents
 from generate import Refusal, find_model
-from generate.memory import free_in_group, loading_bytes
-from generate.residents import SPARE, Residents
+from generate.memory import free_in_group, loading_bytes, model_bytes
+from generate.residents import SPARE, Residents, size_of
 
 LONG = 4096
 
@@ -42,11 +42,13 @@ class Memory:
     def __call__(self, device) -> int:
         self.asked += 1
         residents = self.writer.engine._residents.all.values()
-        return self.total - sum(loading_bytes(r.folder, "float32") for r in residents)
+        return self.total - sum(map(size_of, residents))
 
 
 def size(shelf, *names) -> int:
-    return sum(loading_bytes(find_model(shelf, name), "float32") for name in names)
+    """What it takes to load the last of these models while the others are in memory."""
+    *there, last = (find_model(shelf, name) for name in names)
+    return sum(model_bytes(folder.config, "float32") for folder in there) + loading_bytes(last, "float32")
 
 
 def test_models_stay_in_memory_side_by_side_and_write_at_the_same_time(room):

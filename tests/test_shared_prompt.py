@@ -84,7 +84,9 @@ def test_also_beside_strangers_who_come_and_go(sharing):
 
 
 def test_two_runs_share_each_its_own_prompt(sharing):
-    wishes = [{"text": text, "model": "storyteller", "samples": 4, "max_new_tokens": 15} for text in (PROMPT, PROMPT[9:])]
+    wishes = [
+        {"text": text, "model": "storyteller", "samples": 4, "max_new_tokens": 15} for text in (PROMPT, PROMPT[9:])
+    ]
     runs = [sharing.submit(**wish) for wish in wishes]
     for run, wish in zip(runs, wishes, strict=True):
         assert ids_of(finished(run)) == each_alone(sharing, **wish)

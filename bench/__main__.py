@@ -1,0 +1,135 @@
+"""The engine beside its peers, and behind its server: `make bench`, or `python -m bench --help`.
+
+    python -m bench                                  everything, some 25 minutes
+    python -m bench --quick                          (or QUICK=1) storyteller and 124M, less of all, under two minutes
+    python -m bench --part contest --model 124M --batch 8 --rounds 5
+
+Everybody has one thread and OpenMP's passive waiting; contenders take turns in rounds, and figures are medians. Table,
+targets and bounds are printed; all of it is written as JSON, and the decode speeds as a plot, into bench/results/.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from bench import plot, report
+from bench.contest import Contest
+from bench.gap import Gap
+from bench.measure import Child, machine, median, told
+from bench.ours import PRECISIONS
+from bench.sameness import Sameness
+from bench.serve import serve
+from bench.shapes import NAMES, SHAPES, make
+from bench.targets import judged
+
+RESULTS = Path(__file__).parent / "results"
+PARTS = ("contest", "serve", "gap", "sameness")
+
+
+def main() -> None:
+    args = arguments()
+    begun = time.monotonic()
+    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness")}
+    results = {"machine": machine(), "quick": args.quick, "rounds": args.rounds, "bounds": {}, "seconds": {}} | lists
+    print(report.heading(results["machine"], args.rounds), flush=True)
+    with tempfile.TemporaryDirectory(prefix="rubric-bench-") as name:
+        for part in args.part or PARTS:
+            started = time.monotonic()
+            MEASURES[part](args, Path(name), results)
+            results["seconds"][part] = round(time.monotonic() - started)
+    results["targets"] = judged(results)
+    print(report.targets(results["targets"]))
+    print(f"\n{time.monotonic() - begun:.0f} s in all: {results['seconds']}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{args.out}.json").write_text(json.dumps(results, indent=1) + "\n")
+    if results["cells"]:
+        plot.write(results, Path(f"{args.out}.svg"))
+
+
+def arguments() -> argparse.Namespace:
+    quick = os.environ.get("QUICK", "0") not in ("", "0")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="The engine beside its peers.")
+    parser.add_argument("--quick", action="store_true", default=quick, help="under two minutes; also QUICK=1")
+    parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
+    parser.add_argument(
+        "--model", action="append", choices=NAMES, help="default: all; with --quick the two smaller ones"
+    )
+    parser.add_argument("--batch", action="append", type=int, metavar="N", help="default: 1, 8, 32; with --quick 1, 8")
+    parser.add_argument("--rounds", type=int, metavar="N", help="default: 3; with --quick 1")
+    parser.add_argument(
+        "--precision", help="the server's (default: auto, and int8 for random weights, whose KL means nothing)"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "latest", help="files to write, without their suffix")
+    args = parser.parse_args()
+    args.model = args.model or list(NAMES[:2] if args.quick else NAMES)
+    args.batch = args.batch or ([1, 8] if args.quick else [1, 8, 32])
+    args.rounds = args.rounds or (1 if args.quick else 3)
+    return args
+
+
+def contest(args, work: Path, results: dict) -> None:
+    with Contest(work) as all_of_them:
+        for model in args.model:
+            all_of_them.load(model)
+            results["bounds"][model] = all_of_them.bounds()
+            new = 12 if args.quick else 16 if model == "345M" else 32
+            cells = [row for batch in args.batch for row in all_of_them.cell(batch, args.rounds, new)]
+            if model != "storyteller":  # its window is too short
+                all_of_them.prefill(cells, args.rounds)
+            results["cells"] += cells
+            print(report.cells(model, cells, results["bounds"][model]), flush=True)
+        results["neighbours"] = all_of_them.neighbours.cores
+        print(report.neighbours(results["neighbours"]), flush=True)
+
+
+def server(args, work: Path, results: dict) -> None:
+    threads = max(1, results["machine"]["cores"] - 1)  # one is left for the web
+    for model in args.model[-1:] if args.quick else [m for m in args.model if m != "345M"]:
+        written(work, model)
+        viewers, new = ([8], 48) if args.quick else ([1, 8, 32, 64], 100 if model in SHAPES else 400)
+        precision = args.precision or ("int8" if model in SHAPES else "auto")
+        with told(f"{model} {precision}"):
+            results["serve"] += serve(work, model, viewers, args.rounds, new, precision, threads)
+    print(report.served(results["serve"]), flush=True)
+
+
+def gap(args, work: Path, results: dict) -> None:
+    for model in args.model[-1:] if args.quick else [m for m in args.model if m != "345M"]:
+        for precision in PRECISIONS[-1:] if args.quick else PRECISIONS:
+            with told(f"{model} {precision}"):
+                child = Child(Gap, precision)
+                child.call("load", written(work, model))
+                for rows in [8] if args.quick else [8, 31]:
+                    pairs = [child.call("enter", rows, f"{number}") for number in range(args.rounds + 1)][1:]
+                    row = {"model": model, "precision": precision, "rows": rows}
+                    row |= {
+                        "longest_ms": median(a for a, _ in pairs) * 1000,
+                        "median_ms": median(b for _, b in pairs) * 1000,
+                    }
+                    results["gaps"].append(row | {"ratio": median(a / b for a, b in pairs)})
+                child.close()
+    print(report.gaps(results["gaps"]), flush=True)
+
+
+def sameness(args, work: Path, results: dict) -> None:
+    for precision in PRECISIONS:
+        with told(precision):
+            child, count = Child(Sameness, precision), 6 if args.quick else 50
+            child.call("load", written(work, "storyteller"))
+            ids, runs = child.call("share", count)
+            results["sameness"].append({"precision": precision, "runs": count, "equal_ids": ids, "equal_runs": runs})
+            child.close()
+    print(report.same(results["sameness"]), flush=True)
+
+
+def written(work: Path, model: str) -> Path:
+    return work / model if (work / model).exists() else make(work, model)
+
+
+MEASURES = {"contest": contest, "serve": server, "gap": gap, "sameness": sameness}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Our engine as a contender: `generate.batch.Batch` driven by the main thread, with no engine thread and no server.
+
+Two things are measured in a turn. A whole request goes from `admit` to the last token. Decode alone is the median step
+of a batch whose prompts are all read, on rows that are then cancelled. Every row has options and noise of its own, and
+every token comes with its log-probability, rank, entropy and ten alternatives, which no peer reports; what these cost
+is seen beside `bare`, the same without them.
+
+The bound of a decode step is that of floor.py: its matrix products alone.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+
+from bench.measure import Timing, median
+from bench.shapes import SAMPLING
+from generate import ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
+from generate.batch import Batch
+from generate.model import load_model
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+LONG = 400  # tokens that a row may write while decoding is timed: more than there are steps, within every window
+MAX_ROWS = 32
+
+
+class Ours:
+    """One precision of the engine on one thread."""
+
+    def __init__(self, precision: str):
+        torch.set_num_threads(1)
+        self.precision = precision
+
+    @torch.inference_mode()
+    def load(self, path: Path) -> None:
+        self.folder = check_folder(path)
+        self.batch = None  # the model before makes room first
+        model = load_model(self.folder, torch.device("cpu"), self.precision)
+        self.batch = Batch(model, self.folder, MAX_ROWS)
+
+    @torch.inference_mode()
+    def turn(self, prompts: list[list[int]], new: int) -> Timing:
+        """Whole requests for `prompts`, then as many decode steps as they took, alone."""
+        begun, first = time.perf_counter(), None
+        runs = admit(self.batch, self.folder, prompts, usual(len(prompts), new))
+        while self.batch.busy:
+            self.batch.step()
+            if first is None and any(len(run.samples[0]) for run in runs):
+                first = time.perf_counter() - begun
+        whole = time.perf_counter() - begun
+        check(runs, new)
+        return Timing(first, whole, median(self.decode(prompts, new - 1)) if new > 1 else 0)
+
+    @torch.inference_mode()
+    def bare(self, prompts: list[list[int]], new: int) -> Timing:
+        """Decode alone once more, of rows that report their ids and nothing else, as the peers' do."""
+        return Timing(0, 0, median(self.decode(prompts, new - 1, statistics=False)) if new > 1 else 0)
+
+    def decode(self, prompts: list[list[int]], steps: int, statistics: bool = True) -> list[float]:
+        """Seconds of each of `steps` steps of a batch with a row for every prompt."""
+        runs = admit(self.batch, self.folder, prompts, usual(len(prompts), LONG), statistics)
+        while self.batch.readings or len(self.batch.rows) < len(prompts):
+            self.batch.step()
+        times = []
+        for _ in range(steps):
+            begun = time.perf_counter()
+            self.batch.step()
+            times.append(time.perf_counter() - begun)
+        cancel(self.batch, runs)
+        return times
+
+
+def usual(count: int, new: int) -> list[Sampling]:
+    """What every contender is asked for; each row with a seed of its own."""
+    return [parse_sampling(SAMPLING | {"max_new_tokens": new, "seed": seed}) for seed in range(count)]
+
+
+def admit(
+    batch: Batch, folder: ModelFolder, prompts: list[list[int]], samplings: list[Sampling], statistics: bool = True
+) -> list[RunLog]:
+    """Let a run of its own into the batch for every prompt."""
+    runs = []
+    for ids, sampling in zip(prompts, samplings, strict=True):
+        runs.append(RunLog(ids, 1, folder.config.vocab_size))
+        batch.admit(Request(folder, tuple(ids), sampling, statistics=statistics), runs[-1])
+    return runs
+
+
+def cancel(batch: Batch, runs: list[RunLog]) -> None:
+    """End the runs, and step until they are out of the batch; one that failed is an error here."""
+    for run in runs:
+        run.cancelled = True
+    while batch.busy:
+        batch.step()
+    check(runs)
+
+
+def check(runs: list[RunLog], new: int | None = None) -> None:
+    """A run that failed or ended early would make a good time out of bad work."""
+    for run in runs:
+        sample = run.samples[0]
+        if sample.error or (new and len(sample) != new):
+            raise RuntimeError(sample.error or f"{len(sample)} tokens instead of {new}")

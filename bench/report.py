@@ -1,0 +1,108 @@
+"""What is printed: tables in Markdown, so that they can be pasted."""
+
+from collections.abc import Iterable
+
+
+def table(head: str, rows: Iterable[Iterable[str]]) -> str:
+    """`head` names the columns, separated by `|`; all are as wide as their widest cell."""
+    lines = [[cell.strip() for cell in head.split("|")], *([*row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 0, unit: str = "") -> str:
+    return "" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def heading(m: dict, rounds: int) -> str:
+    many = f"medians of {rounds} rounds" if rounds > 1 else "one round only, so a busy moment shows"
+    return (
+        f"{m['date']}. {m['cpu']}, {m['cores']} cores ({m['instructions']}); torch {m['torch']}, Python {m['python']}\n"
+        f"One thread each, passive waiting, in turns; {many}. Load before: {number(m['load_before'], 2)}"
+    )
+
+
+def neighbours(cores: float) -> str:
+    quiet = "a quiet machine" if cores < 0.1 else "so mind the figures: even in turns, not everybody met the same"
+    return f"\nOthers kept {number(cores, 2)} cores busy meanwhile: {quiet}."
+
+
+def cells(model: str, rows: list[dict], bounds: dict[str, float]) -> str:
+    head = "model | batch | contender | tokens/s | step | first token | whole, tokens/s | memory | against HF float32"
+    lines = (
+        [
+            row["model"],
+            str(row["batch"]),
+            row["contender"],
+            number(row["tokens_per_s"]),
+            number(row["step_ms"], 2, " ms"),
+            number(row.get("first_ms"), 0, " ms"),
+            number(row.get("whole_tokens_per_s")),
+            number(row.get("memory_mb"), 0, " MB"),
+            number(row.get("ratio"), 2),
+        ]
+        for row in rows
+    )
+    once = ", ".join(f"{name} {number(ms, 2)} ms" for name, ms in bounds.items())
+    prefill = ", ".join(f"{r['contender']} {number(r['prefill_ms'])} ms" for r in rows if "prefill_ms" in r)
+    notes = [f"Weights of {model} read once by one thread: {once}."]
+    notes += [f"Prefill of 512 tokens: {prefill}."] if prefill else []
+    return "\n".join(["", table(head, lines), "", *notes])
+
+
+def served(rows: list[dict]) -> str:
+    head = "model | precision | viewers | tokens/s | alone | ratio | steady ratio | "
+    head += "first p50 | p95 | gap p50 | p99 | /healthz p99 | viewers took"
+    times = ("first_p50_ms", "first_p95_ms", "gap_p50_ms", "gap_p99_ms", "healthz_p99_ms")
+    lines = (
+        [
+            row["model"],
+            row["precision"],
+            str(row["viewers"]),
+            number(row["tokens_per_s"]),
+            number(row["alone_tokens_per_s"]),
+            number(row["ratio"], 2),
+            number(row.get("steady_ratio"), 2),
+            *(number(row[key], 0, " ms") for key in times),
+            number(row["viewers_cores"], 2, " cores"),
+        ]
+        for row in rows
+    )
+    return "\n" + table(head, lines)
+
+
+def gaps(rows: list[dict]) -> str:
+    head = "model | precision | rows | median gap before | longest while 900 tokens enter | ratio"
+    lines = (
+        [
+            row["model"],
+            row["precision"],
+            str(row["rows"]),
+            number(row["median_ms"], 1, " ms"),
+            number(row["longest_ms"], 1, " ms"),
+            number(row["ratio"], 2),
+        ]
+        for row in rows
+    )
+    return "\n" + table(head, lines)
+
+
+def same(rows: list[dict]) -> str:
+    head = "precision | runs of 64 tokens | equal ids, alone and among strangers | runs equal to the end"
+    lines = (
+        [
+            row["precision"],
+            str(row["runs"]),
+            number(100 * row["equal_ids"], 2, " %"),
+            number(100 * row["equal_runs"], 0, " %"),
+        ]
+        for row in rows
+    )
+    return "\n" + table(head, lines)
+
+
+def targets(rows: list[dict]) -> str:
+    words = {True: "reached", False: "NOT REACHED", None: "not measured"}
+    lines = ([row["target"], row["required"], number(row["found"], 2), words[row["reached"]]] for row in rows)
+    return "\n" + table("target | required | found | ", lines)
