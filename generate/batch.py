@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generate.cache import SHARE_LENGTH, SHARE_ROWS, Cache, Prefix, kv_bytes, room_for
+from generate.cache import SHARE_LENGTH, SHARE_ROWS, kv_bytes, room_for
 from generate.errors import what_failed
 from generate.folder import ModelFolder
 from generate.graphs import Graphs
@@ -40,7 +40,7 @@ class Batch:
         self.model, self.config, self.device = model, model.config, model.device
         self.vocabulary, self.end_id = folder.tokenizer.vocabulary, folder.end_id
         self.max_rows = min(max_rows, rows_that_fit(model))
-        self.cache = Cache(model.config, model.device, model.dtype, self.max_rows)
+        self.cache = model.new_cache(self.max_rows, prefix_bytes)
         self.graphs = Graphs(model, self.cache) if model.device.type == "cuda" else None
         self.prefixes = Prefixes(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
         self.rows: list[Row] = []  # in the cache's order
@@ -74,14 +74,15 @@ class Batch:
 
     def warm_up(self) -> None:
         """Read one token and write one, so that a model that cannot run is known before it is offered."""
-        prefix = self._prefix(1)
+        prefix = self.cache.new_prefix(1)
         first = torch.zeros(1, dtype=torch.int64, device=self.device)
-        self.model.logits(self.model.hidden(first, first, prefix.attend))
+        survey(self.model.logits(self.model.hidden([(prefix, first, first)])))
         if self.config.n_positions > 1:
             prefix.length = 1
             seat = self.cache.join(None, prefix, shared=False)
+            self.cache.make_room()
             self.cache.begin_step()
-            self.model.hidden(first, first + 1, self.cache.attend)
+            self.model.hidden([(self.cache, first, first + 1)])
             self.cache.leave(seat)
 
     # Coming
@@ -109,12 +110,9 @@ class Batch:
                 reading.rows.append(reading.later.popleft())
                 return
 
-    def _prefix(self, size: int) -> Prefix:
-        return Prefix(self.config, size, self.device, self.model.dtype)
-
     def _reading(self, run: RunLog, rows: list[Row], ids: list[int], start: int, statistics: bool) -> Reading:
         """Begin to read ids[start:], from as far on as it was read before."""
-        reading = Reading(run, rows, self._prefix(len(ids) - start), ids, start, statistics)
+        reading = Reading(run, rows, self.cache.new_prefix(len(ids) - start), ids, start, statistics)
         records = self.prefixes.fill(reading.prefix, ids[start:], statistics)
         if records is not None:
             reading.run.prompt[start : start + len(records)] = records
@@ -187,27 +185,18 @@ class Batch:
 
     def _pass(self, rows: int, parts: list[Part]) -> Tensor:
         """Hidden states [M, n_embd] of the rows' last tokens and then of the parts."""
-        ids, positions, pieces = [], [], []
+        pieces = []
         if rows:
             self._prepare()
             if not parts and self.graphs is not None:
                 return self.graphs.hidden(self._ids, self._positions)
             self.cache.begin_step()
-            ids, positions = [self._ids], [self._positions]
-            pieces = [(rows, self.cache.attend)]
+            pieces.append((self.cache, self._ids, self._positions))
         for reading, count in parts:
-            ids.append(torch.tensor(reading.ids[reading.next : reading.next + count], device=self.device))
+            ids = torch.tensor(reading.ids[reading.next : reading.next + count], device=self.device)
             first = reading.prefix.length
-            positions.append(torch.arange(first, first + count, device=self.device))
-            pieces.append((count, reading.prefix.attend))
-        if len(pieces) == 1:
-            return self.model.hidden(ids[0], positions[0], pieces[0][1])
-        sizes = [count for count, _ in pieces]
-
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            return torch.cat([part(layer, some) for (_, part), some in zip(pieces, qkv.split(sizes), strict=True)])
-
-        return self.model.hidden(torch.cat(ids), torch.cat(positions), attend)
+            pieces.append((reading.prefix, ids, torch.arange(first, first + count, device=self.device)))
+        return self.model.hidden(pieces)
 
     def _prepare(self) -> None:
         """Bring the tensors that describe the running rows up to date."""

@@ -44,6 +44,15 @@ class Prefix:
     def kv(self) -> Tensor:
         return torch.empty(self._shape, device=self._device, dtype=self._dtype)
 
+    @property
+    def nbytes(self) -> int:
+        return self.kv.nbytes
+
+    def begin_with(self, other: "Prefix", length: int) -> None:
+        """Take over the first positions of another text."""
+        self.kv[:, :, :, :length] = other.kv[:, :, :, :length]
+        self.length = length
+
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Causal attention of the next positions, [T, 3, H, D] -> [T, H * D], over all positions up to each."""
         count, end = len(qkv), self.length + len(qkv)
@@ -177,6 +186,9 @@ class Cache:
         if room not in self.shelves:
             self.shelves[room] = Shelf(self.config, room, self.most_rows, self.device, self.dtype)
         return self.shelves[room]
+
+    def new_prefix(self, size: int) -> Prefix:
+        return Prefix(self.config, size, self.device, self.dtype)
 
     def join(self, row: object, prefix: Prefix, shared: bool) -> Seat:
         """Seat a row after a text that was read: copied into its place, or read from `prefix` together with others."""

@@ -13,7 +13,6 @@ from generate.cpu import keep_freed_memory
 from generate.errors import Busy, Refusal, sentence_of, what_failed
 from generate.folder import ModelFolder
 from generate.line import Line, Ticket
-from generate.linear import int8_is_exact
 from generate.log import RunLog
 from generate.memory import poisoned
 from generate.model import GPT2
@@ -50,8 +49,6 @@ class Engine:
         self.device = choose_device(device)
         if precision == "int8" and self.device.type != "cpu":
             raise Refusal("RUBRIC_PRECISION is 'int8', which only a CPU can do; use bfloat16, float32 or auto.")
-        if precision == "int8" and not int8_is_exact():
-            raise Refusal("RUBRIC_PRECISION is 'int8', but this CPU lacks VNNI; use bfloat16, float32 or auto.")
         self.max_rows, self.max_waiting = max_rows, max_waiting
         self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()

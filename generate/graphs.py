@@ -71,7 +71,7 @@ class Graphs:
             shelf.mask, shelf.places = shelf.mask.clone(), shelf.places.clone()
         masks = [shelf.mask for shelf, _, _ in self.cache.parts]
         places = [shelf.places for shelf, _, _ in self.cache.parts]
-        hidden, replay = self._record(lambda: self.model.hidden(ids, positions, self.cache.attend))
+        hidden, replay = self._record(lambda: self.model.hidden([(self.cache, ids, positions)]))
         self._graphs[key] = Captured(ids, positions, masks, places, hidden, replay)
         if len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)

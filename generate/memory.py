@@ -31,9 +31,9 @@ def loading_bytes(folder: ModelFolder, precision: str) -> int:
 
 
 def model_bytes(config: Config, precision: str) -> int:
-    """Bytes of a loaded model: packed products (int8 in two forms), and the embeddings once more for looking up."""
+    """Bytes of a loaded model: the packed products, and the embeddings once more for looking up (float32 for int8)."""
     embeddings = (config.vocab_size + config.n_positions) * config.n_embd * PRECISIONS[precision].itemsize
-    return embeddings + tensor_bytes(config, 2 if precision == "int8" else PRECISIONS[precision].itemsize)
+    return embeddings + tensor_bytes(config, 1 if precision == "int8" else PRECISIONS[precision].itemsize)
 
 
 def tensor_bytes(config: Config, itemsize: int) -> int:

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from generate.cache import Prefix
 from generate.folder import ModelFolder
 from generate.model import GPT2
 from generate.tuning import fastest_first
@@ -67,7 +66,6 @@ def effect(folder: ModelFolder, reference: GPT2, model: GPT2) -> dict:
 
 
 def logprobs(model: GPT2, ids: list[int]) -> Tensor:
-    prefix = Prefix(model.config, len(ids), model.device, model.dtype)
-    given = torch.tensor(ids, device=model.device)
-    hidden = model.hidden(given, torch.arange(len(ids), device=model.device), prefix.attend)
-    return model.logits(hidden).log_softmax(1)
+    prefix = model.new_cache(1, 0).new_prefix(len(ids))
+    given, positions = torch.tensor(ids, device=model.device), torch.arange(len(ids), device=model.device)
+    return model.logits(model.hidden([(prefix, given, positions)])).log_softmax(1)

@@ -20,7 +20,7 @@ class Kept:
 
     @property
     def nbytes(self) -> int:
-        return self.prefix.kv.nbytes
+        return self.prefix.nbytes
 
 
 class Prefixes:
@@ -46,7 +46,7 @@ class Prefixes:
         for other in [k for k, kept in self._texts.items() if key.startswith(k) and worse(kept, records)]:
             self._forget(other)
         self._texts[key] = Kept(prefix, records)
-        self.nbytes += prefix.kv.nbytes
+        self.nbytes += prefix.nbytes
         while self.nbytes > self.limit or len(self._texts) > MOST_TEXTS:
             self._forget(next(iter(self._texts)))
 
@@ -71,8 +71,7 @@ class Prefixes:
             return None
         self._texts.move_to_end(best)
         kept, size = self._texts[best], min(length - with_records, len(ids) - 1)
-        prefix.kv[:, :, :, :size] = kept.prefix.kv[:, :, :, :size]
-        prefix.length = size
+        prefix.begin_with(kept.prefix, size)
         return kept.records[:length] if with_records else None
 
     def drop(self) -> bool:

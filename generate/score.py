@@ -19,6 +19,6 @@ def logits_of(folder: ModelFolder, texts: list[list[int]]) -> list[np.ndarray]:
         out = []
         for ids in texts:
             prefix = Prefix(model.config, len(ids), device, model.dtype)
-            hidden = model.hidden(torch.tensor(ids), torch.arange(len(ids)), prefix.attend)
+            hidden = model.hidden([(prefix, torch.tensor(ids), torch.arange(len(ids)))])
             out.append(model.logits(hidden).numpy())
     return out

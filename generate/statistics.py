@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generate.compiled import likeliest
 from generate.record import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
-from generate.sampling import Choice, Rows, Top, scaled_at, top_few
-
-ROWS_AT_ONCE = 8
+from generate.sampling import FEW, Choice, Rows, Top, scaled_at, top_few
 
 
 @dataclass
@@ -22,19 +21,26 @@ class Survey:
 
 
 def survey(logits: Tensor) -> Survey:
-    """Look over logits [B, V] float32, a few rows at a time so that they stay in the processor's cache."""
-    parts = [survey_few(some) for some in logits.split(ROWS_AT_ONCE)]
-    if len(parts) == 1:
-        return Survey(*parts[0][:2], Top(*parts[0][2:]))
-    log_z, entropy, values, ids = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Survey(log_z, entropy, Top(values, ids))
+    """Look over logits [B, V] float32; on a CPU in one pass, which is twice as fast as torch's operators."""
+    if logits.device.type != "cpu":
+        return survey_by_torch(logits)
+    rows, size = logits.shape
+    log_z, entropy = torch.empty(rows, 1), torch.empty(rows, 1)
+    top = Top(torch.empty(rows, min(FEW, size)), torch.empty(rows, min(FEW, size), dtype=torch.int64))
+    if logits.stride(1) != 1 or logits.stride(0) < size:
+        logits = logits.contiguous()
+    stride = logits.stride(0)
+    flat = logits.as_strided(((rows - 1) * stride + size,), (1,)).numpy()
+    arrays = (part.numpy() for part in (log_z[:, 0], entropy[:, 0], top.values, top.ids))
+    likeliest.survey(flat, stride, size, *arrays)
+    return Survey(log_z, entropy, top)
 
 
-def survey_few(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    top = top_few(logits)
-    probabilities = logits.softmax(1)  # torch's softmax is twice as fast as its logsumexp, and holds the same
+def survey_by_torch(logits: Tensor) -> Survey:
+    """The same on any device; torch's softmax is twice as fast as its logsumexp, and holds the same."""
+    top, probabilities = top_few(logits), logits.softmax(1)
     log_z = top.values[:, :1] - probabilities.gather(1, top.ids[:, :1]).log()
-    return log_z, -torch.linalg.vecdot(probabilities, logits - log_z)[:, None], top.values, top.ids
+    return Survey(log_z, -torch.linalg.vecdot(probabilities, logits - log_z)[:, None], top)
 
 
 def statistics(logits: Tensor, ids: Tensor, seen: Survey) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,13 @@
 """What is found by measuring when a model is loaded: how fast each precision is here, and how many threads pay."""
 
 import time
+from dataclasses import replace
 
 import torch
 
 from generate.cpu import cores
-from generate.folder import Config
-from generate.linear import int8_is_exact, pack
-from generate.model import GPT2, PRECISIONS
+from generate.folder import Config, tensor_shapes
+from generate.model import GPT2, PRECISIONS, new_model
 
 FEW_CORES = 8  # up to here one is left for the web
 WORTH = 0.95  # more threads must bring the time down to this share
@@ -25,24 +25,33 @@ def seconds(work, repeats: int = 5) -> float:
 
 
 def fastest_first(config: Config) -> list[str]:
-    """The precisions by the time of one of the model's larger products over 8 rows on this CPU."""
+    """The precisions by the time that 8 rows take through one layer of the model's width on this CPU."""
+    one = replace(config, n_layer=1, vocab_size=1024, n_positions=8)
     times = {}
     for precision, dtype in PRECISIONS.items():
-        if precision == "int8" and not int8_is_exact():
-            continue
-        linear = pack(torch.ones(config.n_embd, config.n_inner, dtype=dtype), None, precision)
-        x = torch.ones(8, config.n_embd, dtype=dtype)
-        times[precision] = seconds(lambda linear=linear, x=x: linear(x))
+        tensors = {name: torch.full(shape, 0.01, dtype=dtype) for name, shape in tensor_shapes(one).items()}
+        model = new_model(one, tensors, precision)
+        cache = model.new_cache(1, 0)
+        ids, places = torch.zeros(8, dtype=torch.int64), torch.arange(8)
+
+        def step(model=model, cache=cache, ids=ids, places=places) -> None:
+            model.logits(model.hidden([(cache.new_prefix(8), ids, places)]))
+
+        times[precision] = seconds(step)
     return sorted(times, key=times.get)
 
 
 def choose_threads(model: GPT2) -> int:
-    """Try the decode step of 4 rows, without its attention, on more and more threads, and keep what pays."""
+    """Try a step of 4 tokens on more and more threads, and keep what pays; int8 runs on one."""
+    if model.precision == "int8":
+        torch.set_num_threads(1)
+        return 1
     limit = cores() - (1 < cores() <= FEW_CORES)
-    ids = torch.zeros(4, dtype=torch.int64)
+    cache = model.new_cache(1, 0)
+    ids, places = torch.zeros(4, dtype=torch.int64), torch.arange(4)
 
     def step() -> None:
-        model.logits(model.hidden(ids, ids, lambda layer, qkv: qkv[:, 0].reshape(len(qkv), -1)))
+        model.logits(model.hidden([(cache.new_prefix(4), ids, places)]))
 
     best, time_of_best = 1, float("inf")
     count = 1

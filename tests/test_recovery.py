@@ -198,10 +198,10 @@ BAD = 250  # a token that the broken model of these tests cannot read five times
 def break_on_bad(batch):
     real = batch.model.hidden
 
-    def hidden(ids, *rest):
-        if (ids == BAD).sum() >= 5:
+    def hidden(pieces):
+        if sum(int((ids == BAD).sum()) for _, ids, _ in pieces) >= 5:
             raise ValueError("no such word")
-        return real(ids, *rest)
+        return real(pieces)
 
     batch.model.hidden = hidden
 
@@ -345,13 +345,13 @@ def test_memory_that_runs_out_while_a_text_is_remembered_ends_no_run(models):
 
 
 def test_memory_that_runs_out_while_a_window_restarts_ends_one_run_at_the_most(eight, monkeypatch):
-    import generate.batch
+    import generate.cache
 
     old = eight.submit(max_new_tokens=300, seed=7)
     until_written(old, 5)
     new = eight.submit(max_new_tokens=300, seed=8)
     until_written(new, 5)
-    real, calls = generate.batch.Prefix, []
+    real, calls = generate.cache.Prefix, []
 
     class Short(real):
         @cached_property
@@ -361,7 +361,7 @@ def test_memory_that_runs_out_while_a_window_restarts_ends_one_run_at_the_most(e
                 raise MemoryError("no room")
             return real.kv.func(self)
 
-    monkeypatch.setattr(generate.batch, "Prefix", Short)
+    monkeypatch.setattr(generate.cache, "Prefix", Short)
     finished(old)
     finished(new)
     monkeypatch.undo()

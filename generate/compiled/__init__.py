@@ -1,0 +1,27 @@
+"""GPT-2 in int8 as machine code, compiled by numba when it is first used (10 seconds) and kept for the next start.
+
+numba keeps what it compiled for as long as a function's own file is unchanged. Functions here are built from those of
+other files, so the place where it is kept follows from all of them.
+"""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import numba
+
+FOLDER = Path(__file__).parent
+
+
+def cache_folder() -> str:
+    """Beside the code, or where that cannot be written to, among the user's temporary files."""
+    sources = b"".join(file.read_bytes() for file in sorted(FOLDER.glob("*.py")))
+    name = f"numba-{hashlib.sha256(sources).hexdigest()[:12]}"
+    if os.access(FOLDER, os.W_OK):
+        return str(FOLDER / "__pycache__" / name)
+    return str(Path(tempfile.gettempdir()) / f"rubric-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / name)
+
+
+if not numba.config.CACHE_DIR:
+    numba.config.CACHE_DIR = cache_folder()

@@ -1,0 +1,370 @@
+"""The innermost loops, as LLVM's instructions: what numba's own loops do not become.
+
+All of them work on vectors of 16 numbers, which LLVM splits where a processor has shorter ones. The sums' order is
+fixed here, so that a row's numbers are the same bits alone and among others.
+"""
+
+import os
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+COLUMNS = 2  # vectors of outputs in a panel of packed weights
+PANEL = LANES * COLUMNS
+PER_STEP = 4  # inputs that one instruction takes at once
+VNNI = llvm.get_host_cpu_features().get("avx512vnni", False) and not os.environ.get("WITHOUT_VNNI")
+
+INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+BYTES, WORDS = ir.VectorType(INT8, 4 * LANES), ir.VectorType(INT32, LANES)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
+POINTER = INT8.as_pointer()
+
+
+class Writer:
+    """A builder of instructions that knows vectors and byte addresses."""
+
+    def __init__(self, context, builder):
+        self.context, self.builder = context, builder
+
+    def address(self, array_type, array, index=None):
+        """The address of array's element `index`, counted in elements of its type."""
+        data = self.context.make_array(array_type)(self.context, self.builder, array).data
+        if index is not None:
+            data = self.builder.gep(data, [index])
+        return self.builder.bitcast(data, POINTER)
+
+    def at(self, address, offset, scale=1):
+        """address + offset * scale, in bytes."""
+        if isinstance(offset, int):
+            offset, scale = INT64(offset * scale), 1
+        return self.builder.gep(address, [self.builder.mul(offset, INT64(scale)) if scale != 1 else offset])
+
+    def load(self, type_, address):
+        return self.builder.load(self.builder.bitcast(address, type_.as_pointer()), align=1)
+
+    def store(self, value, address):
+        self.builder.store(value, self.builder.bitcast(address, value.type.as_pointer()), align=1)
+
+    def spread(self, scalar):
+        """A vector of 16 times the same."""
+        empty = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
+        first = self.builder.insert_element(empty, scalar, INT32(0))
+        return self.builder.shuffle_vector(first, empty, ir.Constant(WORDS, [0] * LANES))
+
+    def variables(self, type_, rows, columns, value=None):
+        """Vectors that keep their values from one turn of a loop to the next; LLVM holds them in registers."""
+        found = [[cgutils.alloca_once(self.builder, type_) for _ in range(columns)] for _ in range(rows)]
+        for variable in (variable for row in found for variable in row):
+            self.builder.store(ir.Constant(type_, None) if value is None else value, variable)
+        return found
+
+    def call(self, name, result, *arguments):
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+
+    def prefetch(self, address):
+        self.call("llvm.prefetch.p0", ir.VoidType(), address, INT32(0), INT32(3), INT32(1))
+
+    def multiply_add(self, a, b, sums):
+        return self.call("llvm.fma.v16f32", FLOATS, a, b, sums)
+
+    def widen(self, element, address):
+        """16 numbers of an array of `element` as float32; uint16 ones are the bits of float16."""
+        if element == types.float32:
+            return self.load(FLOATS, address)
+        halves = self.load(ir.VectorType(INT16, LANES), address)
+        return self.builder.fpext(self.builder.bitcast(halves, ir.VectorType(ir.HalfType(), LANES)), FLOATS)
+
+    def sum_of_lanes(self, vector):
+        """Halves onto halves, so that the order is fixed."""
+        b, lanes = self.builder, LANES
+        while lanes > 1:
+            lanes //= 2
+            low, high = (ir.Constant(ir.VectorType(INT32, lanes), list(range(at, at + lanes))) for at in (0, lanes))
+            empty = ir.Constant(vector.type, ir.Undefined)
+            vector = b.fadd(b.shuffle_vector(vector, empty, low), b.shuffle_vector(vector, empty, high))
+        return b.extract_element(vector, INT32(0))
+
+    def sums_of_lanes(self, a, b, c, d):
+        """`sum_of_lanes` of four vectors with less work and the same bits."""
+
+        def fold(x, y, size):
+            low = [at + i for at in range(0, 2 * LANES, 2 * size) for i in range(size)]
+            halves = (w.shuffle_vector(x, y, ir.Constant(WORDS, [i + at for i in low])) for at in (0, size))
+            return w.fadd(*halves)
+
+        w = self.builder
+        total = fold(fold(a, b, 8), fold(c, d, 8), 4)  # four lanes of a, four of b ...
+        total = fold(total, total, 2)
+        total = fold(total, total, 1)  # a, b, c, d, and the same again
+        return w.shuffle_vector(total, total, ir.Constant(ir.VectorType(INT32, 4), list(range(4))))
+
+    def dot_bytes(self, sums, unsigned, signed):
+        """sums[i] + the sum over j < 4 of unsigned[4 i + j] * signed[4 i + j], exact in 32 bits."""
+        if VNNI:
+            return self.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
+        b, u, s = self.builder, self.builder.bitcast(unsigned, WORDS), self.builder.bitcast(signed, WORDS)
+        for j in range(PER_STEP):
+            up, right = (ir.Constant(WORDS, [n] * LANES) for n in (24 - 8 * j, 24))
+            sums = b.add(sums, b.mul(b.lshr(b.shl(u, up), right), b.ashr(b.shl(s, up), right)))
+        return sums
+
+
+def product_tile(rows):
+    """The intrinsic that multiplies `rows` rows of bytes with one panel of weights."""
+
+    @intrinsic
+    def tile(
+        typing,
+        x,
+        first,
+        stride,
+        weight,
+        panel,
+        steps,
+        ahead,
+        pace,
+        start,
+        scale,
+        bias,
+        column,
+        size,
+        row,
+        out,
+        to,
+        out_stride,
+    ):
+        """out = (x W - start) * scale * size + bias. Where it reads `ahead`, memory is fetched for later."""
+        where = types.intp
+        signature = types.void(
+            x,
+            where,
+            where,
+            weight,
+            where,
+            where,
+            where,
+            where,
+            start,
+            scale,
+            bias,
+            where,
+            size,
+            where,
+            out,
+            where,
+            where,
+        )
+
+        def generate(context, builder, signature, values):
+            w = Writer(context, builder)
+            (
+                x,
+                first,
+                stride,
+                weight,
+                panel,
+                steps,
+                ahead,
+                pace,
+                start,
+                scale,
+                bias,
+                column,
+                size,
+                row,
+                out,
+                to,
+                out_stride,
+            ) = values
+            kinds = signature.args
+            x, ahead, weight = (
+                w.address(kinds[0], x, first),
+                w.address(kinds[3], weight, ahead),
+                w.address(kinds[3], weight, panel),
+            )
+            start, scale, bias = (w.address(kinds[8 + i], v, column) for i, v in enumerate((start, scale, bias)))
+            size, out = w.address(kinds[12], size, row), w.address(kinds[14], out, to)
+            sums = w.variables(WORDS, rows, COLUMNS)
+            for r in range(rows):
+                for c in range(COLUMNS):
+                    builder.store(w.load(WORDS, w.at(start, 64 * c)), sums[r][c])
+            x_rows = [w.at(x, stride, r) for r in range(rows)]
+            with cgutils.for_range(builder, steps) as loop:
+                here, later = w.at(weight, loop.index, 64 * COLUMNS), w.at(ahead, builder.mul(loop.index, pace))
+                for c in range(COLUMNS):
+                    w.prefetch(w.at(later, 64 * c))
+                vectors = [w.load(BYTES, w.at(here, 64 * c)) for c in range(COLUMNS)]
+                for r in range(rows):
+                    four = builder.bitcast(w.spread(w.load(INT32, w.at(x_rows[r], loop.index, PER_STEP))), BYTES)
+                    for c in range(COLUMNS):
+                        builder.store(w.dot_bytes(builder.load(sums[r][c]), four, vectors[c]), sums[r][c])
+            for r in range(rows):
+                factor = w.spread(w.load(ir.FloatType(), w.at(size, 4 * r)))
+                for c in range(COLUMNS):
+                    y = builder.sitofp(builder.load(sums[r][c]), FLOATS)
+                    y = builder.fmul(builder.fmul(y, w.load(FLOATS, w.at(scale, 64 * c))), factor)
+                    y = builder.fadd(y, w.load(FLOATS, w.at(bias, 64 * c)))
+                    w.store(y, w.at(w.at(out, out_stride, 4 * r), 64 * c))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
+product_8, product_4, product_2, product_1 = (product_tile(rows) for rows in (8, 4, 2, 1))
+
+
+def row_sum(square):
+    """The intrinsic that sums numbers, or their squares."""
+
+    @intrinsic
+    def total(typing, x, first, count):
+        """The sum of x[first:first + count], by 16 lanes and then one after the other what is left."""
+
+        def generate(context, builder, signature, values):
+            w = Writer(context, builder)
+            x, count = w.address(signature.args[0], values[0], values[1]), values[2]
+            ((lanes,),) = w.variables(FLOATS, 1, 1)
+            vectors = builder.sdiv(count, INT64(LANES))
+            with cgutils.for_range(builder, vectors) as loop:
+                vector = w.load(FLOATS, w.at(x, loop.index, 4 * LANES))
+                vector = builder.fmul(vector, vector) if square else vector
+                builder.store(builder.fadd(builder.load(lanes), vector), lanes)
+            rest = cgutils.alloca_once_value(builder, w.sum_of_lanes(builder.load(lanes)))
+            done = builder.mul(vectors, INT64(LANES))
+            with cgutils.for_range(builder, builder.sub(count, done)) as loop:
+                number = w.load(ir.FloatType(), w.at(x, builder.add(done, loop.index), 4))
+                number = builder.fmul(number, number) if square else number
+                builder.store(builder.fadd(builder.load(rest), number), rest)
+            return builder.load(rest)
+
+        return types.float32(x, types.intp, types.intp), generate
+
+    return total
+
+
+sum_of, sum_of_squares = row_sum(False), row_sum(True)
+
+
+@intrinsic
+def scores_of(typing, queries, query, keys, first, count, width, scores, to):
+    """scores[to + i] = a query's product with key i < count; the keys lie [count, width], the width a multiple of 16."""
+    where = types.intp
+    signature = types.void(queries, where, keys, where, where, where, scores, where)
+
+    def generate(context, builder, signature, values):
+        w, kinds = Writer(context, builder), signature.args
+        queries, query, keys, first, count, width, scores, to = values
+        query, keys, out = (
+            w.address(kinds[0], queries, query),
+            w.address(kinds[2], keys, first),
+            w.address(kinds[6], scores, to),
+        )
+        item = kinds[2].dtype.bitwidth // 8
+        wide = builder.sdiv(width, INT64(4 * LANES))  # four vectors in a row; the rest one by one
+        rest = builder.mul(wide, INT64(4 * LANES))
+        pieces = (INT64(0), wide, 4), (rest, builder.sdiv(builder.sub(width, rest), INT64(LANES)), 1)
+        (totals,) = w.variables(FLOATS, 1, 4)
+
+        def dots(position, together):
+            """The products with some keys from `position` on, side by side: one would wait for its own additions."""
+            for c in range(together):
+                builder.store(ir.Constant(FLOATS, None), totals[c])
+            key = w.at(keys, builder.mul(position, width), item)
+            for start, times, parts in pieces:
+                with cgutils.for_range(builder, times) as loop:
+                    for part in range(parts):
+                        at = builder.add(start, builder.mul(loop.index, INT64(LANES * parts)))
+                        at = builder.add(at, INT64(LANES * part))
+                        factor = w.load(FLOATS, w.at(query, at, 4))
+                        for c in range(together):
+                            vector = w.widen(
+                                kinds[2].dtype, w.at(w.at(key, at, item), builder.mul(width, INT64(c)), item)
+                            )
+                            builder.store(w.multiply_add(factor, vector, builder.load(totals[c])), totals[c])
+            found = [builder.load(total) for total in totals[:together]]
+            w.store(w.sum_of_lanes(found[0]) if together == 1 else w.sums_of_lanes(*found), w.at(out, position, 4))
+
+        four = INT64(4)
+        fours = builder.sdiv(count, four)
+        with cgutils.for_range(builder, fours) as loop:
+            dots(builder.mul(loop.index, four), 4)
+        whole = builder.mul(fours, four)
+        with cgutils.for_range(builder, builder.sub(count, whole)) as loop:
+            dots(builder.add(whole, loop.index), 1)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def value_adder(columns):
+    """The intrinsic that sums 16 * `columns` numbers of the values."""
+
+    @intrinsic
+    def add_values(typing, weights, first, count, values, start, width, sums, to):
+        """sums[to + j] += the sum over i < count of weights[first + i] * values[start + i * width + j]."""
+        where = types.intp
+        signature = types.void(weights, where, where, values, where, where, sums, where)
+
+        def generate(context, builder, signature, arguments):
+            w, kinds = Writer(context, builder), signature.args
+            weights, first, count, values, start, width, sums, to = arguments
+            weights, values = w.address(kinds[0], weights, first), w.address(kinds[3], values, start)
+            out, item = w.address(kinds[6], sums, to), kinds[3].dtype.bitwidth // 8
+            (totals,) = w.variables(FLOATS, 1, columns)
+            for c in range(columns):
+                builder.store(w.load(FLOATS, w.at(out, 4 * LANES * c)), totals[c])
+            with cgutils.for_range(builder, count) as loop:
+                factor = w.spread(w.load(ir.FloatType(), w.at(weights, loop.index, 4)))
+                value = w.at(values, builder.mul(loop.index, width), item)
+                for c in range(columns):
+                    vector = w.widen(kinds[3].dtype, w.at(value, c * LANES * item))
+                    builder.store(w.multiply_add(factor, vector, builder.load(totals[c])), totals[c])
+            for c in range(columns):
+                w.store(builder.load(totals[c]), w.at(out, 4 * LANES * c))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_values
+
+
+add_values_4, add_values_1 = value_adder(4), value_adder(1)
+
+
+@intrinsic
+def put(typing, array, index, value):
+    """array[index] = value, where uint16 stands for float16."""
+    signature = types.void(array, types.intp, types.float32)
+
+    def generate(context, builder, signature, values):
+        w = Writer(context, builder)
+        array, index, value = values
+        if signature.args[0].dtype != types.float32:
+            value = builder.fptrunc(value, ir.HalfType())
+        w.store(value, w.address(signature.args[0], array, index))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def bitcast(name, source, target):
+    @intrinsic
+    def cast(typing, value):
+        def generate(context, builder, signature, values):
+            return builder.bitcast(values[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    cast.__doc__ = name
+    return cast
+
+
+bits_of = bitcast("A float32's bits.", types.float32, types.int32)
+float_of = bitcast("The float32 of these bits.", types.int32, types.float32)

@@ -1,0 +1,109 @@
+"""Keys and values of the int8 model: what `cache.py` is for the others, over pages instead of tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generate.compiled.fused import PAGE
+from generate.compiled.pages import Pages, Pool
+from generate.folder import Config
+
+Places = tuple[list[np.ndarray], np.ndarray]  # tables of pages, and for each token the number of its table
+
+
+class PagedPrefix:
+    """Keys and values of one text, of which the first `length` positions are known."""
+
+    def __init__(self, pool: Pool, n_positions: int):
+        self.pool = pool
+        self.pages = Pages(pool, n_positions)
+
+    @property
+    def length(self) -> int:
+        return self.pages.length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        self.pages.length = length
+
+    @property
+    def nbytes(self) -> int:
+        return self.pages.count * self.pool.page_bytes
+
+    def begin_with(self, other: "PagedPrefix", length: int) -> None:
+        """Take over the first positions of another text; full pages are shared."""
+        self.pages = other.pages.fork(length)
+
+    def places(self, count: int) -> Places:
+        """Where the next `count` tokens go."""
+        self.pages.reserve(self.length + count)
+        return [self.pages.table], np.zeros(count, np.int64)
+
+
+@dataclass(eq=False)
+class PagedSeat:
+    """A row's place."""
+
+    row: object
+    pages: Pages
+
+    @property
+    def position(self) -> int:
+        """The position that this row's next token takes in its window."""
+        return self.pages.length
+
+    length = position
+
+
+class PagedCache:
+    """The running rows of one model, in the order of the batch."""
+
+    def __init__(self, config: Config, most_rows: int, prefix_bytes: int):
+        self.config = config
+        per_row = -(-config.n_positions // PAGE) + 1
+        # a text that is read is held twice for a moment, by the row that joins and by the text that is remembered
+        pages = 2 * most_rows * per_row + prefix_bytes // page_bytes(config)
+        self.pool = Pool(config, pages)
+        self.seats: list[PagedSeat] = []
+
+    def new_prefix(self, _size: int) -> PagedPrefix:
+        return PagedPrefix(self.pool, self.config.n_positions)
+
+    def join(self, row: object, prefix: PagedPrefix, shared: bool = True) -> PagedSeat:
+        """Seat a row after a text that was read; it shares the text's full pages."""
+        seat = PagedSeat(row, prefix.pages.fork(prefix.length))
+        self.seats.append(seat)
+        return seat
+
+    def leave(self, seat: PagedSeat) -> None:
+        self.seats.remove(seat)
+        seat.pages.close()
+        if not self.seats:
+            self.pool.release()
+
+    def prefix_of(self, seat: PagedSeat) -> PagedPrefix:
+        """All keys and values of a row, to be kept after it has left."""
+        prefix = self.new_prefix(0)
+        prefix.pages = seat.pages.fork(seat.pages.length)
+        return prefix
+
+    def make_room(self) -> bool:
+        """Have a place for each row's next position; the order of the batch stays."""
+        for seat in self.seats:
+            seat.pages.reserve(min(seat.pages.length + 1, self.config.n_positions))
+        return False
+
+    def begin_step(self) -> None:
+        """Nothing has to be prepared: the kernel reads how long each row is."""
+
+    def places(self, _count: int) -> Places:
+        """Where each row's next token goes."""
+        return [seat.pages.table for seat in self.seats], np.arange(len(self.seats))
+
+    def end_step(self) -> None:
+        for seat in self.seats:
+            seat.pages.length += 1
+
+
+def page_bytes(config: Config) -> int:
+    return config.n_layer * 2 * config.n_embd * PAGE * 2
