@@ -40,9 +40,12 @@ class Ours:
 
     @torch.inference_mode()
     def turn(self, prompts: list[list[int]], new: int) -> Timing:
-        """Whole requests for `prompts`, then as many decode steps as they took, alone."""
+        """Whole requests for `prompts`, then as many decode steps as they took, alone.
+
+        Where only reading is timed (one new token), the prompt's statistics are left out: the peers' have none.
+        """
         begun, first = time.perf_counter(), None
-        runs = admit(self.batch, self.folder, prompts, usual(len(prompts), new))
+        runs = admit(self.batch, self.folder, prompts, usual(len(prompts), new), statistics=new > 1)
         while self.batch.busy:
             self.batch.step()
             if first is None and any(len(run.samples[0]) for run in runs):

@@ -10,7 +10,7 @@ from generate.cache import Prefix
 from generate.log import RunLog
 from generate.row import Row
 
-MOST_TOKENS = 512  # read in one step when nobody is writing
+MOST_TOKENS = 1024  # read in one step when nobody is writing
 LEAST_TOKENS = 8  # read in one step however slow the machine
 SLOWER = 2.2  # a step that also reads may take this many times the step that only writes
 
