@@ -164,9 +164,18 @@ class Batch:
         starts = np.cumsum([rows, *(count for _, count in parts)])
         ended = [place for place, (reading, count) in enumerate(parts) if count == reading.left]
         wanted = [*range(rows), *(int(starts[place + 1]) - 1 for place in ended)]
-        logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted]) if wanted else hidden[:0]
+        every = None  # logits of all tokens, where they are few enough for one product
+        if len(hidden) <= STATISTICS_ROWS and any(reading.statistics for reading, _ in parts):
+            every = self.model.logits(hidden)
+        if every is not None or not wanted:
+            logits = hidden[:0] if every is None else every[wanted]
+        else:
+            logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
         report = self._choose(logits[:rows], self.rows, self._options) if rows else None
-        told = [self._statistics(part, hidden[start:]) for part, start in zip(parts, starts, strict=False)]
+        told = [
+            self._statistics(part, hidden[start:], None if every is None else every[start:])
+            for part, start in zip(parts, starts, strict=False)
+        ]
         # from here on nothing can fail for want of memory or by the device
         for (reading, count), (place, found) in zip(parts, told, strict=True):
             reading.run.prompt[place : place + len(found)] = found
@@ -212,14 +221,18 @@ class Batch:
         seen = survey(logits)
         return report_sampled(logits, seen, choose(logits, options, seen.top), options)
 
-    def _statistics(self, part: Part, hidden: Tensor) -> tuple[int, np.ndarray]:
-        """What the model thought of the tokens that follow those of a part: the first one's index, and records."""
+    def _statistics(self, part: Part, hidden: Tensor, logits: Tensor | None) -> tuple[int, np.ndarray]:
+        """What the model thought of the tokens that follow those of a part: the first one's index, and records.
+
+        `hidden` begins with the part's tokens, and so does `logits` where they are known already.
+        """
         reading, count = part
         following = reading.ids[reading.next + 1 : reading.next + 1 + count] if reading.statistics else []
         found = reading.run.prompt[:0]
         for low in range(0, len(following), STATISTICS_ROWS):
             ids = torch.tensor(following[low : low + STATISTICS_ROWS], device=hidden.device)
-            found = np.concatenate((found, prompt_records(self.model.logits(hidden[low : low + len(ids)]), ids)))
+            known = self.model.logits(hidden[low : low + len(ids)]) if logits is None else logits[low : low + len(ids)]
+            found = np.concatenate((found, prompt_records(known, ids)))
         return reading.next + 1, found
 
     # What came of it

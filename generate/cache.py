@@ -15,7 +15,9 @@ from torch import Tensor
 
 from generate.folder import Config
 
+EARLY = 32  # positions before its room is full that a row may move
 SHARE_ROWS, SHARE_LENGTH = 4, 64  # from here on it pays that samples read their prompt's keys and values from one place
+LONG = 512  # a prompt of so many positions is never copied: that would halt everybody for a moment
 
 
 def kv_bytes(config: Config, positions: int, dtype: torch.dtype) -> int:
@@ -191,7 +193,8 @@ class Cache:
         return Prefix(self.config, size, self.device, self.dtype)
 
     def join(self, row: object, prefix: Prefix, shared: bool) -> Seat:
-        """Seat a row after a text that was read: copied into its place, or read from `prefix` together with others."""
+        """Seat a row after a text that was read: copied into its place, or read from `prefix`, together with others."""
+        shared = shared or (prefix.length >= LONG and self.device.type == "cpu")
         seat = Seat(row, 0, prefix) if shared else Seat(row, prefix.length)
         shelf = self._shelf(seat.length + 1)
         shelf.join(seat, None if shared else prefix.kv)
@@ -211,12 +214,24 @@ class Cache:
         return prefix
 
     def make_room(self) -> bool:
-        """Move rows whose room is full to the next shelf; True when the batch's order has changed."""
-        full = [(shelf, seat) for shelf in self._used() for seat in shelf.seats if seat.length == shelf.room]
-        for shelf, seat in full:
-            self._shelf(seat.length + 1).join(seat, shelf.content(seat))
+        """Move rows whose room is full to the next shelf; True when the batch's order has changed.
+
+        One row a step moves EARLY, the longest: rows that began together would all be moved in one step, a long one.
+        """
+        going = [(shelf, seat) for shelf in self._used() for seat in shelf.seats if seat.length == shelf.room]
+        most = self.config.n_positions
+        soon = [
+            (shelf, seat)
+            for shelf in self._used()
+            for seat in shelf.seats
+            if shelf.room - EARLY <= seat.length < shelf.room < most and len(shelf.seats) > 1
+        ]
+        if soon and not going:
+            going = [max(soon, key=lambda pair: pair[1].length)]
+        for shelf, seat in going:
+            self._shelf(shelf.room + 1).join(seat, shelf.content(seat))
             shelf.leave(seat)
-        return bool(full)
+        return bool(going)
 
     def begin_step(self, fill_up: bool = False) -> None:
         """Fix what this step attends to; call `make_room` first. Nothing counts as written before `end_step`.

@@ -8,6 +8,8 @@ from generate.compiled.fused import PAGE
 from generate.compiled.pages import Pages, Pool
 from generate.folder import Config
 
+EARLY = 32  # positions before its page is full that a row may have the next
+
 Places = tuple[list[np.ndarray], np.ndarray]  # tables of pages, and for each token the number of its table
 
 
@@ -88,9 +90,20 @@ class PagedCache:
         return prefix
 
     def make_room(self) -> bool:
-        """Have a place for each row's next position; the order of the batch stays."""
+        """Have a place for each row's next position; the order of the batch stays.
+
+        One row a step has its next page EARLY: rows that began together would all take theirs in one step, a long one
+        where the system has to find the memory.
+        """
+        most, early = self.config.n_positions, None
         for seat in self.seats:
-            seat.pages.reserve(min(seat.pages.length + 1, self.config.n_positions))
+            length = seat.pages.length
+            seat.pages.reserve(min(length + 1, most))
+            if early is None and seat.pages.count * PAGE < min(length + EARLY, most):
+                early = seat
+        if early is not None and len(self.pool.free) > len(self.seats):
+            early.pages.reserve(min(early.pages.length + EARLY, most))
+            self.pool.touch(early.pages.table[early.pages.count - 1])
         return False
 
     def begin_step(self) -> None:

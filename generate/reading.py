@@ -63,7 +63,7 @@ class Pace:
             self.writing = smooth(self.writing, taken)
         elif rows == 0:
             self.token = smooth(self.token, taken / tokens)
-        elif self.writing is not None:
+        elif self.writing is not None and tokens >= LEAST_TOKENS:  # of fewer the fixed part is most
             self.token = smooth(self.token, max(0.0, taken - self.writing) / tokens)
 
     def budget(self, rows: int) -> int:

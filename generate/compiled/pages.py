@@ -12,6 +12,8 @@ import numpy as np
 from generate.compiled.fused import LANES, PAGE, round_up
 from generate.folder import Config
 
+KEPT_BYTES = 128 << 20  # of free pages that stay with the process, because taking memory is slow
+
 
 class Pool:
     """The memory of all pages: float16 [pages, n_layer, 2, n_head, 64 positions * width] as uint16.
@@ -39,14 +41,20 @@ class Pool:
         self._touched.add(page)
         return page
 
+    def touch(self, page: int) -> None:
+        """Let the system find the memory of a page now instead of in the middle of a step."""
+        self.kv[page] = 0
+
     def give(self, page: int) -> None:
         self.users[page] -= 1
         if not self.users[page]:
             self.free.append(page)
 
     def release(self) -> None:
-        """Give the memory of free pages back to the system; they read as zeros then."""
+        """Give the memory of free pages back to the system, if it is much; they read as zeros then."""
         if not hasattr(mmap, "MADV_DONTNEED") or self.page_bytes % mmap.PAGESIZE:
+            return
+        if len(self._touched) * self.page_bytes <= KEPT_BYTES:
             return
         for page in [page for page in self._touched if not self.users[page]]:
             self._memory.madvise(mmap.MADV_DONTNEED, page * self.page_bytes, self.page_bytes)
