@@ -19,7 +19,7 @@ from generate.model import GPT2
 from generate.models import find_model
 from generate.request import Request
 from generate.residents import Resident, Residents
-from generate.tuning import choose_threads
+from generate.tuning import choose_threads, thread_limit
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Engine:
 
     def _run(self) -> None:
         keep_freed_memory()
-        torch.set_num_threads(max(1, self._threads))
+        torch.set_num_threads(self._threads or thread_limit())
         try:
             with torch.inference_mode():
                 self._load_first()

@@ -17,6 +17,10 @@ from generate.paged import PagedCache, PagedPrefix
 KINDS = {"gelu_new": 0, "gelu_pytorch_tanh": 0, "gelu": 1, "relu": 2, "silu": 3}  # as fused.activate counts them
 LOWEST = {"gelu_new": -0.1701, "gelu_pytorch_tanh": -0.1701, "gelu": -0.17, "relu": 0.0, "silu": -0.2785}
 
+BLOCK = (
+    128  # tokens in one pass: what lies between its products stays in the processor's cache (0.5 ms a token, else 0.75)
+)
+
 Piece = tuple[PagedCache | PagedPrefix, Tensor, Tensor]
 
 
@@ -45,20 +49,22 @@ class Int8GPT2:
             rows.append(numbers + len(tables))
             tables += more
         ids, positions = (np.concatenate([piece[part].numpy() for piece in pieces]) for part in (1, 2))
+        rows, tables = np.concatenate(rows), np.stack(tables)
         out = np.empty((len(ids), self.config.n_embd), np.float32)
-        pool = pieces[0][0].pool.kv
-        fused.hidden(
-            self._weights,
-            pool,
-            np.stack(tables),
-            ids,
-            np.concatenate(rows),
-            positions,
-            self._kind,
-            self._lowest,
-            self._epsilon,
-            out,
-        )
+        for low in range(0, len(ids), BLOCK):
+            some = slice(low, low + BLOCK)
+            fused.hidden(
+                self._weights,
+                pieces[0][0].pool.kv,
+                tables,
+                ids[some],
+                rows[some],
+                positions[some],
+                self._kind,
+                self._lowest,
+                self._epsilon,
+                out[some],
+            )
         return torch.from_numpy(out)
 
     def logits(self, hidden: Tensor) -> Tensor:

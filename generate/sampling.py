@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from generate.compiled.draw import draw
 from generate.noise import gumbel, place_keys, row_key
 
 FEW = 48  # rows whose top_k is less than this are sampled among their FEW likeliest tokens only
@@ -42,8 +43,14 @@ class Rows:
         filtered = (self.top_k > 0) | (self.top_p < 1)
         # a GPU sorts everything at once, where looking at the few would have to wait for an answer
         few = (self.top_k > 0) & (self.top_k < FEW) & (self.top_k.device.type == "cpu")
-        groups = ((~filtered, draw_plain), (filtered & ~few, draw_sorted), (few, draw_few))
-        self.ways = [(way, i) for group, way in groups if len(i := (group & ~self.greedy).nonzero()[:, 0])]
+        drawn = ~self.greedy
+        groups = (
+            (self.greedy, take_likeliest),
+            (drawn & ~filtered, draw_plain),
+            (drawn & filtered & ~few, draw_sorted),
+            (drawn & few, draw_few),
+        )
+        self.ways = [(way, index) for group, way in groups if len(index := group.nonzero()[:, 0])]
 
     @property
     def keys(self) -> tuple[Tensor, Tensor]:
@@ -150,36 +157,37 @@ def choose(logits: Tensor, rows: Rows, top: Top | None = None) -> Choice:
     scores = penalise(logits, rows.penalty, rows.seen)
     if top is None or rows.seen is not None:
         top = top_few(scores)
-    # of equally likely tokens the greedy choice is the first, as argmax has it
-    ids = top.ids.masked_fill(top.values < top.values[:, :1], logits.shape[1]).amin(1)
-    threshold = top.values[:, 0] / rows.divisor[:, 0]
-    norm = threshold.clone()
-    for way, index in rows.ways:
-        every = len(index) == len(logits)
-        some, picked = (scores, top) if every else (scores[index], top.pick(index))
-        chosen = way(some, picked, rows.pick(index))
-        if every:
-            ids, threshold, norm = chosen
-        else:
-            ids[index], threshold[index], norm[index] = chosen
+    if len(rows.ways) == 1:
+        ids, threshold, norm = rows.ways[0][0](scores, top, rows)
+    else:
+        ids = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+        threshold, norm = torch.empty_like(top.values[:, 0]), torch.empty_like(top.values[:, 0])
+        for way, index in rows.ways:
+            ids[index], threshold[index], norm[index] = way(scores[index], top.pick(index), rows.pick(index))
     sampled_logprob = scores.gather(1, ids[:, None])[:, 0] / rows.divisor[:, 0] - norm
     return Choice(ids, sampled_logprob, norm, threshold)
 
 
+def take_likeliest(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """The greedy choice, of equally likely tokens the first, as argmax has it; returns ids, threshold, norm, each [B]."""
+    ids = top.ids.masked_fill(top.values < top.values[:, :1], scores.shape[1]).amin(1)
+    return ids, top.values[:, 0], top.values[:, 0]
+
+
 def draw_plain(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw with no filter; returns ids, threshold, norm, each [B], as all three ways do."""
+    """Draw with no filter; returns ids, threshold, norm, each [B], as all ways do."""
     scaled = scores / rows.divisor
     noise = gumbel(rows.keys, torch.arange(scaled.shape[1], device=scaled.device)[None])
     return noise.add_(scaled).argmax(1), scaled.amin(1), scaled.logsumexp(1)
 
 
 def draw_few(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter and draw among the FEW likeliest; rows whose ties go on beyond them are sorted whole."""
-    values = top.values / rows.divisor
-    ids, threshold, norm = draw_filtered(values, top.ids, rows)
-    beyond = values[:, -1] >= threshold
-    if values.shape[1] < scores.shape[1] and beyond.any():
-        index = beyond.nonzero()[:, 0]
+    """Filter and draw among the FEW likeliest; where ties may go on beyond them, rows are sorted whole."""
+    ids = torch.empty(len(scores), dtype=torch.int64)
+    threshold, norm = torch.empty(len(scores)), torch.empty(len(scores))
+    given = (top.values, top.ids, rows.divisor[:, 0], rows.top_k, rows.top_p, *rows.keys, ids, threshold, norm)
+    if draw(*(part.numpy() for part in given)) and top.values.shape[1] < scores.shape[1]:
+        index = (top.values[:, -1] / rows.divisor[:, 0] >= threshold).nonzero()[:, 0]
         ids[index], threshold[index], norm[index] = draw_sorted(scores[index], top, rows.pick(index))
     return ids, threshold, norm
 

@@ -41,12 +41,17 @@ def fastest_first(config: Config) -> list[str]:
     return sorted(times, key=times.get)
 
 
+def thread_limit() -> int:
+    """The most threads that the engine may use."""
+    return cores() - (1 < cores() <= FEW_CORES)
+
+
 def choose_threads(model: GPT2) -> int:
     """Try a step of 4 tokens on more and more threads, and keep what pays; int8 runs on one."""
     if model.precision == "int8":
         torch.set_num_threads(1)
         return 1
-    limit = cores() - (1 < cores() <= FEW_CORES)
+    limit = thread_limit()
     cache = model.new_cache(1, 0)
     ids, places = torch.zeros(4, dtype=torch.int64), torch.arange(4)
 

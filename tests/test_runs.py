@@ -339,3 +339,38 @@ def test_a_token_takes_86_bytes_in_the_database(app, visitor):
     with app.app_context():
         size = db.session.scalar(select(func.sum(func.length(Block.tokens))).where(Block.run_id == run[3:]))
     assert size == 50 * 86
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (None, "2nd."),
+        (0.4, "2nd."),
+        (3, "2nd, about 5 seconds."),
+        (62, "2nd, about 60 seconds."),
+        (200, "about 3 minutes."),
+    ],
+)
+def test_a_waiting_run_is_told_its_place_and_how_long_it_may_be(app, visitor, seconds, words):
+    from webapp.database import Run, db
+    from webapp.pages import look
+
+    run_id = visitor.start(max_new_tokens=1).rsplit("/", 1)[1]
+    visitor.events(f"/r/{run_id}")
+    with app.app_context():
+        view = look(db.session.get(Run, run_id))
+    view.log.state, view.log.place, view.log.seconds = "waiting", 2, seconds
+    assert view.status().endswith(words)
+
+
+def test_a_run_whose_model_was_restarted_says_so(app, visitor):
+    from webapp.database import Run, db
+    from webapp.pages import look
+
+    run_id = visitor.start(max_new_tokens=1).rsplit("/", 1)[1]
+    visitor.events(f"/r/{run_id}")
+    with app.app_context():
+        view = look(db.session.get(Run, run_id))
+    view.log.state = "writing"
+    view.log.note_restart()
+    assert view.status() == "Writing… The model restarted; nothing is lost."

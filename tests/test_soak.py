@@ -1,6 +1,8 @@
 """Long loads and repeats, run by `make soak`: bounded, on this machine only."""
 
+import gc
 import json
+import os
 import random
 import socket
 import threading
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from browser import Server
-from conftest import finished, parse_events, pictured, text_of
+from conftest import Writer, finished, parse_events, pictured, started, text_of
 from test_server import get, start_run
+
+from generate import Engine, find_model
 
 pytestmark = pytest.mark.soak
 
@@ -81,35 +85,87 @@ def test_three_hundred_half_requests_are_given_up_in_time(tmp_path):
     assert "Traceback" not in server.log.read_text()
 
 
-def test_five_hundred_runs_cancelled_at_random_moments_leave_no_row_behind(writer):
+def test_memory_stays_flat_over_ten_thousand_short_requests(models):
+    """The engine alone, in each precision; what is remembered of texts is bounded, and full long before."""
+    for precision in ("float32", "int8"):
+        engine = started(Engine(models, device="cpu", precision=precision, prefix_memory=8).start("storyteller"))
+        writer, dice, sizes = Writer(engine), random.Random(5), []
+        try:
+            for number in range(10_000 // 16):
+                runs = [
+                    writer.submit(
+                        "the king " * dice.randint(1, 9), "storyteller", max_new_tokens=3, seed=number * 16 + n
+                    )
+                    for n in range(16)
+                ]
+                for run in runs:
+                    finished(run)
+                if number % 62 == 61:
+                    sizes.append(resident(os.getpid()))
+            print(precision, "RssAnon in kB after each thousand requests:", sizes)
+            assert sizes[-1] < 1.03 * sizes[3]
+        finally:
+            engine.close()
+
+
+def test_a_thousand_runs_cancelled_at_random_moments_leave_no_row_behind(writer, models):
+    engine = started(Engine(models, device="cpu", precision="int8").start("storyteller"))
+    try:
+        for where, model in ((writer, "tiny"), (Writer(engine), "storyteller")):
+            cancel_at_random(where, model)
+            batch, deadline = where.batch(model), time.time() + 10
+            while batch.busy or batch.readings:  # a run is told to be over a moment before its place is cleared
+                assert time.time() < deadline
+                time.sleep(0.01)
+            assert batch.cache.seats == []
+        assert not any("kv" in vars(shelf) for shelf in writer.batch().cache.shelves.values())
+        batch.prefixes.drop()
+        gc.collect()
+        assert not batch.cache.pool.users.any(), "pages were not given back"
+    finally:
+        engine.close()
+
+
+def cancel_at_random(writer, model):
     dice = random.Random(0)
     for _ in range(50):
         runs = [
-            writer.submit(max_new_tokens=4096, samples=dice.randint(1, 4), seed=dice.randrange(99)) for _ in range(10)
+            writer.submit(model=model, max_new_tokens=4096, samples=dice.randint(1, 4), seed=dice.randrange(99))
+            for _ in range(20)
         ]
         for run in runs:
-            time.sleep(dice.random() * 0.02)
+            time.sleep(dice.random() * 0.01)
             writer.engine.cancel(run)
         for run in runs:
             finished(run)
-    batch, deadline = writer.batch(), time.time() + 10
-    while batch.busy or batch.readings:  # a run is told to be over a moment before its place is cleared
-        assert time.time() < deadline
-        time.sleep(0.01)
-    assert batch.cache.seats == []
-    assert not any("kv" in vars(shelf) for shelf in batch.cache.shelves.values())
 
 
-def test_two_hundred_random_runs_repeat_alone_and_in_a_crowd(writer):
+def test_two_hundred_random_runs_repeat_alone_in_a_crowd_remembered_and_resumed(writer, models):
     """float32; at 0.015 flips in 12,800 tokens a false alarm is rare, and the seeds are fixed."""
     dice = random.Random(1)
     wishes = [
         {"seed": dice.randrange(2**32), "top_k": dice.choice([0, 0, 40, 200]), "top_p": dice.choice([1, 0.9]), "max_new_tokens": 64}
         for _ in range(200)
     ]  # fmt: skip
+    prompt = find_model(models, "storyteller").encode_prompt("The king")
     alone = [writer.ids("The king", "storyteller", **wish)[0] for wish in wishes]
-    crowd = []
+    crowd, resumed = [], []
     for start in range(0, 200, 50):
         runs = [writer.submit("The king", "storyteller", **wish) for wish in wishes[start : start + 50]]
         crowd += [finished(run).samples[0].read()["id"].tolist() for run in runs]
     assert crowd == alone
+    for wish, ids in zip(wishes, alone, strict=True):
+        cut = dice.randint(1, len(ids))
+        rest = wish | {"max_new_tokens": 64 - cut}
+        resumed.append(
+            ids[:cut] + writer.ids(ids=prompt + ids[:cut], model="storyteller", **rest)[0] if cut < 64 else ids
+        )
+    finished_early = [ids for ids in alone if len(ids) < 64]
+    print(f"{len(finished_early)} of the runs ended by themselves")
+    assert [r[: len(a)] for r, a in zip(resumed, alone, strict=True)] == alone
+    engine = started(Engine(models, device="cpu", precision="float32", prefix_memory=0).start("storyteller"))
+    try:
+        forgetful = Writer(engine)
+        assert [forgetful.ids("The king", "storyteller", **wish)[0] for wish in wishes] == alone
+    finally:
+        engine.close()
