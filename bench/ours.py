@@ -17,6 +17,7 @@ from bench.measure import Timing, median
 from bench.shapes import SAMPLING
 from generate import ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
 from generate.batch import Batch
+from generate.cpu import keep_freed_memory
 from generate.model import load_model
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -29,6 +30,7 @@ class Ours:
 
     def __init__(self, precision: str):
         torch.set_num_threads(1)
+        keep_freed_memory()  # as the engine's thread does
         self.precision = precision
 
     @torch.inference_mode()

@@ -73,10 +73,15 @@ class Batch:
         return [*self.rows, *(row for reading in self.readings for row in reading.rows)]
 
     def warm_up(self) -> None:
-        """Read one token and write one, so that a model that cannot run is known before it is offered."""
+        """Read one token and write one, so that a model that cannot run is known before it is offered.
+
+        Whatever is compiled at its first use is compiled here, and not while somebody waits for a text.
+        """
         prefix = self.cache.new_prefix(1)
-        first = torch.zeros(1, dtype=torch.int64, device=self.device)
-        survey(self.model.logits(self.model.hidden([(prefix, first, first)])))
+        first, one = (torch.full((1,), n, dtype=torch.int64, device=self.device) for n in (0, 1))
+        logits = self.model.logits(self.model.hidden([(prefix, first, first)]))
+        options = Rows(one.float(), one, one.float(), one.float(), one, first, first, None)
+        report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
         if self.config.n_positions > 1:
             prefix.length = 1
             seat = self.cache.join(None, prefix, shared=False)
@@ -113,7 +118,13 @@ class Batch:
     def _reading(self, run: RunLog, rows: list[Row], ids: list[int], start: int, statistics: bool) -> Reading:
         """Begin to read ids[start:], from as far on as it was read before."""
         reading = Reading(run, rows, self.cache.new_prefix(len(ids) - start), ids, start, statistics)
-        records = self.prefixes.fill(reading.prefix, ids[start:], statistics)
+        try:
+            records = self.prefixes.fill(reading.prefix, ids[start:], statistics)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self.prefixes.drop()
+            records, reading.prefix = None, self.cache.new_prefix(len(ids) - start)
         if records is not None:
             reading.run.prompt[start : start + len(records)] = records
         return reading
@@ -176,12 +187,13 @@ class Batch:
             self._statistics(part, hidden[start:], None if every is None else every[start:])
             for part, start in zip(parts, starts, strict=False)
         ]
+        last = [logits[rows + number :][:1].clone() for number in range(len(ended))]
         # from here on nothing can fail for want of memory or by the device
         for (reading, count), (place, found) in zip(parts, told, strict=True):
             reading.run.prompt[place : place + len(found)] = found
             reading.prefix.length += count
         for number, place in enumerate(ended):
-            parts[place][0].logits = logits[rows + number :][:1].clone()
+            parts[place][0].logits = last[number]
             self._keep(parts[place][0])
         if rows:
             self.cache.end_step()
@@ -412,6 +424,7 @@ class Batch:
         """Go on with the rows of a batch whose device failed: everything is read anew, nothing of it is copied."""
         for seat in other.cache.seats:
             seat.row.seat = None
+            seat.row.window = window_start(len(seat.row.ids), self.config.n_positions)
             self.readings.append(
                 self._reading(seat.row.run, [seat.row], seat.row.ids, seat.row.window, statistics=False)
             )

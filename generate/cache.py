@@ -34,6 +34,14 @@ def room_for(length: int, n_positions: int) -> int:
     return min(room, n_positions)
 
 
+def rooms(n_positions: int) -> list[int]:
+    """The rooms of all shelves there may be."""
+    found = [room_for(1, n_positions)]
+    while found[-1] < n_positions:
+        found.append(room_for(found[-1] + 1, n_positions))
+    return found
+
+
 class Prefix:
     """Keys and values [2, n_layer, n_head, T, head_dim] of one text, of which the first `length` positions are known."""
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -87,7 +88,8 @@ class Engine:
         with self._wake:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
-            if (waiting := len(self._line.waiting)) >= self.max_waiting:
+            waiting, begun = len(self._line.waiting), len(self._line.tickets)
+            if waiting >= self.max_waiting or begun >= self.max_waiting + self.max_rows:
                 raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.")
             self._line.add(Ticket(request, run))
             run.set_state("waiting", waiting + 1)  # a first guess, until the engine has looked
@@ -169,10 +171,13 @@ class Engine:
             self._wake.notify_all()
 
     def _step(self, resident: Resident) -> None:
-        """One step; when it fails as a whole, the model is restarted and its runs go on."""
         resident.used = time.monotonic()
+        self._do(resident, resident.batch.step)
+
+    def _do(self, resident: Resident, work: Callable[[], None]) -> None:
+        """Work of a batch. When it fails as a whole, its runs end; when the device failed, the model is restarted."""
         try:
-            resident.batch.step()
+            work()
             resident.restarts = 0
         except Exception as error:
             log.exception("%s failed as a whole", resident.folder.name)
@@ -215,7 +220,10 @@ class Engine:
 
             def fits(ticket: Ticket, free: bool = free) -> bool:
                 resident = self._residents.get(ticket.request.folder)
-                return free and resident is not None and resident.batch.has_room and not self._is_behind(ticket)
+                if not free or resident is None or not resident.batch.has_room or self._is_behind(ticket):
+                    return False
+                # each run holds its prompt until its last sample is let in, so those are bounded as well
+                return ticket.granted > 0 or len(resident.batch.readings) < self.max_rows
 
             with self._wake:
                 ticket = self._line.next(held, fits)
@@ -235,7 +243,6 @@ class Engine:
             resident.batch.let_in(run)
         with self._wake:
             self._line.grant(ticket)
-            self._told = 0.0
 
     def _is_behind(self, ticket: Ticket) -> bool:
         """Whether a run must wait for an earlier one whose model finds no memory yet; else that would wait for ever."""
@@ -279,8 +286,8 @@ class Engine:
             if ticket.log.cancelled or ticket.log.done:  # done: all its samples failed with the first
                 self._leave_line(ticket, "cancelled")
                 resident = self._residents.get(ticket.request.folder)
-                if ticket.granted and resident is not None:
-                    resident.batch.drop_cancelled()  # it may have no rows, and so no steps
+                if ticket.granted and resident is not None and not resident.batch.busy:  # it has no steps to do it in
+                    self._do(resident, resident.batch.drop_cancelled)
 
     def _leave_line(self, ticket: Ticket, reason: str, error: str | None = None) -> None:
         with self._wake:

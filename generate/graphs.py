@@ -88,6 +88,6 @@ def record_on_gpu(step: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None
         step()
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # another model may be loading meanwhile
         hidden = step()
     return hidden, graph.replay

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from generate.log import RunLog
 from generate.request import Request
 
+FAR_AHEAD = 500  # samples that a forecast plays through at the most; whoever comes later is told no estimate yet
 MOST_OWNERS = 10_000  # whose last turn is remembered
 
 
@@ -83,7 +84,7 @@ class Line:
         left = {ticket: ticket.left for ticket in self.tickets}
         found: list[Forecast] = []
         waiting = sum(ticket.granted == 0 for ticket in self.tickets)
-        while len(found) < waiting and ends:
+        while len(found) < waiting and ends and turn < self._turn + FAR_AHEAD:
             now, number, owner = heapq.heappop(ends)
             held[owner] -= 1
             ticket = first_of((t for t in self.tickets if left[t]), held, served)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from generate.cache import kv_bytes
+from generate.cache import kv_bytes, rooms
 from generate.folder import Config, ModelFolder, tensor_shapes
 from generate.model import GPT2, PRECISIONS
 
@@ -16,8 +16,13 @@ def free_bytes(device: torch.device) -> int:
 
 
 def rows_that_fit(model: GPT2) -> int:
-    """How many rows with a full window fit into half of the memory that is free now; at least 1."""
-    return max(1, free_bytes(model.device) // 2 // kv_bytes(model.config, model.config.n_positions, model.dtype))
+    """How many rows with a full window fit into half of the memory that is free now; at least 1.
+
+    On a GPU each shelf has its memory for all rows at once, and keeps it.
+    """
+    most = model.config.n_positions
+    positions = sum(rooms(most)) if model.device.type == "cuda" else most
+    return max(1, free_bytes(model.device) // 2 // kv_bytes(model.config, positions, model.dtype))
 
 
 def loading_bytes(folder: ModelFolder, precision: str) -> int:
@@ -61,11 +66,14 @@ def free_memory() -> int:
 
 
 def free_in_group(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes left to this process's control group (version 2), or more than any machine has where there is no limit."""
+    """Bytes left to the control group (version 2) that a container sees as its own, or more than any machine has where there is no limit."""
     limit, used = root / "memory.max", root / "memory.current"
     if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
         return 1 << 62
-    return max(0, int(limit.read_text()) - int(used.read_text()))
+    stat = root / "memory.stat"
+    cached = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
+    taken = int(used.read_text()) - int(cached.get("inactive_file", 0))  # files that were read count, but make room
+    return max(0, int(limit.read_text()) - taken)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -11,8 +11,8 @@ class Request:
     """One run to be: its model, the token ids from the root of its family on, and its options.
 
     `first_sample` numbers its samples in the noise, so that the continuation of sample 2 goes on as sample 2.
-    `owner` is whoever asks: rows are shared out between owners. Without `statistics` only the tokens are reported, and
-    the sampler's probability of each.
+    `owner` is whoever asks: rows are shared out between owners. Without `statistics` no more than the tokens and
+    the sampler's probability of each need be reported.
     """
 
     folder: ModelFolder

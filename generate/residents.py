@@ -48,7 +48,7 @@ class Loading:
 
 
 class Residents:
-    """Used by the engine's thread alone; `on_change` is called from the loading thread when a model is there."""
+    """Changed by the engine's thread alone; `on_change` is called from the loading thread when a model is there."""
 
     def __init__(
         self, device: torch.device, precision: str, new_batch: Callable[[GPT2, ModelFolder], Batch], on_change
@@ -64,7 +64,8 @@ class Residents:
 
     @property
     def busy(self) -> list[Resident]:
-        return [resident for resident in self.all.values() if resident.batch.busy]
+        pairs = [(resident, resident.batch) for resident in list(self.all.values())]  # web threads ask as well
+        return [resident for resident, batch in pairs if batch is not None and batch.busy]
 
     def idle(self, wanted: set[tuple]) -> list[Resident]:
         """Models that nobody uses or waits for, the least recently used first."""
@@ -101,16 +102,15 @@ class Residents:
 
     def drop(self, resident: Resident) -> None:
         del self.all[resident.folder.identity]
-        resident.batch.prefixes.drop()
+        resident.model = resident.batch = None  # whoever still holds the resident holds no memory
         if self.device.type == "cuda":
-            resident.model = resident.batch = None
             torch.cuda.empty_cache()
 
     def _load(self, loading: Loading) -> None:
         try:
             with torch.inference_mode():
                 loading.resident = self.load(loading.folder)
-        except Exception as error:
+        except BaseException as error:  # a panic in a library's Rust code is no Exception, and this thread ends anyhow
             if not isinstance(error, Refusal):
                 log.exception("%s could not be loaded", loading.folder.name)
             loading.problem = sentence_of(error)

@@ -4,8 +4,6 @@ All of them work on vectors of 16 numbers, which LLVM splits where a processor h
 fixed here, so that a row's numbers are the same bits alone and among others.
 """
 
-import os
-
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
@@ -16,7 +14,7 @@ LANES = 16
 COLUMNS = 2  # vectors of outputs in a panel of packed weights
 PANEL = LANES * COLUMNS
 PER_STEP = 4  # inputs that one instruction takes at once
-VNNI = llvm.get_host_cpu_features().get("avx512vnni", False) and not os.environ.get("WITHOUT_VNNI")
+VNNI = llvm.get_host_cpu_features().get("avx512vnni", False)
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BYTES, WORDS = ir.VectorType(INT8, 4 * LANES), ir.VectorType(INT32, LANES)
