@@ -12,7 +12,7 @@ from generate.row import Row
 
 MOST_TOKENS = 1024  # read in one step when nobody is writing
 LEAST_TOKENS = 8  # read in one step however slow the machine
-SLOWER = 2.2  # a step that also reads may take this many times the step that only writes
+SLOWER = 1.8  # a step that also reads may take this many times the step that only writes
 
 
 @dataclass(eq=False)
