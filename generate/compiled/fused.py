@@ -28,9 +28,8 @@ from generate.compiled.tiles import (
 )
 
 LEVELS, ZERO, ALL_LEVELS = np.float32(127), 128, np.float32(255)
-ROUND = np.float32(
-    1.5 * 2**23
-)  # a float32 that was added to this holds its integer, rounded to even, in its lowest bits
+# a float32 that was added to this holds its integer, rounded to even, in its lowest bits
+ROUND = np.float32(1.5 * 2**23)
 LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
 SQRT_8_OVER_PI = np.float32((8 / np.pi) ** 0.5)
 CUBE = np.float32((8 / np.pi) ** 0.5 * 0.044715)
@@ -228,91 +227,21 @@ def multiply(x, size, linear, layer, out):
         panel, row = to * inputs, 0
         ahead = panel if groups == 1 else panel + inputs * PANEL
         while row < rows:
-            left, at = rows - row, row * inputs
+            left, at, into = rows - row, row * inputs, row * stride + to
+            # fmt: off
             if left >= 8:
-                product_8(
-                    x,
-                    at,
-                    inputs,
-                    weight,
-                    panel,
-                    steps,
-                    ahead,
-                    pace,
-                    start,
-                    scale,
-                    bias,
-                    to,
-                    size,
-                    row,
-                    out,
-                    row * stride + to,
-                    stride,
-                )
+                product_8(x, at, inputs, weight, panel, steps, ahead, pace, start, scale, bias, to, size, row, out, into, stride)
                 row += 8
             elif left >= 4:
-                product_4(
-                    x,
-                    at,
-                    inputs,
-                    weight,
-                    panel,
-                    steps,
-                    ahead,
-                    pace,
-                    start,
-                    scale,
-                    bias,
-                    to,
-                    size,
-                    row,
-                    out,
-                    row * stride + to,
-                    stride,
-                )
+                product_4(x, at, inputs, weight, panel, steps, ahead, pace, start, scale, bias, to, size, row, out, into, stride)
                 row += 4
             elif left >= 2:
-                product_2(
-                    x,
-                    at,
-                    inputs,
-                    weight,
-                    panel,
-                    steps,
-                    ahead,
-                    pace,
-                    start,
-                    scale,
-                    bias,
-                    to,
-                    size,
-                    row,
-                    out,
-                    row * stride + to,
-                    stride,
-                )
+                product_2(x, at, inputs, weight, panel, steps, ahead, pace, start, scale, bias, to, size, row, out, into, stride)
                 row += 2
             else:
-                product_1(
-                    x,
-                    at,
-                    inputs,
-                    weight,
-                    panel,
-                    steps,
-                    ahead,
-                    pace,
-                    start,
-                    scale,
-                    bias,
-                    to,
-                    size,
-                    row,
-                    out,
-                    row * stride + to,
-                    stride,
-                )
+                product_1(x, at, inputs, weight, panel, steps, ahead, pace, start, scale, bias, to, size, row, out, into, stride)
                 row += 1
+            # fmt: on
             ahead += steps * pace
 
 

@@ -115,70 +115,19 @@ class Writer:
 def product_tile(rows):
     """The intrinsic that multiplies `rows` rows of bytes with one panel of weights."""
 
+    # fmt: off
     @intrinsic
-    def tile(
-        typing,
-        x,
-        first,
-        stride,
-        weight,
-        panel,
-        steps,
-        ahead,
-        pace,
-        start,
-        scale,
-        bias,
-        column,
-        size,
-        row,
-        out,
-        to,
-        out_stride,
-    ):
+    def tile(typing, x, first, stride, weight, panel, steps, ahead, pace, start, scale, bias, column, size, row, out, to, out_stride):
         """out = (x W - start) * scale * size + bias. Where it reads `ahead`, memory is fetched for later."""
         where = types.intp
         signature = types.void(
-            x,
-            where,
-            where,
-            weight,
-            where,
-            where,
-            where,
-            where,
-            start,
-            scale,
-            bias,
-            where,
-            size,
-            where,
-            out,
-            where,
-            where,
+            x, where, where, weight, where, where, where, where, start, scale, bias, where, size, where, out, where, where
         )
 
         def generate(context, builder, signature, values):
             w = Writer(context, builder)
-            (
-                x,
-                first,
-                stride,
-                weight,
-                panel,
-                steps,
-                ahead,
-                pace,
-                start,
-                scale,
-                bias,
-                column,
-                size,
-                row,
-                out,
-                to,
-                out_stride,
-            ) = values
+            x, first, stride, weight, panel, steps, ahead, pace, start, scale, bias, column, size, row, out, to, out_stride = values
+            # fmt: on
             kinds = signature.args
             x, ahead, weight = (
                 w.address(kinds[0], x, first),
