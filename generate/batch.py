@@ -93,27 +93,42 @@ class Batch:
     # Coming
 
     def admit(self, request: Request, run: RunLog, rows: int | None = None) -> None:
-        """Take a run in: its prompt is read once. `rows` of its samples may write (all, by default), the rest `later`."""
+        """Take a run in: its prompt is read once. `rows` of its samples may write (all, by default), the rest `later`.
+
+        A run that was written in part goes on: each sample's text is read up to its last token.
+        """
         run.set_state("reading")
         try:
             self._admitted += 1
             new = new_rows(request, run, self._admitted, self.vocabulary, self.device)
-            reading = self._reading(run, new, list(request.prompt_ids), new[0].window, request.statistics)
+            for row in new:
+                self._end_if_over(row)
+            going = [row for row in new if not row.finished]
+            if not going:
+                return
+            fresh = not any(len(sample) for sample in run.samples)  # else the prompt's records are there already
+            first = going[0]
+            reading = self._reading(run, [first], list(first.ids), first.window, request.statistics and fresh)
+            reading.later.extend(going[1:])
             self.readings.append(reading)
-            if rows is not None:
-                reading.later.extend(new[rows:])
-                del new[rows:]
+            for _ in range((rows or len(going)) - 1):
+                self.let_in(run)
         except Exception as error:
             log.exception("a run could not be admitted")
             for sample in run.samples:
-                run.finish(sample, "error", 0, what_failed(error))
+                size = len(self.vocabulary.bytes_of(sample.read()["id"].tolist()))
+                run.finish(sample, "error", size, what_failed(error))
 
     def let_in(self, run: RunLog) -> None:
         """One more sample of a run that was admitted may write."""
-        for reading in self.readings:
-            if reading.run is run and reading.later:
-                reading.rows.append(reading.later.popleft())
-                return
+        reading = next((reading for reading in self.readings if reading.run is run and reading.later), None)
+        if reading is None:
+            return
+        row = reading.later.popleft()
+        if row.ids == reading.ids:
+            reading.rows.append(row)
+        else:  # the run goes on, and this sample has a text of its own
+            self.readings.append(self._reading(run, [row], list(row.ids), row.window, statistics=False))
 
     def _reading(self, run: RunLog, rows: list[Row], ids: list[int], start: int, statistics: bool) -> Reading:
         """Begin to read ids[start:], from as far on as it was read before."""
@@ -283,7 +298,11 @@ class Batch:
         with row.run.changed:
             row.log.append(record, row.ending.released)
             row.run.touch()
-        if token == self.end_id or row.ending.stop_at is not None:
+        self._end_if_over(row)
+
+    def _end_if_over(self, row: Row) -> None:
+        """End a row whose last token was its last."""
+        if row.ending.stop_at is not None or (row.ending.tokens and row.ids[-1] == self.end_id):
             self._finish(row, "stop")
         elif row.left <= 0:
             self._finish(row, "length")
@@ -356,7 +375,7 @@ class Batch:
     def drop_cancelled(self) -> None:
         for row in self._all_rows():
             if row.run.cancelled and not row.finished:
-                self._finish(row, "cancelled")
+                self._finish(row, row.run.cancelled)
         self._sweep()
 
     def _sweep(self) -> None:

@@ -80,26 +80,30 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join(timeout=30)
 
-    def submit(self, request: Request) -> RunLog:
-        """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone)."""
+    def submit(self, request: Request, run: RunLog | None = None) -> RunLog:
+        """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone).
+
+        `run`, the log of the same request as far as it was written once, goes on from its last tokens.
+        """
         if not request.prompt_ids:
             raise Refusal("This model has no end token to start an empty prompt from; write a prompt.", "prompt")
-        run = RunLog(request.prompt_ids, request.sampling.samples, request.folder.config.vocab_size)
+        run = run or RunLog(request.prompt_ids, request.sampling.samples, request.folder.config.vocab_size)
         with self._wake:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
             waiting, begun = len(self._line.waiting), len(self._line.tickets)
             if waiting >= self.max_waiting or begun >= self.max_waiting + self.max_rows:
                 raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.")
-            self._line.add(Ticket(request, run))
+            ended = sum(sample.finish_reason is not None for sample in run.samples)
+            self._line.add(Ticket(request, run, ended=ended))
             run.set_state("waiting", waiting + 1)  # a first guess, until the engine has looked
             self._told = 0.0
         self._notify()
         return run
 
-    def cancel(self, run: RunLog) -> None:
-        """Ask for a run to end; its samples end as `cancelled` before the next step."""
-        run.cancelled = True
+    def cancel(self, run: RunLog, reason: str = "cancelled") -> None:
+        """Ask for a run to end; before the next step its samples end, with `reason` for a `finish_reason`."""
+        run.cancelled = run.cancelled or reason
         self._notify()
 
     def ready(self) -> str | None:
@@ -284,7 +288,7 @@ class Engine:
     def _cancel_waiting(self) -> None:
         for ticket in list(self._line.tickets):
             if ticket.log.cancelled or ticket.log.done:  # done: all its samples failed with the first
-                self._leave_line(ticket, "cancelled")
+                self._leave_line(ticket, ticket.log.cancelled)
                 resident = self._residents.get(ticket.request.folder)
                 if ticket.granted and resident is not None and not resident.batch.busy:  # it has no steps to do it in
                     self._do(resident, resident.batch.drop_cancelled)
@@ -324,8 +328,10 @@ class Engine:
 
 
 def end(ticket: Ticket, reason: str, error: str | None = None) -> None:
+    """End a run that no batch has taken in; what it wrote in an earlier life stays."""
+    vocabulary = ticket.request.folder.tokenizer.vocabulary
     for sample in ticket.log.samples:
-        ticket.log.finish(sample, reason, 0, error)
+        ticket.log.finish(sample, reason, len(vocabulary.bytes_of(sample.read()["id"].tolist())), error)
 
 
 def choose_device(name: str) -> torch.device:

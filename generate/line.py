@@ -14,16 +14,20 @@ MOST_OWNERS = 10_000  # whose last turn is remembered
 
 @dataclass(eq=False)
 class Ticket:
-    """A run that waits, as a whole or with some of its samples. `seconds` is how long one sample may take."""
+    """A run that waits, as a whole or with some of its samples. `seconds` is how long one sample may take.
+
+    `ended` of its samples were over before it came: it goes on with the others.
+    """
 
     request: Request
     log: RunLog
     seconds: float = 0.0
     granted: int = 0
+    ended: int = 0
 
     @property
     def left(self) -> int:
-        return self.request.sampling.samples - self.granted
+        return self.request.sampling.samples - self.ended - self.granted
 
 
 @dataclass(frozen=True)

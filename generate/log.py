@@ -15,7 +15,7 @@ class SampleLog:
         self._dtype = dtype
         self._records = bytearray(records)
         self.released = 0
-        self.finish_reason: str | None = None  # stop, length, cancelled or error
+        self.finish_reason: str | None = None  # stop, length, error, or why it was cancelled
         self.text_end: int | None = None  # bytes of visible text, known once it is finished
         self.error: str | None = None
 
@@ -53,7 +53,7 @@ class RunLog:
         self.fingerprint: str | None = None  # of the weights that write it, known when they are loaded
         self.precision: str | None = None
         self.device: str | None = None
-        self.cancelled = False
+        self.cancelled: str | None = None  # once it is asked to end: the finish_reason its samples will have
 
     @property
     def done(self) -> bool:

@@ -41,25 +41,33 @@ class Row:
 
 
 def new_rows(request: Request, run: RunLog, admitted: int, vocabulary: Vocabulary, device: torch.device) -> list[Row]:
-    """The rows of a run that begins."""
-    config = request.folder.config
+    """The rows of a run that begins, or of one that goes on: its samples that have not ended."""
     end_text = (request.folder.end_text,) if request.folder.end_text else ()
     stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
     half = split_half_character(vocabulary.bytes_of(request.prompt_ids))[1]
-    return [
-        Row(
-            run=run,
-            log=sample,
-            request=request,
-            number=request.first_sample + index,
-            ids=list(request.prompt_ids),
-            ending=Ending(stops, half),
-            window=window_start(len(request.prompt_ids), config.n_positions),
-            seen=seen_tokens(request, request.prompt_ids, device),
-            admitted=admitted,
+    rows = []
+    for index, sample in enumerate(run.samples):
+        if sample.finish_reason is not None:
+            continue
+        written = sample.read()["id"].tolist()
+        ids = [*request.prompt_ids, *written]
+        ending = Ending(stops, half)
+        for token in written:
+            ending.feed(vocabulary.tokens[token])
+        rows.append(
+            Row(
+                run=run,
+                log=sample,
+                request=request,
+                number=request.first_sample + index,
+                ids=ids,
+                ending=ending,
+                window=window_start(len(ids), request.folder.config.n_positions),
+                seen=seen_tokens(request, ids, device),
+                admitted=admitted,
+            )
         )
-        for index, sample in enumerate(run.samples)
-    ]
+    return rows
 
 
 def seen_tokens(request: Request, ids: Sequence[int], device: torch.device) -> Tensor | None:
