@@ -13,11 +13,12 @@ from generate.batch import Batch
 from generate.cpu import keep_freed_memory
 from generate.errors import Busy, Refusal, sentence_of, what_failed
 from generate.folder import ModelFolder
-from generate.line import Line, Ticket
+from generate.line import Line, Outlook, Ticket
 from generate.log import RunLog
 from generate.memory import poisoned
 from generate.model import GPT2
 from generate.models import find_model
+from generate.options import Sampling
 from generate.request import Request
 from generate.residents import Resident, Residents
 from generate.tuning import choose_threads, thread_limit
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 STUCK = 60.0  # seconds without the end of a step after which the engine counts as stuck
 TELL = 0.5  # seconds between two forecasts for those who wait
+TYPICAL_TOKENS = 200  # of a run that might come
+NEWCOMER = Request(None, (), Sampling(), owner="whoever comes next")
 FIRST_GUESS = 0.02  # seconds a token, before a model has written any
 RESTARTS = 3  # times in a row that a device may fail before the runs on it are given up
 
@@ -54,6 +57,7 @@ class Engine:
         self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()
         self._line = Line()
+        self.outlook = Outlook()
         self._residents = Residents(self.device, precision, self._new_batch, self._notify)
         self._problem: str | None = "The engine has not started yet."
         self._closing = False
@@ -301,22 +305,34 @@ class Engine:
             end(ticket, reason, error)
 
     def _tell_places(self) -> None:
-        """Tell everybody who waits a place and an estimate, now and then."""
+        """Tell everybody who waits, and who thinks of coming, a place and an estimate, now and then."""
         now = time.monotonic()
-        if not self._line.tickets or now - self._told < TELL:
+        if not self._line.tickets and not self._residents.busy:
+            self.outlook = Outlook()
+            return
+        if now - self._told < TELL:
             return
         self._told = now
+        residents = list(self._residents.all.values())
         running = [
             (row.left * self._pace(resident), row.request.owner)
-            for resident in self._residents.all.values()
+            for resident in residents
             for row in resident.batch.held_rows()
         ]
         with self._wake:
             for ticket in self._line.tickets:
                 resident = self._residents.get(ticket.request.folder)
                 ticket.seconds = ticket.request.sampling.max_new_tokens * self._pace(resident)
-            forecasts = self._line.forecast(running, max(0, self.max_rows - len(running)))
+            free = max(0, self.max_rows - len(running))
+            forecasts = self._line.forecast(running, free) if self._line.tickets else []
+            newcomer = Ticket(
+                NEWCOMER, RunLog((), 1, 1), TYPICAL_TOKENS * self._pace(residents[-1] if residents else None)
+            )
+            played = self._line.forecast(running, free, newcomer)
         loading = self._residents.loading
+        seconds = next((f.seconds for f in played if f.ticket is newcomer), None)
+        writing = {row.run for resident in residents for row in resident.batch.held_rows()}
+        self.outlook = Outlook(len(writing), len(self._line.waiting), seconds)
         for forecast in forecasts:
             if loading is None or loading.folder.identity != forecast.ticket.request.folder.identity:
                 forecast.ticket.log.set_state("waiting", forecast.place, forecast.seconds)

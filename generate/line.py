@@ -39,6 +39,18 @@ class Forecast:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """How busy an engine is: runs being written, runs waiting, and the seconds until a newcomer's run would begin.
+
+    `seconds` is None when that is further ahead than can be told.
+    """
+
+    writing: int = 0
+    waiting: int = 0
+    seconds: float | None = 0.0
+
+
 class Line:
     """Rows go one by one to the owner who holds the fewest, of those to the one served longest ago.
 
@@ -78,22 +90,32 @@ class Line:
         if ticket.left == 0:
             self.remove(ticket)
 
-    def forecast(self, running: Iterable[tuple[float, str]], free: int) -> list[Forecast]:
-        """Play the line through: `running` rows end after so many seconds and belong to so-and-so, `free` are idle."""
+    def forecast(
+        self, running: Iterable[tuple[float, str]], free: int, newcomer: Ticket | None = None
+    ) -> list[Forecast]:
+        """Play the line through: `running` rows end after so many seconds and belong to so-and-so, `free` are idle.
+
+        `newcomer` is a run that might be sent now by somebody who has none; with one, the play ends with its turn.
+        """
         ends: list[tuple[float, int, str | None]] = [(0.0, n, None) for n in range(free)]
         ends += [(seconds, free + n, owner) for n, (seconds, owner) in enumerate(running)]
         heapq.heapify(ends)
         held = Counter(owner for _, _, owner in ends)
         served, turn = dict(self._served), self._turn
         left = {ticket: ticket.left for ticket in self.tickets}
+        if newcomer is not None:
+            left[newcomer] = newcomer.left
+            served[newcomer.request.owner] = turn
         found: list[Forecast] = []
-        waiting = sum(ticket.granted == 0 for ticket in self.tickets)
+        waiting = sum(ticket.granted == 0 for ticket in left)
         while len(found) < waiting and ends and turn < self._turn + FAR_AHEAD:
             now, number, owner = heapq.heappop(ends)
             held[owner] -= 1
-            ticket = first_of((t for t in self.tickets if left[t]), held, served)
+            ticket = first_of((t for t in left if left[t]), held, served)
             if ticket.granted == 0 and left[ticket] == ticket.left:
                 found.append(Forecast(ticket, len(found) + 1, now))
+                if ticket is newcomer:
+                    break
             left[ticket] -= 1
             turn += 1
             served[ticket.request.owner] = turn

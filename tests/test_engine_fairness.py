@@ -4,6 +4,8 @@ import pytest
 from conftest import finished
 from engines import at_once, ids_of, owners, running, stop, until, until_written, watch
 
+from generate.line import Outlook
+
 LONG = 4096
 
 
@@ -175,3 +177,13 @@ def test_an_engine_with_free_rows_lets_nobody_wait(four):
     runs = [four.submit(owner="ada", max_new_tokens=40) for _ in range(4)]
     until(lambda: all(run.state in ("writing", "done") for run in runs), what="four running")
     stop(four, *runs)
+
+
+def test_the_engine_tells_how_busy_it_is(models):
+    with running(models, "slow", max_rows=2) as writer:
+        assert writer.engine.outlook == Outlook(0, 0, 0.0)
+        runs = [writer.submit(model="slow", max_new_tokens=400, owner=str(n)) for n in range(5)]
+        until(lambda: (writer.engine.outlook.writing, writer.engine.outlook.waiting) == (2, 3))
+        assert writer.engine.outlook.seconds > 0
+        stop(writer, *runs)
+        until(lambda: writer.engine.outlook == Outlook(0, 0, 0.0))

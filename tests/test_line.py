@@ -186,3 +186,18 @@ def test_a_partly_granted_run_has_no_place_but_takes_its_turns():
 
 def test_nothing_is_foretold_where_no_row_will_ever_be_free():
     assert line_of([ticket("ada")]).forecast([], 0) == []
+
+
+@given(
+    st.lists(st.builds(ticket, st.sampled_from(OWNERS), st.integers(1, 4), st.floats(0.1, 9)), max_size=20),
+    st.integers(1, 5),
+)
+def test_whoever_thinks_of_coming_is_told_when_their_turn_would_be(tickets, rows):
+    line, newcomer = line_of(tickets), ticket("whoever comes next")
+    places = [(f.ticket, f.place, f.seconds) for f in line.forecast([], rows)]
+    told = next(f.seconds for f in line.forecast([], rows, newcomer) if f.ticket is newcomer)
+    assert [(f.ticket, f.place, f.seconds) for f in line.forecast([], rows)] == places, "asking changes nothing"
+    line.add(newcomer)
+    world = World(line, rows)
+    world.play()
+    assert next(now for served, now in world.served if served is newcomer) == told
