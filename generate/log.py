@@ -22,7 +22,8 @@ class SampleLog:
     def __len__(self) -> int:
         return len(self._records) // self._dtype.itemsize
 
-    def append(self, record: np.void, released: int) -> None:
+    def append(self, record: np.void | np.ndarray, released: int) -> None:
+        """Add a record, or several."""
         self._records += record.tobytes()
         self.released = released
 
@@ -36,7 +37,8 @@ class SampleLog:
 class RunLog:
     """Everything said and known of one run while it is in memory.
 
-    `state` goes waiting, loading (the model), reading (the prompt), writing, done. While waiting, `place` is the place
+    `state` goes waiting, loading (the model), reading (the prompt), writing, done; a log that was restored is `paused`
+    until somebody goes on with it. While waiting, `place` is the place
     in line, from 1, and `seconds` an estimate of how long it will be (None: nothing is known). `changed` guards all fields; `version` counts the changes.
     """
 

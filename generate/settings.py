@@ -75,8 +75,25 @@ SETTINGS = (
     ),
     Setting("RUBRIC_MAX_PROMPT", "100000", "Longest prompt, in UTF-8 bytes.", whole(1, 10_000_000)),
     Setting("RUBRIC_RATE_LIMIT", "60 per minute", "Runs one address may start, in Flask-Limiter's words."),
+    Setting(
+        "RUBRIC_GRACE",
+        "30",
+        "Seconds that a run goes on when nobody watches it any more; phones sleep, and tabs are loaded again.",
+        whole(1, 10_000_000),
+    ),
+    Setting(
+        "RUBRIC_KEEP_DAYS",
+        "0",
+        "Days after which a run is removed, counted from its start; 0: never.",
+        whole(0, 100_000),
+    ),
     Setting("RUBRIC_INSTANCE", "", "Folder for the database and the secret key; empty: `instance/` beside the code."),
     Setting("DATABASE_URL", "", "SQLAlchemy address of the database; empty: SQLite in the instance folder."),
+    Setting(
+        "SECRET_KEY",
+        "",
+        "Key that signs the cookies, the same for all servers that share a database; empty: made once, in the instance folder.",
+    ),
     Setting(
         "PUBLIC_URL", "", "Address that friends can open, such as https://rubric.example; copied links use it.", url
     ),

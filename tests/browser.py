@@ -1,7 +1,9 @@
 """A real gunicorn and a real Chromium, for tests and for the README's picture."""
 
+import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -64,6 +66,13 @@ class Server:
         except (OSError, urllib.error.URLError):
             return False
 
+    def kill(self) -> None:
+        """SIGKILL to gunicorn and its worker, as when a machine's power goes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (self.process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
     def stop(self) -> None:
         self.process.terminate()
         try:
@@ -86,3 +95,47 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
         browser.close()
+
+
+class Window:
+    """One browser window of its own; notes console errors and every address it asks for."""
+
+    def __init__(self, browser, server, **options):
+        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(20_000)
+        self.server, self.errors, self.asked = server, [], []
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def write(self, prompt, model="storyteller", **settings):
+        """Fill in the form, press Ctrl+Enter, wait for the run's page; returns its address."""
+        page = self.page
+        page.goto(self.server.url)
+        page.fill("#prompt", prompt)
+        page.select_option("[name=model]", model)
+        if settings:
+            page.click("summary")
+        for name, value in settings.items():
+            page.fill(f"[name={name}]", str(value))
+        page.focus("#prompt")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_url("**/r/*")
+        return page.url
+
+    def wait_until_over(self):
+        self.page.wait_for_selector("#tools >> text=Retry")
+
+    def story(self, sample=0) -> str:
+        return self.page.evaluate(f"document.getElementById('sample-{sample}').textContent")
+
+    def stored(self, url) -> dict:
+        return json.load(urllib.request.urlopen(url + ".json"))
+
+
+def until(condition, seconds=20):
+    deadline = time.time() + seconds
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.02)

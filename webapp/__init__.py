@@ -26,7 +26,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
     room = settings["RUBRIC_MAX_PROMPT"] * 3 + 64_000  # percent-encoding triples most bytes
     app.config.update(
         SETTINGS=settings,
-        SECRET_KEY=secret_key(Path(app.instance_path)),
+        SECRET_KEY=settings["SECRET_KEY"] or secret_key(Path(app.instance_path)),
         SESSION_COOKIE_NAME="rubric",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,

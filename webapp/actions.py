@@ -1,15 +1,18 @@
 """What a visitor does: start a run, stop it, continue it, try again."""
 
 import secrets
+import time
 
 from flask import Blueprint, Response, current_app, redirect, request, url_for
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
+from sqlalchemy import update
 
 from generate import OPTIONS, ModelFolder, Refusal, Request, Sampling, find_model, parse_sampling, unknown_records
 from webapp import family
-from webapp.database import Run
+from webapp.database import Run, db
 from webapp.family import Beginning
+from webapp.lease import LEASE
 from webapp.live import live
 from webapp.owner import make_visitor, visitor
 from webapp.pages import find_run, is_fragment, look, require_engine, settings
@@ -84,9 +87,9 @@ def stop(run_id: str):
     run = find_run(run_id)
     if run.owner != visitor():
         raise Refusal("Only the visitor who started this run can stop it.")
-    log = live().find(run)
-    if not log.done:
-        require_engine().cancel(log)
+    db.session.execute(update(Run).where(Run.id == run.id, Run.state == "writing").values(stop_asked="cancelled"))
+    db.session.commit()  # whichever server writes it hears of it
+    live().stop(run.id)
     if is_fragment():
         return Response(status=204)  # the stream brings the news
     return redirect(url_for("pages.run_page", run_id=run.id), 303)
@@ -127,6 +130,8 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
             relation=beginning.relation,
             parent_id=beginning.parent.id if beginning.parent else None,
             parent_sample=beginning.parent_sample,
+            holder=live().server,
+            lease_until=time.time() + LEASE,
         )
     except Exception:
         engine.cancel(log)

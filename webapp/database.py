@@ -1,5 +1,8 @@
 """What is kept: runs, their samples, their tokens, and the vocabularies that give the tokens their bytes.
 
+Several servers may share one database. Each unfinished run is written by the one that holds its lease; columns that hold
+a moment of a lease or of a watch are seconds since 1970 by the servers' clocks.
+
 Plain column types, so that one migration history serves SQLite and PostgreSQL. Tokens are packed as
 `generate.record_dtype` says; the text is a view of them.
 """
@@ -9,7 +12,7 @@ from datetime import UTC, datetime
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, DateTime, ForeignKey, LargeBinary, String, Text, event
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -30,11 +33,17 @@ class StoredVocabulary(db.Model):
 
 
 class Run(db.Model):
-    """One run: what was asked, of which model, by whom. `state` is `writing` or `done`."""
+    """One run: what was asked, of which model, by whom.
+
+    `state` is `writing` until all samples have ended, though nobody may be at it just now, and then `done`.
+    `progress` is what the server that writes it tells the others: state, place, seconds, restarts, watching.
+    """
+
+    __table_args__ = (Index("ix_run_owner_created", "owner", "created"),)
 
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
     created: Mapped[datetime] = mapped_column(DateTime, default=lambda: datetime.now(UTC).replace(tzinfo=None))  # UTC
-    owner: Mapped[str] = mapped_column(String(32), index=True)
+    owner: Mapped[str] = mapped_column(String(32))
     state: Mapped[str] = mapped_column(String(10), index=True, default="writing")
     model: Mapped[str] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(64))
@@ -50,6 +59,11 @@ class Run(db.Model):
     relation: Mapped[str | None] = mapped_column(String(10))  # to the parent: continue, retry or edit
     parent_id: Mapped[str | None] = mapped_column(String(24), index=True)
     parent_sample: Mapped[int | None]
+    holder: Mapped[str | None] = mapped_column(String(32))  # the server that writes it
+    lease_until: Mapped[float] = mapped_column(Float, default=0.0)  # past this anyone may take it over
+    stop_asked: Mapped[str | None] = mapped_column(String(10))  # the finish_reason it shall have
+    progress: Mapped[dict] = mapped_column(JSON, default=dict)
+    words: Mapped[str | None] = mapped_column(Text)  # its text in lower case, for searching; None: not yet made
     samples: Mapped[list["Sample"]] = relationship(order_by="Sample.number", cascade="all, delete-orphan")
 
 
@@ -64,12 +78,33 @@ class Sample(db.Model):
 
 
 class Block(db.Model):
-    """Some consecutive packed tokens of a sample; `start` is the number of tokens before them."""
+    """Some consecutive packed tokens of a sample; `start` is the number of tokens before them.
+
+    `released` counts the sample's tokens that might be shown when these were the last.
+    """
 
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     start: Mapped[int] = mapped_column(primary_key=True)
     tokens: Mapped[bytes] = mapped_column(LargeBinary)
+    released: Mapped[int] = mapped_column(default=0)
+
+
+class Watch(db.Model):
+    """How many watch a run on a server that does not write it. `seen` is when that was last true."""
+
+    run_id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    server: Mapped[str] = mapped_column(String(32), primary_key=True)
+    viewers: Mapped[int]
+    seen: Mapped[float] = mapped_column(Float)
+
+
+class Gone(db.Model):
+    """What is left of a run that was removed: that it was, why (`deleted` or `expired`), and what it came from."""
+
+    id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(10))
+    parent_id: Mapped[str | None] = mapped_column(String(24), index=True)
 
 
 def connect(app: Flask) -> None:
@@ -88,6 +123,12 @@ def connect(app: Flask) -> None:
 def prepare_sqlite(connection, _record) -> None:
     """Let readers and the one writer work side by side."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "busy_timeout=5000", "synchronous=NORMAL", "foreign_keys=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "busy_timeout=5000",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -21,6 +21,7 @@ SENTENCES = {
 TITLES = {
     404: "Not found",
     405: "Not that way",
+    410: "Gone",
     413: "Too much text",
     422: "That cannot be done",
     429: "A moment, please",

@@ -1,90 +1,179 @@
-"""Runs that are being written now: their logs in memory, and the thread that writes them to the database."""
+"""Runs that are being written now, here or by another server, and who watches them.
+
+A run has one log in this process, whoever writes it: this server's engine appends to it, or `tail` does with what
+another server stores. Streams read the log and know no difference.
+"""
 
 import logging
+import secrets
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from flask import Flask, current_app
 from sqlalchemy import inspect
 
 from generate import Refusal, RunLog
+from webapp import adopt, record, remove, tail
 from webapp.database import Run, db
-from webapp.store import close_interrupted_runs, save_progress, stored_log
+from webapp.store import stored_log
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY = 0.5  # seconds
+ROUND = 0.25  # seconds between two savings, and between two looks at what others saved
+
+
+@dataclass(eq=False)
+class Entry:
+    """A run that has not ended, as this server knows it.
+
+    `ours`: this server holds its lease and its engine writes it. `saved` counts the tokens of each sample that are in
+    the database. `viewers` watch here, `elsewhere` on other servers; `seen` is when anybody last did (monotonic).
+    """
+
+    log: RunLog
+    ours: bool = False
+    saved: list[int] = field(default_factory=list)
+    told: dict = field(default_factory=dict)  # the `progress` that was last stored, or read
+    prompt_saved: bool = False
+    viewers: int = 0
+    elsewhere: int = 0
+    seen: float = field(default_factory=time.monotonic)
 
 
 class Live:
-    """What the web side shares: the engine, the live logs, and whether the server is going on."""
+    """What the web side shares: the engine, the entries, and whether the server is going on."""
 
     def __init__(self, app: Flask, engine):
-        self._app = app
-        self.engine = engine
+        self.app, self.engine = app, engine
+        self.settings = app.config["SETTINGS"]
+        self.server = secrets.token_hex(8)  # this process's name among those that share the database
+        self.born = time.monotonic()
         self.alive: Callable[[], bool] = lambda: not self._closing.is_set()
-        self.streams = threading.BoundedSemaphore(app.config["SETTINGS"]["RUBRIC_MAX_STREAMS"])
-        self._runs: dict[str, tuple[RunLog, list[int]]] = {}
+        self.streams = threading.BoundedSemaphore(self.settings["RUBRIC_MAX_STREAMS"])
+        self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._recorder: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Tidy up after the last server and start recording; call once, in the process that owns the engine."""
-        with self._app.app_context():
-            if not inspect(db.engine).has_table("run"):
-                raise Refusal("The database is empty; run `flask --app webapp db upgrade` once (make run does it).")
-            close_interrupted_runs()
-        self._recorder = threading.Thread(target=self._record, name="recorder", daemon=True)
-        self._recorder.start()
+        """Begin to record and to follow; call once, in the process that owns the engine."""
+        with self.app.app_context():
+            tables = inspect(db.engine)
+            if not tables.has_table("gone"):
+                state = "of an older version" if tables.has_table("run") else "empty"
+                raise Refusal(f"The database is {state}; run `flask --app webapp db upgrade` once (make run does it).")
+        for name, work in (("recorder", self._record), ("keeper", self._keep)):
+            self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+            self._threads[-1].start()
 
     def close(self) -> None:
-        """End the streams, stop the engine, save what there is."""
+        """End the streams, stop the engine, store what there is, and let other servers go on with it."""
         self._closing.set()
         if self.engine is not None:
             self.engine.close()
-        if self._recorder is not None:
-            self._recorder.join(timeout=30)
+        for thread in self._threads:
+            thread.join(timeout=30)
 
-    def add(self, run_id: str, log: RunLog) -> None:
+    @property
+    def grace(self) -> float:
+        return self.settings["RUBRIC_GRACE"]
+
+    # Entries
+
+    def entries(self) -> dict[str, Entry]:
+        """A copy of all that is unfinished, by the runs' ids."""
         with self._lock:
-            self._runs[run_id] = (log, [0] * len(log.samples))
+            return dict(self._entries)
+
+    def add(self, run_id: str, run_log: RunLog) -> None:
+        """A run that this server's engine writes from now on."""
+        with self._lock:
+            self._entries[run_id] = Entry(run_log, ours=True, saved=[0] * len(run_log.samples))
+
+    def drop(self, run_id: str) -> None:
+        with self._lock:
+            self._entries.pop(run_id, None)
 
     def find(self, run: Run) -> RunLog:
-        """The log of a run: the live one, or what was stored. Needs an app context; the log itself does not."""
+        """The log of a run: a live one, or what was stored. Whoever asks counts as watching at this moment.
+
+        Needs an app context; the log itself does not.
+        """
         with self._lock:
-            found = self._runs.get(run.id)
-        if found:
-            return found[0]
-        db.session.expire_all()  # it may have been saved and let go a moment ago
-        return stored_log(run)
+            entry = self._entries.get(run.id)
+        if entry is None:
+            db.session.expire_all()  # it may have been saved and let go a moment ago
+            run_log = stored_log(run)
+            if run_log.done:
+                return run_log
+            with self._lock:  # another reader may have been quicker
+                entry = self._entries.setdefault(run.id, Entry(run_log))
+        entry.seen = time.monotonic()
+        return entry.log
+
+    def join(self, run_id: str) -> None:
+        """One more watches a run, from now until `leave`."""
+        with self._lock:
+            if entry := self._entries.get(run_id):
+                entry.viewers += 1
+
+    def leave(self, run_id: str) -> None:
+        with self._lock:
+            if entry := self._entries.get(run_id):
+                entry.viewers = max(0, entry.viewers - 1)
+                entry.seen = time.monotonic()
+
+    def watching(self, run_id: str) -> int:
+        """How many watch a run that is being written, on all servers."""
+        with self._lock:
+            entry = self._entries.get(run_id)
+        if entry is None:
+            return 0
+        here = entry.viewers + entry.elsewhere
+        return here if entry.ours else max(here, entry.told.get("watching", 0))
+
+    def stop(self, run_id: str, reason: str = "cancelled") -> None:
+        """End a run at once if it is this server that writes it."""
+        entry = self.entries().get(run_id)
+        if entry is not None and entry.ours:
+            self.engine.cancel(entry.log, reason)
 
     def problem(self) -> str | None:
         """None when runs can be written, else a sentence saying why not."""
         return self.engine.ready() if self.engine is not None else "This server has no engine, so it writes nothing."
 
-    def _record(self) -> None:
-        closing = False
-        while not closing:
-            closing = self._closing.wait(SAVE_EVERY)
-            if closing and self.engine is not None:
-                self.engine.close()
-            with self._lock:
-                runs = list(self._runs.items())
-            for run_id, (run_log, saved) in runs:
-                self._save(run_id, run_log, saved)
+    # Threads
 
-    def _save(self, run_id: str, run_log: RunLog, saved: list[int]) -> None:
-        """Save one run; on a database error it stays in memory and is tried again in the next round."""
+    def _record(self) -> None:
+        """Store what is written, until the server closes; then all of it, and give up the leases."""
+        while not self._closing.wait(ROUND):
+            self._try(record.save_round)
+        if self.engine is not None:
+            self.engine.close()
+        self._try(record.save_round)
+        self._try(record.release)
+
+    def _keep(self) -> None:
+        """Follow what others write, take over what nobody does, and clear away what is to go."""
+        chores = [(tail.follow, ROUND), (adopt.adopt, ROUND), (adopt.stop_unwatched, ROUND), (tail.tell_viewers, 1.0)]
+        chores += [(adopt.reap, 2.0), (record.index_words, 1.0), (remove.expire, 600.0)]
+        due = dict.fromkeys(chores, 0.0)
+        while not self._closing.wait(ROUND):
+            now = time.monotonic()
+            for (work, every), when in due.items():
+                if now >= when:
+                    due[work, every] = now + every
+                    self._try(work)
+
+    def _try(self, work: Callable[["Live"], None]) -> None:
+        """One round of some work; a database that fails now is asked again in the next round."""
         try:
-            with self._app.app_context():
-                done = save_progress(run_id, run_log, saved)
+            with self.app.app_context():
+                work(self)
         except Exception:
-            log.exception("run %s could not be saved; trying again", run_id)
-            return
-        if done:
-            with self._lock:
-                self._runs.pop(run_id, None)
+            log.exception("%s failed; trying again", work.__name__)
 
 
 def live() -> Live:

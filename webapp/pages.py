@@ -6,7 +6,7 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from sqlalchemy import select
 
 from generate import OPTIONS, Listed, Refusal, list_models
-from webapp.database import Run, db
+from webapp.database import Gone, Run, db
 from webapp.live import live
 from webapp.owner import visitor
 from webapp.store import find_vocabulary
@@ -14,6 +14,11 @@ from webapp.view import RunView, SampleView
 
 blueprint = Blueprint("pages", __name__)
 
+UNKNOWN = "There is no such run here. Perhaps the link lost a letter on its way."
+GONE = {
+    "deleted": "This run is gone: the person who started it has deleted it.",
+    "expired": "This run is gone: this server keeps runs for a while only, and its time was over.",
+}
 IDEAS = (
     "Once upon a time",
     "The king had three daughters, and the youngest",
@@ -119,7 +124,9 @@ def start_samples(view: RunView) -> list[dict]:
     shown = []
     for number in range(len(view.log.samples)):
         sample = SampleView(view, number)
-        shown.append({"number": number, "html": sample.news(), "sent": sample.sent, "ending": view.ending(number)})
+        shown.append(
+            {"number": number, "html": sample.news() or "", "sent": sample.sent, "ending": view.ending(number)}
+        )
     return shown
 
 
@@ -129,13 +136,19 @@ def tool_facts(view: RunView, owner: str) -> dict:
 
 
 def get_run(run_id: str) -> Run | None:
-    return db.session.get(Run, run_id) if len(run_id) <= 24 and "\0" not in run_id else None
+    return db.session.get(Run, run_id) if is_name(run_id) else None
+
+
+def is_name(run_id: str) -> bool:
+    return len(run_id) <= 24 and "\0" not in run_id
 
 
 def find_run(run_id: str) -> Run:
+    """The stored run; aborts with 404, or 410 when it was there once."""
     run = get_run(run_id)
     if run is None:
-        abort(404, "There is no such run here. Perhaps the link lost a letter on its way.")
+        gone = db.session.get(Gone, run_id) if is_name(run_id) else None
+        abort(410, GONE[gone.reason]) if gone else abort(404, UNKNOWN)
     return run
 
 

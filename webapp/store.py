@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from generate import ModelFolder, RunLog, SampleLog, Vocabulary, record_dtype
+from generate import ModelFolder, RunLog, Vocabulary, record_dtype
 from webapp.database import Block, Run, Sample, StoredVocabulary, db
 
 
@@ -57,59 +57,23 @@ def find_vocabulary(name: str) -> Vocabulary:
 
 
 def stored_log(run: Run) -> RunLog:
-    """The log of a run that is over, read from the database."""
+    """The log of a run as the database has it. One that has not ended is `paused`: somebody may go on with it."""
     dtype = record_dtype(run.vocab_size)
-    prompt = np.frombuffer(run.prompt, dtype)
+    prompt = np.frombuffer(run.prompt, dtype).copy()
     log = RunLog(prompt["id"], len(run.samples), run.vocab_size)
-    log.prompt, log.precision, log.device = prompt, run.precision, run.device
+    log.prompt, log.precision, log.device, log.fingerprint = prompt, run.precision, run.device, run.fingerprint
     query = select(Block).where(Block.run_id == run.id).order_by(Block.number, Block.start)
-    pieces: dict[int, list[bytes]] = {sample.number: [] for sample in run.samples}
+    pieces: dict[int, list[Block]] = {sample.number: [] for sample in run.samples}
     for block in db.session.scalars(query):
-        pieces[block.number].append(block.tokens)
-    log.samples = [SampleLog(dtype, b"".join(pieces[sample.number])) for sample in run.samples]
+        pieces[block.number].append(block)
     for kept, sample in zip(run.samples, log.samples, strict=True):
-        log.finish(sample, kept.finish_reason or "error", kept.text_end or 0, kept.error)
+        for block in pieces[kept.number]:
+            sample.append(np.frombuffer(block.tokens, dtype), block.released)
+        if kept.finish_reason:
+            log.finish(sample, kept.finish_reason, kept.text_end, kept.error)
+    if not log.done:
+        log.set_state("paused")
     return log
-
-
-def save_progress(run_id: str, log: RunLog, saved: list[int]) -> bool:
-    """Write what is new in `log` since `saved` (tokens kept of each sample, brought up to date); True when it is done."""
-    with log.changed:
-        done = log.done
-        news = [
-            (sample.read(saved[n]), sample.finish_reason, sample.text_end, sample.error)
-            for n, sample in enumerate(log.samples)
-        ]
-    run = db.session.get(Run, run_id)
-    for number, (records, reason, text_end, error) in enumerate(news):
-        if len(records):
-            db.session.add(Block(run_id=run_id, number=number, start=saved[number], tokens=records.tobytes()))
-        if reason:
-            kept = run.samples[number]
-            kept.finish_reason, kept.text_end, kept.error = reason, text_end, error
-    run.precision, run.device = log.precision, log.device
-    run.fingerprint = log.fingerprint or run.fingerprint
-    if not any(saved):  # what the model thought of the prompt is complete once the first token is there
-        run.prompt = log.prompt.tobytes()
-    if done:
-        run.state = "done"
-    db.session.commit()
-    for number, (records, *_) in enumerate(news):
-        saved[number] += len(records)
-    return done
-
-
-def close_interrupted_runs() -> None:
-    """Runs that a server left unfinished when it ended: keep what was written, and say why they stop there."""
-    for run in db.session.scalars(select(Run).where(Run.state == "writing")):
-        log = stored_log(run)
-        vocabulary = find_vocabulary(run.vocabulary_id)
-        for kept, sample in zip(run.samples, log.samples, strict=True):
-            if kept.finish_reason is None:
-                kept.finish_reason, kept.error = "error", "The server was stopped while this was being written."
-                kept.text_end = len(vocabulary.bytes_of(sample.read()["id"]))
-        run.state = "done"
-    db.session.commit()
 
 
 def new_run(**fields) -> Run:

@@ -31,13 +31,14 @@ class Closing:
 
     tools: str
     go_on: list[str]
+    deleted: str
 
 
 @blueprint.get("/r/<run_id>/events")
 def events(run_id: str):
     """The run as server-sent events, from Last-Event-ID or `?after=` on.
 
-    A run that is over or unknown answers 200 with `done`; htmx would ask again for ever after anything else.
+    A run that is over or unknown answers 200 with `done`; htmx would ask for ever after anything else.
     """
     run = get_run(run_id)
     if run is None:
@@ -47,10 +48,11 @@ def events(run_id: str):
     closing = Closing(
         tools=one_line(render_template("tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))),
         go_on=[one_line(render_template("go_on.html", run=run, number=n)) for n in range(len(sent))],
+        deleted=one_line(render_template("deleted.html")),
     )
     if not state.streams.acquire(blocking=False):
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
-    return event_stream(Held(state, follow(state, view, sent, closing)))
+    return event_stream(Held(state, run_id, follow(state, view, sent, closing)))
 
 
 @blueprint.get("/r/<run_id>/plain")
@@ -61,14 +63,18 @@ def plain(run_id: str):
     head, tail = render_template("plain.html", run=run, view=view, story=STORY).split(STORY)
     if not state.streams.acquire(blocking=False):
         raise Busy("Too many people are watching at once; please try again in a moment.")
-    return Response(Held(state, grow(state, view, head, tail)), mimetype="text/html")
+    return Response(Held(state, run_id, grow(state, view, head, tail)), mimetype="text/html")
 
 
 class Held:
-    """An iterator that holds one of the places for streams until it is closed, as WSGI servers do in every case."""
+    """An iterator that holds one of the places for streams, and counts as one who watches the run.
 
-    def __init__(self, state: Live, parts: Iterator[str]):
-        self._state, self._parts, self._open = state, parts, True
+    Both until it is closed, as WSGI servers do in every case.
+    """
+
+    def __init__(self, state: Live, run_id: str, parts: Iterator[str]):
+        self._state, self._run_id, self._parts, self._open = state, run_id, parts, True
+        state.join(run_id)
 
     def __iter__(self) -> "Held":
         return self
@@ -82,6 +88,7 @@ class Held:
         finally:
             if self._open:
                 self._open = False
+                self._state.leave(self._run_id)
                 self._state.streams.release()
 
 
@@ -94,17 +101,24 @@ def read_cursor(samples: int) -> list[int]:
 
 
 def follow(state: Live, view: RunView, sent: list[int], closing: Closing) -> Iterator[str]:
-    """Yield events until the run is over (`done` says so) or the server goes down (the reader will come back)."""
+    """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back)."""
     readers = [SampleView(view, number, count) for number, count in enumerate(sent)]
     ended: set[int] = set()
-    status, beat = "", time.monotonic()
+    status, watching, beat = "", 0, time.monotonic()
     yield event("beat", "hello")
-    while state.alive():
+    while state.alive() and view.log.cancelled != "moved":
         version, done = view.log.version, view.log.done
-        parts = [partial(f"#sample-{r.number}", "beforeend", text) for r in readers if (text := r.news())]
+        if view.log.cancelled == "deleted":
+            yield event(None, partial("#main", "innerHTML", closing.deleted))
+            yield event("done", "deleted")
+            return
+        parts = [partial(f"#sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
         if (now := view.status(state.problem())) != status:
             status = now
             parts.append(partial("#status", "innerHTML", escape(status)))
+        if (now := 0 if done else state.watching(view.id)) != watching:
+            watching = now
+            parts.append(partial("#watching", "innerHTML", f"{watching} watching" if watching > 1 else ""))
         for number in newly_ended(view, ended):
             html = f"<span>{escape(view.ending(number))}</span>{closing.go_on[number]}"
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
@@ -120,6 +134,7 @@ def follow(state: Live, view: RunView, sent: list[int], closing: Closing) -> Ite
             yield event("beat", "")
         time.sleep(FLUSH)
         view.log.wait(version, BEAT - FLUSH)
+    yield event("pause", "come back")
 
 
 def newly_ended(view: RunView, ended: set[int]) -> list[int]:
@@ -151,7 +166,7 @@ def grow_sample(state: Live, view: RunView, reader: SampleView) -> Iterator[str]
         elif time.monotonic() - beat >= BEAT:
             beat = time.monotonic()
             yield "<!-- -->"  # a sign of life; a reader's leaving is only noticed at a write
-        if over or not state.alive():
+        if over or not state.alive() or view.log.cancelled in ("moved", "deleted"):
             return
         time.sleep(FLUSH)
         view.log.wait(version, BEAT - FLUSH)

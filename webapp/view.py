@@ -51,22 +51,34 @@ def cells(
 
 
 class SampleView:
-    """One reader's place in one sample: turns what is new in the log into HTML, whole characters only."""
+    """One reader's place in one sample: turns what is new in the log into HTML, whole characters only.
+
+    A reader may have seen more than the log holds: tokens that a killed server sent and did not store. It waits until
+    they are written again, and is then given the whole text anew (`anew`), lest another precision chose others.
+    """
 
     def __init__(self, run: "RunView", number: int, sent: int = 0):
         self._run, self.number = run, number
         self._sample = run.log.samples[number]
+        with run.log.changed:
+            ahead = sent > self._sample.released
+        self._wait_for = sent if ahead else None
+        self.sent = 0 if ahead else sent
+        self.swap = "beforeend"  # how the page takes the last news in
         self._before = run.half
-        self.sent = min(sent, len(self._sample)) if run.log.done else sent
-        self._offset = len(run.vocabulary.bytes_of(self._sample.read(0, sent)["id"]))
+        self._offset = len(run.vocabulary.bytes_of(self._sample.read(0, self.sent)["id"]))
 
-    def news(self) -> str:
-        """HTML of what was released since the last call; moves on."""
+    def news(self) -> str | None:
+        """HTML of what was released since the last call, or None; moves on."""
         with self._run.log.changed:
             released, end = self._sample.released, self._sample.text_end
             finished = self._sample.finish_reason is not None
-        if released <= self.sent and not (finished and self._before and not released):
-            return ""
+        if self._wait_for is not None and released < self._wait_for and not finished:
+            return None
+        anew = self._wait_for is not None
+        self.swap, self._wait_for = "innerHTML" if anew else "beforeend", None
+        if released <= self.sent and not anew and not (finished and self._before and not released):
+            return None
         ids = self._sample.read(self.sent, released)["id"]
         room = max(0, end - self._offset) if finished else None
         before, self._before = (self._before if self.sent == 0 else b""), b""
@@ -133,6 +145,8 @@ class RunView:
         log = self.log
         if log.state == "waiting":
             return problem or f"Waiting in line: {ordinal(log.place)}{how_long(log.seconds)}."
+        if log.state == "paused":
+            return "The server that wrote this has stopped; it goes on in a moment."
         if log.state in ("loading", "reading", "writing"):
             again = " The model restarted; nothing is lost." if log.restarts else ""
             return {
@@ -152,6 +166,12 @@ class RunView:
             return f"Stopped at the length you set: {tokens}."
         if sample.finish_reason == "cancelled":
             return f"Stopped by hand after {tokens}."
+        if sample.finish_reason == "unwatched":
+            return (
+                f"Stopped at token {len(sample):,}: nobody was watching."
+                if len(sample)
+                else "Left the line: nobody was watching."
+            )
         if sample.finish_reason == "error":
             return sample.error or "Something went wrong."
         if sample.finish_reason == "stop":

@@ -1,0 +1,96 @@
+"""Runs that another server writes: what it stores is read into our log of the run, so that it can be watched here.
+
+A reader here is behind by the time until the other's next saving and until our next look: half a second at the most, a
+quarter on average.
+"""
+
+import time
+
+import numpy as np
+from sqlalchemy import and_, delete, func, or_, select
+
+from webapp.database import Block, Run, Sample, Watch, db
+
+AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
+
+
+def follow(live) -> None:
+    """Bring the logs of runs that others write up to date."""
+    entries = {run_id: entry for run_id, entry in live.entries().items() if not entry.ours}
+    if not entries:
+        return
+    samples = select(Sample).where(Sample.run_id.in_(entries), Sample.finish_reason.is_not(None))
+    ended = db.session.scalars(samples).all()  # asked before the blocks, of which none is missing then
+    runs = {run.id: run for run in db.session.scalars(select(Run).where(Run.id.in_(entries)))}
+    for block in db.session.scalars(new_blocks(entries)):
+        append(entries[block.run_id].log, block)
+    for run_id, entry in entries.items():
+        if run_id in runs:
+            read_progress(entry, runs[run_id])
+        else:
+            vanish(entry.log)
+    for sample in ended:
+        log = entries[sample.run_id].log
+        log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.error)
+    for run_id, entry in entries.items():
+        if entry.log.done or (not entry.viewers and time.monotonic() - entry.seen > live.grace):
+            live.drop(run_id)
+
+
+def new_blocks(entries: dict):
+    """What was stored past what our logs hold."""
+    wanted = [
+        and_(Block.run_id == run_id, Block.number == number, Block.start >= len(sample))
+        for run_id, entry in entries.items()
+        for number, sample in enumerate(entry.log.samples)
+        if sample.finish_reason is None
+    ]
+    return select(Block).where(or_(*wanted)).order_by(Block.run_id, Block.number, Block.start)
+
+
+def append(log, block: Block) -> None:
+    sample = log.samples[block.number]
+    with log.changed:
+        if block.start == len(sample):
+            sample.append(np.frombuffer(block.tokens, log.prompt.dtype), block.released)
+            log.touch()
+
+
+def read_progress(entry, run: Run) -> None:
+    """Take over what the run's row says of it."""
+    log, told = entry.log, run.progress or {}
+    log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
+    if not entry.prompt_saved and any(map(len, log.samples)):  # it is stored with the first token
+        log.prompt = np.frombuffer(run.prompt, log.prompt.dtype).copy()
+        entry.prompt_saved = True
+    entry.told = told
+    if run.state == "writing":
+        alive = run.lease_until >= time.time()
+        state = told.get("state", "waiting") if alive else "paused"
+        log.set_state(state if state != "done" else "writing", told.get("place", 0), told.get("seconds"))
+
+
+def vanish(log) -> None:
+    """The run was deleted."""
+    with log.changed:
+        log.cancelled = "deleted"
+    for sample in log.samples:
+        log.finish(sample, "deleted", 0)
+
+
+def tell_viewers(live) -> None:
+    """Tell the servers that write how many watch here, and hear the same of our runs."""
+    now = time.time()
+    entries = live.entries()
+    mine = {run_id: entry.viewers for run_id, entry in entries.items() if not entry.ours and entry.viewers}
+    kept = set(db.session.scalars(select(Watch.run_id).where(Watch.server == live.server)))
+    for run_id, viewers in mine.items():
+        db.session.merge(Watch(run_id=run_id, server=live.server, viewers=viewers, seen=now))
+    if stale := kept - mine.keys():
+        db.session.execute(delete(Watch).where(Watch.server == live.server, Watch.run_id.in_(stale)))
+    ours = [run_id for run_id, entry in entries.items() if entry.ours]
+    counts = select(Watch.run_id, func.sum(Watch.viewers)).where(Watch.run_id.in_(ours), Watch.seen > now - AWAY)
+    found = dict(db.session.execute(counts.group_by(Watch.run_id)).all()) if ours else {}
+    db.session.commit()
+    for run_id in ours:
+        entries[run_id].elsewhere = int(found.get(run_id, 0))
