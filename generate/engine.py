@@ -168,6 +168,7 @@ class Engine:
         for resident in self._residents.busy:
             self._step(resident)
         if not self._residents.busy:
+            self._tell_places()  # before this thread sleeps: nobody is writing any more
             with self._wake:
                 self._wake.wait_for(lambda: self._news, timeout=TELL if self._line.tickets else None)
                 self._news = False

@@ -72,15 +72,69 @@ document.addEventListener("htmx:after:history:update", () => {
   });
 });
 
-// htmx comes back by itself to a stream that breaks, but not to one that never began
+// The stream: htmx comes back to one that breaks, with what it has; here the reader is told, and the trying ends some day.
+
+const PATIENCE = 20; // tries to begin, and times that the server has no place for one more reader
+const SILENCE = 6000; // milliseconds without a beat (the server sends one a second) after which a line counts as dead
+let stream = { tries: 0, refused: 0, connection: null, heard: 0, why: null };
+
+function tell(sentence, last = false) {
+  const line = document.getElementById("lost");
+  if (!line) return;
+  line.hidden = !sentence;
+  line.querySelector("span").textContent = sentence ?? "";
+  line.querySelector("a").hidden = !last;
+}
+
+const giveUp = () => tell("The connection was lost, and this page has stopped trying. Nothing that was written is gone.", true);
+
+document.addEventListener("htmx:sse:before:connection", ({ detail: { connection } }) => {
+  stream.connection = connection;
+  if (connection.attempt === 0) return;
+  connection.cancelled = stream.refused > PATIENCE;
+  tell(stream.why ?? "The connection was lost; this page is trying to come back…");
+});
+
+document.addEventListener("htmx:sse:after:connection", () => {
+  Object.assign(stream, { tries: 0, heard: Date.now(), why: null });
+  tell(null);
+});
+
+document.addEventListener("htmx:sse:before:message", ({ detail: { message } }) => {
+  stream.heard = Date.now();
+  if (message.event !== "busy") stream.refused = 0;
+});
+
+document.addEventListener("busy", () => {
+  stream.refused += 1;
+  stream.why = "Too many people are watching at once; this page asks again every few seconds…";
+});
+
+document.addEventListener("pause", () => {
+  stream.why = "The server is being restarted; the text goes on in a moment…";
+});
+
+// a line may die without a word, as when a phone sleeps: then the old one is closed, and htmx opens another
+setInterval(() => {
+  const { connection, heard } = stream;
+  if (connection?.reader && !document.hidden && Date.now() - heard > SILENCE) connection.reader.cancel();
+}, 1000);
+
+window.addEventListener("online", () => stream.connection?.delayCanceller?.());
+
+// htmx does not come back to a stream that never began
 for (const failure of ["htmx:error", "htmx:response:error"]) {
-  document.addEventListener(failure, (event) => {
-    if (event.target.matches?.("article.run")) document.getElementById("lost")?.removeAttribute("hidden");
+  document.addEventListener(failure, ({ target }) => {
+    if (!target.matches?.("article.run")) return;
+    stream.tries += 1;
+    if (stream.tries > PATIENCE) return giveUp();
+    tell("The connection was lost; this page is trying to come back…");
+    setTimeout(() => htmx.trigger(target, "again"), Math.min(8000, 500 * 2 ** stream.tries));
   });
 }
 
-document.addEventListener("htmx:sse:close", (event) => {
-  const { reason } = event.detail;
-  if (reason === "message") event.target.classList.add("over");
-  if (reason === "ended") document.getElementById("lost")?.removeAttribute("hidden");
+document.addEventListener("htmx:sse:close", ({ target, detail: { reason } }) => {
+  stream = { tries: 0, refused: 0, connection: null, heard: 0, why: null };
+  if (reason === "message") target.classList.add("over");
+  if (reason === "ended") giveUp();
 });

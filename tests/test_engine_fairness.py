@@ -187,3 +187,5 @@ def test_the_engine_tells_how_busy_it_is(models):
         assert writer.engine.outlook.seconds > 0
         stop(writer, *runs)
         until(lambda: writer.engine.outlook == Outlook(0, 0, 0.0))
+        writer.write(model="slow", max_new_tokens=40)  # nothing wakes the engine after a run that ends by itself
+        until(lambda: writer.engine.outlook == Outlook(0, 0, 0.0))

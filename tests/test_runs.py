@@ -307,7 +307,7 @@ def test_a_run_with_a_title_full_of_markup_is_escaped_everywhere(visitor):
     for page in (run, f"{run}/plain", f"/?parent={run[3:]}", f"/?parent={run[3:]}&sample=0"):
         html = visitor.get(page).text
         assert "<script>alert" not in html
-        assert "<img" not in html
+        assert "<img src=x" not in html
 
 
 def test_a_token_takes_86_bytes_in_the_database(app, visitor):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from flask import Blueprint, Response
 
 from generate import record_as_dict
+from webapp.database import Run
 from webapp.pages import find_run, link_to, look
 from webapp.view import RunView
 
@@ -29,9 +30,13 @@ def everything(run_id: str):
     """All that is known: tokens with ids, bytes, log-probabilities, ranks, alternatives. What is not known is null."""
     run = find_run(run_id)
     view = look(run)
-    facts = {
+    return Response(written(facts_of(run, view, link_to(run.id)["url"]), view), mimetype="application/json")
+
+
+def facts_of(run: Run, view: RunView, url: str) -> dict:
+    return {
         "id": run.id,
-        "url": link_to(run.id)["url"],
+        "url": url,
         "created": run.created.isoformat() + "Z",
         "state": view.log.state,
         "model": run.model,
@@ -45,7 +50,6 @@ def everything(run_id: str):
         if run.parent_id
         else None,
     }
-    return Response(written(facts, view), mimetype="application/json")
 
 
 def written(facts: dict, view: RunView) -> Iterator[str]:

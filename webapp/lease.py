@@ -24,7 +24,7 @@ def renew(server: str, ids: Iterable[str]) -> dict[str, str | None]:
     db.session.execute(
         update(Run).where(held).values(lease_until=until), execution_options={"synchronize_session": False}
     )
-    return dict(db.session.execute(select(Run.id, Run.stop_asked).where(held)).tuples().all())
+    return {row.id: row.stop_asked for row in db.session.execute(select(Run.id, Run.stop_asked).where(held))}
 
 
 def take(server: str, run_id: str) -> bool:

@@ -113,13 +113,13 @@ class Live:
         entry.seen = time.monotonic()
         return entry.log
 
-    def join(self, run_id: str) -> None:
-        """One more watches a run, from now until `leave`."""
+    def join(self, run_id: str | None) -> None:
+        """One more watches a run, if it is being written, from now until `leave`."""
         with self._lock:
             if entry := self._entries.get(run_id):
                 entry.viewers += 1
 
-    def leave(self, run_id: str) -> None:
+    def leave(self, run_id: str | None) -> None:
         with self._lock:
             if entry := self._entries.get(run_id):
                 entry.viewers = max(0, entry.viewers - 1)

@@ -3,14 +3,14 @@
 from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, current_app, render_template, request, url_for
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from generate import OPTIONS, Listed, Refusal, list_models
 from webapp.database import Gone, Run, db
 from webapp.live import live
 from webapp.owner import visitor
 from webapp.store import find_vocabulary
-from webapp.view import RunView, SampleView
+from webapp.view import RunView, SampleView, escape, how_long
 
 blueprint = Blueprint("pages", __name__)
 
@@ -42,8 +42,8 @@ def models() -> list[Listed]:
 
 @blueprint.app_context_processor
 def page_facts() -> dict:
-    """`layout` is the whole page, or for htmx only its middle."""
-    return {"layout": "fragment.html" if is_fragment() else "page.html"}
+    """`layout` is the whole page, or for htmx only its middle; `shown` is HTML for any text, exactly as it is."""
+    return {"layout": "fragment.html" if is_fragment() else "page.html", "shown": escape}
 
 
 @blueprint.get("/")
@@ -84,6 +84,7 @@ def form(values: dict, **more) -> str:
         chosen=values.get("model") or (chosen.name if chosen else settings()["RUBRIC_MODEL"]),
         loaded=live().engine.loaded if live().engine else None,
         ideas=IDEAS,
+        busy=outlook(),
         **more,
     )
 
@@ -100,14 +101,45 @@ def run_page(run_id: str):
     facts = tool_facts(view, run.owner)  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     children = db.session.scalars(select(Run).where(Run.parent_id == run.id).order_by(Run.created)).all()
+    gone = db.session.scalar(select(func.count()).where(Gone.parent_id == run.id))
     return render_template(
         "run.html",
         run=run,
         samples=samples,
         children=children,
+        children_gone=gone,
+        parent_gone=bool(run.parent_id) and get_run(run.parent_id) is None,
         link=link_to(run.id),
+        opening=" ".join(view.prompt_text.split())[:60] or "A text from nothing",
+        beginning=" ".join(view.text(0).split())[:200],
         **facts,
     )
+
+
+@blueprint.get("/busy")
+def busy():
+    """How busy the model is, for a page that waits to be filled in."""
+    return render_template("busy.html", busy=outlook())
+
+
+def outlook() -> str:
+    """One sentence on how long a run would have to wait that was sent now."""
+    problem, engine = live().problem(), live().engine
+    if engine is None or problem:
+        return problem
+    now = engine.outlook
+    if not now.writing and not now.waiting:
+        return "Nobody is writing; yours begins at once."
+    writing = "One text is being written" if now.writing == 1 else f"{now.writing} texts are being written"
+    if now.waiting >= engine.max_waiting:
+        return f"{writing} and the line is full; please come back in a while."
+    if not now.waiting and now.seconds == 0:
+        return f"{writing}; there is room for yours."
+    waiting = f" and {now.waiting} wait{'s' if now.waiting == 1 else ''} in line" if now.waiting else ""
+    begins = (
+        f"yours would begin in{about.removeprefix(',')}" if (about := how_long(now.seconds)) else "yours would wait"
+    )
+    return f"{writing}{waiting}; {begins}."
 
 
 @blueprint.get("/models/<name>")

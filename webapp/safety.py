@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from flask import Flask, abort, current_app, request
+from flask import Flask, abort, current_app, g, request
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
@@ -33,9 +33,21 @@ def refuse_foreign_forms() -> None:
         abort(403, "This form was sent from another site, and only Rubric's own pages may do that.")
 
 
+def allow_frames(response):
+    """Let other sites show this one answer in a frame."""
+    response.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
+        "frame-ancestors 'none'", "frame-ancestors *"
+    )
+    g.without_headers = ("X-Frame-Options",)
+    return response
+
+
 def add_headers(response):
     for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name not in g.get("without_headers", ()):
+            response.headers.setdefault(name, value)
+    if request.path.startswith(("/r/", "/runs")):  # a link is for those who were given it
+        response.headers["X-Robots-Tag"] = "noindex"
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -45,14 +45,19 @@ def events(run_id: str):
         return event_stream(iter([event("done", "unknown")]))
     view, state = look(run), live()
     sent = read_cursor(len(view.log.samples))
-    closing = Closing(
-        tools=one_line(render_template("tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))),
-        go_on=[one_line(render_template("go_on.html", run=run, number=n)) for n in range(len(sent))],
-        deleted=one_line(render_template("deleted.html")),
+    closing = (
+        None
+        if "bare" in request.args
+        else Closing(
+            tools=one_line(render_template("tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))),
+            go_on=[one_line(render_template("go_on.html", run=run, number=n)) for n in range(len(sent))],
+            deleted=one_line(render_template("deleted.html")),
+        )
     )
-    if not state.streams.acquire(blocking=False):
+    try:
+        return event_stream(hold(state, run_id, follow(state, view, sent, closing)))
+    except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
-    return event_stream(Held(state, run_id, follow(state, view, sent, closing)))
 
 
 @blueprint.get("/r/<run_id>/plain")
@@ -61,18 +66,23 @@ def plain(run_id: str):
     run = find_run(run_id)
     view, state = look(run), live()
     head, tail = render_template("plain.html", run=run, view=view, story=STORY).split(STORY)
+    return Response(hold(state, run_id, grow(state, view, head, tail)), mimetype="text/html")
+
+
+def hold(state: Live, run_id: str | None, parts: Iterator[str]) -> "Held":
+    """Give an answer that takes a while one of the places for streams; raises Busy when all are taken."""
     if not state.streams.acquire(blocking=False):
         raise Busy("Too many people are watching at once; please try again in a moment.")
-    return Response(Held(state, run_id, grow(state, view, head, tail)), mimetype="text/html")
+    return Held(state, run_id, parts)
 
 
 class Held:
-    """An iterator that holds one of the places for streams, and counts as one who watches the run.
+    """An iterator that holds one of the places for streams, and counts as one who watches the run, if one is named.
 
     Both until it is closed, as WSGI servers do in every case.
     """
 
-    def __init__(self, state: Live, run_id: str, parts: Iterator[str]):
+    def __init__(self, state: Live, run_id: str | None, parts: Iterator[str]):
         self._state, self._run_id, self._parts, self._open = state, run_id, parts, True
         state.join(run_id)
 
@@ -100,8 +110,11 @@ def read_cursor(samples: int) -> list[int]:
     return [int(part) for part in text.split(".")]
 
 
-def follow(state: Live, view: RunView, sent: list[int], closing: Closing) -> Iterator[str]:
-    """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back)."""
+def follow(state: Live, view: RunView, sent: list[int], closing: Closing | None) -> Iterator[str]:
+    """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back).
+
+    Without `closing` only the text and its status are sent.
+    """
     readers = [SampleView(view, number, count) for number, count in enumerate(sent)]
     ended: set[int] = set()
     status, watching, beat = "", 0, time.monotonic()
@@ -109,20 +122,20 @@ def follow(state: Live, view: RunView, sent: list[int], closing: Closing) -> Ite
     while state.alive() and view.log.cancelled != "moved":
         version, done = view.log.version, view.log.done
         if view.log.cancelled == "deleted":
-            yield event(None, partial("#main", "innerHTML", closing.deleted))
+            yield event(None, partial("#main", "innerHTML", closing.deleted if closing else "Deleted."))
             yield event("done", "deleted")
             return
         parts = [partial(f"#sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
         if (now := view.status(state.problem())) != status:
             status = now
             parts.append(partial("#status", "innerHTML", escape(status)))
-        if (now := 0 if done else state.watching(view.id)) != watching:
+        if closing and (now := 0 if done else state.watching(view.id)) != watching:
             watching = now
             parts.append(partial("#watching", "innerHTML", f"{watching} watching" if watching > 1 else ""))
-        for number in newly_ended(view, ended):
+        for number in newly_ended(view, ended) if closing else ():
             html = f"<span>{escape(view.ending(number))}</span>{closing.go_on[number]}"
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
-        if done:
+        if done and closing:
             parts.append(partial("#tools", "innerHTML", closing.tools))
         if parts:
             yield event(None, "".join(parts), ".".join(str(r.sent) for r in readers))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from markupsafe import Markup
 
 from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
 from webapp.database import Run
@@ -111,8 +110,8 @@ class RunView:
         """The prompt in whole characters; a half one at its end belongs to the continuation's first."""
         return self.head.decode("utf-8", "replace")
 
-    def prompt_parts(self) -> list[tuple[Markup, bool, bool]]:
-        """The prompt cut where its author or its being read changes: (HTML, the model wrote it, the model read it)."""
+    def prompt_parts(self) -> list[tuple[str, bool, bool]]:
+        """The prompt cut where its author or its being read changes: (text, the model wrote it, the model read it)."""
         parts: list[tuple[str, bool, bool]] = []
         turn_ends = np.cumsum(self.authors)
         for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head)):
@@ -122,7 +121,7 @@ class RunView:
                 parts[-1] = (parts[-1][0] + cell.text, *kind)
             else:
                 parts.append((cell.text, *kind))
-        return [(Markup(escape(text)), *kind) for text, *kind in parts]
+        return parts
 
     def text(self, number: int) -> str:
         """What sample `number` says so far: the visible bytes, joined to a half character of the prompt."""

@@ -1,0 +1,104 @@
+"""What belongs to a visitor: the list of their runs, all of them in one file, and the end of any."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from sqlalchemy import Select, func, select
+
+from generate import Refusal, RunLog, record_dtype
+from webapp.database import Block, Run, db
+from webapp.exports import facts_of, written
+from webapp.live import Live, live
+from webapp.owner import visitor
+from webapp.pages import find_run, link_to
+from webapp.remove import delete_run
+from webapp.sharing import forget_cards
+from webapp.store import find_vocabulary
+from webapp.stream import hold
+from webapp.view import RunView
+
+blueprint = Blueprint("mine", __name__)
+
+PAGE = 20  # runs
+EXCERPT = 60  # tokens of the continuation, and of the prompt's end
+
+
+@blueprint.get("/runs")
+def runs():
+    """The visitor's runs, newest first; `?q=` finds words in prompt or continuation, `?page=` counts from 1."""
+    query, page = request.args.get("q", "").strip(), request.args.get("page", 1, type=int)
+    if not (1 <= page <= 1_000_000):
+        abort(404, "There is no such page of runs.")
+    wanted = of(visitor(), query)
+    count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
+    newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
+    items = excerpts(db.session.scalars(newest).all())
+    return render_template("runs.html", items=items, count=count, query=query, page=page, more=count > page * PAGE)
+
+
+@blueprint.get("/runs.jsonl")
+def download():
+    """All of the visitor's runs, newest first: a line for each, as `/r/ID.json` gives it."""
+    newest = of(visitor()).with_only_columns(Run.id).order_by(Run.created.desc(), Run.id)
+    ids = db.session.scalars(newest).all()
+    start = link_to("-")["url"].removesuffix("-")
+    lines = hold(live(), None, each_run(live(), ids, start))
+    response = Response(lines, mimetype="application/jsonl")
+    response.headers["Content-Disposition"] = 'attachment; filename="rubric-runs.jsonl"'
+    return response
+
+
+@blueprint.post("/r/<run_id>/delete")
+def delete(run_id: str):
+    """Remove a run at once; only who started it may."""
+    run = find_run(run_id)
+    if run.owner != visitor():
+        raise Refusal("Only the visitor who started this run can delete it.")
+    delete_run(run)
+    live().stop(run_id, "deleted")
+    forget_cards()
+    return redirect(url_for("mine.runs"), 303)
+
+
+def of(owner: str | None, words: str = "") -> Select:
+    """The runs of an owner, those that hold all of some words in a row."""
+    found = select(Run).where(Run.owner == owner) if owner else select(Run).where(Run.id.is_(None))
+    return found.where(Run.words.contains(words.lower(), autoescape=True)) if words else found
+
+
+def excerpts(found: list[Run]) -> list[dict]:
+    """What the list shows of each run: the end of its prompt and the beginning of its first sample."""
+    blocks = select(Block).where(Block.run_id.in_([run.id for run in found]), Block.number == 0, Block.start < EXCERPT)
+    begun: dict[str, bytes] = {}
+    for block in db.session.scalars(blocks.order_by(Block.run_id, Block.start)):
+        begun[block.run_id] = begun.get(block.run_id, b"") + block.tokens
+    return [excerpt(run, begun.get(run.id, b"")) for run in found]
+
+
+def excerpt(run: Run, tokens: bytes) -> dict:
+    dtype, vocabulary = record_dtype(run.vocab_size), find_vocabulary(run.vocabulary_id)
+    prompt, written_ids = np.frombuffer(run.prompt, dtype)["id"], np.frombuffer(tokens, dtype)["id"][:EXCERPT]
+    log = RunLog(prompt[-EXCERPT:], 1, run.vocab_size)
+    view = RunView(run, log, vocabulary)
+    ended = run.samples[0].text_end
+    data = (view.half + vocabulary.bytes_of(written_ids.tolist()))[:ended]
+    return {
+        "run": run,
+        "cut": len(prompt) > EXCERPT,
+        "prompt": view.head.decode("utf-8", "ignore"),
+        "text": data.decode("utf-8", "ignore"),
+        "samples": run.options["samples"],
+    }
+
+
+def each_run(state: Live, ids: list[str], start: str) -> Iterator[str]:
+    """One line of JSON after the other. No database session is held while a line is on its way."""
+    for run_id in ids:
+        with state.app.app_context():
+            run = db.session.get(Run, run_id)
+            if run is None:  # deleted meanwhile
+                continue
+            view = RunView(run, state.find(run), find_vocabulary(run.vocabulary_id))
+            facts = facts_of(run, view, start + run_id)
+        yield from written(facts, view)

@@ -1,0 +1,28 @@
+"""A link as a QR code, for the phone of whoever sits beside."""
+
+from io import BytesIO
+
+import segno
+
+
+def qr_svg(address: str) -> str:
+    """SVG that stands in a page or alone; it has a viewBox and no size, so that CSS gives it one.
+
+    The code survives the loss of 15 % and has its quiet zone. ValueError: over 2,331 bytes, or lone surrogates.
+    """
+    file = BytesIO()
+    segno.make_qr(address, error="m").save(
+        file,
+        kind="svg",
+        dark="#1c1915",
+        light="#fff",
+        border=4,
+        title=f"QR code of {address}",
+        xmldecl=False,
+        omitsize=True,
+        svgclass=None,
+        lineclass=None,
+        nl=False,
+    )
+    # Rows are lines side by side: without crisp edges, pale seams show between them
+    return file.getvalue().decode().replace("<svg ", '<svg shape-rendering="crispEdges" ', 1)

@@ -1,0 +1,53 @@
+"""A run's link in other places: its picture in a chat, its code for a phone nearby, its text in another page's frame."""
+
+import threading
+from functools import lru_cache
+
+from flask import Blueprint, Response, make_response, render_template, request
+
+from webapp.card import draw_card
+from webapp.pages import find_run, link_to, look, start_samples
+from webapp.qr import qr_svg
+from webapp.safety import allow_frames
+
+blueprint = Blueprint("sharing", __name__)
+
+drawing = threading.Lock()  # one card at a time: it is work for a processor that is there to write
+
+
+@blueprint.get("/r/<run_id>.png")
+def card(run_id: str):
+    """The preview card: 1200 x 630 px, the text so far in its two inks."""
+    run = find_run(run_id)
+    view = look(run)
+    prompt = [(text, by_model) for text, by_model, _ in view.prompt_parts()]
+    parts = (*prompt, (view.text(0).removesuffix("\ufffd"), True))
+    with drawing:
+        picture = kept_card(parts, run.model)
+    response = Response(picture, mimetype="image/png", headers={"Cache-Control": "no-cache"})
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+kept_card = lru_cache(64)(draw_card)
+
+
+def forget_cards() -> None:
+    """Let no text live on in a picture."""
+    kept_card.cache_clear()
+
+
+@blueprint.get("/r/<run_id>/qr.svg")
+def code(run_id: str):
+    """The run's link as a QR code."""
+    return Response(qr_svg(link_to(find_run(run_id).id)["url"]), mimetype="image/svg+xml")
+
+
+@blueprint.get("/r/<run_id>/embed")
+def embed(run_id: str):
+    """The bare text, live, for a frame in anybody's page."""
+    run = find_run(run_id)
+    view = look(run)
+    done = view.log.done  # before the text is read: done too early would lose its end
+    samples = start_samples(view)
+    return allow_frames(make_response(render_template("embed.html", run=run, view=view, done=done, samples=samples)))
