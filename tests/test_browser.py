@@ -1,13 +1,10 @@
 """What a person sees: a real Chromium against a real gunicorn."""
 
-import json
-import re
-import threading
 import time
 import urllib.request
 
 import pytest
-from browser import Server, chromium, chromium_path
+from browser import Server, Window, until
 from conftest import TRICKY, pictured
 
 GROWTH = """
@@ -27,53 +24,6 @@ def server(tmp_path_factory, models):
     assert "Traceback" not in server.log.read_text()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not chromium_path():
-        pytest.fail(
-            "Chromium is missing: install it for the browser tests (on Debian: apt install chromium).", pytrace=False
-        )
-    with chromium() as browser:
-        yield browser
-
-
-class Window:
-    """One browser window of its own; notes console errors and every address it asks for."""
-
-    def __init__(self, browser, server, **options):
-        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.server, self.errors, self.asked = server, [], []
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-
-    def write(self, prompt, model="storyteller", **settings):
-        """Fill in the form, press Ctrl+Enter, wait for the run's page; returns its address."""
-        page = self.page
-        page.goto(self.server.url)
-        page.fill("#prompt", prompt)
-        page.select_option("[name=model]", model)
-        if settings:
-            page.click("summary")
-        for name, value in settings.items():
-            page.fill(f"[name={name}]", str(value))
-        page.focus("#prompt")
-        page.keyboard.press("Control+Enter")
-        page.wait_for_url("**/r/*")
-        return page.url
-
-    def wait_until_over(self):
-        self.page.wait_for_selector("#tools >> text=Retry")
-
-    def story(self, sample=0) -> str:
-        return self.page.evaluate(f"document.getElementById('sample-{sample}').textContent")
-
-    def stored(self, url) -> dict:
-        return json.load(urllib.request.urlopen(url + ".json"))
-
-
 @pytest.fixture
 def window(browser, server):
     window = Window(browser, server)
@@ -90,13 +40,6 @@ def second(browser, server):
     yield window
     window.context.close()
     assert window.errors == []
-
-
-def until(condition, seconds=20):
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline
-        time.sleep(0.02)
 
 
 def test_the_text_grows_in_steps_in_its_colour_and_equals_what_is_stored(window):
@@ -335,24 +278,3 @@ def test_nothing_is_wider_than_a_phone(browser, server, path):
         window.page.goto(server.url + path)
     assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
     window.context.close()
-
-
-def test_a_server_that_goes_away_and_returns_leaves_the_page_whole(browser, tmp_path, models):
-    """The stream ends well at SIGTERM; the page comes back by itself and ends with what is stored."""
-    server = Server(tmp_path, RUBRIC_MODELS=str(models)).start()
-    window = Window(browser, server)
-    try:
-        url = window.write("Once upon a time", model="slow", max_new_tokens=4096)
-        until(lambda: len(window.story()) > 100)
-        restart = threading.Thread(target=lambda: (server.stop(), server.start()))
-        restart.start()
-        restart.join()
-        window.wait_until_over()
-        stored = window.stored(url)
-        assert stored["samples"][0]["finish_reason"] == "error"
-        assert window.story() == pictured(stored["samples"][0]["text"])
-        assert "server was stopped" in window.page.inner_text("#status")
-    finally:
-        window.context.close()
-        server.stop()
-    assert re.search("Rubric is at", server.log.read_text())

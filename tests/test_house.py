@@ -75,7 +75,8 @@ def test_each_dependency_is_pinned_and_has_a_reason(name):
 
 
 def test_npm_packages_are_pinned_and_no_lock_names_a_registry():
-    wanted = json.loads((ROOT / "package.json").read_text())["dependencies"]
+    package = json.loads((ROOT / "package.json").read_text())
+    wanted = package["dependencies"] | package["devDependencies"]
     assert all(re.fullmatch(r"[0-9.]+", version) for version in wanted.values())
     assert "resolved" not in (ROOT / "package-lock.json").read_text()
 
