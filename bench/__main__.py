@@ -119,8 +119,7 @@ def sameness(args, work: Path, results: dict) -> None:
         with told(precision):
             child, count = Child(Sameness, precision), 6 if args.quick else 50
             child.call("load", written(work, "storyteller"))
-            ids, runs = child.call("share", count)
-            results["sameness"].append({"precision": precision, "runs": count, "equal_ids": ids, "equal_runs": runs})
+            results["sameness"].append({"precision": precision, "runs": count} | child.call("share", count))
             child.close()
     print(report.same(results["sameness"]), flush=True)
 

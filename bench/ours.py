@@ -94,7 +94,7 @@ def admit(
 def cancel(batch: Batch, runs: list[RunLog]) -> None:
     """End the runs, and step until they are out of the batch; one that failed is an error here."""
     for run in runs:
-        run.cancelled = True
+        run.cancelled = "cancelled"
     while batch.busy:
         batch.step()
     check(runs)

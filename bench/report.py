@@ -89,14 +89,10 @@ def gaps(rows: list[dict]) -> str:
 
 
 def same(rows: list[dict]) -> str:
-    head = "precision | runs of 64 tokens | equal ids, alone and among strangers | runs equal to the end"
+    head = "precision | runs of 64 tokens | equal ids among strangers | runs equal to the end | equal ids after a cut | runs"
+    shares = (("equal_ids", 2), ("equal_runs", 0), ("resumed_equal_ids", 2), ("resumed_equal_runs", 0))
     lines = (
-        [
-            row["precision"],
-            str(row["runs"]),
-            number(100 * row["equal_ids"], 2, " %"),
-            number(100 * row["equal_runs"], 0, " %"),
-        ]
+        [row["precision"], str(row["runs"]), *(number(100 * row[name], digits, " %") for name, digits in shares)]
         for row in rows
     )
     return "\n" + table(head, lines)

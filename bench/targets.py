@@ -81,3 +81,4 @@ def of_the_rest(results: dict) -> Iterator[tuple[str, str, float | None, Callabl
     for row in results["sameness"]:
         if row["precision"] == "float32":
             yield "float32: share of equal ids, alone and among strangers", "= 1", row["equal_ids"], lambda f: f == 1
+            yield "float32: the same of runs that were cut and go on", "= 1", row["resumed_equal_ids"], lambda f: f == 1
