@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from gunicorn.workers import gthread
@@ -74,6 +75,10 @@ def address_on_the_network() -> str:
 
 def post_worker_init(worker):
     """The app is loaded: say so, and let streams see SIGTERM at once, so that they end well instead of being cut."""
+    begin = threading.Event()
+    for _ in range(threads):  # made now: while a crowd comes in, each new thread would keep all who wait at the door
+        worker.tpool.submit(begin.wait)
+    begin.set()
     say_where()
     logging.getLogger("gunicorn.error").addFilter(is_no_timeout)  # a client that gave up is no error of ours
     worker.wsgi.extensions["rubric"].alive = lambda: worker.alive

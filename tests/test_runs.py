@@ -355,4 +355,4 @@ def test_a_run_whose_model_was_restarted_says_so(app, visitor):
         view = look(db.session.get(Run, run_id))
     view.log.state = "writing"
     view.log.note_restart()
-    assert view.status() == "Writing… The model restarted; nothing is lost."
+    assert view.status() == "Writing… It was interrupted once; nothing is lost."

@@ -1,7 +1,6 @@
 """What a visitor does: start a run, stop it, continue it, try again."""
 
 import secrets
-import time
 
 from flask import Blueprint, Response, current_app, redirect, request, url_for
 from flask_limiter import Limiter
@@ -131,7 +130,7 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
             parent_id=beginning.parent.id if beginning.parent else None,
             parent_sample=beginning.parent_sample,
             holder=live().server,
-            lease_until=time.time() + LEASE,
+            lease_until=live().now() + LEASE,
         )
     except Exception:
         engine.cancel(log)

@@ -15,6 +15,19 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+# Another server's machine may freeze with a lock in its hand, or lose its network: nobody waits for it for long.
+POSTGRESQL = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c lock_timeout=2s -c idle_in_transaction_session_timeout=5s",
+}
+
+
+BUSY = 4000  # milliseconds that SQLite waits for another's writing
+
 
 class Base(DeclarativeBase):
     pass
@@ -113,6 +126,8 @@ def connect(app: Flask) -> None:
     if address.startswith("postgres://"):  # as hosts hand it out; SQLAlchemy knows only the full name
         address = "postgresql://" + address.removeprefix("postgres://")
     app.config["SQLALCHEMY_DATABASE_URI"] = address or f"sqlite:///{app.instance_path}/rubric.sqlite"
+    if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "connect_args": POSTGRESQL}
     db.init_app(app)
     Migrate(app, db, directory=f"{app.root_path}/webapp/migrations")
     with app.app_context():
@@ -125,7 +140,7 @@ def prepare_sqlite(connection, _record) -> None:
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",
-        "busy_timeout=5000",
+        f"busy_timeout={BUSY}",
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "secure_delete=ON",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flask import Flask, current_app
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from generate import Refusal, RunLog
 from webapp import adopt, record, remove, tail
@@ -50,8 +50,11 @@ class Live:
         self.settings = app.config["SETTINGS"]
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.born = time.monotonic()
+        self.scrubbed = True  # no deleted text is left in a log of the database
+        self._ahead = 0.0  # seconds that the database's clock is ahead of ours
         self.alive: Callable[[], bool] = lambda: not self._closing.is_set()
         self.streams = threading.BoundedSemaphore(self.settings["RUBRIC_MAX_STREAMS"])
+        self.open_streams = 0
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -64,6 +67,7 @@ class Live:
             if not tables.has_table("gone"):
                 state = "of an older version" if tables.has_table("run") else "empty"
                 raise Refusal(f"The database is {state}; run `flask --app webapp db upgrade` once (make run does it).")
+            self.set_clock()
         for name, work in (("recorder", self._record), ("keeper", self._keep)):
             self._threads.append(threading.Thread(target=work, name=name, daemon=True))
             self._threads[-1].start()
@@ -80,6 +84,17 @@ class Live:
     def grace(self) -> float:
         return self.settings["RUBRIC_GRACE"]
 
+    def now(self) -> float:
+        """Seconds since 1970 by the clock that all servers of this database go by."""
+        return time.time() + self._ahead
+
+    def set_clock(self) -> None:
+        """Compare our clock with the database's; SQLite's is ours."""
+        if db.engine.dialect.name != "sqlite":
+            before = time.time()
+            theirs = float(db.session.scalar(text("SELECT extract(epoch FROM clock_timestamp())")))
+            self._ahead = theirs - (before + time.time()) / 2
+
     # Entries
 
     def entries(self) -> dict[str, Entry]:
@@ -92,9 +107,17 @@ class Live:
         with self._lock:
             self._entries[run_id] = Entry(run_log, ours=True, saved=[0] * len(run_log.samples))
 
-    def drop(self, run_id: str) -> None:
+    def drop(self, run_id: str, entry: Entry) -> None:
+        """Let go of an entry, unless another has taken its place."""
         with self._lock:
-            self._entries.pop(run_id, None)
+            if self._entries.get(run_id) is entry:
+                del self._entries[run_id]
+
+    def drop_unwatched(self, run_id: str, entry: Entry) -> None:
+        """Let go of another server's run that nobody has watched here for the grace time."""
+        with self._lock:
+            if self._entries.get(run_id) is entry and not tail.seen_lately(entry, self.grace):
+                del self._entries[run_id]
 
     def find(self, run: Run) -> RunLog:
         """The log of a run: a live one, or what was stored. Whoever asks counts as watching at this moment.
@@ -108,22 +131,30 @@ class Live:
             run_log = stored_log(run)
             if run_log.done:
                 return run_log
+            tail.show_state(run_log, run, self.now())
             with self._lock:  # another reader may have been quicker
                 entry = self._entries.setdefault(run.id, Entry(run_log))
         entry.seen = time.monotonic()
         return entry.log
 
-    def join(self, run_id: str | None) -> None:
-        """One more watches a run, if it is being written, from now until `leave`."""
+    def join(self, run_id: str, run_log: RunLog) -> Entry | None:
+        """One more watches a run, if it is being written, from now until `leave` is called with the entry."""
         with self._lock:
-            if entry := self._entries.get(run_id):
-                entry.viewers += 1
+            entry = self._entries.get(run_id)
+            if entry is None or entry.log is not run_log:
+                return None
+            entry.viewers += 1
+            return entry
 
-    def leave(self, run_id: str | None) -> None:
-        with self._lock:
-            if entry := self._entries.get(run_id):
-                entry.viewers = max(0, entry.viewers - 1)
+    def leave(self, entry: Entry | None) -> None:
+        if entry is not None:
+            with self._lock:
+                entry.viewers -= 1
                 entry.seen = time.monotonic()
+
+    def count_streams(self, more: int) -> None:
+        with self._lock:
+            self.open_streams += more
 
     def watching(self, run_id: str) -> int:
         """How many watch a run that is being written, on all servers."""
@@ -132,7 +163,13 @@ class Live:
         if entry is None:
             return 0
         here = entry.viewers + entry.elsewhere
-        return here if entry.ours else max(here, entry.told.get("watching", 0))
+        told = 0 if entry.ours or entry.log.state == "paused" else entry.told.get("watching", 0)
+        return max(here, told)
+
+    def writes(self, run_id: str) -> bool:
+        """Whether it is this server that writes a run."""
+        entry = self.entries().get(run_id)
+        return entry is not None and entry.ours
 
     def stop(self, run_id: str, reason: str = "cancelled") -> None:
         """End a run at once if it is this server that writes it."""
@@ -158,7 +195,8 @@ class Live:
     def _keep(self) -> None:
         """Follow what others write, take over what nobody does, and clear away what is to go."""
         chores = [(tail.follow, ROUND), (adopt.adopt, ROUND), (adopt.stop_unwatched, ROUND), (tail.tell_viewers, 1.0)]
-        chores += [(adopt.reap, 2.0), (record.index_words, 1.0), (remove.expire, 600.0)]
+        chores += [(adopt.reap, 2.0), (record.index_words, 1.0), (remove.scrub, 2.0), (remove.expire, 60.0)]
+        chores += [(Live.set_clock, 60.0)]
         due = dict.fromkeys(chores, 0.0)
         while not self._closing.wait(ROUND):
             now = time.monotonic()

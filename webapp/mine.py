@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from sqlalchemy import Select, func, select
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import Refusal, RunLog, record_dtype
 from webapp.database import Block, Run, db
@@ -55,7 +56,8 @@ def delete(run_id: str):
     run = find_run(run_id)
     if run.owner != visitor():
         raise Refusal("Only the visitor who started this run can delete it.")
-    delete_run(run)
+    if not delete_run(live(), run):
+        find_run(run_id)  # another click was quicker; this tells that it is gone
     live().stop(run_id, "deleted")
     forget_cards()
     return redirect(url_for("mine.runs"), 303)
@@ -97,8 +99,11 @@ def each_run(state: Live, ids: list[str], start: str) -> Iterator[str]:
     for run_id in ids:
         with state.app.app_context():
             run = db.session.get(Run, run_id)
-            if run is None:  # deleted meanwhile
+            try:
+                view = RunView(run, state.find(run), find_vocabulary(run.vocabulary_id)) if run else None
+            except ObjectDeletedError:
+                view = None
+            if view is None:  # deleted meanwhile
                 continue
-            view = RunView(run, state.find(run), find_vocabulary(run.vocabulary_id))
             facts = facts_of(run, view, start + run_id)
         yield from written(facts, view)

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, current_app, render_template, request, url_for
 from sqlalchemy import func, select
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
 from webapp.database import Gone, Run, db
@@ -171,6 +172,11 @@ def get_run(run_id: str) -> Run | None:
     return db.session.get(Run, run_id) if is_name(run_id) else None
 
 
+def is_gone(run_id: str) -> Gone | None:
+    """The mark that a run was here once."""
+    return db.session.get(Gone, run_id) if is_name(run_id) else None
+
+
 def is_name(run_id: str) -> bool:
     return len(run_id) <= 24 and "\0" not in run_id
 
@@ -179,14 +185,17 @@ def find_run(run_id: str) -> Run:
     """The stored run; aborts with 404, or 410 when it was there once."""
     run = get_run(run_id)
     if run is None:
-        gone = db.session.get(Gone, run_id) if is_name(run_id) else None
+        gone = is_gone(run_id)
         abort(410, GONE[gone.reason]) if gone else abort(404, UNKNOWN)
     return run
 
 
 def look(run: Run) -> RunView:
-    log = live().find(run)
-    return RunView(run, log, find_vocabulary(run.vocabulary_id))
+    try:
+        log = live().find(run)
+        return RunView(run, log, find_vocabulary(run.vocabulary_id))
+    except ObjectDeletedError:
+        abort(410, GONE["deleted"])
 
 
 def link_to(run_id: str) -> dict:

@@ -1,22 +1,55 @@
 """What this server's engine writes goes to the database, four times a second, all runs in one transaction."""
 
-from sqlalchemy import insert, select, update
+import logging
+
+from sqlalchemy import func, insert, select, update
 
 from webapp import lease
 from webapp.database import Block, Gone, Run, Sample, db
 from webapp.store import find_vocabulary, stored_log
 from webapp.view import RunView
 
+log = logging.getLogger(__name__)
+
 INDEXED = 20  # runs made searchable in one round
 
 
 def save_round(live) -> None:
-    """Store what is new in our runs' logs, renew their leases, and hear who wants them stopped."""
+    """Store what is new in our runs' logs, renew their leases, and hear who wants them stopped.
+
+    When that fails, each is tried alone: no run holds up the others, and one whose saving succeeded without our being
+    told goes on from what is there.
+    """
     ours = {run_id: entry for run_id, entry in live.entries().items() if entry.ours}
     if not ours:
         return
-    held = lease.renew(live.server, ours)
-    stored = {run_id: store_news(live, run_id, entry) for run_id, entry in ours.items() if run_id in held}
+    try:
+        save(live, ours)
+    except Exception:
+        log.exception("the runs could not be stored together; trying each alone")
+        for run_id, entry in ours.items():
+            try:
+                db.session.rollback()
+                count_again(run_id, entry)
+                save(live, {run_id: entry})
+            except Exception:
+                log.exception("run %s could not be stored; trying again", run_id)
+        db.session.rollback()
+
+
+def count_again(run_id: str, entry) -> None:
+    """Find out how many tokens of each sample the database holds."""
+    sizes = select(Block.number, func.sum(func.length(Block.tokens))).where(Block.run_id == run_id)
+    found = dict(db.session.execute(sizes.group_by(Block.number)).all())
+    item = entry.log.prompt.dtype.itemsize
+    entry.saved = [int(found.get(number, 0)) // item for number in range(len(entry.log.samples))]
+    entry.prompt_saved, entry.told = False, {}
+
+
+def save(live, ours: dict) -> None:
+    """One transaction over some of our runs."""
+    held = lease.renew(live.server, ours, live.now())
+    stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
     lost = {run_id: "moved" for run_id in ours if run_id not in held}
     if lost:
         lost |= dict.fromkeys(db.session.scalars(select(Gone.id).where(Gone.id.in_(lost))), "deleted")
@@ -28,22 +61,22 @@ def save_round(live) -> None:
         if held[run_id]:
             live.engine.cancel(entry.log, held[run_id])
         if done:
-            live.drop(run_id)
+            live.drop(run_id, entry)
     for run_id, reason in lost.items():
         live.engine.cancel(ours[run_id].log, reason)
-        live.drop(run_id)
+        live.drop(run_id, ours[run_id])
 
 
-def store_news(live, run_id: str, entry) -> tuple[list[int], bool, dict]:
+def store_news(run_id: str, entry) -> tuple[list[int], bool, dict]:
     """Add what is new in a log to the transaction; return tokens stored of each sample, if it is done, its progress."""
-    log = entry.log
-    with log.changed:
-        done = log.done
-        told = {"state": log.state, "place": log.place, "seconds": log.seconds and round(log.seconds)}
-        told |= {"restarts": log.restarts, "watching": entry.viewers + entry.elsewhere}
+    run_log = entry.log
+    with run_log.changed:
+        done = run_log.done
+        told = {"state": run_log.state, "place": run_log.place, "seconds": run_log.seconds and round(run_log.seconds)}
+        told |= {"restarts": run_log.restarts, "watching": entry.viewers + entry.elsewhere}
         news = [
-            (s.read(entry.saved[n]), s.released, s.finish_reason, s.text_end, s.error)
-            for n, s in enumerate(log.samples)
+            (sample.read(entry.saved[n]), sample.released, sample.finish_reason, sample.text_end, sample.error)
+            for n, sample in enumerate(run_log.samples)
         ]
     blocks = [
         {"run_id": run_id, "number": n, "start": entry.saved[n], "tokens": records.tobytes(), "released": released}
@@ -57,35 +90,41 @@ def store_news(live, run_id: str, entry) -> tuple[list[int], bool, dict]:
             end_sample(run_id, number, reason, text_end, error)
     change = {}
     if told != entry.told:
-        change |= {"progress": told, "precision": log.precision, "device": log.device}
-        change |= {"fingerprint": log.fingerprint} if log.fingerprint else {}
+        change |= {"progress": told, "precision": run_log.precision, "device": run_log.device}
+        change |= {"fingerprint": run_log.fingerprint} if run_log.fingerprint else {}
     if (
         blocks or done
     ) and not entry.prompt_saved:  # what the model thought of the prompt is there with the first token
-        change["prompt"] = log.prompt.tobytes()
+        change["prompt"] = run_log.prompt.tobytes()
     if done:
         change |= {"state": "done", "holder": None, "words": None}
     if change:
-        db.session.execute(update(Run).where(Run.id == run_id).values(**change))
+        db.session.execute(update(Run).where(Run.id == run_id).values(**change), execution_options=lease.CHANGE)
     return [saved + len(records) for saved, (records, *_) in zip(entry.saved, news, strict=True)], done, told
 
 
 def end_sample(run_id: str, number: int, reason: str, text_end: int, error: str | None) -> None:
     which = (Sample.run_id == run_id) & (Sample.number == number) & Sample.finish_reason.is_(None)
-    db.session.execute(update(Sample).where(which).values(finish_reason=reason, text_end=text_end, error=error))
+    change = update(Sample).where(which).values(finish_reason=reason, text_end=text_end, error=error)
+    db.session.execute(change, execution_options=lease.CHANGE)
 
 
 def release(live) -> None:
     """This server ends: others may go on with its runs at once."""
-    lease.give_up(live.server, [run_id for run_id, entry in live.entries().items() if entry.ours])
+    ours = [run_id for run_id, entry in live.entries().items() if entry.ours]
+    lease.give_up(live.server, ours, live.now())
     db.session.commit()
 
 
 def index_words(live) -> None:
     """Make runs searchable: keep the text of some that have none yet, or that have ended since."""
-    for run in db.session.scalars(select(Run).where(Run.words.is_(None)).limit(INDEXED)).all():
-        view = RunView(run, stored_log(run), find_vocabulary(run.vocabulary_id))
+    for run_id in db.session.scalars(select(Run.id).where(Run.words.is_(None)).limit(INDEXED)).all():
+        run = db.session.get(Run, run_id)
+        if run is None:
+            continue
+        view, state = RunView(run, stored_log(run), find_vocabulary(run.vocabulary_id)), run.state
         texts = [view.prompt_text, *(view.text(number) for number in range(len(view.log.samples)))]
         words = "\n".join(texts).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
-        db.session.execute(update(Run).where(Run.id == run.id, Run.state == run.state).values(words=words))
-    db.session.commit()
+        as_it_was = (Run.id == run_id) & (Run.state == state)
+        db.session.execute(update(Run).where(as_it_was).values(words=words), execution_options=lease.CHANGE)
+        db.session.commit()  # one by one: nobody waits for another's lock

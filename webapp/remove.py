@@ -2,46 +2,62 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, text
-from sqlalchemy.orm import load_only
+from sqlalchemy import delete, select, text, update
 
-from webapp.database import Block, Gone, Run, Sample, Watch, db
+from webapp.database import BUSY, Block, Gone, Run, Sample, Watch, db
+from webapp.lease import CHANGE
 
-EXPIRED = 100  # runs removed in one transaction
+EXPIRED = 200  # runs removed in one round
 
 
-def remove(run: Run, reason: str) -> None:
-    """Delete a run with all its tokens; its children keep theirs. Does not commit."""
-    db.session.merge(Gone(id=run.id, reason=reason, parent_id=run.parent_id))
+def remove(run_id: str, parent_id: str | None, reason: str) -> bool:
+    """Delete a run with all its tokens; its children keep theirs. False: it was gone already. Does not commit.
+
+    The run's row comes first: whoever stores a part of it holds that row, and then finds the lease taken away.
+    """
+    lock = update(Run).where(Run.id == run_id).values(holder=None, lease_until=0)
+    if db.session.execute(lock, execution_options=CHANGE).rowcount == 0:
+        return False
     for table in (Block, Sample, Watch):
-        db.session.execute(
-            delete(table).where(table.run_id == run.id), execution_options={"synchronize_session": False}
-        )
-    db.session.execute(delete(Run).where(Run.id == run.id), execution_options={"synchronize_session": False})
+        db.session.execute(delete(table).where(table.run_id == run_id), execution_options=CHANGE)
+    db.session.execute(delete(Run).where(Run.id == run_id), execution_options=CHANGE)
+    db.session.add(Gone(id=run_id, reason=reason, parent_id=parent_id))
+    return True
 
 
-def scrub() -> None:
-    """Take deleted text out of SQLite's log of changes too, as far as no reader needs it at this moment."""
-    if db.engine.dialect.name == "sqlite":
-        db.session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-
-
-def delete_run(run: Run) -> None:
+def delete_run(live, run: Run) -> bool:
     """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
-    remove(run, "deleted")
+    found = remove(run.id, run.parent_id, "deleted")
     db.session.commit()
-    scrub()
+    live.scrubbed = False
+    scrub(live)
+    return found
+
+
+def scrub(live) -> None:
+    """Take deleted text out of SQLite's log of changes too; while somebody reads there, it is tried again later."""
+    if live.scrubbed:
+        return
+    if db.engine.dialect.name == "sqlite":
+        with db.engine.connect() as connection:
+            connection.execute(text("PRAGMA busy_timeout=50"))
+            try:
+                busy = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).first()[0]
+            finally:
+                connection.execute(text(f"PRAGMA busy_timeout={BUSY}"))
+        live.scrubbed = not busy
+    else:
+        live.scrubbed = True
 
 
 def expire(live) -> None:
-    """Remove finished runs that are older than the setting allows."""
+    """Remove some finished runs that are older than the setting allows."""
     days = live.settings["RUBRIC_KEEP_DAYS"]
     if not days:
         return
     limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
-    old = select(Run).where(Run.created < limit, Run.state == "done").options(load_only(Run.id, Run.parent_id))
-    while runs := db.session.scalars(old.limit(EXPIRED)).all():
-        for run in runs:
-            remove(run, "expired")
-        db.session.commit()
-    scrub()
+    old = select(Run.id, Run.parent_id).where(Run.created < limit, Run.state == "done").limit(EXPIRED)
+    for run in db.session.execute(old).all():
+        remove(run.id, run.parent_id, "expired")
+        live.scrubbed = False
+    db.session.commit()

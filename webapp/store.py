@@ -71,6 +71,7 @@ def stored_log(run: Run) -> RunLog:
             sample.append(np.frombuffer(block.tokens, dtype), block.released)
         if kept.finish_reason:
             log.finish(sample, kept.finish_reason, kept.text_end, kept.error)
+    log.restarts = (run.progress or {}).get("restarts", 0)
     if not log.done:
         log.set_state("paused")
     return log

@@ -1,7 +1,8 @@
 """The text as it is written: server-sent events for the page, and a plain page that grows for browsers without scripts.
 
 A stream only reads the run's log from an index. An event's id counts the tokens sent of each sample (`14.14.13`), so a
-reader who comes back with Last-Event-ID gets exactly what is missing.
+reader who comes back with Last-Event-ID gets exactly what is missing; or all anew, when another server or a restarted
+model has taken the run up since.
 """
 
 import re
@@ -13,15 +14,16 @@ from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
 from webapp.live import Live, live
-from webapp.pages import find_run, get_run, look, tool_facts
+from webapp.pages import find_run, get_run, is_gone, look, tool_facts
 from webapp.view import RunView, SampleView, escape
 
 blueprint = Blueprint("stream", __name__)
 
 FLUSH = 0.04  # seconds between two events at the least: many tokens share one when the model is fast
+EVENTS = 500  # a second, of all streams together: with more of them each one's come in larger pieces
 BEAT = 1.0  # seconds between two beats at the most: a reader's leaving is only noticed at a write
 COME_BACK = 5000  # milliseconds after which a reader who found no room tries again
-CURSOR = re.compile(r"\d{1,7}(\.\d{1,7})*", re.ASCII)
+CURSOR = re.compile(r"(\d{1,5}-)?\d{1,7}(\.\d{1,7})*", re.ASCII)
 STORY = "<!-- story -->"
 
 
@@ -42,9 +44,10 @@ def events(run_id: str):
     """
     run = get_run(run_id)
     if run is None:
-        return event_stream(iter([event("done", "unknown")]))
+        gone = event(None, partial("#main", "innerHTML", one_line(render_template("deleted.html"))))
+        return event_stream(iter([*([gone] if is_gone(run_id) else []), event("done", "unknown")]))
     view, state = look(run), live()
-    sent = read_cursor(len(view.log.samples))
+    restarts, sent = read_cursor(len(view.log.samples))
     closing = (
         None
         if "bare" in request.args
@@ -55,7 +58,7 @@ def events(run_id: str):
         )
     )
     try:
-        return event_stream(hold(state, run_id, follow(state, view, sent, closing)))
+        return event_stream(hold(state, view, follow(state, view, restarts, sent, closing)))
     except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
 
@@ -66,14 +69,14 @@ def plain(run_id: str):
     run = find_run(run_id)
     view, state = look(run), live()
     head, tail = render_template("plain.html", run=run, view=view, story=STORY).split(STORY)
-    return Response(hold(state, run_id, grow(state, view, head, tail)), mimetype="text/html")
+    return Response(hold(state, view, grow(state, view, head, tail)), mimetype="text/html")
 
 
-def hold(state: Live, run_id: str | None, parts: Iterator[str]) -> "Held":
+def hold(state: Live, view: RunView | None, parts: Iterator[str]) -> "Held":
     """Give an answer that takes a while one of the places for streams; raises Busy when all are taken."""
     if not state.streams.acquire(blocking=False):
         raise Busy("Too many people are watching at once; please try again in a moment.")
-    return Held(state, run_id, parts)
+    return Held(state, view, parts)
 
 
 class Held:
@@ -82,9 +85,10 @@ class Held:
     Both until it is closed, as WSGI servers do in every case.
     """
 
-    def __init__(self, state: Live, run_id: str | None, parts: Iterator[str]):
-        self._state, self._run_id, self._parts, self._open = state, run_id, parts, True
-        state.join(run_id)
+    def __init__(self, state: Live, view: RunView | None, parts: Iterator[str]):
+        self._state, self._parts, self._open = state, parts, True
+        self._entry = state.join(view.id, view.log) if view else None
+        state.count_streams(1)
 
     def __iter__(self) -> "Held":
         return self
@@ -98,35 +102,40 @@ class Held:
         finally:
             if self._open:
                 self._open = False
-                self._state.leave(self._run_id)
+                self._state.leave(self._entry)
+                self._state.count_streams(-1)
                 self._state.streams.release()
 
 
-def read_cursor(samples: int) -> list[int]:
-    """How many tokens of each sample the reader has already; none at first."""
+def read_cursor(samples: int) -> tuple[int, list[int]]:
+    """How often the run had been taken up anew, and how many tokens of each sample the reader has; none at first."""
     text = request.headers.get("Last-Event-ID") or request.args.get("after") or ".".join("0" * samples)
     if not CURSOR.fullmatch(text) or text.count(".") + 1 != samples:
         abort(400, f"Last-Event-ID must be {samples} whole numbers joined by dots, not {text[:40]!r}.")
-    return [int(part) for part in text.split(".")]
+    restarts, _, counts = text.rpartition("-")
+    return int(restarts or 0), [int(part) for part in counts.split(".")]
 
 
-def follow(state: Live, view: RunView, sent: list[int], closing: Closing | None) -> Iterator[str]:
+def follow(state: Live, view: RunView, restarts: int, sent: list[int], closing: Closing | None) -> Iterator[str]:
     """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back).
 
     Without `closing` only the text and its status are sent.
     """
-    readers = [SampleView(view, number, count) for number, count in enumerate(sent)]
+    anew = restarts != view.log.restarts
+    readers = [SampleView(view, number, count, anew) for number, count in enumerate(sent)]
     ended: set[int] = set()
     status, watching, beat = "", 0, time.monotonic()
     yield event("beat", "hello")
-    while state.alive() and view.log.cancelled != "moved":
+    while state.alive():
         version, done = view.log.version, view.log.done
+        if view.log.cancelled == "moved":
+            break
         if view.log.cancelled == "deleted":
             yield event(None, partial("#main", "innerHTML", closing.deleted if closing else "Deleted."))
             yield event("done", "deleted")
             return
         parts = [partial(f"#sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
-        if (now := view.status(state.problem())) != status:
+        if (now := view.status(state.problem() if state.writes(view.id) else None)) != status:
             status = now
             parts.append(partial("#status", "innerHTML", escape(status)))
         if closing and (now := 0 if done else state.watching(view.id)) != watching:
@@ -138,16 +147,21 @@ def follow(state: Live, view: RunView, sent: list[int], closing: Closing | None)
         if done and closing:
             parts.append(partial("#tools", "innerHTML", closing.tools))
         if parts:
-            yield event(None, "".join(parts), ".".join(str(r.sent) for r in readers))
+            yield event(None, "".join(parts), cursor_of(view, readers))
         if done:
             yield event("done", "over")
             return
         if time.monotonic() - beat >= BEAT:
             beat = time.monotonic()
             yield event("beat", "")
-        time.sleep(FLUSH)
-        view.log.wait(version, BEAT - FLUSH)
+        breathe(state, view, version)
     yield event("pause", "come back")
+
+
+def cursor_of(view: RunView, readers: list[SampleView]) -> str:
+    """An event's id: `14.14.13`, or `2-14.14.13` of a run that was taken up anew twice."""
+    counts = ".".join(str(reader.cursor) for reader in readers)
+    return f"{view.log.restarts}-{counts}" if view.log.restarts else counts
 
 
 def newly_ended(view: RunView, ended: set[int]) -> list[int]:
@@ -181,8 +195,14 @@ def grow_sample(state: Live, view: RunView, reader: SampleView) -> Iterator[str]
             yield "<!-- -->"  # a sign of life; a reader's leaving is only noticed at a write
         if over or not state.alive() or view.log.cancelled in ("moved", "deleted"):
             return
-        time.sleep(FLUSH)
-        view.log.wait(version, BEAT - FLUSH)
+        breathe(state, view, version)
+
+
+def breathe(state: Live, view: RunView, version: int) -> None:
+    """Wait until there is more to say: a while in any case, and up to a beat."""
+    begun = time.monotonic()
+    time.sleep(min(BEAT, max(FLUSH, state.open_streams / EVENTS)))
+    view.log.wait(version, max(0, begun + BEAT - time.monotonic()))
 
 
 def event(name: str | None, data: str, number: str | None = None, retry: int | None = None) -> str:

@@ -5,13 +5,16 @@ quarter on average.
 """
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy.orm import defer
 
 from webapp.database import Block, Run, Sample, Watch, db
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
+AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 conditions
 
 
 def follow(live) -> None:
@@ -19,25 +22,33 @@ def follow(live) -> None:
     entries = {run_id: entry for run_id, entry in live.entries().items() if not entry.ours}
     if not entries:
         return
+    catch_up(live, entries)
+    for run_id, entry in entries.items():
+        if entry.log.done:
+            live.drop(run_id, entry)
+        else:
+            live.drop_unwatched(run_id, entry)
+
+
+def catch_up(live, entries: dict) -> None:
+    """Read what was stored since the last look. A sample's end is asked for before its blocks: none is missing then."""
     samples = select(Sample).where(Sample.run_id.in_(entries), Sample.finish_reason.is_not(None))
-    ended = db.session.scalars(samples).all()  # asked before the blocks, of which none is missing then
-    runs = {run.id: run for run in db.session.scalars(select(Run).where(Run.id.in_(entries)))}
-    for block in db.session.scalars(new_blocks(entries)):
+    ended = db.session.scalars(samples.execution_options(populate_existing=True)).all()
+    facts = select(Run).where(Run.id.in_(entries)).options(defer(Run.prompt), defer(Run.words))
+    runs = {run.id: run for run in db.session.scalars(facts.execution_options(populate_existing=True))}
+    for block in new_blocks(entries):
         append(entries[block.run_id].log, block)
     for run_id, entry in entries.items():
         if run_id in runs:
-            read_progress(entry, runs[run_id])
+            read_progress(entry, runs[run_id], live.now())
         else:
             vanish(entry.log)
     for sample in ended:
         log = entries[sample.run_id].log
         log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.error)
-    for run_id, entry in entries.items():
-        if entry.log.done or (not entry.viewers and time.monotonic() - entry.seen > live.grace):
-            live.drop(run_id)
 
 
-def new_blocks(entries: dict):
+def new_blocks(entries: dict) -> Iterator[Block]:
     """What was stored past what our logs hold."""
     wanted = [
         and_(Block.run_id == run_id, Block.number == number, Block.start >= len(sample))
@@ -45,7 +56,9 @@ def new_blocks(entries: dict):
         for number, sample in enumerate(entry.log.samples)
         if sample.finish_reason is None
     ]
-    return select(Block).where(or_(*wanted)).order_by(Block.run_id, Block.number, Block.start)
+    for place in range(0, len(wanted), AT_ONCE):
+        some = select(Block).where(or_(*wanted[place : place + AT_ONCE]))
+        yield from db.session.scalars(some.order_by(Block.run_id, Block.number, Block.start))
 
 
 def append(log, block: Block) -> None:
@@ -56,17 +69,25 @@ def append(log, block: Block) -> None:
             log.touch()
 
 
-def read_progress(entry, run: Run) -> None:
+def read_progress(entry, run: Run, now: float) -> None:
     """Take over what the run's row says of it."""
-    log, told = entry.log, run.progress or {}
+    log, entry.told = entry.log, run.progress or {}
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
+    log.restarts = entry.told.get("restarts", 0)
     if not entry.prompt_saved and any(map(len, log.samples)):  # it is stored with the first token
         log.prompt = np.frombuffer(run.prompt, log.prompt.dtype).copy()
         entry.prompt_saved = True
-    entry.told = told
     if run.state == "writing":
-        alive = run.lease_until >= time.time()
-        state = told.get("state", "waiting") if alive else "paused"
+        show_state(log, run, now)
+
+
+def show_state(log, run: Run, now: float) -> None:
+    """The state that the writing server tells, while it lives."""
+    told = run.progress or {}
+    if run.lease_until < now:
+        log.set_state("paused")
+    else:
+        state = told.get("state", "waiting")
         log.set_state(state if state != "done" else "writing", told.get("place", 0), told.get("seconds"))
 
 
@@ -80,8 +101,7 @@ def vanish(log) -> None:
 
 def tell_viewers(live) -> None:
     """Tell the servers that write how many watch here, and hear the same of our runs."""
-    now = time.time()
-    entries = live.entries()
+    now, entries = live.now(), live.entries()
     mine = {run_id: entry.viewers for run_id, entry in entries.items() if not entry.ours and entry.viewers}
     kept = set(db.session.scalars(select(Watch.run_id).where(Watch.server == live.server)))
     for run_id, viewers in mine.items():
@@ -94,3 +114,7 @@ def tell_viewers(live) -> None:
     db.session.commit()
     for run_id in ours:
         entries[run_id].elsewhere = int(found.get(run_id, 0))
+
+
+def seen_lately(entry, grace: float) -> bool:
+    return entry.viewers > 0 or time.monotonic() - entry.seen <= grace

@@ -1,8 +1,10 @@
 """From tokens to what a page shows: cells of whole characters, escaped, and the sentences around them."""
 
 import html
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -49,23 +51,58 @@ def cells(
         yield Cell(held.decode("utf-8", "replace"), first, start + len(ids))
 
 
-class SampleView:
-    """One reader's place in one sample: turns what is new in the log into HTML, whole characters only.
+class Shown:
+    """A sample's HTML, made once and shared by all who read it: `pieces[n]` is what token n added, "" within a character."""
 
-    A reader may have seen more than the log holds: tokens that a killed server sent and did not store. It waits until
-    they are written again, and is then given the whole text anew (`anew`), lest another precision chose others.
+    def __init__(self):
+        self.pieces: list[str] = []
+        self._size = 0  # bytes of these tokens
+        self._making = threading.Lock()
+
+    def until(self, released: int, room: int | None, run: "RunView", number: int) -> list[str]:
+        """The pieces of at least `released` tokens. `room` is where the text ends, in bytes, once that is known."""
+        if len(self.pieces) < released:
+            with self._making:
+                self._make(released, room, run, number)
+        return self.pieces
+
+    def _make(self, released: int, room: int | None, run: "RunView", number: int) -> None:
+        start = len(self.pieces)
+        ids = run.log.samples[number].read(start, max(start, released))["id"]
+        new, before = [""] * len(ids), b"" if start else run.half
+        for cell in cells(ids, run.vocabulary, start, before, None if room is None else max(0, room - self._size)):
+            new[cell.end - 1 - start] += run.cell_html(cell)
+        self._size += len(run.vocabulary.bytes_of(ids))
+        self.pieces += new
+
+
+_shown: WeakKeyDictionary[object, Shown] = WeakKeyDictionary()  # by the log of the sample
+_sharing = threading.Lock()
+
+
+class SampleView:
+    """One reader's place in one sample: tells what is new in the log as HTML, whole characters only.
+
+    A reader may have seen what the log does not hold: tokens that a killed server sent and did not store. It waits until
+    they are written again, and is then given the whole text `anew`, lest another precision chose others.
     """
 
-    def __init__(self, run: "RunView", number: int, sent: int = 0):
+    def __init__(self, run: "RunView", number: int, sent: int = 0, anew: bool = False):
         self._run, self.number = run, number
         self._sample = run.log.samples[number]
         with run.log.changed:
-            ahead = sent > self._sample.released
+            ahead = sent > self._sample.released or (anew and sent > 0)
         self._wait_for = sent if ahead else None
         self.sent = 0 if ahead else sent
         self.swap = "beforeend"  # how the page takes the last news in
-        self._before = run.half
-        self._offset = len(run.vocabulary.bytes_of(self._sample.read(0, self.sent)["id"]))
+        self._told_half = False
+        with _sharing:
+            self._shown = _shown.setdefault(self._sample, Shown())
+
+    @property
+    def cursor(self) -> int:
+        """How many tokens the reader has, those included that it has from before and waits for."""
+        return self.sent if self._wait_for is None else self._wait_for
 
     def news(self) -> str | None:
         """HTML of what was released since the last call, or None; moves on."""
@@ -76,15 +113,14 @@ class SampleView:
             return None
         anew = self._wait_for is not None
         self.swap, self._wait_for = "innerHTML" if anew else "beforeend", None
-        if released <= self.sent and not anew and not (finished and self._before and not released):
+        if finished and not released and self._run.half and not self._told_half:
+            self._told_half = True
+            return self._run.cell_html(Cell(self._run.half.decode("utf-8", "replace"), 0, 0))
+        if released <= self.sent and not anew:
             return None
-        ids = self._sample.read(self.sent, released)["id"]
-        room = max(0, end - self._offset) if finished else None
-        before, self._before = (self._before if self.sent == 0 else b""), b""
-        shown = "".join(self._run.cell_html(cell) for cell in cells(ids, self._run.vocabulary, self.sent, before, room))
-        self._offset += len(self._run.vocabulary.bytes_of(ids))
-        self.sent = released
-        return shown
+        pieces = self._shown.until(released, end if finished else None, self._run, self.number)
+        text, self.sent = "".join(pieces[self.sent : released]), released
+        return text
 
 
 class RunView:
@@ -147,7 +183,7 @@ class RunView:
         if log.state == "paused":
             return "The server that wrote this has stopped; it goes on in a moment."
         if log.state in ("loading", "reading", "writing"):
-            again = " The model restarted; nothing is lost." if log.restarts else ""
+            again = " It was interrupted once; nothing is lost." if log.restarts else ""
             return {
                 "loading": f"Loading the model {self.model}…",
                 "reading": f"Reading the prompt…{again}",

@@ -42,9 +42,10 @@ def upgrade():
 def downgrade():
     op.drop_table("gone")
     op.drop_table("watch")
-    with op.batch_alter_table("block", schema=None) as batch_op:
+    # a copied table would have to be dropped, which the rows that refer to it forbid
+    with op.batch_alter_table("block", schema=None, recreate="never") as batch_op:
         batch_op.drop_column("released")
-    with op.batch_alter_table("run", schema=None) as batch_op:
+    with op.batch_alter_table("run", schema=None, recreate="never") as batch_op:
         batch_op.drop_index("ix_run_owner_created")
         batch_op.create_index("ix_run_owner", ["owner"], unique=False)
         for name in ("words", "progress", "stop_asked", "lease_until", "holder"):
