@@ -14,7 +14,7 @@ BAD_FORMS = [
     ({"top_p": "1.0001"}, "top_p"),
     ({"top_p": "-0.1"}, "top_p"),
     ({"repetition_penalty": "0"}, "repetition_penalty"),
-    ({"max_new_tokens": "0"}, "max_new_tokens"),
+    ({"max_new_tokens": "-1"}, "max_new_tokens"),
     ({"max_new_tokens": "2.5"}, "max_new_tokens"),
     ({"samples": "33"}, "samples"),
     ({"seed": str(2**32)}, "seed"),

@@ -1,13 +1,24 @@
 """What a visitor does: start a run, stop it, continue it, try again."""
 
 import secrets
+from dataclasses import replace
 
 from flask import Blueprint, Response, current_app, redirect, request, url_for
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from sqlalchemy import update
 
-from generate import OPTIONS, ModelFolder, Refusal, Request, Sampling, find_model, parse_sampling, unknown_records
+from generate import (
+    OPTIONS,
+    ModelFolder,
+    Refusal,
+    Request,
+    RunLog,
+    Sampling,
+    find_model,
+    parse_sampling,
+    unknown_records,
+)
 from webapp import family
 from webapp.database import Run, db
 from webapp.family import Beginning
@@ -43,8 +54,7 @@ def create():
     if same_vocabulary(parent, folder):
         beginning = family.edit(parent, look(parent).log, number, text, folder)
     else:  # another model with other tokens: only the text can be carried over
-        ids = tuple(folder.encode_prompt(text))
-        beginning = Beginning(ids, (len(ids),), "edit", parent, number)
+        beginning = replace(family.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)
     return begin(folder, beginning, sampling)
 
 
@@ -66,18 +76,33 @@ def go_on(run_id: str):
     view = look(parent)
     if not view.log.done:
         raise Refusal("This run is still being written; it can be continued when it is done.")
-    number = request.form.get("sample", "0")
-    if not (number.isascii() and number.isdigit() and len(number) < 4):
-        raise Refusal(
-            f"sample must be a whole number from 0 to {len(view.log.samples) - 1}, not {number[:40]!r}.", "sample"
-        )
-    beginning = family.go_on(parent, view.log, int(number))
+    beginning = family.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
     size = len(view.vocabulary.bytes_of(beginning.ids))
     if size > settings()["RUBRIC_MAX_PROMPT"]:
         raise Refusal(
             f"The text has {size:,} bytes and cannot be continued; the limit is {settings()['RUBRIC_MAX_PROMPT']:,}."
         )
     return begin(model_of(parent), beginning, sampling_of(parent, samples=1))
+
+
+@blueprint.post("/r/<run_id>/fork")
+@limited
+def fork(run_id: str):
+    """The text up to a token and another token there, or `again` from there on; with a new seed, as a run of one's own."""
+    parent = find_run(run_id)
+    view = look(parent)
+    number = None if request.form.get("sample") == "prompt" else whole_number("sample")
+    token = whole_number("token") if request.form.get("token") else None
+    folder = model_of(parent)
+    beginning = family.fork(parent, view.log, number, whole_number("place"), token, folder)
+    return begin(folder, beginning, sampling_of(parent, samples=1, seed=secrets.randbelow(2**32)))
+
+
+def whole_number(field: str) -> int:
+    text = request.form.get(field, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise Refusal(f"{field} must be a whole number, not {text[:40]!r}.", field)
+    return int(text)
 
 
 @blueprint.post("/r/<run_id>/stop")
@@ -112,7 +137,12 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
     owner = make_visitor()
     fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
     run_id = secrets.token_urlsafe(12)
-    log = engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner))
+    records = beginning.records.copy()
+    if beginning.parent and beginning.parent.fingerprint != fingerprint:  # what others thought of them is not its own
+        records = unknown_records(beginning.ids, folder.config.vocab_size)
+    log = RunLog(beginning.ids, sampling.samples, folder.config.vocab_size)
+    log.prompt, beginning_bytes = records, records.tobytes()
+    engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner), log)
     try:
         new_run(
             id=run_id,
@@ -123,7 +153,7 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
             vocab_size=folder.config.vocab_size,
             n_positions=folder.config.n_positions,
             options=sampling.as_dict(),
-            prompt=unknown_records(beginning.ids, folder.config.vocab_size).tobytes(),
+            prompt=beginning_bytes,
             authors=list(beginning.authors),
             first_sample=beginning.first_sample,
             relation=beginning.relation,

@@ -1,37 +1,67 @@
-"""How a run follows from another: joined by token ids, never by tokenising again what was already tokens."""
+"""How a run follows from another: joined by tokens, never by tokenising again what was already tokens.
+
+What is known of a token (its probability, its alternatives) goes with it, so that nothing that was seen once is lost.
+"""
 
 from dataclasses import dataclass
 
-from generate import ModelFolder, Refusal, RunLog, Vocabulary
+import numpy as np
+
+from generate import ModelFolder, Refusal, RunLog, Vocabulary, unknown_records
 from webapp.database import Run
+from webapp.odds import as_chosen
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Beginning:
-    """What a run starts from: token ids since the root, and whose they are, in turns (the person's first)."""
+    """What a run starts from: records of its tokens since the root, and whose they are, in turns (the person's first)."""
 
-    ids: tuple[int, ...]
+    records: np.ndarray
     authors: tuple[int, ...]
     relation: str | None = None
     parent: Run | None = None
     parent_sample: int | None = None
     first_sample: int = 0
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return tuple(self.records["id"].tolist())
+
 
 def fresh(folder: ModelFolder, text: str) -> Beginning:
-    ids = tuple(folder.encode_prompt(text))
-    return Beginning(ids, (len(ids),))
+    ids = folder.encode_prompt(text)
+    return Beginning(unknown_records(ids, folder.config.vocab_size), (len(ids),))
 
 
 def retry(parent: Run, log: RunLog) -> Beginning:
     """The same prompt again (the caller draws a new seed)."""
-    return Beginning(ids_of(log), tuple(parent.authors), "retry", parent, parent.parent_sample)
+    return Beginning(log.prompt, tuple(parent.authors), "retry", parent, parent.parent_sample)
 
 
 def go_on(parent: Run, log: RunLog, number: int) -> Beginning:
     """Sample `number` and on: the child says what a longer run would have said."""
-    ids, authors = joined(parent, log, number)
-    return Beginning(ids, authors, "continue", parent, number, parent.first_sample + number)
+    records, authors = joined(parent, log, number)
+    return Beginning(records, authors, "continue", parent, number, parent.first_sample + number)
+
+
+def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | None, folder: ModelFolder) -> Beginning:
+    """The text up to its token `place`, then `token`, one of those the model thought of there, or nothing.
+
+    `place` counts from the first token of the prompt (`number` None), or from the first of sample `number`.
+    """
+    records, authors = joined(parent, log, number)
+    start = 0 if number is None else len(log.prompt)
+    if not (0 <= place < len(records) - start):
+        raise Refusal(f"place must be from 0 to {len(records) - start - 1}, not {place}.", "place")
+    kept, here = records[: start + place], records[start + place]
+    if token is None:
+        if len(kept):
+            return Beginning(kept, turns(authors, len(kept)), "fork", parent, number)
+        return Beginning(fresh(folder, "").records, (1,), "fork", parent, number)
+    if token != here["id"] and token not in here["alt_ids"][~np.isnan(here["alt_logprobs"])]:
+        raise Refusal(f"token must be one of the alternatives that are shown there, not {token}.", "token")
+    chosen = as_chosen(here, token, parent.options, kept["id"])
+    return Beginning(np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), "fork", parent, number)
 
 
 def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelFolder) -> Beginning:
@@ -39,30 +69,26 @@ def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelF
 
     `number` is the sample whose text was edited along with the prompt, or None for the prompt alone.
     """
-    ids, authors = joined(parent, log, number) if number is not None else (ids_of(log), tuple(parent.authors))
-    data = text.encode("utf-8", "replace")
-    kept = common_tokens(ids, data, folder.tokenizer.vocabulary)
-    rest = data[len(folder.tokenizer.vocabulary.bytes_of(ids[:kept])) :].decode()
-    new = tuple(folder.tokenizer.encode(rest)) if rest else ()
+    records, authors = joined(parent, log, number)
+    data, vocabulary = text.encode("utf-8", "replace"), folder.tokenizer.vocabulary
+    kept = common_tokens(tuple(records["id"].tolist()), data, vocabulary)
+    rest = data[len(vocabulary.bytes_of(records["id"][:kept].tolist())) :].decode()
+    new = folder.tokenizer.encode(rest) if rest else []
     if not kept and not new:
-        return Beginning(tuple(folder.encode_prompt("")), (1,), "edit", parent, number)
-    return Beginning(ids[:kept] + new, mark(authors, kept, len(new)), "edit", parent, number)
+        return Beginning(fresh(folder, "").records, (1,), "edit", parent, number)
+    added = unknown_records(new, folder.config.vocab_size)
+    whose = add_turn(turns(authors, kept), len(new), False)
+    return Beginning(np.concatenate((records[:kept], added)), whose, "edit", parent, number)
 
 
-def ids_of(log: RunLog) -> tuple[int, ...]:
-    return tuple(log.prompt["id"].tolist())
-
-
-def joined(parent: Run, log: RunLog, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Prompt and one sample as one list of ids, with its authors."""
+def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Prompt and one sample (or none) as one list of records, with its authors."""
+    if number is None:
+        return log.prompt, tuple(parent.authors)
     if not 0 <= number < len(log.samples):
         raise Refusal(f"sample must be from 0 to {len(log.samples) - 1}, not {number}.", "sample")
-    written = tuple(log.samples[number].read()["id"].tolist())
-    turns = list(parent.authors)
-    if len(turns) % 2:
-        turns.append(0)
-    turns[-1] += len(written)
-    return ids_of(log) + written, tuple(turns)
+    written = log.samples[number].read()
+    return np.concatenate((log.prompt, written)), add_turn(tuple(parent.authors), len(written), True)
 
 
 def common_tokens(ids: tuple[int, ...], data: bytes, vocabulary: Vocabulary) -> int:
@@ -85,16 +111,22 @@ def common_tokens(ids: tuple[int, ...], data: bytes, vocabulary: Vocabulary) -> 
     return best
 
 
-def mark(authors: tuple[int, ...], kept: int, new: int) -> tuple[int, ...]:
-    """The turns of the first `kept` tokens, followed by `new` tokens of the person's."""
-    turns, left = [], kept
+def turns(authors: tuple[int, ...], kept: int) -> tuple[int, ...]:
+    """The turns of the first `kept` tokens."""
+    found, left = [], kept
     for count in authors:
-        turns.append(min(count, left))
-        left -= turns[-1]
-    while len(turns) > 1 and turns[-1] == 0:
-        turns.pop()
-    if len(turns) % 2:
-        turns[-1] += new
-    elif new:
-        turns.append(new)
-    return tuple(turns)
+        found.append(min(count, left))
+        left -= found[-1]
+    while len(found) > 1 and found[-1] == 0:
+        found.pop()
+    return tuple(found)
+
+
+def add_turn(authors: tuple[int, ...], count: int, by_model: bool) -> tuple[int, ...]:
+    """The turns with `count` more tokens by the model or by the person."""
+    found = list(authors)
+    if count and len(found) % 2 == (0 if not by_model else 1):
+        found.append(count)
+    elif count:
+        found[-1] += count
+    return tuple(found)

@@ -3,14 +3,15 @@
 from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, current_app, render_template, request, url_for
-from sqlalchemy import func, select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
 from webapp.database import Gone, Run, db
+from webapp.lenses import LEGENDS
 from webapp.live import live
 from webapp.owner import visitor
 from webapp.store import find_vocabulary
+from webapp.tree import family_of
 from webapp.view import RunView, SampleView, escape, how_long
 
 blueprint = Blueprint("pages", __name__)
@@ -101,15 +102,12 @@ def run_page(run_id: str):
     view = look(run)
     facts = tool_facts(view, run.owner)  # before the text is read: done too early would lose its end
     samples = start_samples(view)
-    children = db.session.scalars(select(Run).where(Run.parent_id == run.id).order_by(Run.created)).all()
-    gone = db.session.scalar(select(func.count()).where(Gone.parent_id == run.id))
     return render_template(
         "run.html",
         run=run,
         samples=samples,
-        children=children,
-        children_gone=gone,
-        parent_gone=bool(run.parent_id) and get_run(run.parent_id) is None,
+        family=family_of(run),
+        legends=LEGENDS,
         link=link_to(run.id),
         opening=" ".join(view.prompt_text.split())[:60] or "A text from nothing",
         beginning=" ".join(view.text(0).split())[:200],

@@ -58,7 +58,7 @@ def events(run_id: str):
         )
     )
     try:
-        return event_stream(hold(state, view, follow(state, view, restarts, sent, closing)))
+        return event_stream(hold(state, view, follow(state, view, restarts, sent, "prompt" in request.args, closing)))
     except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
 
@@ -116,15 +116,18 @@ def read_cursor(samples: int) -> tuple[int, list[int]]:
     return int(restarts or 0), [int(part) for part in counts.split(".")]
 
 
-def follow(state: Live, view: RunView, restarts: int, sent: list[int], closing: Closing | None) -> Iterator[str]:
+def follow(
+    state: Live, view: RunView, restarts: int, sent: list[int], tell_prompt: bool, closing: Closing | None
+) -> Iterator[str]:
     """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back).
 
-    Without `closing` only the text and its status are sent.
+    With `tell_prompt` the prompt is sent again once it is known what the model thought of it. Without `closing` only the
+    text and its status are sent.
     """
     anew = restarts != view.log.restarts
     readers = [SampleView(view, number, count, anew) for number, count in enumerate(sent)]
     ended: set[int] = set()
-    status, watching, beat = "", 0, time.monotonic()
+    told, status, watching, beat = not tell_prompt, "", 0, time.monotonic()
     yield event("beat", "hello")
     while state.alive():
         version, done = view.log.version, view.log.done
@@ -144,6 +147,9 @@ def follow(state: Live, view: RunView, restarts: int, sent: list[int], closing: 
         for number in newly_ended(view, ended) if closing else ():
             html = f"<span>{escape(view.ending(number))}</span>{closing.go_on[number]}"
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
+        if not told and view.prompt_known:
+            told = True
+            parts.append(partial("#prompt", "innerHTML", str(view.prompt_html())))
         if done and closing:
             parts.append(partial("#tools", "innerHTML", closing.tools))
         if parts:

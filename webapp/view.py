@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from markupsafe import Markup
 
 from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
 from webapp.database import Run
+from webapp.lenses import classes
 
 # C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
@@ -51,6 +53,13 @@ def cells(
         yield Cell(held.decode("utf-8", "replace"), first, start + len(ids))
 
 
+def token_html(cell: Cell, named: str) -> str:
+    """A cell as a span that can be pointed at: `data-n` is its first token's place, `data-m` how many it has, if several."""
+    several = f' data-m="{cell.end - cell.start}"' if cell.end - cell.start > 1 else ""
+    named = f' class="{named}"' if named else ""
+    return f'<span{named} data-n="{cell.start}"{several}>{escape(cell.text)}</span>'
+
+
 class Shown:
     """A sample's HTML, made once and shared by all who read it: `pieces[n]` is what token n added, "" within a character."""
 
@@ -68,10 +77,11 @@ class Shown:
 
     def _make(self, released: int, room: int | None, run: "RunView", number: int) -> None:
         start = len(self.pieces)
-        ids = run.log.samples[number].read(start, max(start, released))["id"]
+        records = run.log.samples[number].read(start, max(start, released))
+        ids = records["id"]
         new, before = [""] * len(ids), b"" if start else run.half
         for cell in cells(ids, run.vocabulary, start, before, None if room is None else max(0, room - self._size)):
-            new[cell.end - 1 - start] += run.cell_html(cell)
+            new[cell.end - 1 - start] += run.cell_html(cell, records[cell.start - start : cell.end - start])
         self._size += len(run.vocabulary.bytes_of(ids))
         self.pieces += new
 
@@ -115,7 +125,7 @@ class SampleView:
         self.swap, self._wait_for = "innerHTML" if anew else "beforeend", None
         if finished and not released and self._run.half and not self._told_half:
             self._told_half = True
-            return self._run.cell_html(Cell(self._run.half.decode("utf-8", "replace"), 0, 0))
+            return self._run.cell_html(Cell(self._run.half.decode("utf-8", "replace"), 0, 0), self._sample.read(0, 0))
         if released <= self.sent and not anew:
             return None
         pieces = self._shown.until(released, end if finished else None, self._run, self.number)
@@ -165,7 +175,27 @@ class RunView:
         data = self.vocabulary.bytes_of(sample.read(0, sample.released)["id"].tolist())[: sample.text_end]
         return (self.half + data).decode("utf-8", "replace")
 
-    def cell_html(self, cell: Cell) -> str:
+    def prompt_html(self) -> Markup:
+        """The prompt in the inks of those who wrote it, each token that was read in a span of its own."""
+        records, turn_ends = self.log.prompt, np.cumsum(self.authors)
+        parts: list[str] = []
+        kind: tuple[str, bool] | None = None
+        for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head)):
+            turn = int(np.searchsorted(turn_ends, cell.start, side="right"))
+            now = ("continuation" if turn % 2 else "prompt", cell.start >= self.unread)
+            if now != kind:
+                parts.append(f'{"</span>" if kind else ""}<span class="{now[0]}{"" if now[1] else " unread"}">')
+                kind = now
+            named = classes(records[cell.start : cell.end])
+            parts.append(token_html(cell, named) if now[1] or named else escape(cell.text))
+        return Markup("".join(parts) + ("</span>" if kind else ""))
+
+    @property
+    def prompt_known(self) -> bool:
+        """Whether the model has told what it thought of the prompt."""
+        return len(self.log.prompt) < 2 or bool(self.log.prompt["rank"][-1])
+
+    def cell_html(self, cell: Cell, records: np.ndarray) -> str:
         """A token's span; before it a mark (no text) where the model's window was moved on."""
         root = len(self.prompt_ids)
         moved = any(
@@ -173,7 +203,7 @@ class RunView:
             for n in range(cell.start, cell.end)
         )
         mark = '<i class="moved" title="From here on the model remembers only the later half of what it saw."></i>'
-        return f"{mark if moved else ''}<span>{escape(cell.text)}</span>"
+        return f"{mark if moved else ''}{token_html(cell, classes(records))}"
 
     def status(self, problem: str | None = None) -> str:
         """One sentence on where the run stands; `problem` is why the engine is not ready, if it is not."""

@@ -1,0 +1,39 @@
+"""The classes by which a page colours a token: how probable it was, where it ranked, how unsure the model was.
+
+`p0` to `p6` for its probability (log scale, clamped at both ends), `k0` to `k4` for its rank, `e0` to `e5` for the
+entropy of the model's distribution where it stands. A cell of several tokens (a character that was cut) is as probable as
+all of them together, as far down as the last of them, as unsure as the most unsure.
+"""
+
+import math
+
+import numpy as np
+
+PROBABILITY = (0.5, 0.2, 0.1, 0.03, 0.01, 0.001)  # borders, from the likeliest class down
+RANK = (1, 10, 100, 1000)  # the last rank of each class; the bands of GLTR (Gehrmann et al. 2019)
+ENTROPY = (0.5, 1.5, 2.5, 3.5, 5.0)  # nats
+
+LOGPROB = np.log(PROBABILITY)
+
+LEGENDS = {
+    "probability": ("p", ["over 50 %", "20 %", "10 %", "3 %", "1 %", "0.1 %", "less"]),
+    "rank": ("k", ["the likeliest", "2 to 10", "11 to 100", "101 to 1,000", "beyond"]),
+    "entropy": ("e", ["under 0.5 nats: sure", "1.5", "2.5", "3.5", "5", "more: anything goes"]),
+}
+
+
+def classes(records: np.ndarray) -> str:
+    """The classes of a cell, or "" where nothing is known of one of its tokens."""
+    if not len(records) or not records["rank"].all():
+        return ""
+    logprob, rank, entropy = (
+        float(records["logprob"].sum()),
+        int(records["rank"].max()),
+        float(records["entropy"].max()),
+    )
+    if math.isnan(logprob):
+        return ""
+    p = int((logprob < LOGPROB).sum())
+    k = sum(rank > last for last in RANK)
+    e = sum(entropy >= border for border in ENTROPY)
+    return f"p{p} k{k} e{e}"

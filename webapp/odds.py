@@ -1,0 +1,77 @@
+"""From a token's record to probabilities: what the model thought, and what the sampler then allowed.
+
+A record keeps what is needed to know the sampler's probability of every alternative without its logits:
+`filter_norm` n and `log_z` z, so that an alternative of log-probability l has (l' / temperature) - n, where l' is l, or
+for a token that the repetition penalty touches its penalised logit (l + z) less z.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+AGREE = 1e-2  # nats by which a stored and a computed log-probability may differ and still be of the same options
+
+
+def sampler_logprob(record: np.void, logprob: float, index: int, options: Mapping, before: np.ndarray) -> float:
+    """The natural log of the sampler's probability of a token it did not cut; NaN where nothing was sampled.
+
+    `before` holds the ids of all tokens before it, which a repetition penalty acts on.
+    """
+    if np.isnan(record["filter_norm"]):
+        return math.nan
+    if options["temperature"] == 0:
+        return 0.0 if index == record["id"] else -math.inf
+    penalty = options["repetition_penalty"]
+    if penalty != 1 and (before == index).any():
+        logit = logprob + float(record["log_z"])
+        logprob = (logit / penalty if logit > 0 else logit * penalty) - float(record["log_z"])
+    return logprob / options["temperature"] - float(record["filter_norm"])
+
+
+def alternatives(record: np.void, options: Mapping, before: np.ndarray) -> list[dict]:
+    """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut."""
+    told = same_options(record, options, before)
+    found = []
+    for place, (index, logprob) in enumerate(zip(record["alt_ids"], record["alt_logprobs"], strict=True)):
+        if np.isnan(logprob):
+            continue
+        cut = bool(record["cut"] >> place & 1)
+        sampled = sampler_logprob(record, float(logprob), int(index), options, before) if told and not cut else None
+        found.append({"id": int(index), "logprob": float(logprob), "sampled": sampled, "cut": cut, "rank": place + 1})
+    return found
+
+
+def same_options(record: np.void, options: Mapping, before: np.ndarray) -> bool:
+    """Whether a token was sampled with these options: what they give for it is what was stored.
+
+    An edited run may have other options than the one in which its first tokens were written.
+    """
+    if np.isnan(record["sampled_logprob"]):
+        return False
+    computed = sampler_logprob(record, float(record["logprob"]), int(record["id"]), options, before)
+    return abs(computed - float(record["sampled_logprob"])) < AGREE
+
+
+def as_chosen(record: np.void, token: int, options: Mapping, before: np.ndarray) -> np.ndarray:
+    """The record of a place where a person chose `token`, one of its alternatives, instead; shape [1]."""
+    chosen = np.array([record], record.dtype)
+    if token == record["id"]:
+        return chosen
+    place = int(np.flatnonzero(record["alt_ids"] == token)[0])
+    other = next(one for one in alternatives(record, options, before) if one["rank"] == place + 1)
+    chosen["id"], chosen["logprob"], chosen["rank"] = token, other["logprob"], other["rank"]
+    chosen["sampled_logprob"] = math.nan if other["sampled"] is None else other["sampled"]
+    return chosen
+
+
+def share(logprob: float | None) -> str:
+    """A probability as a person reads it: `12 %`, `0.34 %`, `1 in 52,000`."""
+    if logprob is None or math.isnan(logprob):
+        return ""
+    percent = 100 * math.exp(logprob)
+    if percent >= 9.95:
+        return f"{percent:.0f} %"
+    if percent >= 0.1:
+        return f"{percent:.2g} %"
+    return f"1 in {math.exp(-logprob):,.0f}" if logprob > -40 else "next to never"

@@ -1,0 +1,75 @@
+"""A run's family: everything that came from the same root, as a small tree, deleted runs included by name alone."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import load_only
+
+from webapp.database import Gone, Run, db
+
+MOST = 200  # relatives shown
+RELATIONS = {
+    "continue": "goes on",
+    "retry": "another try",
+    "edit": "edited",
+    "fork": "another word",
+    "pick": "a sample by itself",
+    "beside": "another model",
+    "score": "read by another model",
+    None: "the beginning",
+}
+
+
+@dataclass
+class Member:
+    """One run of the family, and what came from it, the oldest first. `here`: the one that is looked at."""
+
+    id: str
+    parent_id: str | None
+    label: str
+    gone: bool = False
+    here: bool = False
+    children: list["Member"] = field(default_factory=list)
+
+
+def family_of(run: Run) -> Member | None:
+    """The root of the family a run belongs to; None when it has no relatives."""
+    members = {run.id: member(run)}
+    members[run.id].here = True
+    climb(run, members)
+    ids = list(members)
+    while ids and len(members) < MOST:
+        ids = descend(ids, members)
+    if len(members) == 1:
+        return None
+    for one in members.values():
+        if one.parent_id in members:
+            members[one.parent_id].children.append(one)
+    return next(one for one in members.values() if one.parent_id not in members)
+
+
+def climb(run: Run, members: dict[str, Member]) -> None:
+    """Add a run's ancestors, as far as there is a mark of them."""
+    parent_id = run.parent_id
+    while parent_id and parent_id not in members and len(members) < MOST:
+        found = db.session.get(Run, parent_id) or db.session.get(Gone, parent_id)
+        if found is None:
+            return
+        members[parent_id] = member(found)
+        parent_id = found.parent_id
+
+
+def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
+    """Add the children of some runs; return the ids of the new ones."""
+    columns = load_only(Run.id, Run.parent_id, Run.relation, Run.parent_sample, Run.created)
+    runs = select(Run).where(Run.parent_id.in_(ids)).options(columns).order_by(Run.created).limit(MOST)
+    gone = select(Gone).where(Gone.parent_id.in_(ids)).limit(MOST)
+    new = [one for one in [*db.session.scalars(runs), *db.session.scalars(gone)] if one.id not in members]
+    members |= {one.id: member(one) for one in new}
+    return [one.id for one in new]
+
+
+def member(found: Run | Gone) -> Member:
+    if isinstance(found, Gone):
+        return Member(found.id, found.parent_id, "deleted", gone=True)
+    return Member(found.id, found.parent_id, RELATIONS.get(found.relation, found.relation))
