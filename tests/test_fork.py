@@ -111,3 +111,14 @@ def test_a_run_that_is_being_written_can_be_forked_where_it_is_written_already(v
     friend.post(f"{child}/stop")
     stream.close()
     assert friend.finish(child)["parent"]["id"] == run[3:]
+
+
+def test_an_edited_prompt_stands_beside_the_one_it_was_and_an_edited_text_below_it(visitor):
+    root = visitor.start("the old king", max_new_tokens=4)
+    visitor.finish(root)
+    form = {"prompt": "the young king", "model": "tiny", "max_new_tokens": 4, "parent": root[3:]}
+    beside = visitor.post("/runs", data=form).headers["Location"]
+    below = visitor.post("/runs", data=form | {"parent_sample": 0}).headers["Location"]
+    family = visitor.get(root).text.split('class="family"')[1].split("</nav>")[0]
+    tree = "".join(part for part in family.replace(" ", "").replace("\n", "") if part)
+    assert f'href="{below}">edited</a></li></ul></li><li><ahref="{beside}"' in tree

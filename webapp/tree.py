@@ -1,4 +1,7 @@
-"""A run's family: everything that came from the same root, as a small tree, deleted runs included by name alone."""
+"""A run's family: everything that came from the same root, as a small tree, deleted runs included by name alone.
+
+An edited prompt stands beside the prompt it was, as a root of its own.
+"""
 
 from dataclasses import dataclass, field
 
@@ -27,13 +30,14 @@ class Member:
     id: str
     parent_id: str | None
     label: str
+    root: bool = False  # stands beside the run that it came from
     gone: bool = False
     here: bool = False
     children: list["Member"] = field(default_factory=list)
 
 
-def family_of(run: Run) -> Member | None:
-    """The root of the family a run belongs to; None when it has no relatives."""
+def family_of(run: Run) -> list[Member]:
+    """The roots of the family a run belongs to; none when it has no relatives."""
     members = {run.id: member(run)}
     members[run.id].here = True
     climb(run, members)
@@ -41,11 +45,15 @@ def family_of(run: Run) -> Member | None:
     while ids and len(members) < MOST:
         ids = descend(ids, members)
     if len(members) == 1:
-        return None
+        return []
+    first = next(one for one in members.values() if one.parent_id not in members)
+    roots = [first]
     for one in members.values():
-        if one.parent_id in members:
+        if one.root and one.parent_id == first.id:
+            roots.append(one)
+        elif one is not first:
             members[one.parent_id].children.append(one)
-    return next(one for one in members.values() if one.parent_id not in members)
+    return roots
 
 
 def climb(run: Run, members: dict[str, Member]) -> None:
@@ -72,4 +80,5 @@ def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
 def member(found: Run | Gone) -> Member:
     if isinstance(found, Gone):
         return Member(found.id, found.parent_id, "deleted", gone=True)
-    return Member(found.id, found.parent_id, RELATIONS.get(found.relation, found.relation))
+    prompt_alone = found.relation == "edit" and found.parent_sample is None
+    return Member(found.id, found.parent_id, RELATIONS.get(found.relation, found.relation), root=prompt_alone)
