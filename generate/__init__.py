@@ -14,6 +14,7 @@ from generate.folder import ModelFolder, check_folder
 from generate.log import RunLog, SampleLog
 from generate.models import Listed, find_model, list_models
 from generate.options import OPTIONS, Sampling, parse_sampling
+from generate.perplexity import Score, perplexity
 from generate.record import record_as_dict, record_dtype, unknown_records
 from generate.request import Request
 from generate.settings import SETTINGS, read_settings
@@ -33,12 +34,14 @@ __all__ = [
     "RunLog",
     "SampleLog",
     "Sampling",
+    "Score",
     "Vocabulary",
     "check_folder",
     "find_model",
     "list_models",
     "logits_of",
     "parse_sampling",
+    "perplexity",
     "read_settings",
     "record_as_dict",
     "record_dtype",

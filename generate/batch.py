@@ -5,6 +5,7 @@ other rows wait for. Nothing counts as done before the pass is through: a step t
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -20,15 +21,17 @@ from generate.memory import out_of_memory, poisoned, rows_that_fit
 from generate.model import GPT2
 from generate.prefixes import Prefixes
 from generate.reading import Pace, Reading, smooth
+from generate.record import unknown_records
 from generate.request import Request
 from generate.row import Row, new_rows, seen_tokens, stack_options
 from generate.sampling import Rows, choose
 from generate.statistics import Report, as_prompt, prompt_records, report_plain, report_sampled, survey
-from generate.window import window_start
+from generate.window import window_start, windows
 
 log = logging.getLogger(__name__)
 
 STATISTICS_ROWS = 64  # prompt positions whose logits are held at once
+OUT_OF_RANGE = "The model's numbers ran out of range (NaN or infinity)."
 
 Part = tuple[Reading, int]  # a text, and how many of its tokens to read in this step
 
@@ -95,12 +98,16 @@ class Batch:
     def admit(self, request: Request, run: RunLog, rows: int | None = None) -> None:
         """Take a run in: its prompt is read once. `rows` of its samples may write (all, by default), the rest `later`.
 
-        A run that was written in part goes on: each sample's text is read up to its last token.
+        A run that was written in part goes on: each sample's text is read up to its last token. One that only reads
+        takes no seat: its samples end when its text is read.
         """
         run.set_state("reading")
         try:
             self._admitted += 1
             new = new_rows(request, run, self._admitted, self.vocabulary, self.device)
+            if request.only_reads and new:
+                self._score(run, deque(new), list(request.prompt_ids), 0)
+                return
             for row in new:
                 self._end_if_over(row)
             going = [row for row in new if not row.finished]
@@ -108,7 +115,12 @@ class Batch:
                 return
             fresh = not any(len(sample) for sample in run.samples)  # else the prompt's records are there already
             first = going[0]
-            reading = self._reading(run, [first], list(first.ids), first.window, request.statistics and fresh)
+            ids = list(first.ids)
+            judged = len(ids)
+            if request.statistics and fresh:
+                # in the first window also what is known: whoever begins with the same text may know less of it
+                judged = first_unknown(run, first.window + 1, len(ids)) if first.window else 1
+            reading = self._reading(run, [first], ids, first.window, judged)
             reading.later.extend(going[1:])
             self.readings.append(reading)
             for _ in range((rows or len(going)) - 1):
@@ -128,21 +140,41 @@ class Batch:
         if row.ids == reading.ids:
             reading.rows.append(row)
         else:  # the run goes on, and this sample has a text of its own
-            self.readings.append(self._reading(run, [row], list(row.ids), row.window, statistics=False))
+            self.readings.append(self._reading(run, [row], list(row.ids), row.window, len(row.ids)))
 
-    def _reading(self, run: RunLog, rows: list[Row], ids: list[int], start: int, statistics: bool) -> Reading:
-        """Begin to read ids[start:], from as far on as it was read before."""
-        reading = Reading(run, rows, self.cache.new_prefix(len(ids) - start), ids, start, statistics)
+    def _reading(
+        self, run: RunLog, rows: list[Row], ids: list[int], start: int, first: int, end: int | None = None
+    ) -> Reading:
+        """Begin to read ids[start:end], from as far on as it was read before; tokens from index `first` on are judged."""
+        end = len(ids) if end is None else end
+        known = unknown_records(ids[start : end + 1], self.config.vocab_size)
+        reading = Reading(run, rows, self.cache.new_prefix(end - start), ids, start, end, first, known)
         try:
-            records = self.prefixes.fill(reading.prefix, ids[start:], statistics)
+            records = self.prefixes.fill(reading.prefix, ids[start:end], first - start)
         except Exception as error:
             if not out_of_memory(error):
                 raise
             self.prefixes.drop()
-            records, reading.prefix = None, self.cache.new_prefix(len(ids) - start)
+            records, reading.prefix = None, self.cache.new_prefix(end - start)
         if records is not None:
-            reading.run.prompt[start : start + len(records)] = records
+            reading.note(first, records[first - start :])
         return reading
+
+    def _score(self, run: RunLog, rows: deque[Row], ids: list[int], start: int) -> None:
+        """Read the next window of a text that is only scored, from the one at `start` on; end its rows after the last.
+
+        Windows in which all is known are left out. Others whose texts wait to be read get theirs in between.
+        """
+        count, most = len(ids), self.config.n_positions
+        for window, first, end in windows(count, most, start):
+            first = first_unknown(run, first, end)
+            if first < end:
+                reading = self._reading(run, [rows[0]], ids, window, first, min(window + most, count))
+                reading.later.extend(row for row in rows if row is not rows[0])
+                self.readings.append(reading)
+                return
+        for row in rows:
+            self._finish(row, "length")
 
     # A step
 
@@ -162,7 +194,10 @@ class Batch:
             self._try_apart(error, parts)
         for reading in list(self.readings):
             if reading.logits is not None and reading.rows:
-                self._guard(lambda reading=reading: self._seat(reading), reading.rows)
+                if reading.rows[0].request.only_reads:
+                    self._guard(lambda reading=reading: self._score_on(reading), [*reading.rows, *reading.later])
+                else:
+                    self._guard(lambda reading=reading: self._seat(reading), reading.rows)
         self._sweep()
 
     def _make_room(self) -> None:
@@ -191,7 +226,7 @@ class Batch:
         ended = [place for place, (reading, count) in enumerate(parts) if count == reading.left]
         wanted = [*range(rows), *(int(starts[place + 1]) - 1 for place in ended)]
         every = None  # logits of all tokens, where they are few enough for one product
-        if len(hidden) <= STATISTICS_ROWS and any(reading.statistics for reading, _ in parts):
+        if len(hidden) <= STATISTICS_ROWS and any(reading.judged(count) for reading, count in parts):
             every = self.model.logits(hidden)
         if every is not None or not wanted:
             logits = hidden[:0] if every is None else every[wanted]
@@ -205,7 +240,7 @@ class Batch:
         last = [logits[rows + number :][:1].clone() for number in range(len(ended))]
         # from here on nothing can fail for want of memory or by the device
         for (reading, count), (place, found) in zip(parts, told, strict=True):
-            reading.run.prompt[place : place + len(found)] = found
+            reading.note(place, found)
             reading.prefix.length += count
         for number, place in enumerate(ended):
             parts[place][0].logits = last[number]
@@ -254,13 +289,14 @@ class Batch:
         `hidden` begins with the part's tokens, and so does `logits` where they are known already.
         """
         reading, count = part
-        following = reading.ids[reading.next + 1 : reading.next + 1 + count] if reading.statistics else []
-        found = reading.run.prompt[:0]
-        for low in range(0, len(following), STATISTICS_ROWS):
-            ids = torch.tensor(following[low : low + STATISTICS_ROWS], device=hidden.device)
+        judged = reading.judged(count)
+        found = reading.records[:0]
+        for place in judged[::STATISTICS_ROWS]:
+            ids = torch.tensor(reading.ids[place : min(place + STATISTICS_ROWS, judged.stop)], device=hidden.device)
+            low = place - 1 - reading.next
             known = self.model.logits(hidden[low : low + len(ids)]) if logits is None else logits[low : low + len(ids)]
             found = np.concatenate((found, prompt_records(known, ids)))
-        return reading.next + 1, found
+        return judged.start, found
 
     # What came of it
 
@@ -287,7 +323,7 @@ class Batch:
             if good:
                 self._append(row, record)
             else:
-                self._finish(row, "error", "The model's numbers ran out of range (NaN or infinity).")
+                self._finish(row, "error", OUT_OF_RANGE)
 
     def _append(self, row: Row, record: np.void) -> None:
         token = int(record["id"])
@@ -308,16 +344,17 @@ class Batch:
             self._finish(row, "length")
 
     def _finish(self, row: Row, reason: str, error: str | None = None) -> None:
-        if reason in ("stop", "length"):
+        if reason in ("stop", "length") and not row.request.only_reads:
             written = row.ending.tokens / row.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
         end = row.ending.size if row.ending.stop_at is None else row.ending.stop_at
         row.run.finish(row.log, reason, end, error)
 
     def _keep(self, reading: Reading) -> None:
-        """Remember a text that was read, for whoever begins with it."""
-        records = reading.run.prompt[reading.start :].copy() if reading.statistics else None
-        self.prefixes.keep(reading.ids[reading.start :], reading.prefix, records)
+        """Remember a text that was read, for whoever begins with it; of a scored one its last window is enough."""
+        if reading.end == len(reading.ids):
+            ids, records = reading.ids[reading.start :], reading.records if reading.statistics else None
+            self.prefixes.keep(ids, reading.prefix, records, reading.first - reading.start)
 
     def _keep_written(self, row: Row | None) -> None:
         """Remember what a row has written, for whoever goes on from there. One a step: it has to be copied."""
@@ -326,9 +363,10 @@ class Batch:
         ids = row.ids[row.window : row.window + row.seat.position]
         records = None
         if row.window == 0 and row.request.statistics:
-            records = np.concatenate((row.run.prompt, as_prompt(row.log.read())))[: len(ids)]
+            written = row.log.read(len(row.read) - len(row.request.prompt_ids))
+            records = np.concatenate((row.read, as_prompt(written)))[: len(ids)]
         try:
-            self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records)
+            self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records, row.judged)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -347,6 +385,7 @@ class Batch:
         try:
             for row in rows:
                 row.seat = self.cache.join(row, reading.prefix, shared)
+                row.read, row.judged = reading.records, reading.first
                 reading.rows.remove(row)
         finally:
             self._reorder()
@@ -355,13 +394,24 @@ class Batch:
                 row.run.set_state("writing")
             self._take(seated, records[: len(seated)])
 
+    def _score_on(self, reading: Reading) -> None:
+        """Go on with a text that is only scored, of which one window is read."""
+        rows, sane = deque([*reading.rows, *reading.later]), np.isfinite(reading.records["logprob"])
+        if not sane[max(0, reading.first - reading.start) :].all():
+            for row in rows:
+                self._finish(row, "error", OUT_OF_RANGE)
+        else:
+            half = max(1, self.config.n_positions // 2)
+            self._score(reading.run, rows, reading.ids, reading.start + half)
+            self.readings.remove(reading)
+
     def _restart_if_full(self, row: Row) -> bool:
         """Let a row whose window is full wait until its later half was read anew; True when it must."""
         start = window_start(len(row.ids), self.config.n_positions)
         if start == row.window:
             return False
         row.window = start
-        self.readings.insert(0, self._reading(row.run, [row], row.ids, start, statistics=False))
+        self.readings.insert(0, self._reading(row.run, [row], row.ids, start, len(row.ids)))
         return True
 
     # Going
@@ -445,10 +495,10 @@ class Batch:
             seat.row.seat = None
             seat.row.window = window_start(len(seat.row.ids), self.config.n_positions)
             self.readings.append(
-                self._reading(seat.row.run, [seat.row], seat.row.ids, seat.row.window, statistics=False)
+                self._reading(seat.row.run, [seat.row], seat.row.ids, seat.row.window, len(seat.row.ids))
             )
         for old in other.readings:
-            reading = self._reading(old.run, old.rows, old.ids, old.start, old.statistics)
+            reading = self._reading(old.run, old.rows, old.ids, old.start, old.first, old.end)
             reading.later = old.later
             self.readings.append(reading)
         for row in self._all_rows():
@@ -460,3 +510,9 @@ class Batch:
         """End every row with `error`; the batch must not be used afterwards."""
         for row in self._all_rows():
             self._finish(row, "error", what_failed(error))
+
+
+def first_unknown(run: RunLog, start: int, end: int) -> int:
+    """Index of the first token of a prompt, from `start` up to `end`, of which nothing is known; else `end`."""
+    unknown = (run.prompt["rank"][start:end] == 0).nonzero()[0]
+    return start + int(unknown[0]) if len(unknown) else end

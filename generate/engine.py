@@ -87,7 +87,8 @@ class Engine:
     def submit(self, request: Request, run: RunLog | None = None) -> RunLog:
         """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone).
 
-        `run`, the log of the same request as far as it was written once, goes on from its last tokens.
+        `run`, the log of the same request as far as it was written once, goes on from its last tokens. What its prompt
+        holds of a token already (where the rank is not 0) stays as it is; the rest is filled in.
         """
         if not request.prompt_ids:
             raise Refusal("This model has no end token to start an empty prompt from; write a prompt.", "prompt")
@@ -316,7 +317,7 @@ class Engine:
         self._told = now
         residents = list(self._residents.all.values())
         running = [
-            (row.left * self._pace(resident), row.request.owner)
+            (row.left * self._pace(resident) + self._reading_time(row.request, resident), row.request.owner)
             for resident in residents
             for row in resident.batch.held_rows()
         ]
@@ -324,6 +325,7 @@ class Engine:
             for ticket in self._line.tickets:
                 resident = self._residents.get(ticket.request.folder)
                 ticket.seconds = ticket.request.sampling.max_new_tokens * self._pace(resident)
+                ticket.seconds += self._reading_time(ticket.request, resident)
             free = max(0, self.max_rows - len(running))
             forecasts = self._line.forecast(running, free) if self._line.tickets else []
             newcomer = Ticket(
@@ -342,6 +344,11 @@ class Engine:
         """Seconds that one of the tokens asked for takes: a step's time, and how much of what they may runs do write."""
         batch = resident.batch if resident else None
         return batch.pace.writing * batch.share_written if batch and batch.pace.writing else FIRST_GUESS
+
+    def _reading_time(self, request: Request, resident: Resident | None) -> float:
+        """Seconds that a run takes which only reads; a part of a window, as others read, does not count."""
+        token = resident.batch.pace.token if resident else None
+        return len(request.prompt_ids) * token if request.only_reads and token else 0.0
 
 
 def end(ticket: Ticket, reason: str, error: str | None = None) -> None:

@@ -311,7 +311,8 @@ def read_defaults(path: Path) -> tuple[tuple[str, float], ...]:
     """The sampling options that generation_config.json sets, within our limits."""
     raw = read_json(path, "generation_config.json", optional=True)
     if is_index(wanted := raw.get("max_new_tokens"), 10**9):
-        raw["max_new_tokens"] = min(wanted, int(BY_NAME["max_new_tokens"].high))
+        # a model that by itself writes nothing would be of no use, so 0 counts as not given
+        raw["max_new_tokens"] = min(wanted, int(BY_NAME["max_new_tokens"].high)) or None
     try:
         return tuple((name, BY_NAME[name].parse(raw[name])) for name in DEFAULTS if raw.get(name) is not None)
     except Refusal as refusal:

@@ -16,7 +16,8 @@ MOST_OWNERS = 10_000  # whose last turn is remembered
 class Ticket:
     """A run that waits, as a whole or with some of its samples. `seconds` is how long one sample may take.
 
-    `ended` of its samples were over before it came: it goes on with the others.
+    `ended` of its samples were over before it came: it goes on with the others. A run that only reads takes one row,
+    however many samples it has.
     """
 
     request: Request
@@ -27,7 +28,8 @@ class Ticket:
 
     @property
     def left(self) -> int:
-        return self.request.sampling.samples - self.ended - self.granted
+        wanted = 1 if self.request.only_reads else self.request.sampling.samples - self.ended
+        return wanted - self.granted
 
 
 @dataclass(frozen=True)

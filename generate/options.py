@@ -58,7 +58,14 @@ def short(value: object) -> str:
 
 
 OPTIONS = (
-    Option("max_new_tokens", int, 1, 4096, 200, "How many tokens to write at the most; a word is one or two."),
+    Option(
+        "max_new_tokens",
+        int,
+        0,
+        4096,
+        200,
+        "How many tokens to write at the most; a word is one or two; 0 only reads the text.",
+    ),
     Option(
         "temperature",
         float,

@@ -13,10 +13,11 @@ LEAST_LENGTH = 8  # shorter beginnings are read again as fast as they are found
 
 @dataclass
 class Kept:
-    """One text; `records` are what the model thought of each token, where that was asked for."""
+    """One text; `records` are what the model thought of its tokens, known from index `first` on (None: of none)."""
 
     prefix: Prefix
     records: np.ndarray | None
+    first: int
 
     @property
     def nbytes(self) -> int:
@@ -38,14 +39,19 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def keep(self, ids: list[int], prefix: Prefix, records: np.ndarray | None) -> None:
-        """Keep a text that was read whole; it takes the place of those that it begins with."""
+    def keep(self, ids: list[int], prefix: Prefix, records: np.ndarray | None, first: int = 1) -> None:
+        """Keep a text that was read whole, with its records from index `first` on.
+
+        It takes the place of those that it begins with, and of itself where less was known of it.
+        """
         key = pack(ids)
-        if key in self._texts or not self.has_room_for(len(ids)):
+        first = len(ids) if records is None else min(first, len(ids))
+        same = self._texts.get(key)
+        if not self.has_room_for(len(ids)) or (same is not None and same.first <= first):
             return
-        for other in [k for k, kept in self._texts.items() if key.startswith(k) and worse(kept, records)]:
+        for other in [k for k, kept in self._texts.items() if key.startswith(k) and worse(kept, first)]:
             self._forget(other)
-        self._texts[key] = Kept(prefix, records)
+        self._texts[key] = Kept(prefix, records, first)
         self.nbytes += prefix.nbytes
         while self.nbytes > self.limit or len(self._texts) > MOST_TEXTS:
             self._forget(next(iter(self._texts)))
@@ -53,26 +59,24 @@ class Prefixes:
     def _forget(self, key: bytes) -> None:
         self.nbytes -= self._texts.pop(key).nbytes
 
-    def fill(self, prefix: Prefix, ids: list[int], with_records: bool) -> np.ndarray | None:
-        """Copy the longest known beginning of `ids` into `prefix`; returns its records if they were asked for.
+    def fill(self, prefix: Prefix, ids: list[int], first: int) -> np.ndarray | None:
+        """Copy the longest known beginning of `ids` into `prefix`; returns the records that came with it.
 
-        Reading a token tells what the model thinks of the next one. So the last token is always left to be read, and
-        with records the last one that is known, too, unless what came of it is known as well.
+        Records are wanted of the tokens from index `first` on; 0: of none. Those before `first` need not be right.
         """
+        first = first or len(ids)
         known = np.array(ids, np.int32)
-        best, length = None, LEAST_LENGTH - 1
+        best, size, told = None, 0, 0
         for other, kept in self._texts.items():
-            if with_records and kept.records is None:
-                continue
             common = common_length(np.frombuffer(other, np.int32), known)
-            if common > length:
-                best, length = other, common
+            if common >= LEAST_LENGTH and (found := usable(kept, common, first, len(ids))) > size:
+                best, size, told = other, found, common
         if best is None:
             return None
         self._texts.move_to_end(best)
-        kept, size = self._texts[best], min(length - with_records, len(ids) - 1)
+        kept = self._texts[best]
         prefix.begin_with(kept.prefix, size)
-        return kept.records[:length] if with_records else None
+        return kept.records[:told] if kept.first <= first < told else None
 
     def drop(self) -> bool:
         """Forget everything; True when there was something."""
@@ -86,9 +90,21 @@ def pack(ids: list[int]) -> bytes:
     return np.array(ids, np.int32).tobytes()
 
 
-def worse(kept: Kept, records: np.ndarray | None) -> bool:
-    """Whether a kept text is no longer needed beside a longer one with these records."""
-    return kept.records is None or records is not None
+def worse(kept: Kept, first: int) -> bool:
+    """Whether a kept text is no longer needed beside a longer one whose records are known from `first` on."""
+    return kept.first >= min(first, kept.prefix.length)
+
+
+def usable(kept: Kept, common: int, first: int, length: int) -> int:
+    """How many positions a text of `length` tokens may take over from one that begins with the same `common` ones.
+
+    Reading a token tells what the model thinks of the next one. So the last token is always left to be read, and where
+    records are wanted (from index `first` on) the last common one, too; or all from before the first one wanted, where
+    the kept text's records begin later.
+    """
+    if first > common:
+        return min(common, length - 1)
+    return min(common - 1 if kept.first <= first else first - 1, length - 1)
 
 
 def common_length(a: np.ndarray, b: np.ndarray) -> int:

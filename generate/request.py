@@ -21,3 +21,8 @@ class Request:
     first_sample: int = 0
     owner: str = ""
     statistics: bool = True
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether nothing is to be written: the text is scored, whole, and all samples end without a token."""
+        return self.sampling.max_new_tokens == 0

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,10 @@ from generate.window import window_start
 
 @dataclass(eq=False)
 class Row:
-    """One sample being written. `ids` are all tokens since the root; `window` is the first one the model sees."""
+    """One sample being written. `ids` are all tokens since the root; `window` is the first one the model sees.
+
+    `read` are the records of those it began with, as far as reading them told: from index `judged` on.
+    """
 
     run: RunLog
     log: SampleLog
@@ -29,6 +33,8 @@ class Row:
     seen: Tensor | None
     admitted: int  # how many runs the batch had taken in with this one
     seat: Seat | None = None
+    read: np.ndarray | None = None
+    judged: int = 0
 
     @property
     def finished(self) -> bool:

@@ -17,6 +17,7 @@ from generate.folder import ModelFolder
 from generate.log import RunLog, SampleLog
 from generate.models import find_model
 from generate.options import Sampling, parse_sampling, unescape
+from generate.perplexity import perplexity
 from generate.record import record_as_dict
 from generate.request import Request
 from generate.text import split_half_character
@@ -36,7 +37,9 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
             ids = tuple(folder.encode_prompt(prompt))
             run = engine.submit(Request(folder, ids, sampling))
             try:
-                if args.to_file:
+                if sampling.max_new_tokens == 0:
+                    score(run, folder, prompt, args.to_file, args.force)
+                elif args.to_file:
                     to_file(run, folder, prompt, sampling, args.to_file, args.include_prompt, args.force)
                 else:
                     to_terminal(run, folder, prompt, sampling, sys.stdout, args.include_prompt)
@@ -125,6 +128,28 @@ def to_file(
             for n, text in enumerate(texts, 1)
         )
     save(body, path, force)
+
+
+def score(run: RunLog, folder: ModelFolder, prompt: str, path: Path | None, force: bool) -> None:
+    """Say how likely the model finds a text, in one line; as JSON lines with every token."""
+    version = 0
+    while not run.done:
+        version = run.wait(version, 1)
+    if run.samples[0].finish_reason != "length":  # it failed, and the caller says why
+        return
+    vocabulary = folder.tokenizer.vocabulary
+    found = perplexity(run.prompt, vocabulary)
+    if path is not None and path.suffix == ".jsonl":
+        facts = {"prompt": prompt, "model": folder.name, "predicted": found.tokens}
+        facts |= {"perplexity": found.perplexity, "bits_per_byte": found.bits_per_byte}
+        tokens = [record_as_dict(record, vocabulary) for record in run.prompt]
+        line = json.dumps(facts | {"tokens": tokens}, ensure_ascii=False) + "\n"
+    else:
+        line = f"{len(run.prompt):,} token{'s' * (len(run.prompt) != 1)}, {found}\n"
+    if path is None:
+        sys.stdout.write(line)
+    else:
+        save(line, path, force)
 
 
 def save(body: str, path: Path, force: bool) -> None:

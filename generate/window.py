@@ -1,5 +1,7 @@
 """Where the model's window begins once a text is longer than it."""
 
+from collections.abc import Iterator
+
 
 def window_start(count: int, n_positions: int) -> int:
     """Index of the first token the model sees when `count` tokens are known and the next is to be predicted.
@@ -9,3 +11,18 @@ def window_start(count: int, n_positions: int) -> int:
     """
     half = max(1, n_positions // 2)
     return max(0, -(-(count - n_positions) // half)) * half
+
+
+def windows(count: int, n_positions: int, start: int = 0) -> Iterator[tuple[int, int, int]]:
+    """The windows in which the tokens of a whole text of `count` are predicted, from the one at `start` on.
+
+    Yields (start, first, end): the window begins at `start` and predicts the tokens from `first` up to `end`, each from
+    `window_start(token, n_positions)` on as in writing, so that a text gets the numbers that it was written with. Each
+    window starts half a window after the one before; past the first, a token has more than half a window before it.
+    """
+    half = max(1, n_positions // 2)
+    first = start - half + n_positions + 1 if start else 1
+    while first < count:
+        end = min(start + n_positions + 1, count)
+        yield start, first, end
+        start, first = start + half, end
