@@ -83,7 +83,8 @@ def test_a_reader_who_comes_back_gets_exactly_the_rest(visitor):
 
 def test_a_page_loaded_in_mid_stream_and_its_events_lose_and_repeat_nothing(visitor):
     run = long_run(visitor)
-    time.sleep(0.3)
+    while not visitor.json(run)["samples"][0]["tokens"]:
+        time.sleep(0.05)
     page = visitor.get(run).text
     after = page.split("/events?after=")[1].split('"')[0]
     visitor.post(f"{run}/stop")
