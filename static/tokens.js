@@ -1,7 +1,7 @@
 // Tokens that can be pointed at: a click, a tap or the arrow keys bring up the panel; the server writes it.
 
 const panel = () => document.getElementById("token");
-const tokens = () => [...document.querySelectorAll(".run .story [data-n]")];
+const tokens = () => [...document.querySelectorAll(".run .story [data-n]")].filter((token) => token.checkVisibility()); // none that is folded away
 let current = null; // the token that is looked at
 let part = 0; // which of its tokens, where a character has several
 

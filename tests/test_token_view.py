@@ -123,7 +123,7 @@ def test_up_and_down_go_from_line_to_line(window):
 
 
 def test_a_friend_forks_and_the_owner_sees_the_branch(window, browser, server):
-    url = window.write("Once upon a time", max_new_tokens=20)
+    url = window.write("Once upon a time", max_new_tokens=20, seed=3)
     window.wait_until_over()
     friend = Window(browser, server)
     friend.page.goto(url)

@@ -6,7 +6,21 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import read_settings
-from webapp import actions, assets, errors, exports, health, inspector, mine, pages, safety, sharing, stream
+from webapp import (
+    actions,
+    assets,
+    errors,
+    exports,
+    health,
+    inspector,
+    mine,
+    pages,
+    replay,
+    safety,
+    sharing,
+    sheet,
+    stream,
+)
 from webapp.database import connect
 from webapp.live import Live
 from webapp.owner import secret_key
@@ -46,6 +60,6 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
     app.extensions["rubric"] = Live(app, engine)
     for part in (safety, errors, assets):
         part.register(app)
-    for part in (pages, actions, stream, exports, sharing, inspector, mine, health):
+    for part in (pages, actions, stream, exports, sharing, inspector, replay, sheet, mine, health):
         app.register_blueprint(part.blueprint)
     return app
