@@ -76,7 +76,12 @@ document.addEventListener("htmx:after:history:update", () => {
 
 const PATIENCE = 20; // tries to begin, and times that the server has no place for one more reader
 const SILENCE = 6000; // milliseconds without a beat (the server sends one a second) after which a line counts as dead
-let stream = { tries: 0, refused: 0, connection: null, heard: 0, why: null };
+const streams = new Map(); // by the article that is written into
+
+function streamOf(article) {
+  if (!streams.has(article)) streams.set(article, { tries: 0, refused: 0, connection: null, heard: 0, why: null });
+  return streams.get(article);
+}
 
 function tell(sentence, last = false) {
   const line = document.getElementById("lost");
@@ -88,44 +93,50 @@ function tell(sentence, last = false) {
 
 const giveUp = () => tell("The connection was lost, and this page has stopped trying. Nothing that was written is gone.", true);
 
-document.addEventListener("htmx:sse:before:connection", ({ detail: { connection } }) => {
+document.addEventListener("htmx:sse:before:connection", ({ target, detail: { connection } }) => {
+  const stream = streamOf(target);
   stream.connection = connection;
   if (connection.attempt === 0) return;
   connection.cancelled = stream.refused > PATIENCE;
   tell(stream.why ?? "The connection was lost; this page is trying to come back…");
 });
 
-document.addEventListener("htmx:sse:after:connection", () => {
-  Object.assign(stream, { tries: 0, heard: Date.now(), why: null });
+document.addEventListener("htmx:sse:after:connection", ({ target }) => {
+  Object.assign(streamOf(target), { tries: 0, heard: Date.now(), why: null });
   tell(null);
 });
 
-document.addEventListener("htmx:sse:before:message", ({ detail: { message } }) => {
+document.addEventListener("htmx:sse:before:message", ({ target, detail: { message } }) => {
+  const stream = streamOf(target);
   stream.heard = Date.now();
   if (message.event !== "busy") stream.refused = 0;
 });
 
-document.addEventListener("busy", () => {
-  stream.refused += 1;
-  stream.why = "Too many people are watching at once; this page asks again every few seconds…";
+document.addEventListener("busy", ({ target }) => {
+  streamOf(target).refused += 1;
+  streamOf(target).why = "Too many people are watching at once; this page asks again every few seconds…";
 });
 
-document.addEventListener("pause", () => {
-  stream.why = "The server is being restarted; the text goes on in a moment…";
+document.addEventListener("pause", ({ target }) => {
+  streamOf(target).why = "The server is being restarted; the text goes on in a moment…";
 });
 
 // a line may die without a word, as when a phone sleeps: then the old one is closed, and htmx opens another
 setInterval(() => {
-  const { connection, heard } = stream;
-  if (connection?.reader && !document.hidden && Date.now() - heard > SILENCE) connection.reader.cancel();
+  for (const { connection, heard } of streams.values()) {
+    if (connection?.reader && !document.hidden && Date.now() - heard > SILENCE) connection.reader.cancel();
+  }
 }, 1000);
 
-window.addEventListener("online", () => stream.connection?.delayCanceller?.());
+window.addEventListener("online", () => {
+  for (const { connection } of streams.values()) connection?.delayCanceller?.();
+});
 
 // htmx does not come back to a stream that never began
 for (const failure of ["htmx:error", "htmx:response:error"]) {
   document.addEventListener(failure, ({ target }) => {
     if (!target.matches?.("article.run")) return;
+    const stream = streamOf(target);
     stream.tries += 1;
     if (stream.tries > PATIENCE) return giveUp();
     tell("The connection was lost; this page is trying to come back…");
@@ -134,7 +145,7 @@ for (const failure of ["htmx:error", "htmx:response:error"]) {
 }
 
 document.addEventListener("htmx:sse:close", ({ target, detail: { reason } }) => {
-  stream = { tries: 0, refused: 0, connection: null, heard: 0, why: null };
+  streams.delete(target);
   if (reason === "message") target.classList.add("over");
   if (reason === "ended") giveUp();
 });

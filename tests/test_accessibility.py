@@ -19,6 +19,8 @@ PATHS = [
     "/r/{one}/plain",
     "/r/{one}/embed",
     "/r/{deleted}",
+    "/r/{one}/beside/{other}",
+    "/r/{one}/shift/{score}",
     "/runs",
     "/runs?q=old",
     "/runs?q=nowhere",
@@ -52,12 +54,14 @@ def visit(browser, server, request):
         assert answer.status == 303, answer.text()
         run = answer.headers["location"]
         if fields.get("model") != "slow":
-            get(f"{server.url}{run}/events")  # to its end
+            get(f"{server.url}/r/{run.rsplit('/', 1)[1]}/events")  # to its end
         return run.removeprefix("/r/")
 
     one = start()
     runs = {"one": one, "many": start(samples="3"), "child": start(f"/r/{one}/continue"), "deleted": start()}
     window.context.request.post(f"{server.url}/r/{runs['deleted']}/delete")
+    runs["other"] = start(f"/r/{one}/beside", model="other").rsplit("/", 1)[1]
+    runs["score"] = start(f"/r/{one}/shift", model="other").rsplit("/", 1)[1]
     yield SimpleNamespace(window=window, page=window.page, url=server.url, runs=runs, start=start)
     window.context.close()
 

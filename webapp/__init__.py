@@ -9,6 +9,7 @@ from generate import read_settings
 from webapp import (
     actions,
     assets,
+    beside,
     errors,
     exports,
     health,
@@ -60,6 +61,6 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
     app.extensions["rubric"] = Live(app, engine)
     for part in (safety, errors, assets):
         part.register(app)
-    for part in (pages, actions, stream, exports, sharing, inspector, replay, sheet, mine, health):
+    for part in (pages, actions, beside, stream, exports, sharing, inspector, replay, sheet, mine, health):
         app.register_blueprint(part.blueprint)
     return app

@@ -45,6 +45,8 @@ def create():
     text = prompt_text()
     folder = find_model(current_app.config["MODELS"], request.form.get("model") or settings()["RUBRIC_MODEL"])
     given = {option.name: request.form.get(option.name) for option in OPTIONS}
+    if "read" in request.form:  # the button "Only read it"
+        given |= {"max_new_tokens": 0, "samples": 1}
     sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
@@ -82,7 +84,7 @@ def go_on(run_id: str):
         raise Refusal(
             f"The text has {size:,} bytes and cannot be continued; the limit is {settings()['RUBRIC_MAX_PROMPT']:,}."
         )
-    return begin(model_of(parent), beginning, sampling_of(parent, samples=1))
+    return begin(model_of(parent), beginning, sampling_of(parent, samples=1, **to_write(parent)))
 
 
 @blueprint.post("/r/<run_id>/fork")
@@ -95,7 +97,7 @@ def fork(run_id: str):
     token = whole_number("token") if request.form.get("token") else None
     folder = model_of(parent)
     beginning = family.fork(parent, view.log, number, whole_number("place"), token, folder)
-    return begin(folder, beginning, sampling_of(parent, samples=1, seed=secrets.randbelow(2**32)))
+    return begin(folder, beginning, sampling_of(parent, samples=1, **to_write(parent), seed=secrets.randbelow(2**32)))
 
 
 def whole_number(field: str) -> int:
@@ -132,7 +134,12 @@ def prompt_text() -> str:
 
 
 def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
-    """Put the run in line, store it, and send the visitor to its page."""
+    """Start a run and send the visitor to its page."""
+    return redirect(url_for("pages.run_page", run_id=start(folder, beginning, sampling)), 303)
+
+
+def start(folder: ModelFolder, beginning: Beginning, sampling: Sampling) -> str:
+    """Put a run in line and store it; returns its id."""
     engine = require_engine()
     owner = make_visitor()
     fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
@@ -166,7 +173,7 @@ def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
         engine.cancel(log)
         raise
     live().add(run_id, log)
-    return redirect(url_for("pages.run_page", run_id=run_id), 303)
+    return run_id
 
 
 def model_of(run: Run) -> ModelFolder:
@@ -181,6 +188,11 @@ def model_of(run: Run) -> ModelFolder:
 
 def same_vocabulary(run: Run, folder: ModelFolder) -> bool:
     return vocabulary_id(folder.tokenizer.vocabulary) == run.vocabulary_id
+
+
+def to_write(run: Run) -> dict:
+    """What to change in a run's options to write on from it: one that was only read gets the usual length."""
+    return {} if run.options["max_new_tokens"] else {"max_new_tokens": None}
 
 
 def sampling_of(run: Run, **changes) -> Sampling:

@@ -31,7 +31,7 @@ def runs():
     query, page = request.args.get("q", "").strip(), request.args.get("page", 1, type=int)
     if not (1 <= page <= 1_000_000):
         abort(404, "There is no such page of runs.")
-    wanted = of(visitor(), query)
+    wanted = of(visitor(), query).where(func.coalesce(Run.relation, "") != "score")  # the text of another run
     count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
     newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
     items = excerpts(db.session.scalars(newest).all())

@@ -56,7 +56,11 @@ def home():
         return form(request.args.to_dict())
     parent = find_run(parent_id)
     view = look(parent)
-    values = {k: "\n".join(map(typed, v)) if k == "stop" else v for k, v in parent.options.items() if k != "seed"}
+    values = {
+        k: "\n".join(map(typed, v)) if k == "stop" else v
+        for k, v in parent.options.items()
+        if k != "seed" and (k, v) != ("max_new_tokens", 0)
+    }
     values |= {"prompt": view.prompt_text, "model": parent.model, "parent": parent.id}
     number = request.args.get("sample", type=int)
     if number is not None and 0 <= number < len(view.log.samples):

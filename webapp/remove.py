@@ -28,6 +28,8 @@ def remove(run_id: str, parent_id: str | None, reason: str) -> bool:
 def delete_run(live, run: Run) -> bool:
     """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
     found = remove(run.id, run.parent_id, "deleted")
+    for score in db.session.scalars(select(Run.id).where(Run.parent_id == run.id, Run.relation == "score")).all():
+        remove(score, run.id, "deleted")  # it is the same text, read by another model
     db.session.commit()
     live.scrubbed = False
     scrub(live)

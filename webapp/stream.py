@@ -24,6 +24,7 @@ EVENTS = 500  # a second, of all streams together: with more of them each one's 
 BEAT = 1.0  # seconds between two beats at the most: a reader's leaving is only noticed at a write
 COME_BACK = 5000  # milliseconds after which a reader who found no room tries again
 CURSOR = re.compile(r"(\d{1,5}-)?\d{1,7}(\.\d{1,7})*", re.ASCII)
+AT = re.compile(r"([a-z]-)?", re.ASCII)
 STORY = "<!-- story -->"
 
 
@@ -46,6 +47,9 @@ def events(run_id: str):
     if run is None:
         gone = event(None, partial("#main", "innerHTML", one_line(render_template("deleted.html"))))
         return event_stream(iter([*([gone] if is_gone(run_id) else []), event("done", "unknown")]))
+    at = request.args.get("at", "")
+    if not AT.fullmatch(at):
+        abort(400, f"at must be a letter and a hyphen, not {at[:40]!r}.")
     view, state = look(run), live()
     restarts, sent = read_cursor(len(view.log.samples))
     closing = (
@@ -58,7 +62,9 @@ def events(run_id: str):
         )
     )
     try:
-        return event_stream(hold(state, view, follow(state, view, restarts, sent, "prompt" in request.args, closing)))
+        return event_stream(
+            hold(state, view, follow(state, view, restarts, sent, "prompt" in request.args, closing, at))
+        )
     except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
 
@@ -117,7 +123,7 @@ def read_cursor(samples: int) -> tuple[int, list[int]]:
 
 
 def follow(
-    state: Live, view: RunView, restarts: int, sent: list[int], tell_prompt: bool, closing: Closing | None
+    state: Live, view: RunView, restarts: int, sent: list[int], tell_prompt: bool, closing: Closing | None, at: str = ""
 ) -> Iterator[str]:
     """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back).
 
@@ -137,10 +143,10 @@ def follow(
             yield event(None, partial("#main", "innerHTML", closing.deleted if closing else "Deleted."))
             yield event("done", "deleted")
             return
-        parts = [partial(f"#sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
+        parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
         if (now := view.status(state.problem() if state.writes(view.id) else None)) != status:
             status = now
-            parts.append(partial("#status", "innerHTML", escape(status)))
+            parts.append(partial(f"#{at}status", "innerHTML", escape(status)))
         if closing and (now := 0 if done else state.watching(view.id)) != watching:
             watching = now
             parts.append(partial("#watching", "innerHTML", f"{watching} watching" if watching > 1 else ""))
@@ -149,7 +155,7 @@ def follow(
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
         if not told and view.prompt_known:
             told = True
-            parts.append(partial("#prompt", "innerHTML", str(view.prompt_html())))
+            parts.append(partial(f"#{at}prompt", "innerHTML", str(view.prompt_html())))
         if done and closing:
             parts.append(partial("#tools", "innerHTML", closing.tools))
         if parts:

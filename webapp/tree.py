@@ -21,6 +21,7 @@ RELATIONS = {
     "score": "read by another model",
     None: "the beginning",
 }
+PAIRS = {"beside": "beside", "score": "shift"}  # relations whose pages show both runs
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Member:
     id: str
     parent_id: str | None
     label: str
+    link: str
     root: bool = False  # stands beside the run that it came from
     gone: bool = False
     here: bool = False
@@ -79,6 +81,9 @@ def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
 
 def member(found: Run | Gone) -> Member:
     if isinstance(found, Gone):
-        return Member(found.id, found.parent_id, "deleted", gone=True)
+        return Member(found.id, found.parent_id, "deleted", "", gone=True)
+    link = f"/r/{found.id}"
+    if found.relation in PAIRS:
+        link = f"/r/{found.parent_id}/{PAIRS[found.relation]}/{found.id}"
     prompt_alone = found.relation == "edit" and found.parent_sample is None
-    return Member(found.id, found.parent_id, RELATIONS.get(found.relation, found.relation), root=prompt_alone)
+    return Member(found.id, found.parent_id, RELATIONS.get(found.relation, found.relation), link, prompt_alone)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
 from webapp.database import Run
 from webapp.lenses import classes
+from webapp.score import verdict
 
 # C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
@@ -227,6 +228,8 @@ class RunView:
         """One sentence on how a sample ended, or ""."""
         sample = self.log.samples[number]
         tokens = f"{len(sample):,} token{'' if len(sample) == 1 else 's'}"
+        if sample.finish_reason == "length" and self.options["max_new_tokens"] == 0:
+            return verdict(self)
         if sample.finish_reason == "length":
             return f"Stopped at the length you set: {tokens}."
         if sample.finish_reason == "cancelled":

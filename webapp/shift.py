@@ -1,0 +1,147 @@
+"""How much likelier a second model finds each token of a text than a first one does.
+
+A token's shift is log p_second - log p_first, in nats: 0.69 is twice as likely, -3 a twentieth. A cell of several tokens
+(a character that was cut) has shifted by as much as all of them together.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from webapp import family
+from webapp.odds import share
+from webapp.score import counted, rounded
+from webapp.view import RunView, cells
+
+FACTORS = (2, 5, 20)  # times likelier, or less likely, from which on a token has the next stronger colour
+BORDERS = np.log(FACTORS)  # the same in nats
+DEGREES = (*((f"less{n}", FACTORS[n - 1]) for n in (3, 2, 1)), *((f"more{n}", FACTORS[n - 1]) for n in (1, 2, 3)))
+MOST_MOVED = 10  # cells listed
+BEFORE = 28  # characters shown before each of them
+MARKS = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
+
+
+def degree(shift: float) -> str:
+    """The class of a shift: `less3` to `less1`, `same`, `more1` to `more3`; `unknown` where a model had no prediction."""
+    if math.isnan(shift):
+        return "unknown"
+    step = int((abs(shift) >= BORDERS).sum())
+    return f"{'more' if shift > 0 else 'less'}{step}" if step else "same"
+
+
+def times(shift: float) -> str:
+    """A shift in words: `3.1 times likelier`."""
+    factor = math.exp(min(abs(shift), 40))
+    return f"{factor:,.1f} times" if factor < 9.95 else f"{factor:,.0f} times"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Whole characters of the text, and both models' log-probability of them (nats; NaN: no prediction)."""
+
+    start: int
+    text: str
+    before: str  # the characters in front of it
+    by_model: bool
+    first: float
+    second: float
+
+    @property
+    def lead(self) -> str:
+        """The space that a word begins with; it stays without colour, as it may hang over a line's end."""
+        return " " if self.text.startswith(" ") and self.text.strip() else ""
+
+    @property
+    def body(self) -> str:
+        return self.text.removeprefix(self.lead)
+
+    @property
+    def name(self) -> str:
+        """The body with its white space made visible."""
+        return self.body.translate(MARKS) if self.text.strip() else self.text.translate(MARKS).replace(" ", "␣")
+
+    @property
+    def context(self) -> str:
+        """Some whole words in front, on one line."""
+        words = self.before.translate(MARKS)
+        cut = words.find(" ") + 1 if len(words) == BEFORE else 0
+        return ("…" if cut else "") + words[cut:]
+
+    @property
+    def shift(self) -> float:
+        return self.second - self.first
+
+    @property
+    def degree(self) -> str:
+        return degree(self.shift)
+
+    @property
+    def words(self) -> str:
+        return f"{times(self.shift)} {'likelier' if self.shift > 0 else 'less likely'}"
+
+    @property
+    def shares(self) -> tuple[str, str]:
+        return share(self.first), share(self.second)
+
+
+class Shift:
+    """One text as two models see it: the run's `view`, and `scored`, in which the second model has read all its tokens."""
+
+    def __init__(self, view: RunView, scored: RunView):
+        sample = view.log.samples[0]
+        records, authors = family.joined(view, view.log, 0)
+        self.models = view.model, scored.model
+        self._view, self._ids = view, records["id"]
+        self._room = len(view.vocabulary.bytes_of(view.prompt_ids.tolist())) + (sample.text_end or 0)
+        count = self._shown()
+        self.first = records["logprob"][:count].astype(np.float64)
+        self.second = scored.log.prompt["logprob"][:count].astype(np.float64)
+        self.known = ~np.isnan(self.second - self.first)
+        turns = np.searchsorted(np.cumsum(authors), np.arange(count), side="right")
+        self.by_model = turns % 2 == 1
+        self.cells = list(self._cells(count))
+
+    def _shown(self) -> int:
+        """How many tokens the text has; those that a stop string hides are not of it."""
+        ends = np.cumsum([len(self._view.vocabulary.tokens[index]) for index in self._ids.tolist()])
+        return min(len(ends), int(np.searchsorted(ends, self._room)) + 1)
+
+    def _cells(self, count: int):
+        before = ""
+        for cell in cells(self._ids[:count], self._view.vocabulary, room=self._room):
+            place = slice(cell.start, cell.end)
+            first, second = float(self.first[place].sum()), float(self.second[place].sum())
+            yield Moved(cell.start, cell.text, before, bool(self.by_model[cell.start]), first, second)
+            before = (before + cell.text)[-BEFORE:]
+
+    @property
+    def most_moved(self) -> list[Moved]:
+        """The cells that moved most, either way, the farthest first."""
+        known = [cell for cell in self.cells if not math.isnan(cell.shift)]
+        return sorted(known, key=lambda cell: -abs(cell.shift))[:MOST_MOVED]
+
+    def sentence(self) -> str:
+        """What happened to the text as a whole."""
+        mean = float((self.second - self.first)[self.known].mean())
+        first, second = (rounded(math.exp(-one[self.known].mean())) for one in (self.first, self.second))
+        how = nats(mean) + " than" if abs(mean) >= 0.005 else "as likely as"
+        return (
+            f"{self.models[1]} finds this text {how} {self.models[0]}: perplexity {second} against {first}, "
+            f"over {counted(int(self.known.sum()))}."
+        )
+
+    def by_author(self) -> str:
+        """The same for what each author wrote, where there are two. A model always finds its own words likely."""
+        theirs, own = self.known & ~self.by_model, self.known & self.by_model
+        if not theirs.any() or not own.any():
+            return ""
+        moved = self.second - self.first
+        return (
+            f"What a person wrote is {nats(float(moved[theirs].mean()))}, what a model wrote "
+            f"{nats(float(moved[own].mean()))}; a model always finds its own words likely."
+        )
+
+
+def nats(mean: float) -> str:
+    return f"{abs(mean):.2f} nats a token {'likelier' if mean > 0 else 'less likely'}"
