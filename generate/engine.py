@@ -98,7 +98,8 @@ class Engine:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
             waiting, begun = len(self._line.waiting), len(self._line.tickets)
             if waiting >= self.max_waiting or begun >= self.max_waiting + self.max_rows:
-                raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.")
+                after = max(5, min(600, round(self.outlook.seconds or 60)))
+                raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.", after)
             ended = sum(sample.finish_reason is not None for sample in run.samples)
             self._line.add(Ticket(request, run, ended=ended))
             run.set_state("waiting", waiting + 1)  # a first guess, until the engine has looked

@@ -118,3 +118,15 @@ def test_a_run_that_is_being_written_shuts_nobody_out(visit):
     page.keyboard.press("Escape")
     visit.window.wait_until_over()
     assert not found, found
+
+
+@pytest.mark.parametrize("lens", ["probability", "rank", "entropy"])
+def test_a_lens_and_a_token_s_panel_shut_nobody_out(visit, lens):
+    page = visit.page
+    page.goto(f"{visit.url}/r/{visit.runs['one']}")
+    page.check(f"[name=lens][value={lens}]")
+    page.focus("#story")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#token .bars")
+    assert not (found := violations(page)), found
