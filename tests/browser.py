@@ -42,6 +42,7 @@ class Server:
             "RUBRIC_INSTANCE": str(folder / "instance"),
             "RUBRIC_RATE_LIMIT": "100000 per minute",
             "RUBRIC_PRECISION": "float32",  # nothing to measure, and texts that repeat to the letter
+            "RUBRIC_THREADS": "1",  # nothing to measure either
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             **environment,

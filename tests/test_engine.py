@@ -251,15 +251,17 @@ def test_numbers_out_of_range_end_only_the_row_they_are_in(writer, monkeypatch):
 
 
 def test_another_model_is_loaded_when_a_run_asks_for_it(writer):
+    shutil.copytree(writer.engine.models / "other", writer.engine.models / "unseen")
     writer.write(model="tiny")
-    run = writer.submit(model="other")
+    run = writer.submit(model="unseen")
     states = set()
     version = 0
     while not run.done:
         states.add(run.state)
         version = run.wait(version, 1)
     assert "loading" in states
-    assert writer.engine.loaded[0] == "other"
+    assert writer.engine.loaded[0] == "unseen"
+    shutil.rmtree(writer.engine.models / "unseen")
     assert run.samples[0].finish_reason == "length"
 
 

@@ -813,7 +813,7 @@ def test_children_of_a_deleted_run_keep_their_whole_prefix(a):
     assert a.visitor.json(run)["samples"][0]["text"] in before["prompt"]["text"]
     a.visitor.post(f"{run}/delete")
     assert a.visitor.json(child) == before
-    assert "a run that was deleted" in a.visitor.get(child).text
+    assert '<span class="quiet">deleted</span>' in a.visitor.get(child).text
     assert a.visitor.post(f"{child}/retry").status_code == 303
 
 

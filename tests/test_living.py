@@ -12,7 +12,7 @@ from browser import Server, Window, until
 from conftest import pictured
 from test_server import whole
 
-LONG = {"max_new_tokens": 900, "seed": 5}
+LONG = {"max_new_tokens": 500, "seed": 5}
 
 
 @pytest.fixture(scope="module")

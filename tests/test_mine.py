@@ -7,13 +7,16 @@ import pytest
 from conftest import TRICKY
 
 
-def until_indexed(app, seconds=10):
-    """Wait until every run can be found by its words."""
+def until_indexed(app, *runs, seconds=10):
+    """Wait until these runs are stored whole, and every run can be found by its words."""
     from sqlalchemy import func, select
 
     from webapp.database import Run, db
 
     deadline = time.time() + seconds
+    while {run[3:] for run in runs} & app.extensions["rubric"].entries().keys():
+        assert time.time() < deadline
+        time.sleep(0.05)
     with app.app_context():
         while db.session.scalar(select(func.count()).where(Run.words.is_(None))):
             db.session.rollback()
@@ -36,9 +39,10 @@ def test_a_visitor_s_runs_are_listed_newest_first_and_a_stranger_s_are_not(visit
 
 def test_words_are_found_in_prompt_and_continuation_whatever_their_case(app, visitor):
     fox = visitor.start("The FOX of Élan 从前有一只狐狸", max_new_tokens=12, temperature=2)
-    visitor.start("a bear_100%", max_new_tokens=3)
+    bear = visitor.start("a bear_100%", max_new_tokens=3)
     said = visitor.finish(fox)["samples"][0]["text"]
-    until_indexed(app)
+    visitor.finish(bear)
+    until_indexed(app, fox, bear)
     for query in ("fox", "éLAN", "一只狐", said[2:7].strip()):
         assert fox in listed(visitor, query), query
     assert listed(visitor, "bear_100%") != []
@@ -50,7 +54,7 @@ def test_a_run_is_found_by_what_was_written_after_it_began(app, visitor, writer)
     run = visitor.start("x", model="slow", max_new_tokens=200, top_k=0)
     until_indexed(app)  # its prompt alone
     said = visitor.finish(run)["samples"][0]["text"]
-    until_indexed(app)
+    until_indexed(app, run)
     deadline = time.time() + 10
     while run not in listed(visitor, said[-12:].strip()):
         assert time.time() < deadline

@@ -75,8 +75,8 @@ def told(events) -> str:
 
 
 def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_was(server):
-    text = whole(server, max_new_tokens="400")
-    run = start_run(server, max_new_tokens="400")
+    text = whole(server, max_new_tokens="300")
+    run = start_run(server, max_new_tokens="300")
     stream = urllib.request.urlopen(run + "/events", timeout=30)
     head = b"".join(stream.readline() for _ in range(12))
     begun = time.monotonic()
@@ -95,8 +95,8 @@ def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_wa
 
 
 def test_a_killed_server_loses_at_most_half_a_second_and_the_next_one_goes_on(server):
-    text = whole(server, max_new_tokens="600")
-    run = start_run(server, max_new_tokens="600")
+    text = whole(server, max_new_tokens="350")
+    run = start_run(server, max_new_tokens="350")
     stream = urllib.request.urlopen(run + "/events", timeout=30)
     text_so_far, seen = "", []
     while len(told(seen)) < 300:

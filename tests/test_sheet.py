@@ -96,7 +96,7 @@ def test_cards_fold_what_is_common_and_lose_no_letter(visitor):
 
 def test_where_samples_part_at_once_nothing_is_spoken_of(visitor):
     html = visitor.get(several(visitor, temperature=5, samples=3)).text
-    assert "the same" not in html
+    assert "parting" not in html
     assert "data-label" not in html
 
 
