@@ -20,6 +20,16 @@ MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
 
 
+ON_BOTH_DATABASES = {"test_runs", "test_leases", "test_mine", "test_fork", "test_sheet"}  # they store, read and delete
+
+
+def pytest_collection_modifyitems(config, items):
+    """What asks little of the database is tried on one of the two kinds."""
+    spared = [i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES]
+    items[:] = [item for item in items if item not in set(spared)]
+    config.hook.pytest_deselected(items=spared)
+
+
 def pytest_sessionfinish(session, exitstatus):
     skipped = session.config.pluginmanager.getplugin("terminalreporter").stats.get("skipped", [])
     if os.environ.get("CI") and skipped and exitstatus == 0:

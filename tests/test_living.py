@@ -25,9 +25,10 @@ def undisturbed(tmp_path_factory, models) -> str:
         server.stop()
 
 
-@pytest.fixture
-def server(tmp_path, models):
-    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    """One for all tests: whichever kills it starts it again."""
+    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
     yield server
     if server.process.poll() is None:
         server.stop()

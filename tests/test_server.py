@@ -16,9 +16,10 @@ from browser import Server
 from conftest import ROOT, parse_events, pictured, text_of
 
 
-@pytest.fixture
-def server(tmp_path, models):
-    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    """One for all tests: whichever kills it starts it again."""
+    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
     yield server
     if server.process.poll() is None:
         server.stop()
