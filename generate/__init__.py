@@ -15,6 +15,7 @@ from generate.log import RunLog, SampleLog
 from generate.models import Listed, find_model, list_models
 from generate.options import OPTIONS, Sampling, parse_sampling
 from generate.perplexity import Score, perplexity
+from generate.placing import check_target, in_place_of, write_json
 from generate.record import record_as_dict, record_dtype, unknown_records
 from generate.request import Request
 from generate.settings import SETTINGS, read_settings
@@ -37,7 +38,9 @@ __all__ = [
     "Score",
     "Vocabulary",
     "check_folder",
+    "check_target",
     "find_model",
+    "in_place_of",
     "list_models",
     "logits_of",
     "parse_sampling",
@@ -48,6 +51,7 @@ __all__ = [
     "split_half_character",
     "unknown_records",
     "window_start",
+    "write_json",
 ]
 
 

@@ -5,6 +5,7 @@
     tokenizer.json          or vocab.json with merges.txt: a byte-level BPE
     generation_config.json  optional: defaults for the sampling options
     certificate.json        optional: what `convert` found when it made the folder
+    run.json                optional: how `finetune` trained it: options, data, losses, samples
     rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...},
                             "measured": what each precision does to the model, see precision.py}
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu")
 FLOATS = ("F16", "BF16", "F32", "F64")
 SIZES = {"vocab_size": 10**7, "n_positions": 10**7, "n_embd": 10**6, "n_layer": 10**4, "n_head": 10**6}
-DESCRIPTIONS = ("rubric.json", "certificate.json")
+DESCRIPTIONS = ("rubric.json", "certificate.json", "run.json")
 DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
@@ -97,6 +98,10 @@ class ModelFolder:
     def certificate(self) -> dict | None:
         """What `convert` found when it made this folder, if it did; raises Refusal when the file is no JSON object."""
         return read_json(self.path, "certificate.json", optional=True) or None
+
+    def training(self) -> dict | None:
+        """How `finetune` made this folder, if it did; raises Refusal when the file is no JSON object."""
+        return read_json(self.path, "run.json", optional=True) or None
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt; an empty one starts from the end token, which has no text (or is [] without one)."""

@@ -100,7 +100,9 @@ def test_escape_closes_the_panel_and_only_then_stops_the_run(window):
     page = window.page
     url = window.write("Once upon a time", model="slow", max_new_tokens=4096)
     until(lambda: len(window.story()) > 20)
-    page.locator("#sample-0 [data-n]").nth(1).click()  # its place is not 1 where the first tokens are one half character each
+    page.locator("#sample-0 [data-n]").nth(
+        1
+    ).click()  # its place is not 1 where the first tokens are one half character each
     until(lambda: "It ranked" in panel(page))
     page.keyboard.press("Escape")
     until(lambda: not panel(page))

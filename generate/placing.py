@@ -1,0 +1,91 @@
+"""Writing a `models/NAME` so that it is there whole or not at all: made beside its place, then moved there in one step."""
+
+import ctypes
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from generate.errors import Refusal
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux
+
+
+def check_target(target: Path, force: bool, source: Path | None = None) -> None:
+    """Nothing is lost by writing to `target`: neither what is there, nor the `source` that is read."""
+    if target.exists() and not force:
+        raise Refusal(f"{target} exists already; choose another name, or add --force to replace it.")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise Refusal(f"{target} is no folder; choose another name.")
+    if source is not None and target.exists() and target.resolve() in (source.resolve(), *source.resolve().parents):
+        raise Refusal(f"{target} holds what is to be converted, and would be replaced with it; choose another name.")
+    if target.name.startswith(".") or not target.name:
+        raise Refusal(f"{target} cannot be a model's folder: its name begins with a dot.")
+    if not target.parent.is_dir():
+        raise Refusal(f"There is no folder {target.parent} to put {target.name} into.")
+
+
+def write_json(file: Path, value: dict) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        json.dump(value, out, indent=2, ensure_ascii=False, allow_nan=False)
+        out.write("\n")
+        out.flush()
+        os.fsync(out.fileno())
+
+
+@contextmanager
+def in_place_of(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when all went well, and disappears when not.
+
+    Its name begins with a dot, so the page does not list it. An old folder is exchanged with it in one step.
+    """
+    try:
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise Refusal(f"{target} cannot be written: {error.strerror}.") from None
+    try:
+        yield part
+        part.chmod(0o755)
+        for file in (*part.iterdir(), part):
+            sync(file)
+        if target.exists():
+            swap(part, target)  # the old one is in `part` now, and goes with it
+        else:
+            part.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise Refusal(f"{target} cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def swap(one: Path, other: Path) -> None:
+    """Exchange two folders: in one step on Linux, elsewhere by way of a third name.
+
+    Source: renameat2(2), RENAME_EXCHANGE.
+    """
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if (
+        renameat2 is not None
+        and renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+    ):
+        return
+    aside = one.with_name(one.name + "-old")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
+
+
+def sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
