@@ -14,6 +14,8 @@ run: .venv/ready node_modules/ready  ## serve the page (HOST=0.0.0.0 PORT=9000 t
 	@$(BIN)/flask --app webapp db upgrade
 	@HOST=$(HOST) PORT=$(PORT) HF_HUB_OFFLINE=1 exec $(BIN)/gunicorn
 
+finetune: .venv/ready-finetune  ## install what `python -m finetune` needs
+
 test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functions to a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest
@@ -39,7 +41,12 @@ clean:  ## remove what the other commands installed; models and runs stay
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/ready-dev: requirements-dev.txt .venv/ready
+.venv/ready-finetune: requirements-finetune.txt .venv/ready
+	@echo 'Installing what training needs ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-finetune.txt
+	@touch $@
+
+.venv/ready-dev: requirements-dev.txt requirements-finetune.txt .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
@@ -51,4 +58,4 @@ node_modules/ready node_modules/ready-dev: package.json package-lock.json | .ven
 	@npm ci --ignore-scripts $(OMIT) --no-audit --no-fund --loglevel=error
 	@touch node_modules/ready $@
 
-.PHONY: help run test soak bench screenshot clean
+.PHONY: help run finetune test soak bench screenshot clean

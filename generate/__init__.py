@@ -19,7 +19,7 @@ from generate.placing import check_target, in_place_of, write_json
 from generate.record import record_as_dict, record_dtype, unknown_records
 from generate.request import Request
 from generate.settings import SETTINGS, read_settings
-from generate.text import CharacterGate, Vocabulary, split_half_character
+from generate.text import CharacterGate, Vocabulary, open_tokenizer, split_half_character
 from generate.window import window_start
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "in_place_of",
     "list_models",
     "logits_of",
+    "open_tokenizer",
     "parse_sampling",
     "perplexity",
     "read_settings",

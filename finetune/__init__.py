@@ -1,0 +1,1 @@
+"""A person's own text and `models/NAME` in, another `models/NAME` out: fine-tuning, and training from nothing."""

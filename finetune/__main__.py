@@ -1,0 +1,177 @@
+"""`python -m finetune DATA --model models/NAME --out models/NEW`, and the smaller commands `encode` and `evaluate`."""
+
+import argparse
+import os
+import shlex
+import sys
+import types
+from dataclasses import fields
+from pathlib import Path
+from typing import get_type_hints
+
+from finetune.options import HELP, PRESETS, Options, as_options, flag, make_options
+from generate import Refusal, read_settings
+
+NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
+GROUPS = {
+    "data": ("documents", "format", "encoding", "column", "field", "special_tokens", "split", "line_by_line", "block_size"),
+    "training": (
+        "steps", "epochs", "batch_size", "gradient_accumulation", "learning_rate", "schedule", "warmup", "stable",
+        "optimizer", "beta2", "weight_decay", "clip", "dropout", "freeze_embeddings", "lora", "patience", "seed",
+    ),
+    "device and memory": ("device", "precision", "gradient_checkpointing", "dtype"),
+    "while it runs": (
+        "evaluate_every", "sample_every", "sample_prompt", "sample_length", "save_every", "log_every", "keep",
+    ),
+    "from nothing": ("layers", "width", "heads", "vocab"),
+}  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m finetune",
+        description="Train a GPT-2 on your own text. `python -m finetune encode --help` and `python -m finetune evaluate "
+        "--help` tell of the smaller commands.",
+        argument_default=argparse.SUPPRESS,
+    )
+    p.add_argument(
+        "data",
+        nargs="+",
+        help="text, CSV, TSV, JSON lines or Parquet, also gzipped; a folder or a pattern of such files; - for stdin; "
+        "an old .npz encoding, or a folder that `encode` made",
+    )
+    p.add_argument("--model", help="the model to begin with: a folder, or its name in models/")
+    p.add_argument("--from-scratch", action="store_true", help="begin with a new tokenizer and random weights")
+    p.add_argument("--out", type=Path, required=True, help="the folder to make, such as models/friends")
+    p.add_argument("--validation", nargs="+", metavar="FILE", help="held-out text of its own, in place of --split")
+    p.add_argument(
+        "--preset", choices=list(PRESETS), help="options of a known recipe; what you give yourself comes first"
+    )
+    p.add_argument("--resume", action="store_true", help="go on with a training that was stopped")
+    p.add_argument("--force", action="store_true", help="replace an existing folder, and begin anew")
+    p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
+    for title, names in GROUPS.items():
+        add_options(p.add_argument_group(title), names)
+    return p
+
+
+def add_options(group, names: tuple[str, ...]) -> None:
+    kinds = get_type_hints(Options)
+    for name in names:
+        if kinds[name] is bool:
+            group.add_argument(flag(name), action="store_true", help=HELP[name])
+        else:
+            group.add_argument(flag(name), type=number(name, kinds[name]), metavar=name.upper(), help=HELP[name])
+        if name == "line_by_line":
+            group.add_argument("--pack", dest=name, action="store_false", help="the opposite, and the default")
+
+
+def number(name: str, kind: type):
+    def parse(text: str):
+        return kind(text)
+
+    parse.__name__ = {int: "whole number", float: "number", str: "text"}[kind]
+    return parse
+
+
+def main(arguments: list[str]) -> int:
+    """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 stopped and saved."""
+    commands = {"encode": encode, "evaluate": evaluate}
+    run = commands.get(arguments[0]) if arguments else None
+    try:
+        return run(arguments[1:]) if run else train(arguments)
+    except Refusal as refusal:
+        print(f"finetune: {refusal}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        print(f"finetune: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+
+
+def train(arguments: list[str]) -> int:
+    p = parser()
+    given = vars(p.parse_args(arguments))
+    if bool(given.get("model")) == bool(given.get("from_scratch")):
+        p.error("give --model NAME, or --from-scratch")
+    modules = bring()
+    names = {field.name for field in fields(Options)}
+    own = {name: value for name, value in given.items() if name in names}
+    out, preset = given["out"], given.get("preset", "")
+    task = modules.train.Task(
+        given=given["data"],
+        validation=given.get("validation", ()),
+        model=given.get("model", ""),
+        out=out,
+        options=make_options(own, preset),
+        models=models_folder(),
+        cache=given.get("cache") or modules.data.cache_folder(),
+        command=shlex.join(["python", "-m", "finetune", *arguments]),
+        resume=given.get("resume", False),
+        force=given.get("force", False),
+    )
+    if task.resume and (kept := task.work / "run.json").is_file():
+        before = as_options(modules.record.Record.read(kept).facts["options"])
+        task = modules.train.with_options(task, make_options(own, preset, before))
+    if preset and modules.main():
+        print(f"--preset {preset} is {' '.join(f'{flag(k)} {v}' for k, v in PRESETS[preset].items())}")
+    return 130 if modules.train.train(task) is None and modules.main() else 0
+
+
+def bring() -> types.SimpleNamespace:
+    """Import what trains; raises Refusal when it is not installed."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        import transformers
+
+        from finetune import data, record, train
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in NEEDED:
+            raise
+        raise Refusal(f"{error.name} is not installed; `make finetune` installs what training needs.") from None
+    transformers.utils.logging.disable_progress_bar()  # one for every checkpoint
+    return types.SimpleNamespace(data=data, record=record, train=train, main=lambda: os.environ.get("RANK", "0") == "0")
+
+
+def encode(arguments: list[str]) -> int:
+    """Make the encoding alone, such as on a machine that has more time than memory."""
+    p = argparse.ArgumentParser(prog="python -m finetune encode", argument_default=argparse.SUPPRESS)
+    p.add_argument("data", nargs="+", help="as for training; also nshepperd's and gpt-2-simple's .npz")
+    p.add_argument("target", type=Path, help="the folder to make; give it to the training as its data")
+    p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
+    p.add_argument("--force", action="store_true", help="replace an existing folder")
+    add_options(p, ("documents", "format", "encoding", "column", "field", "special_tokens"))
+    given = vars(p.parse_args(arguments))
+    from finetune.encode import encode_to
+
+    encode_to(given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder())
+    return 0
+
+
+def evaluate(arguments: list[str]) -> int:
+    """How well a model predicts a text: loss, perplexity, bits per byte."""
+    p = argparse.ArgumentParser(prog="python -m finetune evaluate", argument_default=argparse.SUPPRESS)
+    p.add_argument("model", help="a folder, or its name in models/")
+    p.add_argument("data", nargs="+", help="as for training")
+    p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
+    p.add_argument("--json", action="store_true", help="as JSON")
+    add_options(
+        p, ("documents", "format", "encoding", "column", "field", "line_by_line", "block_size", "device", "precision")
+    )
+    given = vars(p.parse_args(arguments))
+    bring()
+    from finetune.evaluate import evaluate_and_print
+
+    evaluate_and_print(given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder())
+    return 0
+
+
+def models_folder() -> Path:
+    return Path(read_settings(os.environ)["RUBRIC_MODELS"] or Path(__file__).parent.parent / "models").resolve()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""From what a person has to the parts that are trained on and held out, encoded once and kept."""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from finetune.documents import Reading, find_sources, pieces
+from finetune.encoding import Encoding, encode, open_encoding
+from finetune.options import Options
+from finetune.split import FEWEST_TOKENS, split, whole
+from finetune.start import Start, documents_text, from_nothing
+from finetune.windows import Part
+from generate import Refusal
+
+
+@dataclass(frozen=True)
+class Data:
+    """`parts` by name (train, validation, test), and the files they are from: {"name", "bytes", "sha256"}."""
+
+    parts: dict[str, Part]
+    cut: bool  # there were too few documents to deal out whole ones
+    sources: tuple[dict, ...]
+    validation_sources: tuple[dict, ...] = ()
+
+    def facts(self) -> dict:
+        return {
+            "data": list(self.sources),
+            "validation_data": list(self.validation_sources),
+            "documents": {name: len(part) for name, part in self.parts.items()},
+            "tokens": {name: part.size for name, part in self.parts.items()},
+        }
+
+
+def cache_folder() -> Path:
+    """Where encodings are kept; a file in it may be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rubric" / "encodings"
+
+
+def reading(options: Options) -> Reading:
+    return Reading(
+        options.documents, options.format, options.encoding, options.column or None, options.field or None
+    )  # fmt: skip
+
+
+def new_tokenizer(given: Sequence[str], options: Options, scratch: Path) -> Start:
+    """A tokenizer trained on all of the text."""
+    sources = find_sources(given, scratch)
+    return from_nothing(documents_text(chain.from_iterable(pieces(s, reading(options)) for s in sources)), options)
+
+
+def encoded(given: Sequence[str], options: Options, start: Start, cache: Path, scratch: Path, shows: bool) -> Encoding:
+    """Tokenise, or find what was tokenised before; a folder that `encode` made is taken as it is."""
+    if len(given) == 1 and (Path(given[0]) / "encoding.json").is_file():
+        return open_encoding(Path(given[0]), start.tokenizer)
+    sources = find_sources(given, scratch)
+    size = sum(source.stat().st_size for source in sources)
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc="tokenising", disable=None, leave=False)
+    with bar if shows else nullcontext():
+        step = bar.update if shows else (lambda size: None)
+        return encode(sources, reading(options), start.tokenizer, start.begin, start.end, cache, step)
+
+
+def load(
+    given: Sequence[str],
+    validation: Sequence[str],
+    options: Options,
+    start: Start,
+    cache: Path,
+    scratch: Path,
+    shows: bool,
+) -> Data:
+    """All parts; raises Refusal when there is too little to train on."""
+    found = encoded(given, options, start, cache, scratch, shows)
+    everything = whole(found.tokens, found.ends)
+    name = given[0] if len(given) == 1 else f"{len(given)} files"
+    if everything.size < FEWEST_TOKENS:
+        raise Refusal(
+            f"{name}: {everything.size} token{'s' * (everything.size != 1)} are too few to train on; at least {FEWEST_TOKENS} are needed."
+        )
+    if not validation:
+        parts, cut = split(everything, options.split, options.seed)
+        return Data(parts, cut, found.sources)
+    held = encoded(validation, options, start, cache, scratch, shows)
+    parts = {"train": everything, "validation": whole(held.tokens, held.ends)}
+    return Data(parts, False, found.sources, held.sources)
+
+
+def byte_lengths(start: Start, size: int) -> np.ndarray:
+    """How many bytes of text each id stands for, int64 [size]; 0 for special tokens."""
+    lengths = np.zeros(size, np.int64)
+    special = start.tokenizer.get_added_tokens_decoder()
+    for text, index in start.tokenizer.get_vocab(with_added_tokens=True).items():
+        # in GPT-2's alphabet of bytes a character is a byte
+        lengths[index] = (0 if special[index].special else len(text.encode())) if index in special else len(text)
+    return lengths

@@ -1,0 +1,274 @@
+"""From people's files to their documents, in pieces that can be tokenised one by one; nothing is ever held whole."""
+
+import codecs
+import glob
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from finetune.formats import Progress, decoded, json_rows, kind_of, parquet_rows, table_rows
+from finetune.old_npz import read_npz
+from generate import Refusal, Vocabulary
+
+START, END = "<|startoftext|>", "<|endoftext|>"  # as old data spells them
+PIECE = 2**16  # characters: so much is tokenised at once
+MOST = 2**20  # characters, after which a text without a space is cut anywhere
+NEWLINE = r"(?>\r\n|\r|\n)"
+BLANK = 200  # spaces and tabs that a blank line may have
+# GPT-2's \s is Unicode's White_Space. Python's has also U+001C to U+001F, so before a cut we avoid Python's.
+SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+CUT = re.compile(rf"\S(?=[{SPACE}])")
+
+
+@dataclass(frozen=True)
+class Reading:
+    r"""How files become documents; raises Refusal when it cannot be.
+
+    `documents` is "file", "line", "blank-line" or a separator's text; there and in `format`, \n, \r, \t and \\ are escapes.
+    """
+
+    documents: str = "file"
+    format: str = "{text}"
+    encoding: str = "utf-8"
+    column: str | None = None
+    field: str | None = None
+
+    def __post_init__(self):
+        if not self.documents:
+            raise Refusal("The separator of --documents is empty; give file, line, blank-line, or a text.", "documents")
+        if self.format.count("{text}") != 1:
+            raise Refusal(f"--format must hold {{text}} exactly once, not as in {self.format!r:.80}.", "format")
+        if START in self.format or END in self.format:
+            raise Refusal(f"Leave {START} and {END} out of --format; documents get the real tokens anyway.", "format")
+        try:
+            codecs.getincrementaldecoder(self.encoding)
+            b"a".decode(self.encoding)  # one that is not for text, such as base64, is refused here
+        except UnicodeError:
+            pass  # half a character of UTF-16
+        except (LookupError, ValueError):
+            raise Refusal(f"There is no encoding {self.encoding!r:.40}; try utf-8 or latin-1.", "encoding") from None
+
+
+@dataclass(frozen=True)
+class Borders:
+    """Where documents end in a text, and what is dropped at their beginning. Each match has at most `reach` characters.
+
+    A marker is group 1 of `border`; one newline on either side of it belongs to it.
+    """
+
+    border: re.Pattern
+    at_end: re.Pattern  # in place of `border` where the file ends too
+    opening: re.Pattern
+    reach: int
+
+
+def find_sources(given: Sequence[str], scratch: Path) -> list[Path]:
+    """The files that are meant, each once: of folders and globs those that are not hidden, sorted; "-" is stdin.
+
+    What can be read but once, stdin or a pipe, is copied into a file in `scratch`. Raises Refusal for what is not there.
+    """
+    found: dict[Path, Path] = {}
+    for number, name in enumerate(dict.fromkeys(given)):
+        for file in files_of(name, scratch / (f"{number}-{Path(name).name}" if name != "-" else "stdin")):
+            found.setdefault(file.resolve(), file)
+    if not found:
+        raise Refusal("No file was given.")
+    return [*found.values()]
+
+
+def files_of(name: str, copy: Path) -> list[Path]:
+    path = Path(name)
+    if name == "-":
+        return [copied(sys.stdin.buffer, copy)]
+    if path.is_dir():
+        found = files_in(path)
+    elif path.is_file():
+        return [path]
+    elif path.exists():
+        with path.open("rb") as pipe:
+            return [copied(pipe, copy)]
+    elif glob.has_magic(name):
+        matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+        found = [file for match in matches for file in (files_in(match) if match.is_dir() else [match])]
+    else:
+        raise Refusal(f"There is no {name}.")
+    if not found:
+        raise Refusal(f"There is no file in {name}." if path.is_dir() else f"No file is named like {name}.")
+    return found
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files below, sorted, without hidden ones and those in hidden folders."""
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(where, name) for name in names if not name.startswith(".") and Path(where, name).is_file()]
+    return sorted(found)
+
+
+def copied(stream, target: Path) -> Path:
+    try:
+        with target.open("wb") as out:
+            shutil.copyfileobj(stream, out, 2**20)
+    except OSError as error:
+        raise Refusal(f"{target.name} cannot be copied to {target.parent}: {error.strerror or error}.") from None
+    return target
+
+
+def pieces(
+    source: Path, reading: Reading, progress: Progress = lambda _: None, vocabulary: Vocabulary | None = None
+) -> Iterator[tuple[str, bool]]:
+    """The documents of a file, formatted: (text, whether the document ends here). No text is empty.
+
+    A document is cut only before a whitespace that follows something else: there GPT-2's pre-tokeniser cuts always, so
+    the tokens of the pieces are those of the whole; only after MOST characters without such a place, anywhere.
+    Documents of nothing but whitespace are skipped. `vocabulary` spells the ids of an .npz. Raises Refusal.
+    """
+    before, after = unescape(reading.format).split("{text}")
+    yield from cut(formatted(fragments_of(source, reading, progress, vocabulary), before, after))
+
+
+def fragments_of(
+    source: Path, reading: Reading, progress: Progress, vocabulary: Vocabulary | None
+) -> Iterator[tuple[str, bool]]:
+    kind = kind_of(source)
+    check_options(source, kind, reading)
+    if kind == "":
+        return fragments(decoded(source, reading.encoding, progress), borders(reading.documents))
+    if kind == ".npz":
+        return fragments(read_npz(source, vocabulary, progress), borders("file"))
+    if kind == ".parquet":
+        rows = parquet_rows(source, reading.column, progress)
+    elif kind in (".csv", ".tsv"):
+        blocks = decoded(source, reading.encoding, progress)
+        rows = table_rows(source, blocks, "," if kind == ".csv" else "\t", reading.column)
+    else:
+        rows = json_rows(source, decoded(source, reading.encoding, progress), reading.field)
+    return of_rows(rows)
+
+
+def check_options(source: Path, kind: str, reading: Reading) -> None:
+    """An option that says nothing about this kind of file is a mistake, not to be passed over."""
+    is_table = kind in (".csv", ".tsv", ".parquet")
+    is_json = kind in (".jsonl", ".ndjson")
+    if kind and reading.documents != "file":
+        what = "token ids" if kind == ".npz" else "rows"
+        raise Refusal(f"{source.name} consists of {what}; --documents is for text files.", "documents")
+    if reading.column is not None and not is_table and not (is_json and reading.field is not None):
+        instead = "; name a field with --field" if is_json else ""
+        raise Refusal(f"{source.name} has no columns{instead}.", "column")
+    if reading.field is not None and not is_json and not (is_table and reading.column is not None):
+        instead = "; name a column with --column" if is_table else ""
+        raise Refusal(f"{source.name} has no fields{instead}.", "field")
+
+
+def of_rows(rows: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """A row is a document, or several where an old end marker is written in it."""
+    inner = borders("file")
+    for row in rows:
+        if "<|" in row:
+            yield from fragments([row], inner)
+        else:
+            yield row, True
+
+
+def borders(documents: str) -> Borders:
+    marker, reach = re.escape(END), len(START) + 2
+    if documents == "line":
+        border = re.compile(rf"\r\n|\r|\n|{marker}")
+        return Borders(border, border, re.compile(re.escape(START)), reach)
+    if documents == "blank-line":
+        line = rf"{NEWLINE}[ \t]{{0,{BLANK}}}"
+        border, at_end = rf"({marker})|{line}{NEWLINE}", rf"({marker})|{line}(?:{NEWLINE}|\Z)"
+        opening = rf"[ \t]{{0,{BLANK}}}{NEWLINE}|{re.escape(START)}{NEWLINE}?"
+        return Borders(re.compile(border), re.compile(at_end), re.compile(opening), BLANK + 4)
+    separator = END if documents == "file" else unescape(documents)
+    border = re.compile(f"({'|'.join(re.escape(text) for text in dict.fromkeys((separator, END)))})")
+    return Borders(border, border, re.compile(f"{re.escape(START)}{NEWLINE}?"), max(reach, len(separator) + 2))
+
+
+def unescape(text: str) -> str:
+    meant = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+    return re.sub(r"\\([nrt\\])", lambda found: meant[found[1]], text)
+
+
+def fragments(blocks: Iterable[str], borders: Borders) -> Iterator[tuple[str, bool]]:
+    """Split a text at its borders: (text, whether the document ends here). A document without any text is left out.
+
+    What may be the beginning of a border waits for the next block, so borders are the same however the text is cut.
+    """
+    rest, within, border = "", False, borders.border  # within: some of the document has been given out
+    for block in chain(blocks, (None,)):
+        if block is None:
+            decided, border = len(rest), borders.at_end
+        else:
+            rest += block
+            decided = len(rest) - borders.reach  # whatever begins before here is there to its end
+        place = 0
+        while place < decided:
+            if not within and (found := borders.opening.match(rest, place)):
+                place = found.end()
+                continue
+            found = border.search(rest, place)
+            if found is None or found.start() >= decided:
+                break
+            start, end = found.span() if found.lastindex is None else widened(rest, place, *found.span())
+            if within or start > place:
+                yield rest[place:start], True
+            place, within = end, False
+        safe = max(place, decided if block is None else decided - 2)  # a newline before a border belongs to it
+        if safe > place:
+            yield rest[place:safe], False
+            within = True
+        rest = rest[safe:]
+    if within:
+        yield "", True
+
+
+def widened(text: str, low: int, start: int, end: int) -> tuple[int, int]:
+    """A marker's span with the one newline before it, if that is not before `low`, and the one after it."""
+    if text.endswith("\r\n", low, start):
+        start -= 2
+    elif text.endswith(("\r", "\n"), low, start):
+        start -= 1
+    if text.startswith("\r\n", end):
+        end += 2
+    elif text.startswith(("\r", "\n"), end):
+        end += 1
+    return start, end
+
+
+def formatted(fragments: Iterable[tuple[str, bool]], before: str, after: str) -> Iterator[tuple[str, bool]]:
+    """Put `before` and `after` around each document that is more than whitespace (or has MOST characters of it)."""
+    held, within = "", False
+    for text, ends in fragments:
+        if not within:
+            held = held + text if held else text
+            if (not held or held.isspace()) and (ends or len(held) < MOST):
+                held = "" if ends else held
+                continue
+            text, held, within = before + held, "", True
+        yield (text + after if ends else text), ends
+        within = not ends
+
+
+def cut(fragments: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
+    """Regroup documents into pieces of about PIECE characters, as `pieces` says."""
+    rest = ""
+    for text, ends in fragments:
+        rest, place = (rest + text if rest else text), 0
+        while len(rest) - place > PIECE:
+            found = CUT.search(rest, place + PIECE - 1, place + MOST)
+            if found is None and len(rest) - place <= MOST:
+                break
+            border = place + MOST if found is None else found.end()
+            yield rest[place:border], False
+            place = border
+        if ends:
+            yield rest[place:], True
+        rest = "" if ends else rest[place:]

@@ -1,0 +1,46 @@
+"""`python -m finetune evaluate`: what a model makes of a text, by the numbers that a training shows."""
+
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from finetune import data, measure
+from finetune.options import Options
+from finetune.split import whole
+from finetune.start import block_size, find_folder, from_folder, load_model
+from finetune.train import choose_device
+from finetune.trainer import precision_of
+from finetune.windows import windows
+from generate import ModelFolder, Refusal, Score, check_folder
+
+
+def evaluate_and_print(given: dict, options: Options, models: Path) -> None:
+    folder = check_folder(find_folder(given["model"], models))
+    found = evaluate(folder, given["data"], options, given.get("cache") or data.cache_folder())
+    if given.get("json"):
+        facts = {"model": folder.name, "fingerprint": folder.fingerprint(), "tokens": found.tokens, "loss": found.nats}
+        print(json.dumps(facts | {"perplexity": found.perplexity, "bits_per_byte": found.bits_per_byte}))
+    else:
+        print(f"{found.tokens:,} tokens, loss {found.nats:.4f} nats a token, {found}")
+
+
+def evaluate(folder: ModelFolder, given: list[str], options: Options, cache: Path) -> Score:
+    """Score a whole text, window after window, as a training scores its validation part."""
+    device = choose_device(options.device)
+    precision = precision_of(options, device)
+    start = from_folder(folder, options)
+    with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
+        found = data.encoded(given, options, start, cache, Path(scratch), sys.stderr.isatty())
+        size = block_size(start, options)
+        parts = windows(whole(found.tokens, found.ends), size, start.context, options.line_by_line, False)
+        if not len(parts):
+            raise Refusal(f"{given[0]}: there is no text in it.")
+        model = load_model(start, options).to(device)
+        lengths = data.byte_lengths(start, model.config.vocab_size)
+        kind = getattr(torch, precision)
+        autocast = contextlib.nullcontext() if precision == "float32" else torch.autocast(device, kind)
+        return measure.score(model, parts, lengths, start.pad, size, autocast)

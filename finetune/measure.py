@@ -1,0 +1,67 @@
+"""How well a model predicts a part: loss, perplexity, bits per byte, of windows that are not trained on."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import distributed
+from torch.nn.functional import cross_entropy
+
+from finetune.windows import IGNORED, Lines, Packed, Part, collate
+from generate import Score
+
+TOKENS_AT_ONCE = 8192  # logits of that many are in memory together
+
+
+def score(
+    model: torch.nn.Module,
+    windows: Packed | Lines,
+    byte_lengths: np.ndarray,
+    pad: int,
+    block_size: int,
+    autocast: AbstractContextManager | None = None,
+) -> Score:
+    """Judge every token of the windows once; `byte_lengths` [V] tells how many bytes a token stands for.
+
+    Several processes share the windows out and give the same answer.
+    """
+    device = next(model.parameters()).device
+    together = distributed.is_available() and distributed.is_initialized()
+    rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+    total = torch.zeros(2, dtype=torch.float64)
+    was_training = model.training
+    model.eval()
+    at_once = max(1, TOKENS_AT_ONCE // block_size)
+    mine = range(rank, len(windows), world)
+    with torch.inference_mode(), autocast or nullcontext():
+        for first in range(0, len(mine), at_once):
+            batch = collate([windows[n] for n in mine[first : first + at_once]], pad)
+            total += sums(model, {name: value.to(device) for name, value in batch.items()}).cpu()
+    model.train(was_training)
+    if together:
+        total = total.to(device)
+        distributed.all_reduce(total)
+    nats, tokens = total.tolist()
+    return make_score(nats, int(tokens), size_in_bytes(windows.part, byte_lengths))
+
+
+def sums(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Sum of -log p over the batch's predicted tokens, and their number; float64 [2]."""
+    logits = model(input_ids=batch["input_ids"]).logits[:, :-1].float()
+    labels = batch["labels"][:, 1:]
+    nats = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
+    return torch.stack([nats.double(), (labels != IGNORED).sum().double()])
+
+
+def size_in_bytes(part: Part, byte_lengths: np.ndarray) -> int:
+    return sum(int(byte_lengths[part.document(n)].sum()) for n in range(len(part)))
+
+
+def make_score(nats: float, tokens: int, size: int) -> Score:
+    """Raises nothing: a part without tokens has no numbers."""
+    if not tokens:
+        return Score(0, None, None, None)
+    mean = nats / tokens
+    perplexity = math.exp(mean) if mean < 700 else math.inf  # past that a float overflows
+    return Score(tokens, mean, perplexity, nats / math.log(2) / size if size else None)

@@ -1,0 +1,90 @@
+"""Old encodings: the .npz of nshepperd's encode.py and of gpt-2-simple, one array of token ids per chunk of text."""
+
+import codecs
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from generate import Refusal, Vocabulary
+
+COUNT = 2**18  # ids read at once
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError)
+
+
+def read_npz(file: Path, vocabulary: Vocabulary | None, progress: Callable[[int], None]) -> Iterator[str]:
+    """The text that the ids of all chunks spell one after another, in blocks; chunks end nowhere in particular.
+
+    It is text again, and not the ids, since these tools wrote `<|endoftext|>` as text: beside other signs its tokens may
+    be others than alone (".<" can be one token). Encoded again, the rest gets the ids that it had.
+    Raises Refusal for what is damaged, holds objects or floats, or is of another vocabulary.
+    """
+    if vocabulary is None:
+        raise Refusal(f"{file.name} holds token ids; they can be read with their tokenizer only.")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for ids in id_blocks(file, len(vocabulary), progress):
+            yield decoder.decode(vocabulary.bytes_of(ids.tolist()))
+        yield decoder.decode(b"", True)
+    except UnicodeDecodeError:
+        raise Refusal(
+            f"{file.name}: its ids spell no text with this model's tokenizer; it was encoded for another model."
+        ) from None
+
+
+def id_blocks(file: Path, vocab_size: int, progress: Callable[[int], None]) -> Iterator[np.ndarray]:
+    """The ids of all arrays in order, at most COUNT at a time, each in 0..vocab_size - 1."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as stream:
+                    for ids in array_blocks(file, member.filename, stream):
+                        check_ids(file, ids, vocab_size)
+                        yield ids
+                progress(member.compress_size)
+    except Refusal:
+        raise
+    except BROKEN as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise Refusal(f"{file.name} is no .npz of token ids, or damaged ({reason:.200}); copy it again.") from None
+
+
+def array_blocks(file: Path, name: str, stream: IO[bytes]) -> Iterator[np.ndarray]:
+    """One array of integers, [ids], read in blocks."""
+    shape, dtype = header(stream)
+    if dtype.kind not in "iu" or len(shape) != 1:
+        what = "objects" if dtype.hasobject else f"{dtype} of shape {list(shape)}"
+        raise Refusal(f"{file.name}: {name} holds {what}; an encoding holds plain rows of whole numbers.")
+    left = shape[0]
+    while left:
+        wanted = min(left, COUNT) * dtype.itemsize
+        data = stream.read(wanted)
+        if len(data) < wanted:
+            raise EOFError(f"{name} is cut short")
+        yield np.frombuffer(data, dtype)
+        left -= len(data) // dtype.itemsize
+
+
+def header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of an array; raises ValueError when that cannot be read."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        shape, _, dtype = read(stream)
+    except Exception as error:  # numpy lets those of Python's tokenize and ast through
+        raise ValueError(f"the header of an array: {error}") from None
+    if any(size < 0 for size in shape):
+        raise ValueError(f"an array of shape {list(shape)}")
+    return shape, dtype
+
+
+def check_ids(file: Path, ids: np.ndarray, vocab_size: int) -> None:
+    if ids.min() < 0 or ids.max() >= vocab_size:
+        wrong = int(ids.min() if ids.min() < 0 else ids.max())
+        raise Refusal(
+            f"{file.name} holds the id {wrong}, but this model's tokenizer has {vocab_size} tokens; "
+            "it was encoded for another model."
+        )

@@ -1,0 +1,216 @@
+"""Every option of a training: its default, its limits, its meaning; and the recipes that go by a name."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from generate import Refusal
+
+SCHEDULES = ("cosine", "linear", "constant", "stable")
+OPTIMIZERS = ("adamw", "muon")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("float32", "float16", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the outcome of a training. Counts are of optimizer steps, windows or tokens as the names say."""
+
+    steps: int = 0
+    epochs: float = 3
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    block_size: int = 0
+    line_by_line: bool = False
+    learning_rate: float = 5e-5
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    stable: float = 0.5
+    optimizer: str = "adamw"
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    dropout: float = 0.1
+    freeze_embeddings: bool = False
+    lora: int = 0
+    gradient_checkpointing: bool = False
+    precision: str = "auto"
+    device: str = "auto"
+    dtype: str = "float32"
+    split: str = "90/10"
+    patience: int = 0
+    seed: int = 1
+    documents: str = "file"
+    format: str = "{text}"
+    encoding: str = "utf-8"
+    column: str = ""
+    field: str = ""
+    special_tokens: str = ""
+    layers: int = 6
+    width: int = 256
+    heads: int = 0
+    vocab: int = 8192
+    evaluate_every: int = -1
+    sample_every: int = -1
+    sample_prompt: str = ""
+    sample_length: int = 100
+    save_every: int = -1
+    log_every: int = -1
+    keep: int = 2
+
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "steps": (0, 10**8),
+    "epochs": (0, 10**5),
+    "batch_size": (1, 2**16),
+    "gradient_accumulation": (1, 2**16),
+    "block_size": (0, 2**20),
+    "learning_rate": (0, 1),
+    "warmup": (0, 10**8),
+    "stable": (0, 1),
+    "beta2": (0, 0.999999),
+    "weight_decay": (0, 10),
+    "clip": (0, 10**6),
+    "dropout": (0, 0.9),
+    "lora": (0, 1024),
+    "patience": (0, 10**4),
+    "seed": (0, 2**32 - 1),
+    "layers": (1, 1000),
+    "width": (1, 2**14),
+    "heads": (0, 1024),
+    "vocab": (257, 2**20),
+    "evaluate_every": (-1, 10**8),
+    "sample_every": (-1, 10**8),
+    "sample_length": (1, 4096),
+    "save_every": (-1, 10**8),
+    "log_every": (-1, 10**8),
+    "keep": (1, 10**4),
+}
+CHOICES = {
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
+    "device": DEVICES,
+    "dtype": DTYPES,
+}
+HELP = {
+    "steps": "optimizer steps in all (default 0: as many as --epochs are)",
+    "epochs": "times that the text is read through (default 3)",
+    "batch_size": "windows in a batch, over all devices together; halved, and accumulated, when memory is short (default 8)",
+    "gradient_accumulation": "batches whose gradients make one step (default 1)",
+    "block_size": "tokens in a window (default 0: the model's whole window)",
+    "line_by_line": "each document in a window of its own, padded; else documents are packed into full windows",
+    "learning_rate": "the highest one (default 5e-5)",
+    "schedule": "of the learning rate after the warm-up; stable: constant, then linear to 2 %% (default cosine)",
+    "warmup": "steps in which the learning rate rises, at most half of all; below 1 a share of all (default 0.05)",
+    "stable": "with --schedule stable: the share of the steps after which the rate falls (default 0.5)",
+    "optimizer": "adamw, or muon for the matrices inside the blocks with adamw for the rest (default adamw)",
+    "beta2": "AdamW's decay of squared gradients (default 0.999)",
+    "weight_decay": "of all but biases and norms (default 0)",
+    "clip": "longest gradient, 0: any (default 1)",
+    "dropout": "share of activations left out (default 0.1)",
+    "freeze_embeddings": "train the transformer's layers only",
+    "lora": "rank of low-rank adapters that are trained in the weights' stead and merged into them at the end; 0: none",
+    "gradient_checkpointing": "compute activations twice and keep few of them: slower, much less memory",
+    "precision": "of the products; auto: bfloat16 or float16 where a GPU has it, else float32",
+    "device": "where to train (default auto: a GPU when there is one)",
+    "dtype": "of the weights that are written (default float32)",
+    "split": "shares for training, validation and, if given, a last test, by document, such as 70/20/10 (default 90/10)",
+    "patience": "stop after this many evaluations in a row without a better one, and keep the best; 0: never",
+    "seed": "of the split, the order, the dropout (default 1)",
+    "documents": "where one document ends: file, line, blank-line, or any text that separates them (default file; "
+    "<|endoftext|> in a file ends one too)",
+    "format": "wraps each document, such as 'JOKE: {text}'",
+    "encoding": "of text files (default utf-8)",
+    "column": "of CSV, TSV and Parquet: its name, or its number from 0",
+    "field": "of JSON lines",
+    "special_tokens": "of bos,eos,pad those to add as <BOS>, <EOS>, <PAD>; documents are then written with them",
+    "layers": "with --from-scratch (default 6)",
+    "width": "with --from-scratch (default 256)",
+    "heads": "with --from-scratch (default 0: width / 64)",
+    "vocab": "with --from-scratch: tokens of the vocabulary (default 8192)",
+    "evaluate_every": "steps between two looks at the validation part; 0: only before and after (default -1: ten in all)",
+    "sample_every": "steps between two samples; 0: none (default -1: ten in all)",
+    "sample_prompt": "what the samples go on from (default: nothing)",
+    "sample_length": "most tokens of a sample (default 100)",
+    "save_every": "steps between two checkpoints; 0: none but when stopped (default -1: ten in all)",
+    "log_every": "steps between two entries of the curve (default -1: a hundred in all)",
+    "keep": "checkpoints kept (default 2)",
+}
+
+# Where a recipe was endless, or its schedule broken, the nearest thing that ends and works. Sources: nshepperd/gpt-2
+# train.py; minimaxir/gpt-2-simple gpt_2.py; itsuncheng/fine-tuning-GPT2; mf1024/transformers; and two published
+# walk-throughs of the Trainer (wikitext in padded lines; text in blocks of 128 tokens).
+PRESETS: dict[str, dict[str, Any]] = {
+    "nshepperd": {
+        "batch_size": 1, "learning_rate": 2e-5, "schedule": "constant", "warmup": 0, "dropout": 0, "clip": 0,
+        "steps": 1000, "sample_every": 100, "save_every": 1000, "sample_length": 1023,
+    },
+    "gpt-2-simple": {
+        "batch_size": 1, "gradient_accumulation": 5, "learning_rate": 1e-4, "schedule": "constant", "warmup": 0,
+        "dropout": 0, "clip": 0, "steps": 1000, "sample_every": 100, "save_every": 1000, "sample_length": 1023, "keep": 1,
+    },
+    "summaries": {
+        "documents": "line", "line_by_line": True, "special_tokens": "bos,eos,pad", "split": "70/20/10", "batch_size": 2,
+        "learning_rate": 5e-5, "schedule": "linear", "warmup": 0, "epochs": 5,
+    },
+    "wikitext": {
+        "documents": "line", "line_by_line": True, "block_size": 128, "batch_size": 2, "learning_rate": 1e-4,
+        "schedule": "linear", "warmup": 0, "epochs": 1,
+    },
+    "jokes": {
+        "format": "JOKE: {text}", "block_size": 400, "batch_size": 1, "gradient_accumulation": 16, "learning_rate": 3e-5,
+        "schedule": "linear", "warmup": 5000, "epochs": 5,
+    },
+    "blocks": {
+        "block_size": 128, "batch_size": 96, "learning_rate": 5e-5, "schedule": "linear", "warmup": 0, "epochs": 50,
+    },
+}  # fmt: skip
+
+MAY_DIFFER = ("evaluate_every", "sample_every", "sample_prompt", "sample_length", "save_every", "log_every", "keep")
+
+
+def make_options(given: Mapping[str, Any], preset: str = "", before: Options | None = None) -> Options:
+    """Options from a command line: what is given, else what the preset says, else the defaults.
+
+    With `before`, the options of a training that is resumed, only what does not change its outcome may differ.
+    Raises Refusal that names the option, its limit and the value.
+    """
+    if preset and preset not in PRESETS:
+        raise Refusal(f"--preset {preset!r} is unknown; known are {', '.join(PRESETS)}.")
+    for name, value in given.items():
+        check(name, value)
+    if before is None:
+        return replace(Options(), **(PRESETS.get(preset, {}) | dict(given)))
+    for name, value in (PRESETS.get(preset, {}) | dict(given)).items():
+        if name not in MAY_DIFFER and value != getattr(before, name):
+            raise Refusal(
+                f"{flag(name)} was {getattr(before, name)} when this training began, and cannot become {value} on the way."
+            )
+    return replace(before, **{name: value for name, value in given.items() if name in MAY_DIFFER})
+
+
+def check(name: str, value: Any) -> None:
+    if name in LIMITS:
+        low, high = LIMITS[name]
+        if not (low <= value <= high):
+            raise Refusal(f"{flag(name)} must be from {low:,} to {high:,}, not {value}.")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise Refusal(f"{flag(name)} must be one of {', '.join(CHOICES[name])}, not {value!r}.")
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def as_options(stored: Mapping[str, Any]) -> Options:
+    """Options from a run.json."""
+    known = {field.name for field in fields(Options)}
+    return Options(**{name: value for name, value in stored.items() if name in known})
+
+
+def changed(options: Options) -> dict[str, Any]:
+    """The options that are not the defaults."""
+    defaults = asdict(Options())
+    return {name: value for name, value in asdict(options).items() if value != defaults[name]}

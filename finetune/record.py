@@ -1,0 +1,55 @@
+"""run.json: what was asked, what was trained on, how the loss went, what the model wrote on the way.
+
+It is written anew, whole, with every entry; in the end it becomes part of the model's folder, and the page shows it.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from generate import Refusal, Score
+
+
+class Record:
+    """The facts of a training as they are in run.json; only one process writes them."""
+
+    def __init__(self, file: Path, facts: dict[str, Any], writes: bool = True):
+        self.file, self.facts, self.writes = file, facts, writes
+
+    @classmethod
+    def read(cls, file: Path, writes: bool = True) -> "Record":
+        try:
+            return cls(file, json.loads(file.read_text("utf-8")), writes)
+        except (OSError, ValueError) as error:
+            raise Refusal(f"{file} cannot be read ({error}); start anew with --force.") from None
+
+    def add(self, kind: str, entry: dict[str, Any]) -> None:
+        """Append to `history`, `evaluations` or `samples`, and save."""
+        self.facts[kind].append({k: v for k, v in entry.items() if not (isinstance(v, float) and not math.isfinite(v))})
+        self.save()
+
+    def add_score(self, step: int, part: str, score: Score) -> None:
+        entry = {"loss": score.nats, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
+        self.add("evaluations", {"step": step, "part": part} | entry)
+
+    def cut(self, step: int) -> None:
+        """Forget what came after a step: a resumed training does it again."""
+        for kind in ("history", "evaluations", "samples"):
+            self.facts[kind] = [entry for entry in self.facts[kind] if entry["step"] <= step]
+
+    def losses(self, part: str = "validation") -> list[tuple[int, float]]:
+        """(step, loss) of every look at a part."""
+        return [(e["step"], e["loss"]) for e in self.facts["evaluations"] if e["part"] == part and "loss" in e]
+
+    def save(self) -> None:
+        """Raises OSError when the disk is full; the file is then as it was."""
+        if not self.writes:
+            return
+        part = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        try:
+            part.write_text(json.dumps(self.facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+            part.replace(self.file)
+        finally:
+            part.unlink(missing_ok=True)

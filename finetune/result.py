@@ -1,0 +1,77 @@
+"""A trained model as a folder that keeps the contract of `models/NAME`."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import GPT2LMHeadModel
+
+from finetune.start import Start
+from generate import ModelFolder, Refusal, check_folder, logits_of, write_json
+
+PROOF = 64  # tokens on which the written folder must give the trained model's logits
+AGREE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 1.0}  # largest difference of a logit that rounding explains
+
+
+def write_model(folder: Path, model, start: Start, dtype: str, manifest: dict[str, Any]) -> ModelFolder:
+    """Write weights, config, tokenizer and manifest into an empty folder; adapters are merged into a copy of the weights."""
+    model = merged(model)
+    weights = {
+        name: value.detach().to("cpu", getattr(torch, dtype), copy=True).contiguous()
+        for name, value in model.state_dict().items()
+        if name != "lm_head.weight"  # it is the embedding
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # as all other files; safetensors makes it private
+    write_json(folder / "config.json", config_of(model, dtype))
+    start.tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "generation_config.json", generation_config(start))
+    end = {"token_id": start.end} | ({"text": start.folder.end_text} if start.folder and start.folder.end_text else {})
+    begin = {} if start.begin is None else {"begin": {"token_id": start.begin}}
+    write_json(folder / "rubric.json", {"format": 1} | manifest | {"end": end} | begin)
+    return check_folder(folder)
+
+
+def merged(model) -> GPT2LMHeadModel:
+    """The plain GPT-2 that the playground serves."""
+    if isinstance(model, GPT2LMHeadModel):
+        return model
+    return copy.deepcopy(model).merge_and_unload()
+
+
+def config_of(model: GPT2LMHeadModel, dtype: str) -> dict[str, Any]:
+    config = model.config.to_dict() | {"architectures": ["GPT2LMHeadModel"], "dtype": dtype}
+    for unneeded in ("_name_or_path", "transformers_version", "use_cache"):
+        config.pop(unneeded, None)
+    return config
+
+
+def generation_config(start: Start) -> dict[str, Any]:
+    """The base model's own defaults for sampling, with this model's end token."""
+    file = start.folder.path / "generation_config.json" if start.folder else None
+    kept = json.loads(file.read_text("utf-8")) if file and file.exists() else {"do_sample": True}
+    return kept | {"bos_token_id": start.end if start.begin is None else start.begin, "eos_token_id": start.end}
+
+
+def prove(folder: ModelFolder, model, ids: list[int], dtype: str) -> float:
+    """The largest difference between the logits of the engine over the folder and those of the trained model.
+
+    Raises Refusal when rounding does not explain it: what was written is then not what was trained.
+    """
+    ids = ids[: min(PROOF, folder.config.n_positions)]
+    plain = merged(model)
+    device, training = next(plain.parameters()).device, plain.training
+    plain.eval()
+    with torch.inference_mode():
+        theirs = plain(input_ids=torch.tensor([ids], device=device)).logits[0].float().cpu().numpy()
+    plain.train(training)
+    difference = float(abs(logits_of(folder, [ids])[0] - theirs).max())
+    if not difference <= AGREE[dtype]:
+        raise Refusal(
+            f"The model that was written differs from the one that was trained by {difference:.2g} in a logit, which "
+            f"--dtype {dtype} does not explain; it was not kept."
+        )
+    return difference

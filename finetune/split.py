@@ -1,0 +1,57 @@
+"""Which documents are for training, which are held out."""
+
+import re
+
+import numpy as np
+
+from finetune.windows import Part
+from generate import Refusal
+
+FEWEST_DOCUMENTS = 10  # below this, each document is cut instead
+FEWEST_TOKENS = 32  # that can be trained on
+NAMES = ("train", "validation", "test")
+
+
+def shares(text: str) -> list[float]:
+    """'70/20/10' as shares of the whole; raises Refusal."""
+    if not re.fullmatch(r"\d{1,3}(\.\d+)?(/\d{1,3}(\.\d+)?){1,2}", text):
+        raise Refusal(f"--split must be two or three numbers such as 90/10 or 70/20/10, not {text!r:.60}.")
+    numbers = [float(number) for number in text.split("/")]
+    if numbers[0] == 0 or sum(numbers) != 100:
+        raise Refusal(f"--split must add up to 100 and leave something to train on, not {text!r}.")
+    return [number / 100 for number in numbers]
+
+
+def whole(tokens: np.ndarray, ends: np.ndarray) -> Part:
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    return Part(tokens, starts, np.asarray(ends, np.int64) - starts)
+
+
+def split(part: Part, text: str, seed: int) -> tuple[dict[str, Part], bool]:
+    """The parts by name, and whether documents had to be cut.
+
+    Documents are dealt out whole, in an order that the seed fixes; where there are only a few, each is cut, so that what is
+    held out is the end of each.
+    """
+    parts = shares(text)
+    names = [name for name, share in zip(NAMES, parts, strict=False) if share]
+    wanted = [share for share in parts if share]
+    if len(wanted) == 1:
+        return {"train": part}, False
+    if len(part) < FEWEST_DOCUMENTS:
+        return dict(zip(names, cut(part, wanted), strict=True)), True
+    order = np.random.default_rng(seed).permutation(len(part))
+    borders = np.round(np.cumsum(wanted[:-1]) * len(part)).astype(int)
+    borders = np.clip(borders, 1, len(part) - 1)
+    dealt = (np.sort(documents) for documents in np.split(order, borders))
+    chosen = [Part(part.tokens, part.starts[documents], part.lengths[documents]) for documents in dealt]
+    return {name: found for name, found in zip(names, chosen, strict=True) if len(found)}, False
+
+
+def cut(part: Part, wanted: list[float]) -> list[Part]:
+    """Every document cut at the same shares of its tokens."""
+    borders = np.round(np.cumsum([0, *wanted])[None] * part.lengths[:, None]).astype(np.int64)
+    borders[:, -1] = part.lengths
+    return [
+        Part(part.tokens, part.starts + borders[:, n], borders[:, n + 1] - borders[:, n]) for n in range(len(wanted))
+    ]

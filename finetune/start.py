@@ -1,0 +1,167 @@
+"""What a training starts from: a model of `models/`, or a new one with a tokenizer of its own."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+import torch
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from finetune.options import Options
+from generate import ModelFolder, Refusal, open_tokenizer
+
+END = "<|endoftext|>"
+SPECIAL = {"bos": "<BOS>", "eos": "<EOS>", "pad": "<PAD>"}
+WINDOW = 512  # positions of a new model, where --block-size does not say
+HEAD = 64  # features of an attention head of a new model, as in all of OpenAI's
+
+
+@dataclass
+class Start:
+    """A tokenizer, the ids that have a meaning, and the folder that all of it is from (None: from nothing).
+
+    `begin` goes before every document (None: nothing does), `end` after it, `pad` is only ever a filler.
+    """
+
+    tokenizer: tokenizers.Tokenizer
+    begin: int | None
+    end: int
+    pad: int
+    folder: ModelFolder | None
+    added: bool  # whether there are more tokens than the folder's embedding has rows for
+
+    @property
+    def context(self) -> int:
+        """The token that a stream of documents begins after: what the model sees where a document is to come."""
+        return self.end
+
+
+def from_folder(folder: ModelFolder, options: Options) -> Start:
+    tokenizer = open_tokenizer(folder.path)
+    tokenizer.encode_special_tokens = True  # what spells a special token in a text is ordinary text
+    if not options.special_tokens:
+        if folder.end_id is None:
+            raise Refusal(f"{folder.name} has no end token to close documents with; add one with --special-tokens eos.")
+        return Start(tokenizer, None, folder.end_id, folder.end_id, folder, False)
+    wanted = special_tokens(options)
+    tokenizer.add_special_tokens([AddedToken(SPECIAL[name], special=True, normalized=False) for name in wanted])
+    ids = {name: tokenizer.token_to_id(SPECIAL[name]) for name in wanted}
+    end = ids.get("eos", folder.end_id)
+    if end is None:
+        raise Refusal(f"{folder.name} has no end token; --special-tokens must name eos too.")
+    added = tokenizer.get_vocab_size(with_added_tokens=True) > folder.config.vocab_size
+    return Start(tokenizer, ids.get("bos"), end, ids.get("pad", end), folder, added)
+
+
+def special_tokens(options: Options) -> list[str]:
+    """The names in --special-tokens; raises Refusal for others, and where they could not be learned."""
+    names = [name.strip() for name in options.special_tokens.split(",")]
+    if not set(names) <= SPECIAL.keys():
+        raise Refusal(f"--special-tokens may name {', '.join(SPECIAL)}, not {options.special_tokens!r:.80}.")
+    for name, on in (("--lora", options.lora), ("--freeze-embeddings", options.freeze_embeddings)):
+        if on:
+            raise Refusal(f"--special-tokens needs the embedding to be trained, which {name} leaves as it is.")
+    return names
+
+
+def from_nothing(texts: Iterable[str], options: Options) -> Start:
+    """Train a byte-level BPE on the texts; id 0 is the end token."""
+    if options.special_tokens:
+        raise Refusal(f"--special-tokens is for models that exist; a new one ends its documents with {END}.")
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=options.vocab, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.encode_special_tokens = True
+    return Start(tokenizer, None, 0, 0, None, False)
+
+
+def documents_text(pieces: Iterable[tuple[str, bool]]) -> Iterator[str]:
+    return (text for text, _ in pieces)
+
+
+def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
+    """The model in float32, ready to be trained; the same for the same seed."""
+    torch.manual_seed(options.seed)
+    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), options.dropout)
+    if start.folder is None:
+        model = GPT2LMHeadModel(new_config(start, options, dropout))
+    else:
+        model, found = GPT2LMHeadModel.from_pretrained(
+            start.folder.path, dtype=torch.float32, local_files_only=True, output_loading_info=True, **dropout
+        )
+        missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
+        if missing:
+            raise Refusal(f"{start.folder.name}: its weights lack {missing[0]}; copy model.safetensors again.")
+    if start.added:
+        model.resize_token_embeddings(start.tokenizer.get_vocab_size(with_added_tokens=True))
+    if model.config.activation_function == "gelu_new":
+        for block in model.transformer.h:
+            block.mlp.act = torch.nn.GELU(
+                approximate="tanh"
+            )  # the same function in one kernel, where gelu_new takes eight
+    model.config.bos_token_id = start.end if start.begin is None else start.begin
+    model.config.eos_token_id = start.end
+    model.config.use_cache = False
+    if options.freeze_embeddings:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = bool(re.match(r"transformer\.h\.", name))
+    return with_adapters(model, options) if options.lora else model
+
+
+def new_config(start: Start, options: Options, dropout: dict[str, float]) -> GPT2Config:
+    heads = options.heads or max(1, options.width // HEAD)
+    if options.width % heads:
+        raise Refusal(f"--width {options.width} cannot be shared by {heads} heads; give --heads that divide it.")
+    return GPT2Config(
+        vocab_size=start.tokenizer.get_vocab_size(with_added_tokens=True),
+        n_positions=options.block_size or WINDOW,
+        n_embd=options.width,
+        n_layer=options.layers,
+        n_head=heads,
+        bos_token_id=start.end,
+        eos_token_id=start.end,
+        **dropout,
+    )
+
+
+def with_adapters(model: GPT2LMHeadModel, options: Options):
+    """Low-rank adapters on the matrices inside the blocks. GPT-2 keeps those transposed, as [in, out]."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=options.lora,
+        lora_alpha=2 * options.lora,
+        lora_dropout=options.dropout,
+        target_modules=["c_attn", "c_proj", "c_fc"],
+        fan_in_fan_out=True,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def block_size(start: Start, options: Options) -> int:
+    """Tokens in a window; raises Refusal where the model has fewer positions."""
+    most = (options.block_size or WINDOW) if start.folder is None else start.folder.config.n_positions
+    size = options.block_size or most
+    if not (2 <= size <= most):
+        raise Refusal(f"--block-size must be from 2 to {most:,}, the window of this model, not {size:,}.")
+    return size
+
+
+def find_folder(name: str, root: Path) -> Path:
+    """The folder that --model means: a path, or a name under `root`; raises Refusal."""
+    for path in (Path(name), root / name):
+        if path.is_dir():
+            return path.resolve()
+    raise Refusal(
+        f"--model {name!r:.200}: there is no such folder; `python -m generate download {Path(name).name}` fetches a model "
+        "from the Hugging Face hub into models/."
+    )

@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM: the step at hand is finished and saved first; a second Ctrl-C does not wait."""
+
+import signal
+from types import FrameType
+
+import torch
+from torch import distributed
+
+
+class Stop:
+    """While entered, notes the wish to stop. Several processes stop at the same step, whichever was told."""
+
+    def __init__(self):
+        self.asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Stop":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def agreed(self, device: torch.device) -> bool:
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return self.asked
+        flag = torch.tensor(int(self.asked), device=device)
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)

@@ -1,0 +1,331 @@
+"""One training from the first look at the data to a complete `models/NAME`."""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from accelerate import PartialState
+from accelerate.utils import find_executable_batch_size
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_callback import PrinterCallback
+
+from finetune import data, measure, result, samples
+from finetune.options import Options, changed
+from finetune.progress import Watch
+from finetune.record import Record
+from finetune.start import Start, block_size, find_folder, from_folder, load_model
+from finetune.stopping import Stop
+from finetune.trainer import Tuner, arguments, checkpoints, precision_of, rhythm, step_of
+from finetune.windows import collate, windows
+from generate import ModelFolder, Refusal, Score, check_folder, check_target, in_place_of, write_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a person asked for. `model` is "" for a training from nothing."""
+
+    given: Sequence[str]
+    validation: Sequence[str]
+    model: str
+    out: Path
+    options: Options
+    models: Path
+    cache: Path
+    command: str = ""
+    resume: bool = False
+    force: bool = False
+
+    @property
+    def work(self) -> Path:
+        """Where a training lives until it is done; hidden, so that the page does not list it."""
+        return self.out.parent / f".{self.out.name}.training"
+
+
+def train(task: Task) -> ModelFolder | None:
+    """Train, and make the folder `task.out`; None when it was stopped on the way. Raises Refusal with one sentence."""
+    check_target(task.out, task.force)
+    device = choose_device(task.options.device)
+    precision_of(task.options, device)
+    several = {"backend": "gloo"} if device == "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
+    process = PartialState(cpu=device == "cpu", **several)
+    if process.is_main_process:
+        check_work(task)
+    process.wait_for_everyone()
+    with tempfile.TemporaryDirectory(prefix="rubric-") as scratch, Stop() as stop:
+        training = Training(task, device, process, stop, Path(scratch))
+        try:
+            return training.run()
+        except OSError as error:
+            raise Refusal(training.disk_trouble(error)) from None
+        finally:
+            if process.is_main_process and not checkpoints(task.work):
+                shutil.rmtree(task.work, ignore_errors=True)  # there is nothing in it to go on with
+
+
+def choose_device(wanted: str) -> str:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Refusal("--device is cuda, but there is no CUDA device here; use cpu or auto.")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def check_work(task: Task) -> None:
+    """What an earlier training left is gone on with, or replaced, only when that was asked for."""
+    begun = (task.work / "run.json").is_file()
+    if task.resume and not begun:
+        raise Refusal(f"There is no training of {task.out} to resume; leave --resume out to begin one.")
+    if begun and not task.resume and not task.force:
+        last = checkpoints(task.work)
+        at = f" up to step {step_of(last[-1]):,}" if last else ""
+        raise Refusal(f"{task.out} was being trained{at}; go on with --resume, or begin anew with --force.")
+    if task.work.exists() and not task.resume:
+        shutil.rmtree(task.work)
+
+
+class Training:
+    """The pieces of one training. Every process has one; the main one writes."""
+
+    def __init__(self, task: Task, device: str, process: PartialState, stop: Stop, scratch: Path):
+        self.task, self.options, self.device = task, task.options, device
+        self.process, self.stop, self.main = process, stop, process.is_main_process
+        self.scratch = scratch
+        if self.main:
+            task.work.mkdir(exist_ok=True)
+
+    def run(self) -> ModelFolder | None:
+        with self.process.main_process_first() if self.process.num_processes > 1 else nullcontext():
+            self.start = self.make_start()
+            arguments = (self.task.given, self.task.validation, self.options, self.start, self.task.cache)
+            self.data = data.load(*arguments, self.scratch, self.main)
+        self.block = block_size(self.start, self.options)
+        begins = self.start.begin is not None
+        self.windows = {
+            name: windows(part, self.block, self.start.context, self.options.line_by_line, begins)
+            for name, part in self.data.parts.items()
+        }
+        self.steps = self.count_steps()
+        self.every = rhythm(self.options, self.steps)
+        self.checkpoint = next(reversed(checkpoints(self.task.work)), None) if self.task.resume else None
+        self.record = self.make_record()
+        self.say_what_comes()
+        share = self.options.batch_size // self.process.num_processes
+        return find_executable_batch_size(self.attempt, share, partial(self.halve, [share]))()
+
+    def make_start(self) -> Start:
+        """The base model with its tokenizer; a new tokenizer is trained once and then kept with the training."""
+        if self.task.model:
+            folder = check_folder(find_folder(self.task.model, self.task.models))
+            folder.fingerprint()  # its weights are those that its manifest promises
+            return from_folder(folder, self.options)
+        kept = self.task.work / "tokenizer.json"
+        if kept.is_file():
+            tokenizer = tokenizers.Tokenizer.from_file(str(kept))
+            tokenizer.encode_special_tokens = True
+            return Start(tokenizer, None, 0, 0, None, False)
+        start = data.new_tokenizer(self.task.given, self.options, self.scratch)
+        start.tokenizer.save(str(kept))
+        return start
+
+    def count_steps(self) -> int:
+        """Optimizer steps in all."""
+        o, world = self.options, self.process.num_processes
+        if o.batch_size % world:
+            raise Refusal(f"--batch-size {o.batch_size} cannot be shared by {world} processes; give a multiple.")
+        batches = -(-len(self.windows["train"]) // o.batch_size)
+        steps = o.steps or round(o.epochs * -(-batches // o.gradient_accumulation))
+        if steps < 1:
+            raise Refusal(f"--epochs {o.epochs:g} of {batches} batches are no step at all; give --steps.")
+        return steps
+
+    def make_record(self) -> Record:
+        file = self.task.work / "run.json"
+        facts = self.data.facts()
+        if self.task.resume:
+            record = Record.read(file, self.main)
+            for name in ("data", "validation_data"):
+                if [d["sha256"] for d in record.facts[name]] != [d["sha256"] for d in facts[name]]:
+                    raise Refusal("The text is not the one this training began with; bring it back, or use --force.")
+            record.cut(step_of(self.checkpoint) if self.checkpoint else -1)
+            return record
+        base = self.start.folder
+        record = Record(
+            file,
+            {
+                "format": 1,
+                "state": "training",
+                "model": base and {"name": base.name, "fingerprint": base.fingerprint()},
+                **facts,
+                "options": asdict(self.options),
+                "command": self.task.command,
+                "device": self.device,
+                "precision": precision_of(self.options, self.device),
+                "processes": self.process.num_processes,
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": 0.0,
+                "steps": self.steps,
+                "history": [],
+                "evaluations": [],
+                "samples": [],
+            },
+            self.main,
+        )
+        record.save()
+        return record
+
+    def halve(self, share: list[int]) -> int:
+        """The next smaller batch that its accumulated batches add up to the same as before."""
+        share[0] = next((n for n in range(share[0] // 2, 0, -1) if share[0] % n == 0), 0)
+        if share[0]:
+            self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
+        return share[0]
+
+    def attempt(self, batch_size: int) -> ModelFolder | None:
+        """Train with so many windows at a time on each device."""
+        o = self.options
+        accumulation = o.gradient_accumulation * (o.batch_size // self.process.num_processes) // batch_size
+        args = arguments(o, self.task.work, self.steps, batch_size, accumulation, self.device)
+        model = load_model(self.start, o)
+        self.model = model
+        self.lengths = data.byte_lengths(self.start, model.config.vocab_size)
+        held = self.windows.get("validation")
+        watch = Watch(
+            self.record, self.stop, self.every, held is not None, o.patience, self.sample, self.main
+        )  # fmt: skip
+        tuner = Tuner(
+            model,
+            args,
+            self.windows["train"],
+            partial(collate, pad=self.start.pad),
+            o,
+            self.score,
+            self.finish_checkpoint,
+            watch.best_step,
+        )
+        watch.tuner = self.tuner = tuner
+        tuner.remove_callback(PrinterCallback)
+        tuner.add_callback(watch)
+        writer = self.tensorboard()
+        if writer:
+            tuner.add_callback(TensorBoardCallback(writer))
+        if self.checkpoint is None:
+            self.before(watch)
+        tuner.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
+        if writer:
+            writer.close()
+        return self.stopped() if watch.stopped else self.finish(watch)
+
+    def before(self, watch: Watch) -> None:
+        """How well the model does before anything is learned."""
+        self.record.cut(-1)
+        for part in ("validation", "test"):
+            if part in self.windows:
+                found = self.score(part)
+                if part == "validation":
+                    watch.note_score(0, found)
+                else:
+                    self.record.add_score(0, part, found)
+
+    def score(self, part: str = "validation") -> Score:
+        autocast = self.tuner.accelerator.autocast()
+        return measure.score(self.model, self.windows[part], self.lengths, self.start.pad, self.block, autocast)
+
+    def sample(self) -> dict[str, str]:
+        return samples.write_sample(self.model, self.start, self.options, self.task.work, self.device)
+
+    def finish_checkpoint(self, folder: Path) -> None:
+        """A checkpoint is a model too: `transformers` reads it, and so does the page where it is copied to models/."""
+        self.start.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def tensorboard(self):
+        if not self.main:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.task.work / "tensorboard"))
+
+    def stopped(self) -> None:
+        step = self.tuner.state.global_step
+        self.record.facts["state"] = "stopped"
+        self.record.save()
+        self.say(
+            f"Stopped and saved at step {step:,} of {self.steps:,}. The same command with --resume goes on from there."
+        )
+
+    def finish(self, watch: Watch) -> ModelFolder | None:
+        """Take the best or the last weights, judge them, and put the folder in its place."""
+        best = watch.best_step()
+        if best is not None and best != self.tuner.state.global_step:
+            kept = self.task.work / f"checkpoint-{best}"
+            if kept.is_dir():
+                self.tuner._load_from_checkpoint(str(kept))
+        if "test" in self.windows:
+            self.record.add_score(self.tuner.state.global_step, "test", self.score("test"))
+        self.process.wait_for_everyone()
+        if not self.main:
+            return None
+        self.record.facts["state"] = "done"
+        with in_place_of(self.task.out) as part:
+            folder = result.write_model(part, self.model, self.start, self.options.dtype, self.manifest())
+            ids = self.windows["train"][0].tolist()
+            result.prove(folder, self.model, ids, self.options.dtype)
+            write_json(part / "rubric.json", self.sealed(part, folder.fingerprint()))
+            write_json(part / "run.json", self.record.facts)
+            shutil.copytree(self.task.work / "tensorboard", part / "tensorboard")
+        shutil.rmtree(self.task.work)
+        self.say_what_came()
+        return check_folder(self.task.out)
+
+    def manifest(self) -> dict[str, Any]:
+        base, names = self.start.folder, ", ".join(source["name"] for source in self.data.sources)
+        how = f"fine-tuned from {base.name} on {names}" if base else f"trained from nothing on {names}"
+        training = {
+            "base": self.record.facts["model"],
+            "data": list(self.data.sources),
+            "options": changed(self.options),
+            "steps": self.steps,
+            "losses": {e["step"]: e.get("loss") for e in self.record.facts["evaluations"] if e["part"] == "validation"},
+        }
+        return {"source": how, "training": training}
+
+    def sealed(self, folder: Path, fingerprint: str) -> dict[str, Any]:
+        return json.loads((folder / "rubric.json").read_text("utf-8")) | {"fingerprint": fingerprint}
+
+    def disk_trouble(self, error: OSError) -> str:
+        last = checkpoints(self.task.work)
+        kept = f"; the checkpoint of step {step_of(last[-1]):,} is complete, go on with --resume" if last else ""
+        return f"{error.filename or self.task.work} cannot be written: {error.strerror or error}{kept}."
+
+    def say(self, text: str) -> None:
+        if self.main:
+            print(text, flush=True)
+
+    def say_what_comes(self) -> None:
+        found = self.data.parts
+        counts = ", ".join(f"{name} {len(part):,} documents, {part.size:,} tokens" for name, part in found.items())
+        self.say(counts + (" (cut from each document: there are few)" if self.data.cut else ""))
+        self.say(f"{self.steps:,} steps of {self.options.batch_size * self.options.gradient_accumulation} windows of {self.block:,} tokens, on {self.device}.")  # fmt: skip
+
+    def say_what_came(self) -> None:
+        found = [e for e in self.record.facts["evaluations"] if e["part"] == "validation" and "perplexity" in e]
+        if found:
+            first, last = found[0], min(found, key=lambda e: e["loss"]) if self.options.patience else found[-1]
+            self.say(
+                f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."
+            )
+        self.say(f"{self.task.out} is there; the page lists it by itself.")
+
+
+def with_options(task: Task, options: Options) -> Task:
+    return replace(task, options=options)

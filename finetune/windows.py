@@ -1,0 +1,107 @@
+"""From documents' tokens to the windows that a model is trained on.
+
+The tokens of a part are one stream, with one token of context before it. A packed window holds up to `block_size` of them
+and begins with the last of the window before, so that every token of every document is predicted exactly once: none is
+dropped, none counts twice. Line by line, each document is a stream of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+IGNORED = -100  # torch's cross entropy leaves such labels out
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some documents: stretches of one memory-mapped token array. `starts` and `lengths` are int64, in tokens."""
+
+    tokens: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return int(self.lengths.sum())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def document(self, n: int) -> np.ndarray:
+        return self.tokens[self.starts[n] : self.starts[n] + self.lengths[n]]
+
+
+class Packed(Dataset):
+    """Windows over all documents of a part, one after another; int64 ids [up to block_size]."""
+
+    def __init__(self, part: Part, block_size: int, context: int):
+        self.part, self.context, self.stride = part, context, block_size - 1
+        self.borders = np.cumsum(part.lengths)
+        self.size = part.size
+
+    def __len__(self) -> int:
+        return -(-self.size // self.stride)
+
+    def __getitem__(self, n: int) -> np.ndarray:
+        begin, end = n * self.stride, min((n + 1) * self.stride, self.size)
+        first = [np.array([self.context])] if begin == 0 else []
+        return np.concatenate([*first, *self.stretches(max(0, begin - 1), end)]).astype(np.int64)
+
+    def stretches(self, begin: int, end: int) -> Iterator[np.ndarray]:
+        """The tokens from `begin` to `end` of the stream, document by document."""
+        n = int(np.searchsorted(self.borders, begin, "right"))
+        while begin < end:
+            before = int(self.borders[n]) - int(self.part.lengths[n])
+            stop = min(end, int(self.borders[n]))
+            start = int(self.part.starts[n]) - before
+            yield self.part.tokens[start + begin : start + stop]
+            begin, n = stop, n + 1
+
+
+class Lines(Dataset):
+    """Each document by itself, in as many windows as it needs; `context` (None where it brings its own) goes before it."""
+
+    def __init__(self, part: Part, block_size: int, context: int | None):
+        self.part, self.context, self.block = part, context, block_size
+        self.own = int(context is not None)
+        needed = -(-np.maximum(part.lengths + self.own - 1, 1) // (block_size - 1))
+        self.borders = np.cumsum(needed)
+
+    def __len__(self) -> int:
+        return int(self.borders[-1]) if len(self.borders) else 0
+
+    def __getitem__(self, n: int) -> np.ndarray:
+        document = int(np.searchsorted(self.borders, n, "right"))
+        first = int(self.borders[document - 1]) if document else 0
+        ids = self.part.document(document).astype(np.int64)
+        if self.context is not None:
+            ids = np.concatenate([[self.context], ids])
+        begin = (n - first) * (self.block - 1)
+        return ids[begin : begin + self.block]
+
+
+def windows(part: Part, block_size: int, context: int, line_by_line: bool, begins: bool) -> Packed | Lines:
+    """The windows of a part. `begins` says that each document brings a beginning token of its own."""
+    if line_by_line:
+        return Lines(part, block_size, None if begins else context)
+    return Packed(part, block_size, context)
+
+
+def collate(batch: Sequence[np.ndarray], pad: int) -> dict[str, torch.Tensor]:
+    """`input_ids` and `labels`, int64 [windows, longest], padded at the right.
+
+    The first label asks for nothing (`transformers` shifts labels by one), and says so, because the Trainer counts labels.
+    Padding is told by its place, not by its id, so that an end token that is also the pad token stays in the loss.
+    No attention mask is needed: attention looks only to the left. No windows at all become one that asks for nothing.
+    """
+    longest = max(map(len, batch), default=2)
+    ids = torch.full((max(1, len(batch)), longest), pad)
+    labels = torch.full_like(ids, IGNORED)
+    for row, window in enumerate(batch):
+        found = torch.from_numpy(window)
+        ids[row, : len(window)] = found
+        labels[row, 1 : len(window)] = found[1:]
+    return {"input_ids": ids, "labels": labels}

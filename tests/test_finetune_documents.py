@@ -1,0 +1,390 @@
+"""Whatever file people have, its documents come out whole, and what cannot be read has its sentence."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import threading
+from pathlib import Path
+from unittest import mock
+
+import pyarrow
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+from tokenizers.pre_tokenizers import ByteLevel
+
+from finetune import documents, formats
+from finetune.documents import END, MOST, PIECE, SPACE, START, Reading, find_sources, pieces
+from generate import Refusal
+
+ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+PARTS = ["\n", "\r", "\r\n", " ", "\t", "a", "fox", "从前", "🦊", "%%", END, START, END[:5], END[5:], "\x85", "\u2028"]
+TEXTS = st.lists(st.sampled_from(PARTS), max_size=30).map("".join)
+NEWLINE = r"(?:\r\n|\r|\n)"
+
+
+def read(source: Path, **reading) -> list[str]:
+    """The documents of a file."""
+    found, text = [], ""
+    for piece, ends in pieces(source, Reading(**reading)):
+        assert piece
+        text += piece
+        if ends:
+            found.append(text)
+            text = ""
+    assert text == "", "the last document ends with the file"
+    return found
+
+
+def read_in_blocks(source: Path, size: int, **reading) -> list[str]:
+    """The same with blocks of `size` bytes."""
+    with mock.patch.multiple(formats, BLOCK=size, SNIFF=size):
+        return read(source, **reading)
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    file = folder / name
+    content = content.encode() if isinstance(content, str) else content
+    file.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    return file
+
+
+def refusal(source: Path, **reading) -> str:
+    with pytest.raises(Refusal) as refused:
+        read(source, **reading)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def kept(texts) -> list[str]:
+    """What is left of some documents once old beginnings and those without a word are gone."""
+    texts = [re.sub(rf"\A(?:{re.escape(START)}{NEWLINE}?)+", "", text) for text in texts]
+    return [text for text in texts if text.strip()]
+
+
+def by_lines(text: str) -> list[str]:
+    """The lines as Python's own reader sees them, without their endings."""
+    return [re.sub(rf"{NEWLINE}\Z", "", line) for line in io.StringIO(text, newline="")]
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+@given(TEXTS, st.integers(1, 40))
+@ANY
+def test_a_document_ends_at_the_old_marker_and_with_the_file_however_it_is_read(tmp_path, text, size):
+    expected = kept(re.split(rf"{NEWLINE}?{re.escape(END)}{NEWLINE}?", text))
+    assert read_in_blocks(written(tmp_path, "a.txt", text), size) == expected
+
+
+@given(TEXTS, st.integers(1, 40))
+@ANY
+def test_a_document_ends_at_a_separator(tmp_path, text, size):
+    expected = kept(re.split(rf"{NEWLINE}?(?:%%|{re.escape(END)}){NEWLINE}?", text))
+    assert read_in_blocks(written(tmp_path, "a.txt", text), size, documents="%%") == expected
+
+
+@given(TEXTS, st.integers(1, 40))
+@ANY
+def test_each_line_is_a_document(tmp_path, text, size):
+    expected = [part for line in by_lines(text) for part in line.split(END)]
+    expected = [re.sub(rf"\A(?:{re.escape(START)})+", "", part) for part in expected]
+    found = read_in_blocks(written(tmp_path, "a.txt", text), size, documents="line")
+    assert found == [part for part in expected if part.strip()]
+
+
+@given(TEXTS.map(lambda text: text.replace(END, "").replace(START, "")), st.integers(1, 40))
+@example("\n\n\na\nb\n \t\n\n\nc\n", 3)
+@ANY
+def test_blank_lines_separate_documents(tmp_path, text, size):
+    expected, document = [], ""
+    for line in [*io.StringIO(text, newline=""), "\n"]:
+        if line.strip(" \t\r\n"):
+            document += line
+        else:
+            expected.append(re.sub(rf"{NEWLINE}\Z", "", document))
+            document = ""
+    found = read_in_blocks(written(tmp_path, "a.txt", text), size, documents="blank-line")
+    assert found == [text for text in expected if text.strip()]
+
+
+def test_every_space_and_newline_of_a_document_is_kept(tmp_path):
+    text = "  one\r\n\r\n\ttwo  \n\n three \u2028 four\x85\n\n"
+    assert read(written(tmp_path, "a.txt", text)) == [text]
+
+
+def test_a_separator_may_be_typed_with_escapes(tmp_path):
+    source = written(tmp_path, "a.txt", "one\n\n---\t\n\ntwo\\n")
+    assert read(source, documents=r"\n---\t\n") == ["one", "two\\n"]
+    assert read(written(tmp_path, "b.txt", r"one\ntwo"), documents=r"\\n") == ["one", "two"]
+
+
+def test_a_format_wraps_every_document_and_other_braces_stay(tmp_path):
+    source = written(tmp_path, "a.txt", "one {x}\ntwo {text}\n\n")
+    assert read(source, documents="line", format=r"{JOKE}:\n{text} {}") == [
+        "{JOKE}:\none {x} {}",
+        "{JOKE}:\ntwo {text} {}",
+    ]
+
+
+def test_a_document_of_spaces_is_none_unless_there_is_more(tmp_path):
+    assert read(written(tmp_path, "a.txt", " \n" * 10), format="x{text}") == []
+    with mock.patch.object(documents, "MOST", 8):
+        assert read_in_blocks(written(tmp_path, "b.txt", " " * 30 + "a"), 4, format="<{text}>") == [f"<{' ' * 30}a>"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_no_part_of_the_text_and_outranks_the_encoding(tmp_path, encoding):
+    source = written(tmp_path, "a.txt", "从前 é\r\n".encode(encoding))
+    for size in (5, 7, 2**16):
+        assert read_in_blocks(source, size, encoding="latin-1") == ["从前 é\r\n"]
+    assert read(written(tmp_path, "b.txt", "é".encode("utf-16-be")), encoding="utf-16-be") == ["é"]
+    assert read(written(tmp_path, "c.txt", "é".encode("utf-16-le")), encoding="utf-16") == ["é"]
+
+
+def test_an_encoding_may_be_named(tmp_path):
+    source = written(tmp_path, "a.txt", "狐狸".encode("gb18030"))
+    assert read_in_blocks(source, 1, encoding="gb18030") == ["狐狸"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 2**16])
+def test_a_byte_that_does_not_decode_is_named_with_its_line(tmp_path, size):
+    source = written(tmp_path, "friends.txt", b"caf\xc3\xa9\n" * 11 + b"caf\xe9\n")
+    with mock.patch.multiple(formats, BLOCK=size, SNIFF=size):
+        assert refusal(source) == (
+            "friends.txt, line 12: byte 0xe9 is not utf-8; "
+            "save the file as UTF-8, or give --encoding latin-1 (or what it is)."
+        )
+
+
+def test_half_a_character_at_the_end_is_refused(tmp_path):
+    assert "line 2: byte 0xc3 is not utf-8" in refusal(written(tmp_path, "a.txt", b"a\n\xc3"))
+    assert "is not utf-16-le" in refusal(written(tmp_path, "b.txt", b"\xff\xfea\0b"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"text\0text", b"\x89PNG\r\n", b"%PDF-1.7 text", b"PK\x03\x04", gzip.compress(b"a"), b"PAR1", b"\xff\xd8\xff"],
+)
+def test_a_binary_file_is_said_to_be_one(tmp_path, content):
+    assert "looks like a binary file" in refusal(written(tmp_path, "a.txt", content))
+
+
+# --- cuts -------------------------------------------------------------------------------------------------------------
+
+GPT2 = ByteLevel(add_prefix_space=False)
+
+
+def test_the_spaces_before_which_we_cut_are_those_of_gpt2():
+    suspects = {chr(c) for c in range(0x110000) if chr(c).isspace()} | set("\x1b\u180e\u200b\u2060\ufeff")
+    spaces = {c for c in suspects if len(GPT2.pre_tokenize_str(f"!{c}")) == 2}  # other signs would go with the "!"
+    assert {c for c in suspects if re.fullmatch(f"[{SPACE}]", c)} == spaces
+    assert all(c.isspace() for c in spaces)
+
+
+@given(st.text(st.sampled_from("a1!'sé从🦊 \n\t\r\x1c\x85\xa0\u2028\u3000"), max_size=60), st.integers(1, 9))
+@ANY
+def test_a_cut_lies_where_gpt2_cuts_anyway(text, size):
+    with mock.patch.object(documents, "PIECE", size):
+        found = [piece for piece, _ in documents.cut([(text[:20], False), (text[20:] + "x", True)])]
+    whole = GPT2.pre_tokenize_str(text + "x")
+    assert [word for piece in found for word, _ in GPT2.pre_tokenize_str(piece)] == [word for word, _ in whole]
+
+
+def test_a_text_without_a_space_is_cut_somewhere(tmp_path):
+    source = written(tmp_path, "a.txt", "狐" * (2 * MOST + 10) + " a" * PIECE)
+    sizes = [len(text) for text, _ in pieces(source, Reading())]
+    assert sizes == [MOST, MOST, PIECE, PIECE, 10]
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+CELLS = st.text(st.sampled_from('a,"\t\r\n 从🦊'), max_size=8)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), max_size=6), st.sampled_from([".csv", ".tsv", ".csv.gz"]), st.integers(1, 9))
+@ANY
+def test_a_table_that_python_wrote_is_read_cell_by_cell(tmp_path, rows, ending, size):
+    table = io.StringIO(newline="")
+    csv.writer(table, dialect="excel-tab" if ending == ".tsv" else "excel").writerows([("id", "text"), *rows])
+    source = written(tmp_path, f"a{ending}", "\ufeff" + table.getvalue())
+    expected = [text for _, text in rows if text.strip()]
+    assert read_in_blocks(source, size, column="text") == expected
+    assert read_in_blocks(source, size, column="1") == expected
+
+
+def test_the_only_column_needs_no_name_and_an_empty_row_is_skipped(tmp_path):
+    assert read(written(tmp_path, "a.csv", 'joke\r\n"one\r\ntwo"\r\n\r\n""\r\nthree')) == ["one\r\ntwo", "three"]
+    assert read(written(tmp_path, "b.csv", "id,joke\n1,one\n2\n3,\n4,nan\n"), column="joke") == ["one", "nan"]
+    assert read(written(tmp_path, "mac.csv", "joke\rone\rtwo\r")) == ["one", "two"]
+
+
+def test_an_old_marker_within_a_row_is_a_border_too(tmp_path):
+    source = written(tmp_path, "a.csv", f"joke\n{START}one{END}\n{START}two{END}three\n")
+    assert read(source) == ["one", "two", "three"]
+
+
+@given(st.lists(st.text(max_size=6)), st.integers(1, 9))
+@ANY
+def test_json_lines_are_read_field_by_field(tmp_path, texts, size):
+    texts = [text.replace("<|", "") for text in texts]
+    lines = "\n\n".join(json.dumps({"id": 1, "text": t}, ensure_ascii=len(texts) % 2 == 0) for t in texts)
+    for name in ("a.jsonl", "a.ndjson.gz"):
+        source = written(tmp_path, name, lines)
+        assert read_in_blocks(source, size, field="text") == [text for text in texts if text.strip()]
+
+
+def test_the_only_field_needs_no_name_and_null_is_empty(tmp_path):
+    assert read(written(tmp_path, "a.jsonl", '{"t": "one"}\n{"t": null}\n{"t": "two"}')) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())]
+)
+def test_a_column_of_parquet_is_read_row_by_row(tmp_path, kind):
+    texts = [f"text {n}\n" for n in range(700)] + ["", None, "last"]
+    column = pyarrow.array(texts).cast(kind)
+    parquet.write_table(pyarrow.table({"id": range(703), "a.b": column}), tmp_path / "a.parquet", row_group_size=300)
+    seen = []
+    found = [text for text, _ in pieces(tmp_path / "a.parquet", Reading(column="a.b"), seen.append)]
+    assert found == [*texts[:700], "last"]
+    assert sum(seen) == (tmp_path / "a.parquet").stat().st_size
+    assert "column id is no text, but int64" in refusal(tmp_path / "a.parquet", column="0")
+    assert "columns id, a.b; choose one" in refusal(tmp_path / "a.parquet")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
+    with mock.patch.dict("sys.modules", {"pyarrow": None}):
+        assert "pip install pyarrow" in refusal(written(tmp_path, "a.parquet", b"PAR1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reading", "sentence"),
+    [
+        ("a.csv", "id,joke\n1,a", {}, "has the columns id, joke; choose one with --column"),
+        ("a.csv", "id,joke\n1,a", {"column": "jok"}, "has no column jok; it has id, joke"),
+        ("a.csv", "id,joke\n1,a", {"column": "2"}, "has no column 2"),
+        ("a.csv", "x,x\n1,a", {"column": "x"}, "several columns x"),
+        ("a.csv", 'joke\n"never closed\n' + "a\n" * 5, {}, "line 7: unexpected end of data"),
+        ("a.csv", 'joke\n"a" b\n', {}, "line 2: "),
+        ("a.csv", "joke\na", {"documents": "line"}, "--documents is for text files"),
+        ("a.csv", "joke\na", {"field": "joke"}, "name a column with --column"),
+        ("a.jsonl", '{"a": "x", "b": "y"}', {}, "line 1 has the fields a, b; choose one with --field"),
+        ("a.jsonl", '{"a": "x"}\n\n{"b": "y"}', {"field": "a"}, "line 3 has no field a; it has b"),
+        ("a.jsonl", '{"a": 1}', {"field": "a"}, "line 1: a is no text, but 1"),
+        ("a.jsonl", "[1]", {"field": "a"}, "line 1: it holds no object, but a list"),
+        ("a.jsonl", '{"a": "x"', {"field": "a"}, "line 1 is not JSON"),
+        ("a.jsonl", "[" * 10**6, {"field": "a"}, "line 1 is not JSON"),
+        ("a.jsonl", '{"a": "x"}', {"column": "a"}, "name a field with --field"),
+        ("a.txt", "x", {"column": "a"}, "has no columns"),
+        ("a.txt", "x", {"field": "a"}, "has no fields"),
+        ("a.parquet", "x", {}, "cannot be read as Parquet"),
+        ("a.parquet.gz", "x", {}, "unpack it first"),
+        ("a.npz", "x", {}, "their tokenizer only"),
+    ],
+)
+def test_a_row_that_cannot_be_read_has_its_sentence(tmp_path, name, content, reading, sentence):
+    assert sentence in refusal(written(tmp_path, name, content), **reading)
+
+
+def test_a_line_or_cell_that_never_ends_does_not_fill_the_memory(tmp_path):
+    with mock.patch.object(formats, "LONGEST", 1000):
+        assert "a line of more than 1,000" in refusal(written(tmp_path, "a.jsonl", "[" + "1," * 10**5), field="a")
+    csv.field_size_limit(1000)
+    with mock.patch.object(formats, "LONGEST", 1000):
+        assert "field larger than field limit" in refusal(written(tmp_path, "a.csv", 'joke\n"' + "a\n" * 10**4))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: b"x" + data, lambda data: data[:30] + b"xx" + data[32:]]
+)
+def test_a_damaged_gzip_is_refused(tmp_path, damage):
+    source = tmp_path / "a.txt.gz"
+    source.write_bytes(damage(gzip.compress(os.urandom(100).hex().encode())))
+    assert "is not gzip, or damaged" in refusal(source) or "is not utf-8" in refusal(source)
+
+
+@pytest.mark.parametrize(
+    ("reading", "sentence"),
+    [
+        ({"format": "JOKE"}, "must hold {text} exactly once"),
+        ({"format": "{text}{text}"}, "must hold {text} exactly once"),
+        ({"format": "{text}" + END}, "Leave"),
+        ({"documents": ""}, "separator of --documents is empty"),
+        ({"encoding": "utf-9"}, "There is no encoding 'utf-9'"),
+        ({"encoding": "base64"}, "There is no encoding"),
+        ({"encoding": "a\0b"}, "There is no encoding"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_at_once(reading, sentence):
+    with pytest.raises(Refusal, match=re.escape(sentence)):
+        Reading(**reading)
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch) -> Path:
+    """A working folder with data/ in it, and scratch/."""
+    for name in ("data/b.txt", "data/a.txt", "data/.hidden", "data/sub/c.txt", "data/.git/d.txt", "scratch/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found(*given: str) -> list[str]:
+    return [path.as_posix() for path in find_sources(given, Path("scratch"))]
+
+
+def test_folders_and_globs_give_their_files_sorted_and_each_once(data):
+    assert found("data") == ["data/a.txt", "data/b.txt", "data/sub/c.txt"]
+    assert found("data/*.txt") == ["data/a.txt", "data/b.txt"]
+    assert found("data/*", "data/a.txt") == ["data/a.txt", "data/b.txt", "data/sub/c.txt"]
+    assert found("data/**/c*") == ["data/sub/c.txt"]
+    assert found("data/b.txt", "data") == ["data/b.txt", "data/a.txt", "data/sub/c.txt"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_itself(data):
+    Path("data/[a].txt").write_text("x")
+    assert found("data/[a].txt") == ["data/[a].txt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("no.txt", "There is no no.txt"),
+        ("*.pdf", "No file is named like"),
+        ("empty", "no file in empty"),
+        (None, "No file was given"),
+    ],
+)
+def test_what_is_not_there_is_named(data, given, sentence):
+    Path("empty").mkdir()
+    with pytest.raises(Refusal, match=re.escape(sentence)):
+        find_sources([given] if given else [], Path("scratch"))
+
+
+def test_stdin_and_pipes_are_copied_to_be_read_twice(data):
+    with mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO("从前".encode()))):
+        (source,) = find_sources(["-", "-"], Path("scratch"))
+    assert read(source) == read(source) == ["从前"]
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text("piped"))
+    writer.start()
+    (source,) = find_sources(["pipe"], Path("scratch"))
+    writer.join()
+    assert read(source) == read(source) == ["piped"]
+
+
+def test_the_bytes_read_are_told_as_they_are_on_the_disk(tmp_path):
+    for name in ("a.txt", "a.txt.gz", "a.csv"):
+        source, seen = written(tmp_path, name, "text\n" * 300_000), []
+        assert sum(1 for _ in pieces(source, Reading(), seen.append))
+        assert sum(seen) == source.stat().st_size
+        assert all(n >= 0 for n in seen)
