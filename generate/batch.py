@@ -128,8 +128,7 @@ class Batch:
         except Exception as error:
             log.exception("a run could not be admitted")
             for sample in run.samples:
-                size = len(self.vocabulary.bytes_of(sample.read()["id"].tolist()))
-                run.finish(sample, "error", size, what_failed(error))
+                run.finish(sample, "error", sample.size(self.vocabulary), what_failed(error))
 
     def let_in(self, run: RunLog) -> None:
         """One more sample of a run that was admitted may write."""

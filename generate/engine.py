@@ -356,7 +356,7 @@ def end(ticket: Ticket, reason: str, error: str | None = None) -> None:
     """End a run that no batch has taken in; what it wrote in an earlier life stays."""
     vocabulary = ticket.request.folder.tokenizer.vocabulary
     for sample in ticket.log.samples:
-        ticket.log.finish(sample, reason, len(vocabulary.bytes_of(sample.read()["id"].tolist())), error)
+        ticket.log.finish(sample, reason, sample.size(vocabulary), error)
 
 
 def choose_device(name: str) -> torch.device:

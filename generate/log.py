@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from generate.record import record_dtype, unknown_records
+from generate.text import Vocabulary
 
 
 class SampleLog:
@@ -21,6 +22,10 @@ class SampleLog:
 
     def __len__(self) -> int:
         return len(self._records) // self._dtype.itemsize
+
+    def size(self, vocabulary: Vocabulary) -> int:
+        """Bytes of all its tokens, those included that a stop string hides."""
+        return len(vocabulary.bytes_of(self.read()["id"].tolist()))
 
     def append(self, record: np.void | np.ndarray, released: int) -> None:
         """Add a record, or several."""

@@ -70,7 +70,7 @@ document.addEventListener("keydown", (event) => {
   if (!current?.isConnected || event.target.matches(".story")) {
     if (event.key.startsWith("Arrow")) {
       event.preventDefault();
-      look(event.target.querySelector("[data-n]"));
+      look(tokens().find((token) => event.target.contains(token)));
     }
     return;
   }

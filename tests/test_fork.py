@@ -100,6 +100,26 @@ def test_a_fork_that_cannot_be_is_refused_with_one_sentence(visitor, fields, sai
     assert said in answer.text.replace("&#39;", "'")
 
 
+def test_no_text_grows_beyond_what_a_prompt_may_have(app, visitor, monkeypatch):
+    run = visitor.start("the old king", max_new_tokens=12)
+    told = visitor.finish(run)
+    *kept, last = told["prompt"]["tokens"] + told["samples"][0]["tokens"]
+    limit = sum(len(token["bytes"]) for token in kept)
+    monkeypatch.setitem(app.config["SETTINGS"], "RUBRIC_MAX_PROMPT", limit)
+    child = fork(visitor, run, sample=0, place=11)
+    assert len(visitor.finish(child)["prompt"]["tokens"]) == len(kept), "the limit itself is allowed"
+    one = next(one for one in last["alternatives"] if one["bytes"])
+    whole = limit + len(last["bytes"])
+    for action, fields, size, cannot in (
+        ("fork", {"sample": 0, "place": 11, "token": one["id"]}, limit + len(one["bytes"]), "be forked there"),
+        ("continue", {}, whole, "be continued"),
+        ("shift", {"model": "other"}, whole, "be read by another model"),
+    ):
+        answer = visitor.post(f"{run}/{action}", data=fields)
+        assert answer.status_code == 422
+        assert f"The text has {size} bytes and cannot {cannot}; the limit is {limit}." in answer.text
+
+
 def test_a_run_that_is_being_written_can_be_forked_where_it_is_written_already(visitor, friend):
     run = visitor.start("the old king", model="slow", max_new_tokens=400)
     stream = friend.client.get(f"{run}/events")

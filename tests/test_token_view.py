@@ -4,17 +4,15 @@ import itertools
 import re
 
 import pytest
-from browser import Server, Window, until
+from browser import Window, serving, until
 
 LENSES = ("probability", "rank", "entropy")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models)).start()
-    yield server
-    server.stop()
-    assert "Traceback" not in server.log.read_text()
+    with serving(tmp_path_factory.mktemp("server"), models) as server:
+        yield server
 
 
 @pytest.fixture(params=[{"width": 1280, "height": 900}, {"width": 390, "height": 844}], ids=["wide", "phone"])
@@ -34,6 +32,24 @@ def shades(page) -> dict[str, str]:
 
 def panel(page) -> str:
     return page.inner_text("#token")
+
+
+def looked_at(page) -> list:
+    """The sample and the place of the token that the panel tells of."""
+    return page.evaluate("(({sample, place}) => [sample, Number(place)])(document.querySelector('.looked').dataset)")
+
+
+def focused(page) -> str:
+    """The id of the element that has the focus."""
+    return page.evaluate("document.activeElement.id")
+
+
+def tab_to(page, wanted: str) -> None:
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if focused(page) == wanted:
+            return
+    raise AssertionError(f"Tab does not come by #{wanted}")
 
 
 def test_lenses_are_switched_without_asking_the_server(window):
@@ -73,11 +89,7 @@ def test_the_text_can_be_walked_and_forked_by_keyboard_alone(window):
         before = panel(page)
         page.keyboard.press("ArrowRight")
         until(lambda before=before: panel(page) != before or not panel(page))
-        walked.append(
-            page.evaluate(
-                "[document.querySelector('.looked').dataset.sample, Number(document.querySelector('.looked').dataset.place)]"
-            )
-        )
+        walked.append(looked_at(page))
     prompt = len(told["prompt"]["tokens"])
     assert walked == [["prompt", n] for n in range(1, prompt)] + [["0", 0], ["0", 1], ["0", 2]]
     chosen = told["samples"][0]["tokens"][2]["alternatives"][2]
@@ -94,6 +106,37 @@ def test_the_text_can_be_walked_and_forked_by_keyboard_alone(window):
     page.click(".family a")
     page.wait_for_url(url)
     assert window.stored(url) == told
+
+
+@pytest.mark.parametrize("temperature", [1, 0.15], ids=["whole", "folded"])
+def test_any_sample_of_several_is_entered_by_keyboard_alone(window, temperature):
+    page = window.page
+    window.write("The old king", samples=3, max_new_tokens=40, seed=5, temperature=temperature)
+    window.wait_until_over()
+    page.wait_for_selector("#sheet:not([hx-get])")
+    folds = page.locator(".fold").count()
+    assert folds == (3 if temperature < 1 else 0)
+    first = int(re.search(r"the same (\d+) tokens", page.inner_text(".parting"))[1]) if folds else 0
+    tab_to(page, "story")  # the prompt
+    tab_to(page, "story-1")
+    page.keyboard.press("ArrowRight")
+    until(lambda: "It ranked" in panel(page))
+    assert looked_at(page) == ["1", first], "the first token that is not folded away"
+    page.keyboard.press("ArrowRight")
+    until(lambda: looked_at(page) == ["1", first + 1])
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Again from here"
+
+
+def test_who_has_tabbed_to_a_sample_stays_there_when_the_sheet_is_done(window):
+    page = window.page
+    window.write("The old king", model="slow", samples=2, max_new_tokens=4096)
+    until(lambda: len(window.story(1)) > 20)
+    tab_to(page, "story-1")
+    page.keyboard.press("Escape")
+    window.wait_until_over()
+    page.wait_for_selector("#sheet:not([hx-get])")
+    until(lambda: focused(page) == "story-1")
 
 
 def test_escape_closes_the_panel_and_only_then_stops_the_run(window):
@@ -116,6 +159,7 @@ def test_up_and_down_go_from_line_to_line(window):
     window.write("Once upon a time", max_new_tokens=120, seed=3)
     window.wait_until_over()
     page.click("#sample-0 [data-n='1']")
+    until(lambda: "It ranked" in panel(page))
     top = "document.querySelector('.looking').getBoundingClientRect().top + scrollY"
     first = page.evaluate(top)
     page.keyboard.press("ArrowDown")

@@ -1,6 +1,7 @@
 """What a visitor does: start a run, stop it, continue it, try again."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import replace
 
 from flask import Blueprint, Response, current_app, redirect, request, url_for
@@ -15,6 +16,7 @@ from generate import (
     Request,
     RunLog,
     Sampling,
+    Vocabulary,
     find_model,
     parse_sampling,
     unknown_records,
@@ -26,7 +28,7 @@ from webapp.lease import LEASE
 from webapp.live import live
 from webapp.owner import make_visitor, visitor
 from webapp.pages import find_run, is_fragment, look, require_engine, settings
-from webapp.store import keep_vocabulary, new_run, vocabulary_id
+from webapp.store import keep_vocabulary, new_run, same_vocabulary
 
 blueprint = Blueprint("actions", __name__)
 limiter = Limiter(get_remote_address, storage_uri="memory://")
@@ -79,11 +81,7 @@ def go_on(run_id: str):
     if not view.log.done:
         raise Refusal("This run is still being written; it can be continued when it is done.")
     beginning = family.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
-    size = len(view.vocabulary.bytes_of(beginning.ids))
-    if size > settings()["RUBRIC_MAX_PROMPT"]:
-        raise Refusal(
-            f"The text has {size:,} bytes and cannot be continued; the limit is {settings()['RUBRIC_MAX_PROMPT']:,}."
-        )
+    check_size(beginning.ids, view.vocabulary, "be continued")
     return begin(model_of(parent), beginning, sampling_of(parent, samples=1, **to_write(parent)))
 
 
@@ -97,6 +95,7 @@ def fork(run_id: str):
     token = whole_number("token") if request.form.get("token") else None
     folder = model_of(parent)
     beginning = family.fork(parent, view.log, number, whole_number("place"), token, folder)
+    check_size(beginning.ids, view.vocabulary, "be forked there", "place")
     return begin(folder, beginning, sampling_of(parent, samples=1, **to_write(parent), seed=secrets.randbelow(2**32)))
 
 
@@ -133,6 +132,13 @@ def prompt_text() -> str:
     return text
 
 
+def check_size(ids: Iterable[int], vocabulary: Vocabulary, purpose: str, field: str | None = None) -> None:
+    """Refuse a text of tokens that is longer than a prompt may be, lest runs grow from runs without end."""
+    size, limit = len(vocabulary.bytes_of(ids)), settings()["RUBRIC_MAX_PROMPT"]
+    if size > limit:
+        raise Refusal(f"The text has {size:,} bytes and cannot {purpose}; the limit is {limit:,}.", field)
+
+
 def begin(folder: ModelFolder, beginning: Beginning, sampling: Sampling):
     """Start a run and send the visitor to its page."""
     return redirect(url_for("pages.run_page", run_id=start(folder, beginning, sampling)), 303)
@@ -144,11 +150,11 @@ def start(folder: ModelFolder, beginning: Beginning, sampling: Sampling) -> str:
     owner = make_visitor()
     fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
     run_id = secrets.token_urlsafe(12)
-    records = beginning.records.copy()
+    records = beginning.records
     if beginning.parent and beginning.parent.fingerprint != fingerprint:  # what others thought of them is not its own
         records = unknown_records(beginning.ids, folder.config.vocab_size)
     log = RunLog(beginning.ids, sampling.samples, folder.config.vocab_size)
-    log.prompt, beginning_bytes = records, records.tobytes()
+    log.prompt = records.copy()  # the engine writes into it
     engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner), log)
     try:
         new_run(
@@ -160,7 +166,7 @@ def start(folder: ModelFolder, beginning: Beginning, sampling: Sampling) -> str:
             vocab_size=folder.config.vocab_size,
             n_positions=folder.config.n_positions,
             options=sampling.as_dict(),
-            prompt=beginning_bytes,
+            prompt=records.tobytes(),
             authors=list(beginning.authors),
             first_sample=beginning.first_sample,
             relation=beginning.relation,
@@ -184,10 +190,6 @@ def model_of(run: Run) -> ModelFolder:
             f"The model {run.model} has other tokens now than when this was written; edit the text to go on with it."
         )
     return folder
-
-
-def same_vocabulary(run: Run, folder: ModelFolder) -> bool:
-    return vocabulary_id(folder.tokenizer.vocabulary) == run.vocabulary_id
 
 
 def to_write(run: Run) -> dict:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
@@ -9,17 +10,20 @@ from generate import Busy, Refusal, Request, find_model, parse_sampling
 from webapp import lease
 from webapp.database import Run, Watch, db
 from webapp.record import end_sample
-from webapp.store import find_vocabulary, stored_log, vocabulary_id
-from webapp.tail import AWAY, catch_up, seen_lately
+from webapp.store import find_vocabulary, same_vocabulary, stored_log
+from webapp.tail import AWAY, catch_up
+
+if TYPE_CHECKING:
+    from webapp.live import Entry, Live
 
 log = logging.getLogger(__name__)
 
 
-def adopt(live) -> None:
+def adopt(live: "Live") -> None:
     """Go on with runs that are watched here and whose server has fallen silent."""
     if live.engine is None:
         return
-    entries = {run_id: e for run_id, e in live.entries().items() if not e.ours and seen_lately(e, live.grace)}
+    entries = {run_id: e for run_id, e in live.entries().items() if not e.ours and e.seen_lately(live.grace)}
     if not entries:
         return
     free = select(Run.id).where(Run.id.in_(entries), Run.state == "writing", Run.lease_until < live.now())
@@ -35,11 +39,11 @@ def adopt(live) -> None:
             log.exception("run %s could not be taken over; trying again", run_id)
 
 
-def go_on(live, run: Run, entry) -> None:
+def go_on(live: "Live", run: Run, entry: "Entry") -> None:
     """Take over a run and let our engine write on, from its last stored token."""
     try:
         folder = find_model(live.app.config["MODELS"], run.model)
-        if folder.fingerprint() != run.fingerprint or vocabulary_id(folder.tokenizer.vocabulary) != run.vocabulary_id:
+        if folder.fingerprint() != run.fingerprint or not same_vocabulary(run, folder):
             raise Refusal(f"The model {run.model} was replaced by another while this was being written.")
         sampling = parse_sampling(run.options)
     except Refusal as refusal:
@@ -64,21 +68,21 @@ def go_on(live, run: Run, entry) -> None:
         entry.log.set_state("paused")
 
 
-def stop_unwatched(live) -> None:
+def stop_unwatched(live: "Live") -> None:
     """End our own runs that nobody has watched for the grace time."""
     for entry in live.entries().values():
         if entry.viewers or entry.elsewhere:
             entry.seen = time.monotonic()
-        elif entry.ours and not seen_lately(entry, live.grace):
+        elif entry.ours and not entry.seen_lately(live.grace):
             live.engine.cancel(entry.log, "unwatched")
 
 
-def reap(live) -> None:
+def reap(live: "Live") -> None:
     """End abandoned runs that nobody watches anywhere, or that somebody has stopped."""
     now = live.now()
     db.session.execute(delete(Watch).where(Watch.seen < now - 10 * AWAY))
     watched = select(Watch.run_id).where(Watch.seen > now - AWAY)
-    here = [run_id for run_id, entry in live.entries().items() if seen_lately(entry, live.grace)]
+    here = [run_id for run_id, entry in live.entries().items() if entry.seen_lately(live.grace)]
     abandoned = (Run.state == "writing") & (Run.lease_until < now)
     which = [select(Run.id).where(abandoned, Run.stop_asked.is_not(None))]
     if time.monotonic() - live.born > live.grace:  # readers need a while to come back to a server that was down
@@ -96,7 +100,7 @@ def reap(live) -> None:
             log.exception("run %s could not be ended; trying again", run_id)
 
 
-def end(live, run: Run, reason: str, error: str | None = None) -> None:
+def end(live: "Live", run: Run, reason: str, error: str | None = None) -> None:
     """End an abandoned run where it stands."""
     if not lease.take(live.server, run.id, live.now()):
         db.session.rollback()
@@ -104,7 +108,7 @@ def end(live, run: Run, reason: str, error: str | None = None) -> None:
     run_log, vocabulary = stored_log(run), find_vocabulary(run.vocabulary_id)
     for number, sample in enumerate(run_log.samples):
         if sample.finish_reason is None:
-            end_sample(run.id, number, reason, len(vocabulary.bytes_of(sample.read()["id"].tolist())), error)
+            end_sample(run.id, number, reason, sample.size(vocabulary), error)
     change = update(Run).where(Run.id == run.id).values(state="done", holder=None, words=None)
     db.session.execute(change, execution_options=lease.CHANGE)
     db.session.commit()

@@ -9,13 +9,14 @@ from sqlalchemy import select
 
 from generate import ModelFolder, Refusal, find_model, parse_sampling, unknown_records
 from webapp import family
-from webapp.actions import limited, same_vocabulary, sampling_of, start
+from webapp.actions import check_size, limited, sampling_of, start
 from webapp.database import Run, db
 from webapp.family import Beginning
 from webapp.lenses import LEGENDS
 from webapp.owner import visitor
-from webapp.pages import UNKNOWN, find_run, look, models, settings, start_samples
+from webapp.pages import UNKNOWN, find_run, look, models, start_samples
 from webapp.shift import DEGREES, Shift
+from webapp.store import same_vocabulary
 from webapp.view import RunView
 
 blueprint = Blueprint("beside", __name__)
@@ -59,7 +60,7 @@ def side_by_side(first: str, second: str):
     """Both texts, each live as long as it is being written."""
     runs = find_run(first), find_related(second, first, "beside")
     sides = [side(run, at) for run, at in zip(runs, ("a-", "b-"), strict=True)]
-    return render_template("beside.html", sides=sides, opening=opening(sides[0]["view"]), legends=LEGENDS)
+    return render_template("beside.html", sides=sides, legends=LEGENDS)
 
 
 def side(run: Run, at: str) -> dict:
@@ -85,9 +86,7 @@ def score(run_id: str):
 
 def unread(view: RunView, ids: np.ndarray, authors: tuple[int, ...], run: Run) -> Beginning:
     """A text to be read by another model."""
-    size, limit = len(view.vocabulary.bytes_of(ids.tolist())), settings()["RUBRIC_MAX_PROMPT"]
-    if size > limit:
-        raise Refusal(f"The text has {size:,} bytes and cannot be read by another model; the limit is {limit:,}.")
+    check_size(ids.tolist(), view.vocabulary, "be read by another model")
     return Beginning(unknown_records(ids, run.vocab_size), authors, "score", run, 0)
 
 
@@ -106,7 +105,7 @@ def shift(first: str, second: str):
     """The text of a run, each token coloured by how much likelier the second model finds it than the run's own."""
     run, scored = find_run(first), find_related(second, first, "score")
     view, scored_view = look(run), look(scored)
-    facts = {"run": run, "scored": scored, "opening": opening(view)}
+    facts = {"run": run, "scored": scored}
     if not scored_view.log.done:
         return render_template("shift.html", waiting=scored_view.status(), **facts)
     moved = Shift(view, scored_view)
@@ -122,8 +121,3 @@ def find_related(run_id: str, parent_id: str, relation: str) -> Run:
     if (run.parent_id, run.relation) != (parent_id, relation):
         abort(404, UNKNOWN)
     return run
-
-
-def opening(view: RunView) -> str:
-    """The first words of a run, for a title."""
-    return " ".join((view.prompt_text + view.text(0)).split())[:60] or "A text from nothing"

@@ -10,7 +10,7 @@ from flask import Blueprint, Response, abort, render_template, request
 
 from webapp.odds import alternatives, share
 from webapp.pages import find_run, look
-from webapp.view import RunView, escape
+from webapp.view import BLANKS, RunView, escape
 
 blueprint = Blueprint("inspector", __name__)
 
@@ -81,7 +81,5 @@ def named(view: RunView, index: int) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        return f'<i class="bytes">{" ".join(f"{byte:02X}" for byte in data)}</i>'
-    marks = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
-    parts = [f'<i class="space">{marks[c]}</i>' if c in marks else escape(c) for c in text]
-    return "".join(parts)
+        return f'<i class="bytes">{data.hex(" ").upper()}</i>'
+    return "".join(f'<i class="space">{BLANKS[ord(c)]}</i>' if ord(c) in BLANKS else escape(c) for c in text)

@@ -41,6 +41,9 @@ class Entry:
     elsewhere: int = 0
     seen: float = field(default_factory=time.monotonic)
 
+    def seen_lately(self, grace: float) -> bool:
+        return self.viewers > 0 or time.monotonic() - self.seen <= grace
+
 
 class Live:
     """What the web side shares: the engine, the entries, and whether the server is going on."""
@@ -53,8 +56,7 @@ class Live:
         self.scrubbed = True  # no deleted text is left in a log of the database
         self._ahead = 0.0  # seconds that the database's clock is ahead of ours
         self.alive: Callable[[], bool] = lambda: not self._closing.is_set()
-        self.streams = threading.BoundedSemaphore(self.settings["RUBRIC_MAX_STREAMS"])
-        self.open_streams = 0
+        self.open_streams = 0  # places taken of RUBRIC_MAX_STREAMS
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -116,7 +118,7 @@ class Live:
     def drop_unwatched(self, run_id: str, entry: Entry) -> None:
         """Let go of another server's run that nobody has watched here for the grace time."""
         with self._lock:
-            if self._entries.get(run_id) is entry and not tail.seen_lately(entry, self.grace):
+            if self._entries.get(run_id) is entry and not entry.seen_lately(self.grace):
                 del self._entries[run_id]
 
     def find(self, run: Run) -> RunLog:
@@ -152,9 +154,17 @@ class Live:
                 entry.viewers -= 1
                 entry.seen = time.monotonic()
 
-    def count_streams(self, more: int) -> None:
+    def open_stream(self) -> bool:
+        """Take a place for a stream until `close_stream` is called; False when all are taken."""
         with self._lock:
-            self.open_streams += more
+            if self.open_streams >= self.settings["RUBRIC_MAX_STREAMS"]:
+                return False
+            self.open_streams += 1
+            return True
+
+    def close_stream(self) -> None:
+        with self._lock:
+            self.open_streams -= 1
 
     def watching(self, run_id: str) -> int:
         """How many watch a run that is being written, on all servers."""

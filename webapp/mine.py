@@ -7,7 +7,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from generate import Refusal, RunLog, record_dtype
+from generate import Refusal, record_dtype, split_half_character
 from webapp.database import Block, Run, db
 from webapp.exports import facts_of, written
 from webapp.live import Live, live
@@ -81,14 +81,12 @@ def excerpts(found: list[Run]) -> list[dict]:
 def excerpt(run: Run, tokens: bytes) -> dict:
     dtype, vocabulary = record_dtype(run.vocab_size), find_vocabulary(run.vocabulary_id)
     prompt, written_ids = np.frombuffer(run.prompt, dtype)["id"], np.frombuffer(tokens, dtype)["id"][:EXCERPT]
-    log = RunLog(prompt[-EXCERPT:], 1, run.vocab_size)
-    view = RunView(run, log, vocabulary)
-    ended = run.samples[0].text_end
-    data = (view.half + vocabulary.bytes_of(written_ids.tolist()))[:ended]
+    head, half = split_half_character(vocabulary.bytes_of(prompt[-EXCERPT:].tolist()))
+    data = half + vocabulary.bytes_of(written_ids.tolist())[: run.samples[0].text_end]
     return {
         "run": run,
         "cut": len(prompt) > EXCERPT,
-        "prompt": view.head.decode("utf-8", "ignore"),
+        "prompt": head.decode("utf-8", "ignore"),
         "text": data.decode("utf-8", "ignore"),
         "samples": run.options["samples"],
     }

@@ -6,6 +6,7 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
+from webapp.curve import find_training
 from webapp.database import Gone, Run, db
 from webapp.lenses import LEGENDS
 from webapp.live import live
@@ -113,7 +114,6 @@ def run_page(run_id: str):
         family=family_of(run),
         legends=LEGENDS,
         link=link_to(run.id),
-        opening=" ".join(view.prompt_text.split())[:60] or "A text from nothing",
         beginning=" ".join(view.text(0).split())[:200],
         **facts,
     )
@@ -147,11 +147,13 @@ def outlook() -> str:
 
 @blueprint.get("/models/<name>")
 def model_page(name: str):
-    """What is known of a model: where it came from, and the certificate of its conversion."""
+    """What is known of a model: where it came from, the certificate of its conversion, how it was trained."""
     model = next((listed for listed in models() if listed.name == name), None)
     if model is None:
         abort(404, "There is no such model here.")
-    return render_template("model.html", model=model, certificate=model.folder and model.folder.certificate())
+    folder = model.folder
+    certificate, training = (folder.certificate(), find_training(folder)) if folder else (None, None)
+    return render_template("model.html", model=model, certificate=certificate, training=training)
 
 
 def start_samples(view: RunView) -> list[dict]:

@@ -1,6 +1,7 @@
 """What this server's engine writes goes to the database, four times a second, all runs in one transaction."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, update
 
@@ -9,12 +10,15 @@ from webapp.database import Block, Gone, Run, Sample, db
 from webapp.store import find_vocabulary, stored_log
 from webapp.view import RunView
 
+if TYPE_CHECKING:
+    from webapp.live import Entry, Live
+
 log = logging.getLogger(__name__)
 
 INDEXED = 20  # runs made searchable in one round
 
 
-def save_round(live) -> None:
+def save_round(live: "Live") -> None:
     """Store what is new in our runs' logs, renew their leases, and hear who wants them stopped.
 
     When that fails, each is tried alone: no run holds up the others, and one whose saving succeeded without our being
@@ -37,7 +41,7 @@ def save_round(live) -> None:
         db.session.rollback()
 
 
-def count_again(run_id: str, entry) -> None:
+def count_again(run_id: str, entry: "Entry") -> None:
     """Find out how many tokens of each sample the database holds."""
     sizes = select(Block.number, func.sum(func.length(Block.tokens))).where(Block.run_id == run_id)
     found = dict(db.session.execute(sizes.group_by(Block.number)).all())
@@ -46,7 +50,7 @@ def count_again(run_id: str, entry) -> None:
     entry.prompt_saved, entry.told = False, {}
 
 
-def save(live, ours: dict) -> None:
+def save(live: "Live", ours: dict[str, "Entry"]) -> None:
     """One transaction over some of our runs."""
     held = lease.renew(live.server, ours, live.now())
     stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
@@ -67,7 +71,7 @@ def save(live, ours: dict) -> None:
         live.drop(run_id, ours[run_id])
 
 
-def store_news(run_id: str, entry) -> tuple[list[int], bool, dict]:
+def store_news(run_id: str, entry: "Entry") -> tuple[list[int], bool, dict]:
     """Add what is new in a log to the transaction; return tokens stored of each sample, if it is done, its progress."""
     run_log = entry.log
     with run_log.changed:
@@ -109,14 +113,14 @@ def end_sample(run_id: str, number: int, reason: str, text_end: int, error: str 
     db.session.execute(change, execution_options=lease.CHANGE)
 
 
-def release(live) -> None:
+def release(live: "Live") -> None:
     """This server ends: others may go on with its runs at once."""
     ours = [run_id for run_id, entry in live.entries().items() if entry.ours]
     lease.give_up(live.server, ours, live.now())
     db.session.commit()
 
 
-def index_words(live) -> None:
+def index_words(live: "Live") -> None:
     """Make runs searchable: keep the text of some that have none yet, or that have ended since."""
     for run_id in db.session.scalars(select(Run.id).where(Run.words.is_(None)).limit(INDEXED)).all():
         run = db.session.get(Run, run_id)

@@ -1,11 +1,15 @@
 """Runs that go: deleted by their owner, or past the time that this server keeps them. Nothing but a mark is left."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, text, update
 
 from webapp.database import BUSY, Block, Gone, Run, Sample, Watch, db
 from webapp.lease import CHANGE
+
+if TYPE_CHECKING:
+    from webapp.live import Live
 
 EXPIRED = 200  # runs removed in one round
 
@@ -25,7 +29,7 @@ def remove(run_id: str, parent_id: str | None, reason: str) -> bool:
     return True
 
 
-def delete_run(live, run: Run) -> bool:
+def delete_run(live: "Live", run: Run) -> bool:
     """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
     found = remove(run.id, run.parent_id, "deleted")
     for score in db.session.scalars(select(Run.id).where(Run.parent_id == run.id, Run.relation == "score")).all():
@@ -36,7 +40,7 @@ def delete_run(live, run: Run) -> bool:
     return found
 
 
-def scrub(live) -> None:
+def scrub(live: "Live") -> None:
     """Take deleted text out of SQLite's log of changes too; while somebody reads there, it is tried again later."""
     if live.scrubbed:
         return
@@ -52,7 +56,7 @@ def scrub(live) -> None:
         live.scrubbed = True
 
 
-def expire(live) -> None:
+def expire(live: "Live") -> None:
     """Remove some finished runs that are older than the setting allows."""
     days = live.settings["RUBRIC_KEEP_DAYS"]
     if not days:

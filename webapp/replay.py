@@ -13,12 +13,14 @@ from flask import Blueprint, Response, current_app, redirect, render_template, u
 from markupsafe import escape
 
 from generate import Busy, Refusal, Request, RunLog, Vocabulary, find_model
-from webapp.actions import limited, same_vocabulary, sampling_of
+from webapp.actions import limited, sampling_of
 from webapp.database import Run
 from webapp.live import Live, live
 from webapp.owner import make_visitor
 from webapp.pages import find_run, get_run, is_fragment, look, require_engine
-from webapp.view import PICTURES, RunView, how_long, ordinal
+from webapp.score import counted
+from webapp.store import same_vocabulary
+from webapp.view import VISIBLE, RunView, how_long, ordinal
 
 blueprint = Blueprint("replay", __name__)
 
@@ -28,7 +30,6 @@ MOST = 64  # replays kept at once
 ROUND = 0.2  # seconds between two looks at what is there
 
 EXACT = ("float32", "int8")  # precisions in which a run writes the same tokens in whatever company
-VISIBLE = PICTURES | {ord("\n"): "↵", ord("\t"): "⇥", ord("\r"): "␍"}
 UNKNOWN = "This replay is over and no longer known here; the run can be replayed again."
 
 
@@ -79,7 +80,7 @@ class Replay:
             return {"loading": "loading the model", "reading": "reading the prompt"}[log.state]
         # a sample that was stopped may be longer now than then
         there = sum(min(len(new), len(ids)) for new, ids in zip(log.samples, self.written.ids, strict=True))
-        return f"{there:,} of {count(sum(map(len, self.written.ids)))}"
+        return f"{there:,} of {counted(sum(map(len, self.written.ids)))}"
 
 
 class Replays:
@@ -237,7 +238,7 @@ def judge(written: Written, log: RunLog) -> str | None:
         return f"It could not be written again to its end: {error}"
     if over:
         several = f" in {len(written.ids)} samples" if len(written.ids) > 1 else ""
-        return f"Identical: {count(sum(map(len, written.ids)))}{several}."
+        return f"Identical: {counted(sum(map(len, written.ids)))}{several}."
     return None
 
 
@@ -275,7 +276,7 @@ def quoted(vocabulary: Vocabulary, index: int) -> str:
     try:
         return f"“{data.decode().translate(VISIBLE)}”" if data else "the end marker"
     except UnicodeDecodeError:
-        return f"‹{' '.join(f'{byte:02X}' for byte in data)}›"
+        return f"‹{data.hex(' ').upper()}›"
 
 
 def reasons(written: Written, log: RunLog) -> str:
@@ -292,7 +293,3 @@ def reasons(written: Written, log: RunLog) -> str:
             f"In {log.precision} rounding can turn a token when a run was interrupted or written in other company."
         )
     return " ".join(found) or "Why cannot be told."
-
-
-def count(tokens: int) -> str:
-    return f"{tokens:,} token{'' if tokens == 1 else 's'}"

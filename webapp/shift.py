@@ -12,14 +12,13 @@ import numpy as np
 from webapp import family
 from webapp.odds import share
 from webapp.score import counted, rounded
-from webapp.view import RunView, cells
+from webapp.view import BLANKS, VISIBLE, RunView, cells
 
 FACTORS = (2, 5, 20)  # times likelier, or less likely, from which on a token has the next stronger colour
 BORDERS = np.log(FACTORS)  # the same in nats
 DEGREES = (*((f"less{n}", FACTORS[n - 1]) for n in (3, 2, 1)), *((f"more{n}", FACTORS[n - 1]) for n in (1, 2, 3)))
 MOST_MOVED = 10  # cells listed
 BEFORE = 28  # characters shown before each of them
-MARKS = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
 
 
 def degree(shift: float) -> str:
@@ -59,12 +58,12 @@ class Moved:
     @property
     def name(self) -> str:
         """The body with its white space made visible."""
-        return self.body.translate(MARKS) if self.text.strip() else self.text.translate(MARKS).replace(" ", "␣")
+        return self.body.translate(VISIBLE) if self.text.strip() else self.text.translate(VISIBLE | BLANKS)
 
     @property
     def context(self) -> str:
         """Some whole words in front, on one line."""
-        words = self.before.translate(MARKS)
+        words = self.before.translate(VISIBLE)
         cut = words.find(" ") + 1 if len(words) == BEFORE else 0
         return ("…" if cut else "") + words[cut:]
 

@@ -38,6 +38,11 @@ def vocabulary_id(vocabulary: Vocabulary) -> str:
     return hashlib.sha256(pack_vocabulary(vocabulary)).hexdigest()
 
 
+def same_vocabulary(run: Run, folder: ModelFolder) -> bool:
+    """Whether the folder's tokens mean what they meant when the run was written."""
+    return vocabulary_id(folder.tokenizer.vocabulary) == run.vocabulary_id
+
+
 def keep_vocabulary(folder: ModelFolder) -> str:
     """Store the folder's vocabulary unless it is there already; return its id. Commits."""
     vocabulary = folder.tokenizer.vocabulary

@@ -80,7 +80,7 @@ def plain(run_id: str):
 
 def hold(state: Live, view: RunView | None, parts: Iterator[str]) -> "Held":
     """Give an answer that takes a while one of the places for streams; raises Busy when all are taken."""
-    if not state.streams.acquire(blocking=False):
+    if not state.open_stream():
         raise Busy("Too many people are watching at once; please try again in a moment.")
     return Held(state, view, parts)
 
@@ -94,7 +94,6 @@ class Held:
     def __init__(self, state: Live, view: RunView | None, parts: Iterator[str]):
         self._state, self._parts, self._open = state, parts, True
         self._entry = state.join(view.id, view.log) if view else None
-        state.count_streams(1)
 
     def __iter__(self) -> "Held":
         return self
@@ -109,8 +108,7 @@ class Held:
             if self._open:
                 self._open = False
                 self._state.leave(self._entry)
-                self._state.count_streams(-1)
-                self._state.streams.release()
+                self._state.close_stream()
 
 
 def read_cursor(samples: int) -> tuple[int, list[int]]:

@@ -4,20 +4,24 @@ A reader here is behind by the time until the other's next saving and until our 
 quarter on average.
 """
 
-import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import defer
 
+from generate import RunLog
 from webapp.database import Block, Run, Sample, Watch, db
+
+if TYPE_CHECKING:
+    from webapp.live import Entry, Live
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
 AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 conditions
 
 
-def follow(live) -> None:
+def follow(live: "Live") -> None:
     """Bring the logs of runs that others write up to date."""
     entries = {run_id: entry for run_id, entry in live.entries().items() if not entry.ours}
     if not entries:
@@ -30,7 +34,7 @@ def follow(live) -> None:
             live.drop_unwatched(run_id, entry)
 
 
-def catch_up(live, entries: dict) -> None:
+def catch_up(live: "Live", entries: dict[str, "Entry"]) -> None:
     """Read what was stored since the last look. A sample's end is asked for before its blocks: none is missing then."""
     samples = select(Sample).where(Sample.run_id.in_(entries), Sample.finish_reason.is_not(None))
     ended = db.session.scalars(samples.execution_options(populate_existing=True)).all()
@@ -48,7 +52,7 @@ def catch_up(live, entries: dict) -> None:
         log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.error)
 
 
-def new_blocks(entries: dict) -> Iterator[Block]:
+def new_blocks(entries: dict[str, "Entry"]) -> Iterator[Block]:
     """What was stored past what our logs hold."""
     wanted = [
         and_(Block.run_id == run_id, Block.number == number, Block.start >= len(sample))
@@ -61,7 +65,7 @@ def new_blocks(entries: dict) -> Iterator[Block]:
         yield from db.session.scalars(some.order_by(Block.run_id, Block.number, Block.start))
 
 
-def append(log, block: Block) -> None:
+def append(log: RunLog, block: Block) -> None:
     sample = log.samples[block.number]
     with log.changed:
         if block.start == len(sample):
@@ -69,7 +73,7 @@ def append(log, block: Block) -> None:
             log.touch()
 
 
-def read_progress(entry, run: Run, now: float) -> None:
+def read_progress(entry: "Entry", run: Run, now: float) -> None:
     """Take over what the run's row says of it."""
     log, entry.told = entry.log, run.progress or {}
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
@@ -81,7 +85,7 @@ def read_progress(entry, run: Run, now: float) -> None:
         show_state(log, run, now)
 
 
-def show_state(log, run: Run, now: float) -> None:
+def show_state(log: RunLog, run: Run, now: float) -> None:
     """The state that the writing server tells, while it lives."""
     told = run.progress or {}
     if run.lease_until < now:
@@ -91,7 +95,7 @@ def show_state(log, run: Run, now: float) -> None:
         log.set_state(state if state != "done" else "writing", told.get("place", 0), told.get("seconds"))
 
 
-def vanish(log) -> None:
+def vanish(log: RunLog) -> None:
     """The run was deleted."""
     with log.changed:
         log.cancelled = "deleted"
@@ -99,7 +103,7 @@ def vanish(log) -> None:
         log.finish(sample, "deleted", 0)
 
 
-def tell_viewers(live) -> None:
+def tell_viewers(live: "Live") -> None:
     """Tell the servers that write how many watch here, and hear the same of our runs."""
     now, entries = live.now(), live.entries()
     mine = {run_id: entry.viewers for run_id, entry in entries.items() if not entry.ours and entry.viewers}
@@ -114,7 +118,3 @@ def tell_viewers(live) -> None:
     db.session.commit()
     for run_id in ours:
         entries[run_id].elsewhere = int(found.get(run_id, 0))
-
-
-def seen_lately(entry, grace: float) -> bool:
-    return entry.viewers > 0 or time.monotonic() - entry.seen <= grace

@@ -12,10 +12,13 @@ from markupsafe import Markup
 from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
 from webapp.database import Run
 from webapp.lenses import classes
-from webapp.score import verdict
+from webapp.score import counted, verdict
 
 # C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
+BREAKS = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
+VISIBLE = PICTURES | BREAKS  # a token out of its text
+BLANKS = BREAKS | str.maketrans({" ": "␣", "\u00a0": "⍽"})  # what a token may have nothing else of
 
 
 def escape(text: str) -> str:
@@ -148,6 +151,11 @@ class RunView:
         self.head, self.half = split_half_character(vocabulary.bytes_of(self.prompt_ids.tolist()))
 
     @property
+    def opening(self) -> str:
+        """The first words of the prompt, for a title."""
+        return " ".join(self.prompt_text.split())[:60] or "A text from nothing"
+
+    @property
     def unread(self) -> int:
         """How many tokens of the prompt lie before the model's window."""
         return window_start(len(self.prompt_ids), self.n_positions)
@@ -221,13 +229,13 @@ class RunView:
                 "writing": f"Writing…{again}",
             }[log.state]
         if len(log.samples) > 1:
-            return f"Done: {len(log.samples)} samples, {sum(map(len, log.samples)):,} tokens."
+            return f"Done: {len(log.samples)} samples, {counted(sum(map(len, log.samples)))}."
         return self.ending(0)
 
     def ending(self, number: int) -> str:
         """One sentence on how a sample ended, or ""."""
         sample = self.log.samples[number]
-        tokens = f"{len(sample):,} token{'' if len(sample) == 1 else 's'}"
+        tokens = counted(len(sample))
         if sample.finish_reason == "length" and self.options["max_new_tokens"] == 0:
             return verdict(self)
         if sample.finish_reason == "length":
@@ -243,8 +251,7 @@ class RunView:
         if sample.finish_reason == "error":
             return sample.error or "Something went wrong."
         if sample.finish_reason == "stop":
-            whole = len(self.vocabulary.bytes_of(sample.read()["id"].tolist()))
-            if whole == sample.text_end or not self.options["stop"]:
+            if sample.size(self.vocabulary) == sample.text_end or not self.options["stop"]:
                 return f"The model ended its text after {tokens}."
             return f"Reached a stop string after {tokens}; Continue goes on past it."
         return ""
