@@ -1,9 +1,10 @@
 """From what a person has to the parts that are trained on and held out, encoded once and kept."""
 
+import json
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from finetune.documents import Reading, find_sources, pieces
-from finetune.encoding import Encoding, encode, open_encoding
+from finetune.encoding import ABOUT, Encoding, encode, open_encoding
 from finetune.options import Options
 from finetune.split import FEWEST_TOKENS, split, whole
 from finetune.start import Start, documents_text, from_nothing
@@ -50,20 +51,35 @@ def reading(options: Options) -> Reading:
 
 def new_tokenizer(given: Sequence[str], options: Options, scratch: Path) -> Start:
     """A tokenizer trained on all of the text."""
+    encodings = [name for name in given if (Path(name) / ABOUT).is_file()]
+    if encodings:
+        raise Refusal(f"{encodings[0]} is encoded already; --from-scratch needs the text, to make a tokenizer for it.")
     sources = find_sources(given, scratch)
     return from_nothing(documents_text(chain.from_iterable(pieces(s, reading(options)) for s in sources)), options)
 
 
 def encoded(given: Sequence[str], options: Options, start: Start, cache: Path, scratch: Path, shows: bool) -> Encoding:
     """Tokenise, or find what was tokenised before; a folder that `encode` made is taken as it is."""
-    if len(given) == 1 and (Path(given[0]) / "encoding.json").is_file():
-        return open_encoding(Path(given[0]), start.tokenizer)
+    if len(given) == 1 and (Path(given[0]) / ABOUT).is_file():
+        return opened(Path(given[0]), options, start)
     sources = find_sources(given, scratch)
     size = sum(source.stat().st_size for source in sources)
     bar = tqdm(total=size, unit="B", unit_scale=True, desc="tokenising", disable=None, leave=False)
     with bar if shows else nullcontext():
         step = bar.update if shows else (lambda size: None)
         return encode(sources, reading(options), start.tokenizer, start.begin, start.end, cache, step)
+
+
+def opened(path: Path, options: Options, start: Start) -> Encoding:
+    """What `encode` made; raises Refusal where other documents were asked for."""
+    found = open_encoding(path, start.tokenizer)
+    if (found.begin, found.end) != (start.begin, start.end):
+        raise Refusal(f"{path} was encoded for a model whose documents end otherwise; encode the text for this one.")
+    kept = json.loads((path / ABOUT).read_text("utf-8")).get("reading")
+    for name, value in asdict(reading(options)).items():
+        if value != getattr(Reading(), name) and isinstance(kept, dict) and value != kept.get(name):
+            raise Refusal(f"{path} is encoded already; --{name} {value!r:.60} is for text.")
+    return found
 
 
 def load(
@@ -85,6 +101,13 @@ def load(
         )
     if not validation:
         parts, cut = split(everything, options.split, options.seed)
+        if "train" not in parts:
+            raise Refusal(f"{name}: --split {options.split} leaves none of its {everything.size} tokens to train on.")
+        if options.patience and "validation" not in parts:
+            raise Refusal(
+                f"--patience {options.patience} needs a validation part, and --split {options.split} gives none; "
+                "give another, or --validation FILE."
+            )
         return Data(parts, cut, found.sources)
     held = encoded(validation, options, start, cache, scratch, shows)
     parts = {"train": everything, "validation": whole(held.tokens, held.ends)}

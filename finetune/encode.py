@@ -15,7 +15,8 @@ from generate import check_folder, check_target, in_place_of
 def encode_to(given: dict, options: Options, models: Path) -> Encoding:
     """Make the folder `given["target"]`; raises Refusal."""
     target = given["target"]
-    check_target(target, given.get("force", False))
+    for source in given["data"]:
+        check_target(target, given.get("force", False), Path(source))
     start = from_folder(check_folder(find_folder(given["model"], models)), options)
     with (
         in_place_of(target) as part,

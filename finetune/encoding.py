@@ -138,6 +138,8 @@ def open_encoding(path: Path, tokenizer: tokenizers.Tokenizer | None = None) -> 
         ]
         if [len(array) for array in arrays] != [about["tokens"], about["documents"]]:
             raise Refusal(f"{path}: its files are cut short; encode the text again.")
+        if len(arrays[1]) and arrays[1][-1] != len(arrays[0]):
+            raise Refusal(f"{path}: its files do not belong together; encode the text again.")
         if tokenizer is not None and about["tokenizer"] != Codec(tokenizer, about["begin"], about["end"]).fingerprint:
             raise Refusal(f"{path} was encoded with another tokenizer; encode the text with this model's.")
         names = ("begin", "end", "tokenizer")

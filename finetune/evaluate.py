@@ -36,7 +36,9 @@ def evaluate(folder: ModelFolder, given: list[str], options: Options, cache: Pat
     with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
         found = data.encoded(given, options, start, cache, Path(scratch), sys.stderr.isatty())
         size = block_size(start, options)
-        parts = windows(whole(found.tokens, found.ends), size, start.context, options.line_by_line, False)
+        parts = windows(
+            whole(found.tokens, found.ends), size, start.context, options.line_by_line, start.begin is not None
+        )
         if not len(parts):
             raise Refusal(f"{given[0]}: there is no text in it.")
         model = load_model(start, options).to(device)

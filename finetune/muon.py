@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-
 REST = 0.5  # of the learning rate: what AdamW's part gets
 
 

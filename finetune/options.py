@@ -181,9 +181,14 @@ def make_options(given: Mapping[str, Any], preset: str = "", before: Options | N
         raise Refusal(f"--preset {preset!r} is unknown; known are {', '.join(PRESETS)}.")
     for name, value in given.items():
         check(name, value)
+    if given.get("steps") and "epochs" in given:
+        raise Refusal(f"Give --steps {given['steps']} or --epochs {given['epochs']:g}, not both.")
+    chosen = PRESETS.get(preset, {}) | dict(given)
+    if "epochs" in given:
+        chosen["steps"] = 0  # else a preset's steps would overrule them
     if before is None:
-        return replace(Options(), **(PRESETS.get(preset, {}) | dict(given)))
-    for name, value in (PRESETS.get(preset, {}) | dict(given)).items():
+        return replace(Options(), **chosen)
+    for name, value in chosen.items():
         if name not in MAY_DIFFER and value != getattr(before, name):
             raise Refusal(
                 f"{flag(name)} was {getattr(before, name)} when this training began, and cannot become {value} on the way."
@@ -196,8 +201,15 @@ def check(name: str, value: Any) -> None:
         low, high = LIMITS[name]
         if not (low <= value <= high):
             raise Refusal(f"{flag(name)} must be from {low:,} to {high:,}, not {value}.")
+    if isinstance(value, str) and not is_unicode(value):
+        raise Refusal(f"{flag(name)} is not UTF-8: {value!a:.80}.")
     if name in CHOICES and value not in CHOICES[name]:
         raise Refusal(f"{flag(name)} must be one of {', '.join(CHOICES[name])}, not {value!r}.")
+
+
+def is_unicode(text: str) -> bool:
+    """False for bytes of a command line that were no UTF-8; Python makes them halves of surrogate pairs."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def flag(name: str) -> str:

@@ -45,7 +45,7 @@ class Watch(TrainerCallback):
         if self.stop.agreed(args.device):
             self.stopped = control.should_training_stop = control.should_save = control.should_log = not last
         if self.evaluates and (last or due(step, self.every["evaluate"])):
-            control.should_evaluate = control.should_log = True
+            control.should_evaluate = True
         if due(step, self.every["sample"]) or (last and self.every["sample"]):
             self.sample(step)
         if last:

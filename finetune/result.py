@@ -1,11 +1,13 @@
 """A trained model as a folder that keeps the contract of `models/NAME`."""
 
 import copy
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import GPT2LMHeadModel
 
@@ -24,10 +26,13 @@ def write_model(folder: Path, model, start: Start, dtype: str, manifest: dict[st
         for name, value in model.state_dict().items()
         if name != "lm_head.weight"  # it is the embedding
     }
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    try:
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    except SafetensorError as error:  # so safetensors tells of a full disk
+        raise OSError(errno.EIO, str(error), str(folder / "model.safetensors")) from None
     (folder / "model.safetensors").chmod(0o644)  # as all other files; safetensors makes it private
     write_json(folder / "config.json", config_of(model, dtype))
-    start.tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(start.tokenizer.to_str(pretty=True), "utf-8")
     write_json(folder / "generation_config.json", generation_config(start))
     end = {"token_id": start.end} | ({"text": start.folder.end_text} if start.folder and start.folder.end_text else {})
     begin = {} if start.begin is None else {"begin": {"token_id": start.begin}}
@@ -66,7 +71,10 @@ def prove(folder: ModelFolder, model, ids: list[int], dtype: str) -> float:
     device, training = next(plain.parameters()).device, plain.training
     plain.eval()
     with torch.inference_mode():
-        theirs = plain(input_ids=torch.tensor([ids], device=device)).logits[0].float().cpu().numpy()
+        inputs = torch.tensor(
+            [ids], device=device
+        )  # the class's own forward: the Trainer puts autocast around the model's
+        theirs = GPT2LMHeadModel.forward(plain, input_ids=inputs).logits[0].float().cpu().numpy()
     plain.train(training)
     difference = float(abs(logits_of(folder, [ids])[0] - theirs).max())
     if not difference <= AGREE[dtype]:

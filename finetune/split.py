@@ -17,7 +17,7 @@ def shares(text: str) -> list[float]:
     if not re.fullmatch(r"\d{1,3}(\.\d+)?(/\d{1,3}(\.\d+)?){1,2}", text):
         raise Refusal(f"--split must be two or three numbers such as 90/10 or 70/20/10, not {text!r:.60}.")
     numbers = [float(number) for number in text.split("/")]
-    if numbers[0] == 0 or sum(numbers) != 100:
+    if numbers[0] == 0 or abs(sum(numbers) - 100) > 1e-6:
         raise Refusal(f"--split must add up to 100 and leave something to train on, not {text!r}.")
     return [number / 100 for number in numbers]
 
@@ -39,7 +39,7 @@ def split(part: Part, text: str, seed: int) -> tuple[dict[str, Part], bool]:
     if len(wanted) == 1:
         return {"train": part}, False
     if len(part) < FEWEST_DOCUMENTS:
-        return dict(zip(names, cut(part, wanted), strict=True)), True
+        return {name: found for name, found in zip(names, cut(part, wanted), strict=True) if len(found)}, True
     order = np.random.default_rng(seed).permutation(len(part))
     borders = np.round(np.cumsum(wanted[:-1]) * len(part)).astype(int)
     borders = np.clip(borders, 1, len(part) - 1)
@@ -52,6 +52,8 @@ def cut(part: Part, wanted: list[float]) -> list[Part]:
     """Every document cut at the same shares of its tokens."""
     borders = np.round(np.cumsum([0, *wanted])[None] * part.lengths[:, None]).astype(np.int64)
     borders[:, -1] = part.lengths
+    lengths = np.diff(borders, axis=1)
     return [
-        Part(part.tokens, part.starts + borders[:, n], borders[:, n + 1] - borders[:, n]) for n in range(len(wanted))
+        Part(part.tokens, (part.starts + borders[:, n])[some], lengths[some, n])
+        for n, some in enumerate(lengths.T > 0)  # a short document may have nothing for a part
     ]

@@ -1,5 +1,7 @@
 """What a training starts from: a model of `models/`, or a new one with a tokenizer of its own."""
 
+import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from finetune.options import Options
+from finetune.options import LIMITS, Options, changed, flag
 from generate import ModelFolder, Refusal, open_tokenizer
 
 END = "<|endoftext|>"
@@ -40,12 +42,15 @@ class Start:
 
 
 def from_folder(folder: ModelFolder, options: Options) -> Start:
+    for name in ("layers", "width", "heads", "vocab"):
+        if name in changed(options):
+            raise Refusal(f"{flag(name)} is for --from-scratch; {folder.name} has a shape of its own.")
     tokenizer = open_tokenizer(folder.path)
     tokenizer.encode_special_tokens = True  # what spells a special token in a text is ordinary text
     if not options.special_tokens:
         if folder.end_id is None:
             raise Refusal(f"{folder.name} has no end token to close documents with; add one with --special-tokens eos.")
-        return Start(tokenizer, None, folder.end_id, folder.end_id, folder, False)
+        return Start(tokenizer, begin_of(folder), folder.end_id, folder.end_id, folder, False)
     wanted = special_tokens(options)
     tokenizer.add_special_tokens([AddedToken(SPECIAL[name], special=True, normalized=False) for name in wanted])
     ids = {name: tokenizer.token_to_id(SPECIAL[name]) for name in wanted}
@@ -53,7 +58,20 @@ def from_folder(folder: ModelFolder, options: Options) -> Start:
     if end is None:
         raise Refusal(f"{folder.name} has no end token; --special-tokens must name eos too.")
     added = tokenizer.get_vocab_size(with_added_tokens=True) > folder.config.vocab_size
-    return Start(tokenizer, ids.get("bos"), end, ids.get("pad", end), folder, added)
+    return Start(tokenizer, ids.get("bos", begin_of(folder)), end, ids.get("pad", end), folder, added)
+
+
+def begin_of(folder: ModelFolder) -> int | None:
+    """The token that an earlier training put before every document, as its manifest says."""
+    file = folder.path / "rubric.json"
+    begin = json.loads(file.read_text("utf-8")).get("begin") if file.exists() else None
+    token = begin.get("token_id") if isinstance(begin, dict) else None
+    if token is not None and (type(token) is not int or not 0 <= token < folder.config.vocab_size):
+        raise Refusal(
+            f"{folder.name}: the beginning token {token!r:.40} in rubric.json must be a token id below "
+            f"{folder.config.vocab_size}; correct it."
+        )
+    return token
 
 
 def special_tokens(options: Options) -> list[str]:
@@ -71,6 +89,9 @@ def from_nothing(texts: Iterable[str], options: Options) -> Start:
     """Train a byte-level BPE on the texts; id 0 is the end token."""
     if options.special_tokens:
         raise Refusal(f"--special-tokens is for models that exist; a new one ends its documents with {END}.")
+    for name in ("lora", "freeze_embeddings"):
+        if getattr(options, name):
+            raise Refusal(f"{flag(name)} is for models that exist; of a new one everything must be trained.")
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -100,6 +121,9 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
         missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
         if missing:
             raise Refusal(f"{start.folder.name}: its weights lack {missing[0]}; copy model.safetensors again.")
+        check_weights(start.folder.name, model, "lm_head.weight" not in found["missing_keys"])
+        model.config.tie_word_embeddings = True  # some configs deny it, but the playground serves no other
+        model.lm_head.weight = model.transformer.wte.weight
     if start.added:
         model.resize_token_embeddings(start.tokenizer.get_vocab_size(with_added_tokens=True))
     if model.config.activation_function == "gelu_new":
@@ -116,13 +140,31 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
     return with_adapters(model, options) if options.lora else model
 
 
+def check_weights(name: str, model: GPT2LMHeadModel, has_head: bool) -> None:
+    """What the engine would refuse is refused before it is trained."""
+    for weight, values in model.named_parameters():
+        if not values.isfinite().all():
+            raise Refusal(f"{name}: {weight} holds numbers that are not finite; copy model.safetensors again.")
+    if has_head and not torch.equal(model.lm_head.weight, model.transformer.wte.weight):
+        raise Refusal(
+            f"{name}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served."
+        )
+
+
 def new_config(start: Start, options: Options, dropout: dict[str, float]) -> GPT2Config:
     heads = options.heads or max(1, options.width // HEAD)
     if options.width % heads:
         raise Refusal(f"--width {options.width} cannot be shared by {heads} heads; give --heads that divide it.")
+    vocab, positions = start.tokenizer.get_vocab_size(with_added_tokens=True), options.block_size or WINDOW
+    needed = 4 * (12 * options.layers * options.width**2 + (vocab + positions) * options.width)
+    if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+        raise Refusal(
+            f"--layers {options.layers} of --width {options.width} need {needed / 2**30:,.0f} GiB for the weights alone; "
+            f"this machine has {there / 2**30:,.0f} GiB."
+        )
     return GPT2Config(
-        vocab_size=start.tokenizer.get_vocab_size(with_added_tokens=True),
-        n_positions=options.block_size or WINDOW,
+        vocab_size=vocab,
+        n_positions=positions,
         n_embd=options.width,
         n_layer=options.layers,
         n_head=heads,
@@ -149,8 +191,8 @@ def with_adapters(model: GPT2LMHeadModel, options: Options):
 
 def block_size(start: Start, options: Options) -> int:
     """Tokens in a window; raises Refusal where the model has fewer positions."""
-    most = (options.block_size or WINDOW) if start.folder is None else start.folder.config.n_positions
-    size = options.block_size or most
+    most = int(LIMITS["block_size"][1]) if start.folder is None else start.folder.config.n_positions
+    size = options.block_size or (WINDOW if start.folder is None else most)
     if not (2 <= size <= most):
         raise Refusal(f"--block-size must be from 2 to {most:,}, the window of this model, not {size:,}.")
     return size
@@ -161,7 +203,10 @@ def find_folder(name: str, root: Path) -> Path:
     for path in (Path(name), root / name):
         if path.is_dir():
             return path.resolve()
+    if Path(name).is_file():
+        raise Refusal(f"--model {name} is a file; give the folder that holds it with config.json and the tokenizer.")
+    of_hub = name if name.count("/") == 1 and not Path(name).parent.is_dir() else Path(name).name
     raise Refusal(
-        f"--model {name!r:.200}: there is no such folder; `python -m generate download {Path(name).name}` fetches a model "
+        f"--model {name!r:.200}: there is no such folder; `python -m generate download {of_hub}` fetches a model "
         "from the Hugging Face hub into models/."
     )

@@ -112,7 +112,9 @@ class Training:
         self.block = block_size(self.start, self.options)
         begins = self.start.begin is not None
         self.windows = {
-            name: windows(part, self.block, self.start.context, self.options.line_by_line, begins)
+            name: windows(
+                part, self.block, self.start.context, self.options.line_by_line, begins, alternate=name == "train"
+            )
             for name, part in self.data.parts.items()
         }
         self.steps = self.count_steps()
@@ -270,6 +272,7 @@ class Training:
             kept = self.task.work / f"checkpoint-{best}"
             if kept.is_dir():
                 self.tuner._load_from_checkpoint(str(kept))
+                self.record.facts["best_step"] = best
         if "test" in self.windows:
             self.record.add_score(self.tuner.state.global_step, "test", self.score("test"))
         self.process.wait_for_everyone()
@@ -320,7 +323,8 @@ class Training:
     def say_what_came(self) -> None:
         found = [e for e in self.record.facts["evaluations"] if e["part"] == "validation" and "perplexity" in e]
         if found:
-            first, last = found[0], min(found, key=lambda e: e["loss"]) if self.options.patience else found[-1]
+            kept = self.record.facts.get("best_step")
+            first, last = found[0], next((e for e in found if e["step"] == kept), found[-1])
             self.say(
                 f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."
             )

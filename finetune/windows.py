@@ -2,7 +2,8 @@
 
 The tokens of a part are one stream, with one token of context before it. A packed window holds up to `block_size` of them
 and begins with the last of the window before, so that every token of every document is predicted exactly once: none is
-dropped, none counts twice. Line by line, each document is a stream of its own.
+dropped, none counts twice. Line by line, each document is a stream of its own, and of those that nothing goes before the
+first token is not asked for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -62,12 +63,17 @@ class Packed(Dataset):
 
 
 class Lines(Dataset):
-    """Each document by itself, in as many windows as it needs; `context` (None where it brings its own) goes before it."""
+    """Each document by itself, in as many windows as it needs.
 
-    def __init__(self, part: Part, block_size: int, context: int | None):
+    `context` goes before it (None: it brings a token of its own): before every one, or with `alternate` before every other,
+    because a prompt that somebody types stands at the first position, and a text from nothing at the second.
+    """
+
+    def __init__(self, part: Part, block_size: int, context: int | None, alternate: bool):
         self.part, self.context, self.block = part, context, block_size
-        self.own = int(context is not None)
-        needed = -(-np.maximum(part.lengths + self.own - 1, 1) // (block_size - 1))
+        self.led = np.full(len(part), context is not None)
+        self.led[1::2] &= not alternate
+        needed = -(-np.maximum(part.lengths + self.led - 1, 1) // (block_size - 1))
         self.borders = np.cumsum(needed)
 
     def __len__(self) -> int:
@@ -77,16 +83,18 @@ class Lines(Dataset):
         document = int(np.searchsorted(self.borders, n, "right"))
         first = int(self.borders[document - 1]) if document else 0
         ids = self.part.document(document).astype(np.int64)
-        if self.context is not None:
+        if self.led[document]:
             ids = np.concatenate([[self.context], ids])
         begin = (n - first) * (self.block - 1)
         return ids[begin : begin + self.block]
 
 
-def windows(part: Part, block_size: int, context: int, line_by_line: bool, begins: bool) -> Packed | Lines:
+def windows(
+    part: Part, block_size: int, context: int, line_by_line: bool, begins: bool, alternate: bool = False
+) -> Packed | Lines:
     """The windows of a part. `begins` says that each document brings a beginning token of its own."""
     if line_by_line:
-        return Lines(part, block_size, None if begins else context)
+        return Lines(part, block_size, None if begins else context, alternate)
     return Packed(part, block_size, context)
 
 

@@ -7,6 +7,7 @@
     certificate.json        optional: what `convert` found when it made the folder
     run.json                optional: how `finetune` trained it: options, data, losses, samples
     rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...},
+                            "begin": {"token_id": ...}: put before every prompt, where a model's texts all begin with it,
                             "measured": what each precision does to the model, see precision.py}
 
 `fingerprint` is the sha256 of model.safetensors. A plain Hugging Face folder has no manifest; one is derived.
@@ -59,6 +60,7 @@ class ModelFolder:
     name: str
     path: Path
     config: Config
+    begin_id: int | None  # of a token that every text begins with, and nobody sees
     end_id: int | None
     end_text: str | None  # a fine-tune's end marker in ordinary tokens: a stop string that nobody sees
     source: str
@@ -104,7 +106,9 @@ class ModelFolder:
         return read_json(self.path, "run.json", optional=True) or None
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a prompt; an empty one starts from the end token, which has no text (or is [] without one)."""
+        """Token ids of a prompt. An empty one starts from the end token (or is [] without one); neither it nor `begin_id` has text."""
+        if self.begin_id is not None:
+            return [self.begin_id, *self.tokenizer.encode(text)]
         if text:
             return self.tokenizer.encode(text)
         return [] if self.end_id is None else [self.end_id]
@@ -147,12 +151,15 @@ def check_folder(path: Path) -> ModelFolder:
     check_tensors(path, config)
     end_id = check_tokenizer(path, config, eos)
     manifest = read_json(path, "rubric.json", optional=True)
-    kinds = {"format": int, "end": dict, "fingerprint": str}
+    kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str}
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
         raise Refusal(f"{path.name}: rubric.json is not of format 1; delete it, and it will be derived.")
-    end = manifest.get("end", {}).get("token_id", end_id)
-    if end is not None and not is_index(end, config.vocab_size):
-        raise Refusal(f"{path.name}: the end token {end!r} must be a token id below {config.vocab_size}; correct it.")
+    begin, end = manifest.get("begin", {}).get("token_id"), manifest.get("end", {}).get("token_id", end_id)
+    for what, token in (("begin", begin), ("end", end)):
+        if token is not None and not is_index(token, config.vocab_size):
+            raise Refusal(
+                f"{path.name}: the {what} token {token!r} must be a token id below {config.vocab_size}; correct it."
+            )
     end_text = manifest.get("end", {}).get("text")
     if end_text is not None and not (isinstance(end_text, str) and 0 < len(end_text) <= 200):
         raise Refusal(f"{path.name}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.")
@@ -160,6 +167,7 @@ def check_folder(path: Path) -> ModelFolder:
         name=path.name,
         path=path,
         config=config,
+        begin_id=begin,
         end_id=end,
         end_text=end_text,
         source=str(manifest.get("source", "a Hugging Face folder")),

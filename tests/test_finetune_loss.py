@@ -29,7 +29,7 @@ def plain_windows(texts, tokenizer, block, line_by_line, begin, end):
     """Windows of ids, each beginning with the token before its first prediction."""
     documents = [([begin] if begin is not None else []) + tokenizer(t)["input_ids"] + [end] for t in texts]
     if line_by_line:
-        streams = [d if begin is not None else [end, *d] for d in documents]
+        streams = [d if begin is not None or n % 2 else [end, *d] for n, d in enumerate(documents)]
     else:
         streams = [[end] + [i for d in documents for i in d]]
     return [s[i : i + block] for s in streams for i in range(0, len(s) - 1, block - 1)]

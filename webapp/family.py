@@ -73,8 +73,8 @@ def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelF
     data, vocabulary = text.encode("utf-8", "replace"), folder.tokenizer.vocabulary
     kept = common_tokens(tuple(records["id"].tolist()), data, vocabulary)
     rest = data[len(vocabulary.bytes_of(records["id"][:kept].tolist())) :].decode()
-    new = folder.tokenizer.encode(rest) if rest else []
-    if not kept and not new:
+    new = (folder.tokenizer.encode if kept else folder.encode_prompt)(rest)
+    if not kept and not rest:
         return Beginning(fresh(folder, "").records, (1,), "edit", parent, number)
     added = unknown_records(new, folder.config.vocab_size)
     whose = add_turn(turns(authors, kept), len(new), False)
