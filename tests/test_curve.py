@@ -15,7 +15,8 @@ from conftest import make_model, text_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from webapp.curve import FOLDED, POINTS, SHOWN, Loss, draw, loss_ticks, read_training, step_ticks, thinned
+from webapp.curve import POINTS, Loss, draw, loss_ticks, step_ticks, thinned
+from webapp.training import FOLDED, SHOWN, read_training
 
 SHA = "ab12" * 16
 RUN = {
@@ -316,3 +317,14 @@ def test_whatever_the_file_holds_there_is_a_page(page, run):
     html = page(run)
     assert "Write with it" in html
     assert "nan" not in "".join(re.findall(r'points="[^"]*"', html))
+
+
+def test_where_the_best_weights_were_kept_the_page_tells_of_those():
+    told = read_training(
+        {
+            "evaluations": [{"step": n, "part": "validation", "loss": x} for n, x in ((0, 4.0), (5, 3.0), (10, 3.5))],
+            "best_step": 5,
+        }
+    )
+    assert "went from 54.6 to 20.1" in told.sentence
+    assert "The weights of step 5 were the best, and were kept." in told.sentence

@@ -6,12 +6,12 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
-from webapp.curve import find_training
 from webapp.database import Gone, Run, db
 from webapp.lenses import LEGENDS
 from webapp.live import live
 from webapp.owner import visitor
 from webapp.store import find_vocabulary
+from webapp.training import find_training
 from webapp.tree import family_of
 from webapp.view import RunView, SampleView, escape, how_long
 

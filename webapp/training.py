@@ -1,0 +1,264 @@
+"""How a model was trained, for its page: what `finetune` left in run.json, in words and as a curve.
+
+What is not as it should be in the file is left out, never refused: it may be older than this page, or somebody else's.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from generate import ModelFolder, Refusal
+from webapp.curve import Curve, Loss, draw
+
+SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the model wrote at a step."""
+
+    step: float
+    prompt: str
+    text: str
+    ended: bool  # by itself, not at a length
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of what else there is to know; `code` is what a person would copy: a hash, a command."""
+
+    name: str
+    words: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the page says of a training; `problem` is why run.json cannot be read at all."""
+
+    problem: str = ""
+    sentence: str = ""
+    curve: Curve | None = None
+    shown: tuple[Sample, ...] = ()  # the newest first
+    folded: tuple[Sample, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+def find_training(folder: ModelFolder) -> Training | None:
+    """How a model was trained, or None where its folder says nothing of it."""
+    try:
+        raw = folder.training()
+    except Refusal as refusal:
+        return Training(problem=str(refusal))
+    return read_training(raw) if raw else None
+
+
+def read_training(raw: dict) -> Training:
+    """What there is to say of a parsed run.json, whatever is in it."""
+    history = losses(raw.get("history"))
+    evaluations = {kind: losses(raw.get("evaluations"), kind) for kind in ("validation", "test")}
+    best = number(raw.get("best_step"))
+    newest = samples(raw.get("samples"))[::-1]
+    return Training(
+        sentence=" ".join(
+            filter(
+                None, (trained(raw), *brought(**{k: up_to(best, v) for k, v in evaluations.items()}), ended(raw, best))
+            )
+        ),
+        curve=draw(history, evaluations["validation"]),
+        shown=tuple(newest[:SHOWN]),
+        folded=tuple(spread(newest[SHOWN:], FOLDED)),
+        facts=tuple(facts(raw, evaluations)),
+    )
+
+
+def number(value: object, most: float = 1e15) -> float | None:
+    """A number from 0 to `most`, else None; true and false are none, nor is NaN."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most else None
+
+
+def words(value: object) -> str:
+    """A string that can be sent as UTF-8 (JSON may hold half a surrogate pair), or "" for anything else."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def part(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def entries(value: object) -> list[dict]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def losses(value: object, kind: str | None = None) -> list[Loss]:
+    """The entries that have a step and a loss, of one part if `kind` names one, by step."""
+    found = [
+        Loss(
+            step, loss, number(entry.get("perplexity"), 1e300) or exponential(loss), number(entry.get("bits_per_byte"))
+        )
+        for entry in entries(value)
+        if kind is None or entry.get("part") == kind
+        if (step := number(entry.get("step"), 1e9)) is not None and (loss := number(entry.get("loss"), 1e6)) is not None
+    ]
+    return sorted(found, key=lambda one: one.step)
+
+
+def exponential(loss: float) -> float | None:
+    return math.exp(loss) if loss < 690 else None
+
+
+def samples(value: object) -> list[Sample]:
+    """The samples that have a step and a text, by step."""
+    found = [
+        Sample(step, words(entry.get("prompt")), text, entry.get("finish_reason") in ("end", "stop"))
+        for entry in entries(value)
+        if (step := number(entry.get("step"), 1e9)) is not None and (text := words(entry.get("text")))
+    ]
+    return sorted(found, key=lambda one: one.step)
+
+
+# The words
+
+PLACES = {"train": "training text", "validation": "held-out text", "test": "test text"}
+FILES = 20  # named at most
+
+
+def trained(raw: dict) -> str:
+    """From what, on what, and how long."""
+    base = "nothing" if raw.get("model", ...) is None else words(part(raw.get("model")).get("name"))
+    names = [name for file in entries(raw.get("data")) if (name := words(file.get("name")))]
+    much = f" ({amount(raw, 'train')})" if amount(raw, "train") else ""
+    said = [f"from {base}" if base else "", f"on {joined(names)}{much}" if names else "", duration(raw.get("seconds"))]
+    return f"Trained {' '.join(filter(None, said))}." if any(said) else "run.json does not say what it was trained on."
+
+
+def joined(names: list[str]) -> str:
+    """As in "one", "one and two", "one, two and 7 other files"."""
+    names = [*names[:2], f"{len(names) - 2:,} other files"] if len(names) > 3 else names
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def amount(raw: dict, which: str) -> str:
+    """How much text there was for training, validation or test."""
+    counts = [counted(number(part(raw.get(what)).get(which)), what) for what in ("documents", "tokens")]
+    return ", ".join(filter(None, counts))
+
+
+def counted(count: float | None, what: str) -> str:
+    """As in "1 document" and "12 documents"; `what` is the plural."""
+    return "" if not count else f"{count:,.0f} {what[:-1] if count == 1 else what}"
+
+
+def duration(value: object) -> str:
+    if (seconds := number(value)) is None:
+        return ""
+    if seconds < 90:
+        return f"in {counted(max(1, round(seconds)), 'seconds')}"
+    if seconds < 90 * 60:
+        return f"in {round(seconds / 60)} minutes"
+    return f"in {seconds / 3600:,.1f} hours"
+
+
+def brought(validation: list[Loss], test: list[Loss]) -> list[str]:
+    """What training did to the perplexity on text that it did not learn from; one sentence for each part."""
+    return [
+        went(f"Perplexity on {PLACES[name]}", found) for name, found in (("validation", validation), ("test", test))
+    ]
+
+
+def went(what: str, found: list[Loss]) -> str:
+    known = [one for one in found if one.perplexity is not None]
+    if not known:
+        return ""
+    first, last = (rounded(one.perplexity) for one in (known[0], known[-1]))
+    if len(known) == 1:
+        return f"{what} {'was' if known[0].step == 0 else 'is'} {first}{' before' if known[0].step == 0 else ''}."
+    since = f" at step {known[0].step:,.0f}" if known[0].step else ""
+    return f"{what} stayed at {last}." if first == last else f"{what} went from {first}{since} to {last}."
+
+
+def up_to(best: float | None, found: list[Loss]) -> list[Loss]:
+    """What was found on the way to the weights that were kept: those of step `best`, or of the last."""
+    return found if best is None else [one for one in found if one.step <= best] or found
+
+
+def ended(raw: dict, best: float | None) -> str:
+    if raw.get("state") == "stopped":
+        return "It was stopped before its last step."
+    return "" if best is None else f"The weights of step {best:,.0f} were the best, and were kept."
+
+
+def rounded(value: float) -> str:
+    """A perplexity or a loss to some three digits."""
+    if value >= 1e7:
+        return f"{value:.1e}"
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
+    """All that has no place of its own: how it was made, of what, what it came to, its options."""
+    if command := words(raw.get("command")):
+        yield Fact("command", "", command)
+    base = part(raw.get("model"))
+    if words(base.get("fingerprint")):
+        yield Fact("base model", words(base.get("name")), words(base["fingerprint"]))
+    yield from file_facts("data", entries(raw.get("data")))
+    yield from file_facts("held-out data", entries(raw.get("validation_data")))
+    for which, name in PLACES.items():
+        if said := "; ".join(filter(None, (amount(raw, which), evaluated(evaluations.get(which))))):
+            yield Fact(name, said)
+    if started := words(raw.get("started")):
+        yield Fact("started", moment(started))
+    if place := " on ".join(filter(None, (words(raw.get("precision")), words(raw.get("device"))))):
+        yield Fact("precision", place)
+    if (steps := number(raw.get("steps"))) is not None:
+        yield Fact("steps", f"{steps:,.0f}")
+    for name, value in part(raw.get("options")).items():
+        if (said := plain(value)) is not None:
+            yield Fact(words(name), said)
+
+
+def file_facts(kind: str, found: list[dict]) -> Iterator[Fact]:
+    for file in found[:FILES]:
+        said = ", ".join(filter(None, (words(file.get("name")), counted(number(file.get("bytes")), "bytes"))))
+        if said:
+            yield Fact(kind, said, words(file.get("sha256")))
+    if len(found) > FILES:
+        yield Fact(kind, f"and {counted(len(found) - FILES, 'files')} more")
+
+
+def evaluated(found: list[Loss] | None) -> str:
+    """Where the loss ended and began, in nats a token and, where it is known, in bits a byte."""
+    if not found:
+        return ""
+    last = found[-1]
+    said = f"{last.loss:.3f} nats a token" + (f", {last.bits_per_byte:.3f} bits a byte" if last.bits_per_byte else "")
+    return f"{said}; before training {found[0].loss:.3f} nats" if found[0].step == 0 < last.step else said
+
+
+def moment(started: str) -> str:
+    """An ISO date as the site's pages write one, or the text as it is."""
+    try:
+        return f"{datetime.fromisoformat(started).astimezone(UTC):%-d %B %Y, %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return started
+
+
+def plain(value: object) -> str | None:
+    """An option's value in words; None for what is neither text nor number nor a list of those."""
+    if isinstance(value, list):
+        said = [plain(one) for one in value if not isinstance(one, list)]
+        return ", ".join(filter(None, said)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, int | float):
+        return f"{value:.10g}" if abs(value) <= 1e300 else None
+    return words(value) if isinstance(value, str) else None
+
+
+def spread(found: list, most: int) -> list:
+    """At most `most` of a list, evenly: the first and the last among them."""
+    if len(found) <= most:
+        return found
+    return [found[round(n * (len(found) - 1) / (most - 1))] for n in range(most)]
