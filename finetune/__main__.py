@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import types
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -99,7 +99,7 @@ def train(arguments: list[str]) -> int:
     names = {field.name for field in fields(Options)}
     own = {name: value for name, value in given.items() if name in names}
     out, preset = given["out"], given.get("preset", "")
-    task = modules.train.Task(
+    task = modules.task.Task(
         given=given["data"],
         validation=given.get("validation", ()),
         model=given.get("model", ""),
@@ -113,7 +113,7 @@ def train(arguments: list[str]) -> int:
     )
     if task.resume and (kept := task.work / "run.json").is_file():
         before = as_options(modules.record.Record.read(kept).facts["options"])
-        task = modules.train.with_options(task, make_options(own, preset, before))
+        task = replace(task, options=make_options(own, preset, before))
     if preset and modules.main():
         print(f"--preset {preset} is {' '.join(f'{flag(k)} {v}' for k, v in PRESETS[preset].items())}")
     return 130 if modules.train.train(task) is None and modules.main() else 0
@@ -127,13 +127,15 @@ def bring() -> types.SimpleNamespace:
     try:
         import transformers
 
-        from finetune import data, record, train
+        from finetune import data, record, task, train
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in NEEDED:
             raise
         raise Refusal(f"{error.name} is not installed; `make finetune` installs what training needs.") from None
     transformers.utils.logging.disable_progress_bar()  # one for every checkpoint
-    return types.SimpleNamespace(data=data, record=record, train=train, main=lambda: os.environ.get("RANK", "0") == "0")
+    return types.SimpleNamespace(
+        data=data, record=record, task=task, train=train, main=lambda: os.environ.get("RANK", "0") == "0"
+    )
 
 
 def encode(arguments: list[str]) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from finetune import data, measure
+from finetune.arguments import precision_of
 from finetune.options import Options
 from finetune.split import whole
 from finetune.start import block_size, find_folder, from_folder, load_model
-from finetune.train import choose_device
-from finetune.trainer import precision_of
+from finetune.task import choose_device
 from finetune.windows import windows
 from generate import ModelFolder, Refusal, Score, check_folder
 

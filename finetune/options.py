@@ -1,8 +1,8 @@
 """Every option of a training: its default, its limits, its meaning; and the recipes that go by a name."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_type_hints
 
 from generate import Refusal
 
@@ -218,8 +218,13 @@ def flag(name: str) -> str:
 
 def as_options(stored: Mapping[str, Any]) -> Options:
     """Options from a run.json."""
-    known = {field.name for field in fields(Options)}
-    return Options(**{name: value for name, value in stored.items() if name in known})
+    kinds = get_type_hints(Options)
+    known = {name: value for name, value in stored.items() if name in kinds}
+    for name, value in known.items():
+        if not isinstance(value, int | float if kinds[name] is float else kinds[name]):
+            raise Refusal(f"{flag(name)} in run.json is {value!r:.60}, which is damage; begin anew with --force.")
+        check(name, value)
+    return Options(**known)
 
 
 def changed(options: Options) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from finetune.options import LIMITS, Options, changed, flag
+from finetune.options import LIMITS, Options, changed, flag, is_unicode
 from generate import ModelFolder, Refusal, open_tokenizer
 
 END = "<|endoftext|>"
@@ -202,6 +202,8 @@ def find_folder(name: str, root: Path) -> Path:
     """The folder that --model means: a path, or a name under `root`; raises Refusal."""
     for path in (Path(name), root / name):
         if path.is_dir():
+            if not is_unicode(path.resolve().name):
+                raise Refusal(f"--model {name!a:.200}: the folder's name is not UTF-8; rename it.")
             return path.resolve()
     if Path(name).is_file():
         raise Refusal(f"--model {name} is a file; give the folder that holds it with config.json and the tokenizer.")

@@ -1,57 +1,34 @@
 """One training from the first look at the data to a complete `models/NAME`."""
 
 import json
-import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-import torch
 from accelerate import PartialState
 from accelerate.utils import find_executable_batch_size
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback
 
 from finetune import data, measure, result, samples
-from finetune.options import Options, changed
+from finetune.arguments import arguments, precision_of, rhythm
+from finetune.checkpoints import checkpoints, step_of
+from finetune.options import changed
 from finetune.progress import Watch
 from finetune.record import Record
 from finetune.start import Start, block_size, find_folder, from_folder, load_model
 from finetune.stopping import Stop
-from finetune.trainer import Tuner, arguments, checkpoints, precision_of, rhythm, step_of
+from finetune.task import Task, check_work, choose_device
+from finetune.trainer import Tuner
 from finetune.windows import collate, windows
 from generate import ModelFolder, Refusal, Score, check_folder, check_target, in_place_of, write_json
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a person asked for. `model` is "" for a training from nothing."""
-
-    given: Sequence[str]
-    validation: Sequence[str]
-    model: str
-    out: Path
-    options: Options
-    models: Path
-    cache: Path
-    command: str = ""
-    resume: bool = False
-    force: bool = False
-
-    @property
-    def work(self) -> Path:
-        """Where a training lives until it is done; hidden, so that the page does not list it."""
-        return self.out.parent / f".{self.out.name}.training"
 
 
 def train(task: Task) -> ModelFolder | None:
@@ -73,25 +50,6 @@ def train(task: Task) -> ModelFolder | None:
         finally:
             if process.is_main_process and not checkpoints(task.work):
                 shutil.rmtree(task.work, ignore_errors=True)  # there is nothing in it to go on with
-
-
-def choose_device(wanted: str) -> str:
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise Refusal("--device is cuda, but there is no CUDA device here; use cpu or auto.")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def check_work(task: Task) -> None:
-    """What an earlier training left is gone on with, or replaced, only when that was asked for."""
-    begun = (task.work / "run.json").is_file()
-    if task.resume and not begun:
-        raise Refusal(f"There is no training of {task.out} to resume; leave --resume out to begin one.")
-    if begun and not task.resume and not task.force:
-        last = checkpoints(task.work)
-        at = f" up to step {step_of(last[-1]):,}" if last else ""
-        raise Refusal(f"{task.out} was being trained{at}; go on with --resume, or begin anew with --force.")
-    if task.work.exists() and not task.resume:
-        shutil.rmtree(task.work)
 
 
 class Training:
@@ -329,7 +287,3 @@ class Training:
                 f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."
             )
         self.say(f"{self.task.out} is there; the page lists it by itself.")
-
-
-def with_options(task: Task, options: Options) -> Task:
-    return replace(task, options=options)

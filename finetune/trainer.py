@@ -12,12 +12,10 @@ from torch import distributed
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
 
+from finetune.checkpoints import PREFIX, checkpoints, could_not_save, forget, show
 from finetune.muon import MuonWithAdamW
 from finetune.options import Options
 from generate import Refusal, Score
-
-PREFIX = "checkpoint-"
-LEAST_RATE = 0.02  # of the learning rate, at the end of the schedule `stable`
 
 
 class Batches(Sampler):
@@ -137,117 +135,3 @@ class Tuner(Trainer):
     def wait_for_all(self) -> None:
         if self.args.world_size > 1:
             distributed.barrier()
-
-
-def could_not_save(step: int, error: Exception, complete: list[Path]) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:200]
-    last = f"the one of step {step_of(complete[-1]):,} is complete: make room and go on with --resume" if complete else (
-        "there is no older one"
-    )  # fmt: skip
-    return f"The checkpoint of step {step:,} could not be written ({reason}); {last}."
-
-
-def show(hidden: Path, shown: Path) -> None:
-    """Bring a complete checkpoint to the disk, then under its name, in one step."""
-    for path in (*hidden.rglob("*"), hidden):
-        sync(path)
-    shutil.rmtree(shown, ignore_errors=True)
-    hidden.rename(shown)
-    sync(shown.parent)
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def checkpoints(root: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
-    return sorted((path for path in root.glob(f"{PREFIX}*") if step_of(path) >= 0), key=step_of)
-
-
-def step_of(checkpoint: Path) -> int:
-    number = checkpoint.name.removeprefix(PREFIX)
-    return int(number) if number.isdecimal() else -1
-
-
-def forget(root: Path, keep: int, best: int | None) -> None:
-    """Remove all checkpoints but the newest `keep`, and the best one."""
-    for checkpoint in checkpoints(root)[:-keep]:
-        if step_of(checkpoint) != best:
-            shutil.rmtree(checkpoint)
-
-
-def rate_schedule(options: Options, steps: int) -> dict:
-    """The Trainer's arguments for the learning rate."""
-    warmup = round(options.warmup * steps) if options.warmup < 1 else min(int(options.warmup), steps // 2)
-    arguments = {"learning_rate": options.learning_rate, "warmup_steps": warmup}
-    if options.schedule == "stable":
-        fall = max(1, round((1 - options.stable) * steps))
-        shape = {"num_decay_steps": min(fall, steps - warmup), "min_lr_ratio": LEAST_RATE, "decay_type": "linear"}
-        return arguments | {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": shape}
-    name = {"constant": "constant_with_warmup"}.get(options.schedule, options.schedule)
-    return arguments | {"lr_scheduler_type": name}
-
-
-def arguments(
-    options: Options, work: Path, steps: int, micro: int, accumulation: int, device: str
-) -> TrainingArguments:
-    """What the Trainer is told. Everything about evaluation, logging and saving is in steps."""
-    every = rhythm(options, steps)
-    precision = precision_of(options, device)
-    return TrainingArguments(
-        output_dir=str(work),
-        max_steps=steps,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
-        activation_checkpointing=options.gradient_checkpointing,
-        optim="adamw_torch_fused",
-        adam_beta2=options.beta2,
-        weight_decay=options.weight_decay,
-        max_grad_norm=options.clip,
-        bf16=precision == "bfloat16",
-        fp16=precision == "float16",
-        use_cpu=device == "cpu",
-        seed=options.seed,
-        logging_steps=every["log"],
-        logging_nan_inf_filter=False,
-        save_strategy="steps" if every["save"] else "no",
-        save_steps=every["save"] or steps,
-        eval_strategy="no",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to=[],
-        dataloader_num_workers=0,
-        ddp_find_unused_parameters=False,
-        ddp_backend="gloo" if device == "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1 else None,
-        log_level="error",
-        **rate_schedule(options, steps),
-    )
-
-
-def rhythm(options: Options, steps: int) -> dict[str, int]:
-    """Steps between two evaluations, samples, checkpoints and entries of the log; 0: never."""
-    tenth, hundredth = max(1, math.ceil(steps / 10)), max(1, math.ceil(steps / 100))
-    asked = {
-        "evaluate": (options.evaluate_every, tenth),
-        "sample": (options.sample_every, tenth),
-        "save": (options.save_every, tenth),
-        "log": (options.log_every, hundredth),
-    }
-    found = {name: value if value >= 0 else usual for name, (value, usual) in asked.items()}
-    return found | {"log": found["log"] or steps}
-
-
-def precision_of(options: Options, device: str) -> str:
-    """What `auto` means on this device; raises Refusal for what it cannot do."""
-    if options.precision == "float16" and device == "cpu":
-        raise Refusal("--precision float16 needs a GPU; on a CPU use bfloat16 or float32.")
-    if options.precision != "auto":
-        return options.precision
-    if device == "cpu":
-        return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"

@@ -1,0 +1,85 @@
+"""What the Trainer is told: our options in its words."""
+
+import math
+import os
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from finetune.options import Options
+from generate import Refusal
+
+LEAST_RATE = 0.02  # of the learning rate, at the end of the schedule `stable`
+
+
+def arguments(
+    options: Options, work: Path, steps: int, micro: int, accumulation: int, device: str
+) -> TrainingArguments:
+    """What the Trainer is told. Everything about evaluation, logging and saving is in steps."""
+    every = rhythm(options, steps)
+    precision = precision_of(options, device)
+    return TrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        activation_checkpointing=options.gradient_checkpointing,
+        optim="adamw_torch_fused",
+        adam_beta2=options.beta2,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.clip,
+        bf16=precision == "bfloat16",
+        fp16=precision == "float16",
+        use_cpu=device == "cpu",
+        seed=options.seed,
+        logging_steps=every["log"],
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if every["save"] else "no",
+        save_steps=every["save"] or steps,
+        eval_strategy="no",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+        dataloader_num_workers=0,
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if device == "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1 else None,
+        log_level="error",
+        **rate_schedule(options, steps),
+    )
+
+
+def rate_schedule(options: Options, steps: int) -> dict:
+    """The Trainer's arguments for the learning rate."""
+    warmup = round(options.warmup * steps) if options.warmup < 1 else min(int(options.warmup), steps // 2)
+    arguments = {"learning_rate": options.learning_rate, "warmup_steps": warmup}
+    if options.schedule == "stable":
+        fall = max(1, round((1 - options.stable) * steps))
+        shape = {"num_decay_steps": min(fall, steps - warmup), "min_lr_ratio": LEAST_RATE, "decay_type": "linear"}
+        return arguments | {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": shape}
+    name = {"constant": "constant_with_warmup"}.get(options.schedule, options.schedule)
+    return arguments | {"lr_scheduler_type": name}
+
+
+def rhythm(options: Options, steps: int) -> dict[str, int]:
+    """Steps between two evaluations, samples, checkpoints and entries of the log; 0: never."""
+    tenth, hundredth = max(1, math.ceil(steps / 10)), max(1, math.ceil(steps / 100))
+    asked = {
+        "evaluate": (options.evaluate_every, tenth),
+        "sample": (options.sample_every, tenth),
+        "save": (options.save_every, tenth),
+        "log": (options.log_every, hundredth),
+    }
+    found = {name: value if value >= 0 else usual for name, (value, usual) in asked.items()}
+    return found | {"log": found["log"] or steps}
+
+
+def precision_of(options: Options, device: str) -> str:
+    """What `auto` means on this device; raises Refusal for what it cannot do."""
+    if options.precision == "float16" and device == "cpu":
+        raise Refusal("--precision float16 needs a GPU; on a CPU use bfloat16 or float32.")
+    if options.precision != "auto":
+        return options.precision
+    if device == "cpu":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
