@@ -35,6 +35,24 @@ def test_the_page_reaches_the_engine_by_its_public_names_alone():
         assert module.split(".")[0] not in ("torch", "transformers", "convert", "finetune"), file
 
 
+@pytest.mark.parametrize("package", ["convert", "finetune"])
+def test_the_makers_of_models_meet_only_in_their_folders(package):
+    other = {"convert": "finetune", "finetune": "convert"}[package]
+    for file, module in imports(package):
+        assert not module.startswith("generate."), f"{file} imports {module}"
+        assert module.split(".")[0] not in ("webapp", "flask", other), f"{file} imports {module}"
+
+
+def test_training_without_its_packages_says_how_to_get_them():
+    code = (
+        "import sys; sys.modules['peft'] = sys.modules['accelerate'] = None\n"
+        "from finetune.__main__ import main; sys.exit(main(['a.txt', '--model', 'storyteller', '--out', 'models/b']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "finetune: accelerate is not installed; `make finetune` installs what training needs.\n"
+
+
 def test_every_public_name_of_the_engine_exists():
     import generate
 
