@@ -141,7 +141,7 @@ def fragments_of(
     if kind == "":
         return fragments(decoded(source, reading.encoding, progress), borders(reading.documents))
     if kind == ".npz":
-        return fragments(read_npz(source, vocabulary, progress), borders("file"))
+        return fragments(read_npz(source, vocabulary, END, progress), borders("file"))
     if kind == ".parquet":
         rows = parquet_rows(source, reading.column, progress)
     elif kind in (".csv", ".tsv"):

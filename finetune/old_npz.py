@@ -15,10 +15,11 @@ COUNT = 2**18  # ids read at once
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, RuntimeError)
 
 
-def read_npz(file: Path, vocabulary: Vocabulary | None, progress: Callable[[int], None]) -> Iterator[str]:
-    """The text that the ids of all chunks spell one after another, in blocks; chunks end nowhere in particular.
+def read_npz(file: Path, vocabulary: Vocabulary | None, end: str, progress: Callable[[int], None]) -> Iterator[str]:
+    """The text that the ids of all chunks spell, in blocks, with `end` after each chunk.
 
-    It is text again, and not the ids, since these tools wrote `<|endoftext|>` as text: beside other signs its tokens may
+    A chunk is one or more whole files: these tools joined small ones with the marker, and wrote none after the last.
+    Source: load_dataset.py of nshepperd/gpt-2 and minimaxir/gpt-2-simple. It is text again, and not the ids, since these tools wrote `<|endoftext|>` as text: beside other signs its tokens may
     be others than alone (".<" can be one token). Encoded again, the rest gets the ids that it had.
     Raises Refusal for what is damaged, holds objects or floats, or is of another vocabulary.
     """
@@ -27,16 +28,18 @@ def read_npz(file: Path, vocabulary: Vocabulary | None, progress: Callable[[int]
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for ids in id_blocks(file, len(vocabulary), progress):
-            yield decoder.decode(vocabulary.bytes_of(ids.tolist()))
-        yield decoder.decode(b"", True)
+            if ids is None:
+                yield decoder.decode(b"", True) + end
+            else:
+                yield decoder.decode(vocabulary.bytes_of(ids.tolist()))
     except UnicodeDecodeError:
         raise Refusal(
             f"{file.name}: its ids spell no text with this model's tokenizer; it was encoded for another model."
         ) from None
 
 
-def id_blocks(file: Path, vocab_size: int, progress: Callable[[int], None]) -> Iterator[np.ndarray]:
-    """The ids of all arrays in order, at most COUNT at a time, each in 0..vocab_size - 1."""
+def id_blocks(file: Path, vocab_size: int, progress: Callable[[int], None]) -> Iterator[np.ndarray | None]:
+    """The ids of all arrays in order, at most COUNT at a time, each in 0..vocab_size - 1; None where an array ends."""
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
@@ -44,6 +47,7 @@ def id_blocks(file: Path, vocab_size: int, progress: Callable[[int], None]) -> I
                     for ids in array_blocks(file, member.filename, stream):
                         check_ids(file, ids, vocab_size)
                         yield ids
+                yield None
                 progress(member.compress_size)
     except Refusal:
         raise
