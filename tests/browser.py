@@ -1,16 +1,21 @@
 """A real gunicorn and a real Chromium, for tests and for the README's picture."""
 
+import functools
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -24,9 +29,25 @@ FLAGS = [
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that connections go out from: so none takes it, not even while a server is down between two lives."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def migrate(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "webapp", "db", "upgrade"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+@functools.cache
+def empty_database() -> bytes:
+    """The file that SQLite's tables are in before anything was written; made once, as it takes a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        migrate({**os.environ, "RUBRIC_INSTANCE": folder, "DATABASE_URL": ""})
+        return (Path(folder) / "rubric.sqlite").read_bytes()
 
 
 class Server:
@@ -36,7 +57,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
-        self.log = folder / "server.log"
+        self.log, self.database = folder / "server.log", folder / "instance" / "rubric.sqlite"
         self.environment = {
             **os.environ,
             "RUBRIC_INSTANCE": str(folder / "instance"),
@@ -49,8 +70,11 @@ class Server:
         }
 
     def start(self) -> "Server":
-        upgrade = [sys.executable, "-m", "flask", "--app", "webapp", "db", "upgrade"]
-        subprocess.run(upgrade, cwd=ROOT, env=self.environment, check=True, capture_output=True)
+        if self.environment.get("DATABASE_URL"):
+            migrate(self.environment)
+        elif not self.database.exists():
+            self.database.parent.mkdir(parents=True, exist_ok=True)
+            self.database.write_bytes(empty_database())
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
@@ -58,7 +82,7 @@ class Server:
         while not self.ready():
             if self.process.poll() is not None or time.time() > deadline:
                 raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
-            time.sleep(0.1)
+            time.sleep(0.05)
         return self
 
     def ready(self) -> bool:
@@ -77,10 +101,31 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+    def stored(self, query: str, *values):
+        """The first column of the first row that a question to its database finds.
+
+        Whoever asks the server itself counts as watching, and is told what is not stored yet as well.
+        """
+        with closing(sqlite3.connect(self.database, timeout=30)) as connection:
+            row = connection.execute(query, values).fetchone()
+            return row and row[0]
+
+
+@contextmanager
+def serving(folder: Path, models: Path, **environment: str) -> Iterator[Server]:
+    """A server over these models; whoever kills it starts it again, or leaves it. It may print no traceback."""
+    server = Server(folder, RUBRIC_MODELS=str(models), **environment).start()
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+    assert "Traceback" not in server.log.read_text()
 
 
 def chromium_path() -> str | None:
@@ -104,7 +149,7 @@ class Window:
     def __init__(self, browser, server, **options):
         self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.server, self.errors, self.asked = server, [], []
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -137,7 +182,7 @@ class Window:
         return json.load(urllib.request.urlopen(url + ".json"))
 
 
-def until(condition, seconds=20):
+def until(condition, seconds=60):
     deadline = time.time() + seconds
     while not condition():
         assert time.time() < deadline

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -19,19 +21,31 @@ from generate import Engine, Request, find_model, parse_sampling
 MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
 
+pytest_plugins = ["rounds"]  # fixtures of the tests in which several servers share a database
 
-ON_BOTH_DATABASES = {"test_runs", "test_leases", "test_mine", "test_fork", "test_sheet"}  # they store, read and delete
+# The same inputs in every run, however slow the machine is: whoever looks for new ones says `--hypothesis-profile new`.
+hypothesis.settings.register_profile("new", deadline=None)
+hypothesis.settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("same")
+
+ON_BOTH_DATABASES = {  # they store, read and delete
+    *("test_runs", "test_mine", "test_fork", "test_sheet"),
+    *("test_adoption", "test_tails", "test_removal", "test_migrations"),
+}
 
 
 def pytest_collection_modifyitems(config, items):
     """What asks little of the database is tried on one of the two kinds."""
-    spared = [i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES]
-    items[:] = [item for item in items if item not in set(spared)]
-    config.hook.pytest_deselected(items=spared)
+    spared = {i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES}
+    items[:] = [item for item in items if item not in spared]
+    config.hook.pytest_deselected(items=list(spared))
 
 
 def pytest_sessionfinish(session, exitstatus):
-    skipped = session.config.pluginmanager.getplugin("terminalreporter").stats.get("skipped", [])
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")  # a worker of pytest-xdist has none
+    skipped = reporter.stats.get("skipped", []) if reporter else []
     if os.environ.get("CI") and skipped and exitstatus == 0:
         print(f"\n{len(skipped)} skipped, and in CI nothing may be skipped")
         session.exitstatus = 1
@@ -137,13 +151,21 @@ def started(engine: Engine, seconds=60) -> Engine:
     return engine
 
 
+def close(engine: Engine) -> None:
+    """Stop an engine, and wait for the model that it may still be loading: Python cannot end well before that."""
+    engine.close()
+    for thread in threading.enumerate():
+        if thread.name == "loading":
+            thread.join(60)
+
+
 @pytest.fixture(scope="session")
 def writer(models) -> Writer:
     """One float32 engine on the CPU for the whole session."""
     engine = Engine(models, device="cpu", precision="float32").start("tiny")
     started(engine)
     yield Writer(engine)
-    engine.close()
+    close(engine)
 
 
 @pytest.fixture(scope="session")

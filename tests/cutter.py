@@ -41,7 +41,7 @@ class Cutter:
         self._loop.close()
 
     def _do(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     async def _close_listener(self):
         self._listener.close()

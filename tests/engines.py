@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-from conftest import Writer, started
+from conftest import Writer, close, started
 
 from generate import Engine
 
@@ -16,10 +16,10 @@ def running(models, model="tiny", **options):
     try:
         yield Writer(started(engine))
     finally:
-        engine.close()
+        close(engine)
 
 
-def until(condition, seconds=30, what="what was waited for"):
+def until(condition, seconds=60, what="what was waited for"):
     """Wait until `condition()` is true, and return what it gave."""
     deadline = time.time() + seconds
     while not (found := condition()):
@@ -28,7 +28,7 @@ def until(condition, seconds=30, what="what was waited for"):
     return found
 
 
-def until_written(run, count, seconds=30):
+def until_written(run, count, seconds=60):
     """Wait until every sample of a run has written so many tokens."""
     deadline, version = time.time() + seconds, 0
     while any(len(sample) < count for sample in run.samples):

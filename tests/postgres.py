@@ -47,7 +47,7 @@ def postgresql() -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGINT)  # end what is open, then end well
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -55,7 +55,7 @@ def postgresql() -> Iterator[str]:
 
 def wait_until_ready(process: subprocess.Popen, programs: Path, port: int, log: Path) -> None:
     ask = [programs / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}"]
-    deadline = time.time() + 30
+    deadline = time.time() + 60
     while subprocess.run(ask, check=False).returncode:
         assert process.poll() is None, f"PostgreSQL did not start:\n{log.read_text()}"
         assert time.time() < deadline, f"PostgreSQL did not start:\n{log.read_text()}"

@@ -96,7 +96,7 @@ def proxy(kind: str, folder: Path, app: int, plain: int, tls: int) -> Iterator[N
 
 
 def wait_until_open(port: int, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.time() + 20
+    deadline = time.time() + 60
     while process.poll() is None and time.time() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

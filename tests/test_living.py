@@ -1,46 +1,57 @@
 """Nothing that happens to server, network or tab loses a word: the page ends with the text of an undisturbed run."""
 
+import json
 import signal
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
 
 import pytest
-from browser import Server, Window, until
+from browser import Window, serving, until
 from conftest import pictured
-from test_server import whole
+from test_server import get, start_run, whole
 
-LONG = {"max_new_tokens": 500, "seed": 5}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, models) -> str:
-    """What the run of these tests says when nothing happens to it."""
-    server = Server(tmp_path_factory.mktemp("undisturbed"), RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
-    try:
-        return pictured(whole(server, model="slow", **{name: str(value) for name, value in LONG.items()}))
-    finally:
-        server.stop()
+LONG = {"max_new_tokens": 250, "seed": 5}
+ENDLESS = {"max_new_tokens": 4096, "seed": 5}  # for tests that end it themselves
+GRACE = 3  # seconds, where a test waits for its end; a page must have come back by then
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
     """One for all tests: whichever kills it starts it again."""
-    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow").start()
-    yield server
-    if server.process.poll() is None:
-        server.stop()
-    assert "Traceback" not in server.log.read_text()
+    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="slow") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server) -> str:
+    """What the run of these tests says when nothing happens to it."""
+    return pictured(whole(server, model="slow", **{name: str(value) for name, value in LONG.items()}))
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory, models):
+    """A server that soon ends what nobody watches."""
+    settings = {"RUBRIC_MODEL": "slow", "RUBRIC_GRACE": str(GRACE)}
+    with serving(tmp_path_factory.mktemp("impatient"), models, **settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory, models):
+    """A server with room for one reader, one run, and one more in line."""
+    settings = {"RUBRIC_MAX_STREAMS": "1", "RUBRIC_MAX_ROWS": "1", "RUBRIC_MAX_WAITING": "1"}
+    with serving(tmp_path_factory.mktemp("narrow"), models, RUBRIC_MODEL="slow", **settings) as server:
+        yield server
 
 
 @pytest.fixture
-def window(browser, server):
+def window(browser, server, undisturbed):
     window = Window(browser, server)
     window.write("Once upon a time", model="slow", **LONG)
-    until(lambda: len(window.story()) > 200)
-    assert not over(window)
+    until(lambda: len(window.story()) > 80)
+    assert not over(window), "it is over before anything could happen to it"
     yield window
     window.context.close()
 
@@ -72,7 +83,7 @@ def test_a_server_that_is_killed_and_started_again(window, server, undisturbed):
 def test_a_server_that_is_restarted_as_one_should(window, server, undisturbed):
     server.process.send_signal(signal.SIGTERM)
     until(lambda: "being restarted" in lost(window))
-    server.process.wait(20)
+    server.process.wait(60)
     server.start()
     comes_to_its_end(window, undisturbed)
 
@@ -80,8 +91,9 @@ def test_a_server_that_is_restarted_as_one_should(window, server, undisturbed):
 def test_a_network_that_is_away_for_ten_seconds(window, server, undisturbed):
     freeze(server, True)  # a line that says nothing any more; offline alone lets Chromium keep what is open
     window.context.set_offline(True)
+    away = time.monotonic()
     until(lambda: "trying to come back" in lost(window))
-    time.sleep(10)
+    time.sleep(max(0, away + 10 - time.monotonic()))
     assert not over(window)
     freeze(server, False)
     window.context.set_offline(False)
@@ -92,55 +104,80 @@ def freeze(server, still: bool) -> None:
     subprocess.run(["pkill", "-STOP" if still else "-CONT", "-P", str(server.process.pid)], check=True)
 
 
-def test_a_tab_that_is_hidden_and_shown(window, browser, undisturbed):
+HIDE = """hidden => {
+  Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
+  Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true});
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+def test_a_tab_that_is_hidden_and_shown(window, undisturbed):
     other = window.context.new_page()
     other.bring_to_front()
-    hide = """hidden => {
-      Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
-      Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true});
-      document.dispatchEvent(new Event('visibilitychange'));
-    }"""
     for _ in range(3):
-        window.page.evaluate(hide, True)
+        window.page.evaluate(HIDE, True)
         time.sleep(0.3)
-        window.page.evaluate(hide, False)
-    window.page.evaluate(hide, True)
+        window.page.evaluate(HIDE, False)
+    window.page.evaluate(HIDE, True)
     comes_to_its_end(window, undisturbed)
 
 
-def test_a_hidden_tab_keeps_its_run_alive_past_the_grace_time(browser, tmp_path, models, undisturbed):
-    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow", RUBRIC_GRACE="1").start()
-    window = Window(browser, server)
-    try:
-        window.write("Once upon a time", model="slow", **LONG)
-        window.page.evaluate(
-            "Object.defineProperty(document, 'hidden', {get: () => true}); document.dispatchEvent(new Event('visibilitychange'))"
-        )
-        comes_to_its_end(window, undisturbed)
-    finally:
-        window.context.close()
-        server.stop()
+def test_a_hidden_tab_keeps_its_run_alive_past_the_grace_time(browser, impatient):
+    window = Window(browser, impatient)
+    url = window.write("Once upon a time", model="slow", **ENDLESS)
+    window.page.evaluate(HIDE, True)
+    time.sleep(GRACE + 2)
+    assert window.stored(url)["state"] == "writing"
+    length = len(window.story())
+    until(lambda: len(window.story()) > length + 20)
+    window.page.keyboard.press("Escape")
+    until(lambda: over(window))
+    assert window.stored(url)["samples"][0]["finish_reason"] == "cancelled"
+    assert window.story() == pictured(window.stored(url)["samples"][0]["text"])
+    window.context.close()
 
 
-def test_a_run_that_everybody_left_says_so_and_goes_on_at_a_press(browser, tmp_path, models, undisturbed):
-    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow", RUBRIC_GRACE="1").start()
-    window = Window(browser, server)
-    try:
-        url = window.write("Once upon a time", model="slow", **LONG)
-        window.page.goto("about:blank")
-        time.sleep(5)
-        window.page.goto(url)
-        assert over(window)
-        assert "nobody was watching" in window.page.inner_text("#status")
-        window.page.click("text=Continue")
-        window.page.wait_for_url(lambda address: address != url)
-        until(lambda: len(window.story()) > 20)
-        window.page.keyboard.press("Escape")
-        until(lambda: over(window))
-        assert undisturbed.startswith(window.page.text_content("#story").removeprefix("Once upon a time"))
-    finally:
-        window.context.close()
-        server.stop()
+def test_a_run_that_nobody_watches_is_stopped_and_keeps_its_text(impatient):
+    watched = start_run(impatient, max_new_tokens="4096")
+    stream = urllib.request.urlopen(watched + "/events", timeout=60)
+    left = start_run(impatient, max_new_tokens="4096")
+    until(lambda: is_over(impatient, left))
+    stored = json.loads(get(left + ".json"))["samples"][0]
+    assert stored["finish_reason"] == "unwatched"
+    assert f"Stopped at token {len(stored['tokens'])}: nobody was watching." in get(left)
+    assert json.loads(get(watched + ".json"))["state"] == "writing"
+    stream.close()
+
+
+def is_over(server, run) -> bool:
+    """Without asking the server: who does counts as watching."""
+    return server.stored("SELECT state FROM run WHERE id = ?", run.rsplit("/", 1)[1]) == "done"
+
+
+def test_a_run_that_everybody_left_says_so_and_goes_on_at_a_press(browser, impatient, undisturbed):
+    window = Window(browser, impatient)
+    url = window.write("Once upon a time", model="slow", **ENDLESS)
+    window.page.goto("about:blank")
+    until(lambda: is_over(impatient, url))
+    window.page.goto(url)
+    assert over(window)
+    assert "nobody was watching" in window.page.inner_text("#status")
+    window.page.click("text=Continue")
+    window.page.wait_for_url(lambda address: address != url)
+    until(lambda: len(window.story()) > 20)
+    window.page.keyboard.press("Escape")
+    until(lambda: over(window))
+    made = window.stored(window.page.url)
+    spoken = b"".join(bytes(token["bytes"]) for token in made["prompt"]["tokens"] + made["samples"][0]["tokens"])
+    text, right = (whole_characters(one) for one in (pictured(spoken.decode("utf-8", "replace")), undisturbed))
+    text = text.removeprefix("Once upon a time")
+    assert text[: len(right)] == right[: len(text)]
+    window.context.close()
+
+
+def whole_characters(text: str) -> str:
+    """A text that was stopped anywhere, without the half character that may be its last."""
+    return text.rstrip("\ufffd")
 
 
 def test_a_page_that_nothing_answers_stops_trying_and_shows_a_button(window, server, undisturbed):
@@ -170,9 +207,11 @@ def test_a_stream_that_does_not_begin_is_asked_for_again(browser, server, undist
     window.context.close()
 
 
-def test_friends_are_counted(window, browser, server):
+def test_friends_are_counted(browser, server):
+    window, *friends = (Window(browser, server) for _ in range(3))
+    window.write("Once upon a time", model="slow", **ENDLESS)
+    until(lambda: len(window.story()) > 20)
     assert window.page.inner_text("#watching") == ""
-    friends = [Window(browser, server) for _ in range(2)]
     for friend in friends:
         friend.page.goto(window.page.url)
     until(lambda: window.page.inner_text("#watching") == "3 watching")
@@ -182,38 +221,35 @@ def test_friends_are_counted(window, browser, server):
     friends[0].context.close()
     window.page.keyboard.press("Escape")
     until(lambda: over(window))
+    window.context.close()
 
 
-def test_readers_for_whom_there_is_no_place_are_told_and_let_in_later(browser, tmp_path, models, undisturbed):
-    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow", RUBRIC_MAX_STREAMS="1").start()
-    first, second = Window(browser, server), Window(browser, server)
-    try:
-        url = first.write("Once upon a time", model="slow", **LONG)
-        until(lambda: len(first.story()) > 50)
-        second.page.goto(url)
-        until(lambda: "Too many people" in lost(second))
-        first.context.close()
-        comes_to_its_end(second, undisturbed)
-    finally:
-        second.context.close()
-        server.stop()
+def test_readers_for_whom_there_is_no_place_are_told_and_let_in_later(browser, narrow):
+    first, second = Window(browser, narrow), Window(browser, narrow)
+    url = first.write("Once upon a time", model="slow", **ENDLESS)
+    until(lambda: len(first.story()) > 50)
+    second.page.goto(url)
+    until(lambda: "Too many people" in lost(second))
+    length = len(second.story())
+    first.page.goto("about:blank")
+    until(lambda: len(second.story()) > length + 20)
+    first.context.request.post(f"{url}/stop")
+    until(lambda: over(second))
+    assert lost(second) == ""
+    assert second.story() == pictured(second.stored(url)["samples"][0]["text"])
+    for window in (first, second):
+        window.context.close()
 
 
-def test_a_full_line_refuses_with_a_sentence_and_a_time_to_come_back(tmp_path, models):
-    server = Server(
-        tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="slow", RUBRIC_MAX_ROWS="1", RUBRIC_MAX_WAITING="1"
-    ).start()
-    try:
-        answers = []
-        for _ in range(4):
-            try:
-                urllib.request.urlopen(server.url + "/runs", b"prompt=x&max_new_tokens=4096", timeout=20)
-            except urllib.error.HTTPError as error:
-                answers.append((error.code, error.headers["Retry-After"], "The line is full" in error.read().decode()))
-        assert answers
-        assert all(code == 503 and int(after) > 0 and said for code, after, said in answers)
-    finally:
-        server.stop()
+def test_a_full_line_refuses_with_a_sentence_and_a_time_to_come_back(narrow):
+    answers = []
+    for _ in range(4):
+        try:
+            urllib.request.urlopen(narrow.url + "/runs", b"prompt=x&max_new_tokens=4096&seed=1", timeout=60)
+        except urllib.error.HTTPError as error:
+            answers.append((error.code, error.headers["Retry-After"], "The line is full" in error.read().decode()))
+    assert answers
+    assert all(code == 503 and int(after) > 0 and said for code, after, said in answers)
 
 
 def test_a_slow_reader_holds_up_neither_the_run_nor_the_others(window, server, undisturbed):
@@ -230,9 +266,8 @@ def test_a_slow_reader_holds_up_neither_the_run_nor_the_others(window, server, u
 def test_two_friends_and_a_restart(window, browser, server, undisturbed):
     friend = Window(browser, server)
     friend.page.goto(window.page.url)
-    restart = threading.Thread(target=lambda: (server.stop(), server.start()))
-    restart.start()
-    restart.join()
+    server.stop()
+    server.start()
     comes_to_its_end(window, undisturbed)
     comes_to_its_end(friend, undisturbed)
     friend.context.close()

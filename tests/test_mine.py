@@ -5,9 +5,10 @@ import time
 
 import pytest
 from conftest import TRICKY
+from engines import until
 
 
-def until_indexed(app, *runs, seconds=10):
+def until_indexed(app, *runs, seconds=60):
     """Wait until these runs are stored whole, and every run can be found by its words."""
     from sqlalchemy import func, select
 
@@ -51,14 +52,11 @@ def test_words_are_found_in_prompt_and_continuation_whatever_their_case(app, vis
 
 
 def test_a_run_is_found_by_what_was_written_after_it_began(app, visitor, writer):
-    run = visitor.start("x", model="slow", max_new_tokens=200, top_k=0)
+    run = visitor.start("x", model="slow", max_new_tokens=100, top_k=0)
     until_indexed(app)  # its prompt alone
     said = visitor.finish(run)["samples"][0]["text"]
     until_indexed(app, run)
-    deadline = time.time() + 10
-    while run not in listed(visitor, said[-12:].strip()):
-        assert time.time() < deadline
-        time.sleep(0.1)
+    until(lambda: run in listed(visitor, said[-12:].strip()), what="the index of its last words")
 
 
 def test_long_lists_have_pages(visitor):

@@ -51,6 +51,11 @@ def reads(batch) -> bool:
     return bool(batch.rows) and any(r.statistics and r.prefix.length and r.left for r in batch.readings)
 
 
+def restarted(batch) -> bool:
+    """Whether a row has filled its window and begun it again."""
+    return any(row.window > 0 for row in batch.rows)
+
+
 def test_only_a_fault_of_the_device_is_one():
     assert poisoned(torch.AcceleratorError(FAULT))
     assert not poisoned(RuntimeError(FAULT))
@@ -69,18 +74,17 @@ def test_after_a_fault_of_the_device_all_runs_go_on_as_if_nothing_had_been(eight
     alone = [eight.ids(**wish) for wish in wishes]
     eight.batch().pace.budget = lambda rows: 8  # tokens read in a step
     eight.batch().prefixes.drop()
-    fired = fail_once(
-        eight.batch(), lambda b: reads(b) and max(row.window for row in b.rows) > 0, torch.AcceleratorError(FAULT)
-    )
-    early = [eight.submit(**wish) for wish in wishes[:3]]
-    until_written(early[2], 64)
-    late = eight.submit(**wishes[3])
-    runs = [finished(run) for run in [*early, late]]
+    fired = fail_once(eight.batch(), lambda b: reads(b) and restarted(b), torch.AcceleratorError(FAULT))
+    late = []
+    watch(eight.batch(), lambda b: late or not restarted(b) or late.append(eight.submit(**wishes[3])))
+    with at_once(eight):
+        early = [eight.submit(**wish) for wish in wishes[:3]]
+    runs = [finished(run) for run in [*early, *until(lambda: late, what="the prompt")]]
     assert fired, "the moment to fail never came"
     assert [ids_of(run) for run in runs] == alone
     assert {sample.error for run in runs for sample in run.samples} == {None}
-    assert late.restarts == 1
-    assert late.prompt["logprob"] == pytest.approx(eight.write(**wishes[3]).prompt["logprob"], abs=1e-4, nan_ok=True)
+    assert late[0].restarts == 1
+    assert late[0].prompt["logprob"] == pytest.approx(eight.write(**wishes[3]).prompt["logprob"], abs=1e-4, nan_ok=True)
 
 
 def test_after_a_fault_samples_that_still_wait_for_a_row_get_theirs(three):
@@ -121,7 +125,7 @@ def test_a_fault_while_rows_take_their_seats_loses_none_of_them(eight):
         return real(*given, **named)
 
     cache.join = join
-    run = finished(eight.submit(**wish), 10)
+    run = finished(eight.submit(**wish))
     assert len(calls) == 2
     assert ids_of(run) == alone
     assert ids_of(other) == whole
@@ -169,7 +173,7 @@ def test_a_model_that_fails_for_good_ends_its_runs_also_beside_one_that_works(mo
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Batch, "step", step)
             bad = writer.submit(model="other", max_new_tokens=5)
-            until(lambda: bad.done, 10, "the end of a run on a device that always fails")
+            until(lambda: bad.done, what="the end of a run on a device that always fails")
             assert bad.samples[0].finish_reason == "error"
         stop(writer, good)
         assert good.samples[0].finish_reason == "cancelled"
@@ -235,9 +239,9 @@ def test_a_prompt_that_cannot_be_read_does_not_end_one_that_is_read_beside_it(ei
 
 def old_and_new(writer):
     """An old run that is past its first 64 positions, and a new one: they lie in different shelves."""
-    old = writer.submit("the old king", "storyteller", max_new_tokens=400, seed=2)
+    old = writer.submit("the old king", "storyteller", max_new_tokens=LONG, seed=2)
     until_written(old, 80)
-    new = writer.submit("the fox", "storyteller", max_new_tokens=400, seed=3)
+    new = writer.submit("the fox", "storyteller", max_new_tokens=LONG, seed=3)
     until_written(new, 5)
     return old, new
 

@@ -158,7 +158,7 @@ def test_a_model_that_can_never_fit_drives_out_nobody(room, monkeypatch):
 
 def test_a_run_that_waits_for_memory_is_not_passed_for_ever_by_runs_of_the_loaded_model(room, monkeypatch):
     """Somebody always has a run of `tiny` to send; the one for `other` comes in when the first of them is through."""
-    base = room.submit(max_new_tokens=300, owner="ada")
+    base = room.submit(max_new_tokens=1500, owner="ada")
     until_written(base, 1)
     monkeypatch.setattr(generate.residents, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE))
     run = room.submit(model="other", max_new_tokens=5, owner="ben")

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from conftest import Writer, finished
+from engines import at_once
 
 from generate import Request, RunLog, find_model, parse_sampling
 
@@ -67,16 +68,12 @@ def test_a_run_that_was_cut_after_its_last_token_only_ends(writer):
 def test_a_resumed_run_that_is_stopped_in_line_keeps_its_text(writer, models):
     folder = find_model(models, "tiny")
     whole = writer.write(max_new_tokens=20)
-    crowd = [writer.submit(model="slow", max_new_tokens=400) for _ in range(40)]
     log = half_done(writer, whole, random.Random(0), [12])
     request = Request(folder, tuple(log.prompt["id"].tolist()), parse_sampling({"max_new_tokens": 20}))
-    writer.engine.submit(request, log)
-    writer.engine.cancel(log, "unwatched")
+    with at_once(writer):
+        writer.engine.submit(request, log)
+        writer.engine.cancel(log, "unwatched")
     finished(log)
-    for run in crowd:
-        writer.engine.cancel(run)
-    for run in crowd:
-        finished(run)
     assert len(log.samples[0]) == 12
     assert log.samples[0].finish_reason == "unwatched"
     assert log.samples[0].text_end == len(folder.tokenizer.vocabulary.bytes_of(log.samples[0].read()["id"].tolist()))

@@ -6,7 +6,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from browser import Server, Window
+from browser import Window, serving
 from conftest import TRICKY
 
 from generate import unknown_records, window_start
@@ -119,19 +119,20 @@ def test_perplexities_are_rounded_as_people_read_them():
     ]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
+        yield server
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["by htmx", "without scripts"])
-def test_the_second_button_only_reads(browser, models, tmp_path, script):
-    server = Server(tmp_path, RUBRIC_MODELS=str(models)).start()
+def test_the_second_button_only_reads(browser, server, script):
     window = Window(browser, server, java_script_enabled=script)
-    try:
-        window.page.goto(server.url)
-        window.page.fill("#prompt", "The old king")
-        window.page.select_option("[name=model]", "tiny")
-        window.page.click("text=Only read it")
-        window.page.wait_for_url("**/r/*")
-        urllib.request.urlopen(f"{window.page.url}/events").read()  # to its end
-        window.page.reload()
-        assert "Read: " in window.page.inner_text("#status")
-    finally:
-        window.context.close()
-        server.stop()
+    window.page.goto(server.url)
+    window.page.fill("#prompt", "The old king")
+    window.page.click("text=Only read it")
+    window.page.wait_for_url("**/r/*")
+    urllib.request.urlopen(f"{window.page.url}/events").read()  # to its end
+    window.page.reload()
+    assert "Read: " in window.page.inner_text("#status")
+    window.context.close()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import finished
-from engines import ids_of, running, stop, until, until_written
+from engines import ids_of, running, stop, until, until_written, watch
 from transformers import GPT2LMHeadModel
 
 PROMPT = "Once upon a time there was a king who had seven sons, and he was fond of them. " * 5  # some 110 tokens
@@ -21,22 +21,29 @@ def each_alone(writer, **wish) -> list[list[int]]:
 
 
 def test_the_prompt_is_kept_once(sharing):
-    run = sharing.submit(PROMPT, "storyteller", samples=6, max_new_tokens=400)
-    until_written(run, 5)
-    seats = sharing.batch("storyteller").cache.seats
+    batch, seen = sharing.batch("storyteller"), []
+
+    def look(batch):
+        seats = batch.cache.seats
+        seen.append([(id(seat.shared), seat.shared.length, seat.length) for seat in seats])
+
+    watch(batch, look)
+    run = finished(sharing.submit(PROMPT, "storyteller", samples=6, max_new_tokens=10))
+    del batch.step
+    seats = seen[-1]
     assert len(seats) == 6
-    assert len({id(seat.shared) for seat in seats}) == 1
-    assert seats[0].shared.length == len(run.prompt) > 64
-    assert all(seat.length < 64 for seat in seats)  # their own part lies on the shortest shelf
-    stop(sharing, run)
+    assert len({prompt for prompt, *_ in seats}) == 1
+    assert seats[0][1] == len(run.prompt) > 64
+    assert all(length < 64 for *_, length in seats)  # their own part lies on the shortest shelf
 
 
 @pytest.mark.parametrize(("text", "samples"), [(PROMPT, 3), ("Once upon a time", 6)])
 def test_few_samples_or_a_short_prompt_are_copied(sharing, text, samples):
-    run = sharing.submit(text, "storyteller", samples=samples, max_new_tokens=400)
-    until_written(run, 3)
-    assert all(seat.shared is None for seat in sharing.batch("storyteller").cache.seats)
-    stop(sharing, run)
+    batch, seen = sharing.batch("storyteller"), []
+    watch(batch, lambda batch: seen.append([seat.shared for seat in batch.cache.seats]))
+    sharing.write(text, "storyteller", samples=samples, max_new_tokens=10)
+    del batch.step
+    assert seen[-1] == [None] * samples
 
 
 @pytest.mark.parametrize(

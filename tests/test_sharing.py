@@ -5,6 +5,7 @@ import re
 
 import zxingcpp
 from conftest import parse_events, pictured, text_of
+from engines import until
 from PIL import Image
 from test_card import painted
 
@@ -69,6 +70,7 @@ def test_a_frame_s_stream_carries_text_and_status_alone(visitor):
 
 def test_a_page_tells_how_busy_the_model_is_before_anything_is_sent(app, visitor, monkeypatch):
     engine = app.extensions["rubric"].engine
+    until(lambda: engine.outlook == Outlook(), what="rest, in which the engine itself says nothing new")
 
     def told(writing, waiting, seconds):
         monkeypatch.setattr(engine, "outlook", Outlook(writing, waiting, seconds))

@@ -33,7 +33,7 @@ def generate(models, tmp_path):
             input=stdin if isinstance(stdin, bytes) else stdin.encode(),
             stdout=output,
             stderr=subprocess.PIPE,
-            timeout=30,
+            timeout=100,
         )
         return done.returncode, (done.stdout or b"").decode(), done.stderr.decode()
 
@@ -194,7 +194,7 @@ def test_on_a_terminal_the_continuation_is_red_unless_no_color_is_set(generate, 
     reader.start()
     status, _, err = generate("the old king", *SHORT, output=theirs, NO_COLOR=colour)
     os.close(theirs)
-    reader.join(10)
+    reader.join(60)
     os.close(ours)
     out = b"".join(seen).decode().replace("\r\n", "\n")
     expected = writer.text(writer.write("the old king", **SAME))

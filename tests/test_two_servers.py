@@ -59,7 +59,7 @@ class Person:
         cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in self.cookies.items())
         request = urllib.request.Request(url, urllib.parse.urlencode(fields).encode(), {"Cookie": cookies})
         with pytest.raises(urllib.error.HTTPError) as answer:
-            urllib.request.build_opener(KeepRedirect).open(request, timeout=30)
+            urllib.request.build_opener(KeepRedirect).open(request, timeout=60)
         self.cookies.load(answer.value.headers.get("Set-Cookie", ""))
         return answer.value
 
@@ -99,13 +99,13 @@ class Viewer:
             self.end = event["event"]
 
     def wait(self) -> "Viewer":
-        self._thread.join(60)
+        self._thread.join(100)
         assert self.end == "done"
         return self
 
 
 def stored(server, run) -> dict:
-    return json.load(urllib.request.urlopen(f"{server.url}{run}.json", timeout=30))
+    return json.load(urllib.request.urlopen(f"{server.url}{run}.json", timeout=60))
 
 
 def said(server, run) -> list:
@@ -119,7 +119,7 @@ def without_address(run: dict) -> dict:
 def test_a_viewer_of_one_server_sees_a_run_of_the_other_live_and_both_then_tell_the_same(servers):
     a, b = servers
     person = Person()
-    runs = [person.start(a, max_new_tokens=300), person.start(b, max_new_tokens=40, samples=3, seed=2)]
+    runs = [person.start(a, max_new_tokens=200), person.start(b, max_new_tokens=40, samples=3, seed=2)]
     here, there = Viewer(a, runs[0]), Viewer(b, runs[0])
     for viewer in (here, there, Viewer(a, runs[1]), Viewer(b, runs[1])):
         viewer.wait()
@@ -157,7 +157,7 @@ def test_stop_on_one_server_ends_a_run_of_the_other_but_only_for_its_owner(serve
 
 def test_a_run_of_a_killed_server_goes_on_where_it_is_watched_with_the_text_it_would_have_had(servers):
     a, b = servers
-    undisturbed, run = Person().start(b, max_new_tokens=300, seed=5), Person().start(a, max_new_tokens=300, seed=5)
+    undisturbed, run = Person().start(b, max_new_tokens=200, seed=5), Person().start(a, max_new_tokens=200, seed=5)
     there, other = Viewer(b, run), Viewer(b, undisturbed)
     until(lambda: len(there.text) > 60, what="text on the other server")
     a.kill()
@@ -174,7 +174,7 @@ def test_a_run_of_a_killed_server_goes_on_where_it_is_watched_with_the_text_it_w
 
 def test_a_server_that_is_shut_down_hands_its_runs_over_at_once(servers):
     a, b = servers
-    run = Person().start(a, max_new_tokens=400)
+    run = Person().start(a, max_new_tokens=200)
     there = Viewer(b, run)
     until(lambda: len(there.text) > 60, what="text on the other server")
     a.stop()

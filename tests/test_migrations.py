@@ -1,0 +1,58 @@
+"""The tables of older versions are brought up to date with what is in them."""
+
+import json
+
+from flask_migrate import downgrade, upgrade
+from rounds import Server, told
+from sqlalchemy import text
+
+from webapp import create_app
+from webapp.database import Run, db
+
+
+def test_the_tables_of_the_first_version_are_brought_up_to_date_and_back_with_what_is_in_them(new_database, a, writer):
+    made, original = new_database(), a.write(max_new_tokens=30, samples=2)
+    first = "id created owner state model fingerprint vocabulary_id vocab_size n_positions precision device options"
+    first += " prompt authors first_sample relation parent_id parent_sample"
+    columns = {
+        "vocabulary": ["id", "tokens"],
+        "run": first.split(),
+        "sample": ["run_id", "number", "finish_reason", "text_end", "error"],
+        "block": ["run_id", "number", "start", "tokens"],
+    }
+
+    def rows(name, where=""):
+        query = f"SELECT {', '.join(columns[name])} FROM {name} {where} ORDER BY 1, 2"
+        return [tuple(row) for row in db.session.execute(text(query))]
+
+    with a.app.app_context():
+        mine = {"vocabulary": ("id", a.row(original, Run.vocabulary_id)), "run": ("id", original[3:])}
+        mine |= dict.fromkeys(("sample", "block"), ("run_id", original[3:]))
+        kept = {name: rows(name, f"WHERE {column} = '{value}'") for name, (column, value) in mine.items()}
+    app = create_app(made, writer.engine)
+    with app.app_context():
+        upgrade(revision="0001")
+        for name, found in kept.items():
+            places = ", ".join(f":{column}" for column in columns[name])
+            for row in found:
+                values = {
+                    k: json.dumps(v) if isinstance(v, dict | list) else v
+                    for k, v in zip(columns[name], row, strict=True)
+                }
+                db.session.execute(text(f"INSERT INTO {name} ({', '.join(columns[name])}) VALUES ({places})"), values)
+        db.session.commit()
+        upgrade()
+        assert {name: rows(name) for name in columns} == kept
+        db.session.remove()
+    assert told(Server(made, writer.engine), original) == told(a, original)
+    with app.app_context():
+        downgrade(revision="0001")
+        assert {name: rows(name) for name in columns} == kept
+        db.session.remove()
+        upgrade()
+        assert {name: rows(name) for name in columns} == kept
+        db.session.remove()
+        db.engine.dispose()
+    server = Server(made, writer.engine)
+    assert told(server, original) == told(a, original)
+    server.close()
