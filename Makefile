@@ -18,7 +18,7 @@ finetune: .venv/ready-finetune  ## install what `python -m finetune` needs
 
 test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functions to a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
 	@$(BIN)/python -m pytest -m soak --timeout 1800

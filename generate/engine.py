@@ -83,6 +83,7 @@ class Engine:
         self._notify()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
+        self._residents.close()
 
     def submit(self, request: Request, run: RunLog | None = None) -> RunLog:
         """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone).

@@ -57,6 +57,7 @@ class Residents:
         self._new_batch, self._on_change = new_batch, on_change
         self.all: dict[tuple, Resident] = {}
         self.loading: Loading | None = None
+        self._thread: threading.Thread | None = None
 
     def get(self, folder: ModelFolder) -> Resident | None:
         """The model of this folder, if it is in memory."""
@@ -80,7 +81,8 @@ class Residents:
         if self.loading is not None or not self._make_room(folder, wanted):
             return False
         self.loading = Loading(folder)
-        threading.Thread(target=self._load, args=(self.loading,), name="loading", daemon=True).start()
+        self._thread = threading.Thread(target=self._load, args=(self.loading,), name="loading", daemon=True)
+        self._thread.start()
         return True
 
     def _make_room(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
@@ -105,6 +107,11 @@ class Residents:
         resident.model = resident.batch = None  # whoever still holds the resident holds no memory
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Wait for what is being loaded: a process that ends in the midst of it ends with an abort."""
+        if self._thread is not None:
+            self._thread.join(timeout=30)
 
     def _load(self, loading: Loading) -> None:
         try:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -151,21 +150,13 @@ def started(engine: Engine, seconds=60) -> Engine:
     return engine
 
 
-def close(engine: Engine) -> None:
-    """Stop an engine, and wait for the model that it may still be loading: Python cannot end well before that."""
-    engine.close()
-    for thread in threading.enumerate():
-        if thread.name == "loading":
-            thread.join(60)
-
-
 @pytest.fixture(scope="session")
 def writer(models) -> Writer:
     """One float32 engine on the CPU for the whole session."""
     engine = Engine(models, device="cpu", precision="float32").start("tiny")
     started(engine)
     yield Writer(engine)
-    close(engine)
+    engine.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-from conftest import Writer, close, started
+from conftest import Writer, started
 
 from generate import Engine
 
@@ -16,7 +16,7 @@ def running(models, model="tiny", **options):
     try:
         yield Writer(started(engine))
     finally:
-        close(engine)
+        engine.close()
 
 
 def until(condition, seconds=60, what="what was waited for"):
