@@ -49,7 +49,7 @@ def visit(browser, server, request):
     window = Window(browser, server, color_scheme=request.param)
 
     def start(path="/runs", **fields) -> str:
-        form = {"prompt": "The old king", "model": "tiny", "max_new_tokens": "30"} | fields
+        form = {"prompt": "The old king", "model": "tiny", "max_new_tokens": "30", "seed": "1"} | fields
         answer = window.context.request.post(server.url + path, form=form, max_redirects=0)
         assert answer.status == 303, answer.text()
         run = answer.headers["location"]

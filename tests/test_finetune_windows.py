@@ -1,5 +1,7 @@
 """Documents become windows: no token is dropped, none counts twice, the end is learned and padding is not."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -117,12 +119,12 @@ def test_a_few_documents_are_cut_so_that_their_ends_are_held_out(lengths):
     assert cut
     assert sum(p.size for p in parts.values()) == part.size
     pieces = sorted((int(p.starts[n]), name, int(p.lengths[n])) for name, p in parts.items() for n in range(len(p)))
-    reached, order = 0, ["train", "validation", "test"]
-    for start, name, length in pieces:
-        assert start == reached, "nothing is left out, nothing is in two parts"
-        first_of_its_document = start in part.starts
-        assert first_of_its_document or order.index(name) > order.index(before)
-        reached, before = start + length, name
+    assert [start for start, _, _ in pieces] == [0, *np.cumsum([length for _, _, length in pieces])[:-1]], (
+        "no gap, no overlap"
+    )
+    order = ["train", "validation", "test"]
+    for (_, before, _), (start, name, _) in itertools.pairwise(pieces):
+        assert start in part.starts or order.index(name) > order.index(before), "what is held out is a document's end"
 
 
 @pytest.mark.parametrize("wrong", ["90", "90/20", "0/100", "a/b", "nan/100", "-10/110", "40/30/20/10", ""])

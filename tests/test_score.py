@@ -252,7 +252,7 @@ def test_a_long_text_lets_others_be_read_between_its_windows(models, monkeypatch
     with running(models, prefix_memory=0) as writer:
         monkeypatch.setattr(writer.batch().pace, "budget", lambda rows: 8)
         other = writer.submit(max_new_tokens=4096)
-        long = writer.submit(ids=dice_text(3000), max_new_tokens=0)
+        long = writer.submit(ids=dice_text(9000), max_new_tokens=0)
         until(lambda: (long.prompt["rank"] > 0).sum() > 100, what="some windows")
         assert writer.write(ids=dice_text(60, 2), max_new_tokens=2).done
         assert not long.done
@@ -272,7 +272,7 @@ def test_readers_hear_of_every_piece(alone, monkeypatch):
 def test_a_score_that_is_cancelled_while_it_is_read_keeps_what_was_read(alone, monkeypatch):
     batch = alone.batch()
     monkeypatch.setattr(batch.pace, "budget", lambda rows: 1)
-    run = alone.submit(ids=dice_text(3000), max_new_tokens=0, samples=4)
+    run = alone.submit(ids=dice_text(9000), max_new_tokens=0, samples=4)
     until(lambda: (run.prompt["rank"] > 0).sum() > 70, what="some tokens")
     stop(alone, run)
     assert [(s.finish_reason, len(s), s.text_end) for s in run.samples] == [("cancelled", 0, 0)] * 4
@@ -365,7 +365,7 @@ def test_numbers_out_of_range_are_told(models, monkeypatch):
 def test_a_score_holds_one_row_and_who_waits_is_told_so(models, monkeypatch):
     with running(models, max_rows=2, prefix_memory=0) as writer:
         monkeypatch.setattr(writer.batch().pace, "budget", lambda rows: 8)
-        long = writer.submit(ids=dice_text(5000), max_new_tokens=0, samples=32)
+        long = writer.submit(ids=dice_text(15000), max_new_tokens=0, samples=32)
         blocker = writer.submit(max_new_tokens=4096)
         until_written(blocker, 1)
         assert not long.done

@@ -116,7 +116,9 @@ def test_samples_that_all_say_the_same_are_shown_in_full(visitor):
 
 def test_while_they_are_written_nothing_is_folded_and_the_grid_asks_for_itself_when_done(visitor):
     run = visitor.start(model="slow", samples=2, temperature=0, max_new_tokens=4096)
-    time.sleep(0.3)
+    deadline = time.time() + 60
+    while not all(sample["tokens"] for sample in visitor.get(f"{run}.json").json["samples"]) and time.time() < deadline:
+        time.sleep(0.02)
     html = visitor.get(run).text
     visitor.post(f"{run}/stop")
     visitor.events(run)
