@@ -1,10 +1,13 @@
 """axe-core finds nothing that would shut anybody out, on any page, in light and in dark."""
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 from browser import Server, Window, until
 from conftest import ROOT
+from test_curve import RUN
 from test_server import get
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -25,6 +28,7 @@ PATHS = [
     "/runs?q=old",
     "/runs?q=nowhere",
     "/models/storyteller",
+    "/models/trained",
     "/models/broken",
     "/no-such-page",
     "/r/no-such-run",
@@ -35,10 +39,13 @@ PATHS = [
 def server(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("server")
     (models / "broken").mkdir()
+    trained = shutil.copytree(models / "tiny", models / "trained")
+    (trained / "run.json").write_text(json.dumps(RUN))
     server = Server(folder, RUBRIC_MODELS=str(models)).start()
     yield server
     server.stop()
     (models / "broken").rmdir()
+    shutil.rmtree(trained)
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
