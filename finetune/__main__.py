@@ -4,12 +4,13 @@ import argparse
 import os
 import shlex
 import sys
+import threading
 import types
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
-from finetune.options import HELP, PRESETS, Options, as_options, flag, make_options
+from finetune.options import HELP, PRESETS, Options, as_options, flag, is_unicode, make_options
 from generate import Refusal, read_settings
 
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
@@ -81,7 +82,8 @@ def main(arguments: list[str]) -> int:
     try:
         return run(arguments[1:]) if run else train(arguments)
     except Refusal as refusal:
-        print(f"finetune: {refusal}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+            print(f"finetune: {refusal}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -99,6 +101,8 @@ def train(arguments: list[str]) -> int:
     names = {field.name for field in fields(Options)}
     own = {name: value for name, value in given.items() if name in names}
     out, preset = given["out"], given.get("preset", "")
+    if not is_unicode(out.name):
+        raise Refusal(f"--out is not UTF-8: {out.name!a:.80}.")
     task = modules.task.Task(
         given=given["data"],
         validation=given.get("validation", ()),
@@ -107,7 +111,7 @@ def train(arguments: list[str]) -> int:
         options=make_options(own, preset),
         models=models_folder(),
         cache=given.get("cache") or modules.data.cache_folder(),
-        command=shlex.join(["python", "-m", "finetune", *arguments]),
+        command=told(arguments),
         resume=given.get("resume", False),
         force=given.get("force", False),
     )
@@ -117,6 +121,12 @@ def train(arguments: list[str]) -> int:
     if preset and modules.main():
         print(f"--preset {preset} is {' '.join(f'{flag(k)} {v}' for k, v in PRESETS[preset].items())}")
     return 130 if modules.train.train(task) is None and modules.main() else 0
+
+
+def told(arguments: list[str]) -> str:
+    """The command as it is kept with the model: without the folders of this machine."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    return shlex.join(["python", "-m", "finetune", *words]).encode("utf-8", "replace").decode()
 
 
 def bring() -> types.SimpleNamespace:
@@ -133,9 +143,16 @@ def bring() -> types.SimpleNamespace:
             raise
         raise Refusal(f"{error.name} is not installed; `make finetune` installs what training needs.") from None
     transformers.utils.logging.disable_progress_bar()  # one for every checkpoint
+    threading.excepthook = quiet_about_files
     return types.SimpleNamespace(
         data=data, record=record, task=task, train=train, main=lambda: os.environ.get("RANK", "0") == "0"
     )
+
+
+def quiet_about_files(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread has nobody to tell that the disk is full; the next checkpoint will say so in a sentence."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
 
 
 def encode(arguments: list[str]) -> int:

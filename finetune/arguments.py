@@ -51,7 +51,7 @@ def arguments(
 
 def rate_schedule(options: Options, steps: int) -> dict:
     """The Trainer's arguments for the learning rate."""
-    warmup = round(options.warmup * steps) if options.warmup < 1 else min(int(options.warmup), steps // 2)
+    warmup = min(round(options.warmup * steps) if options.warmup < 1 else int(options.warmup), steps // 2)
     arguments = {"learning_rate": options.learning_rate, "warmup_steps": warmup}
     if options.schedule == "stable":
         fall = max(1, round((1 - options.stable) * steps))

@@ -1,8 +1,12 @@
 """Checkpoints on the disk: only complete ones have a name, and only so many are kept."""
 
+import json
 import os
 import shutil
 from pathlib import Path
+from zipfile import is_zipfile
+
+from safetensors import SafetensorError, safe_open
 
 PREFIX = "checkpoint-"
 
@@ -38,7 +42,23 @@ def forget(root: Path, keep: int, best: int | None) -> None:
     """Remove all checkpoints but the newest `keep`, and the best one."""
     for checkpoint in checkpoints(root)[:-keep]:
         if step_of(checkpoint) != best:
-            shutil.rmtree(checkpoint)
+            gone = root / f".{checkpoint.name}"
+            checkpoint.rename(gone)  # half a checkpoint is never seen
+            shutil.rmtree(gone)
+
+
+def damaged(checkpoint: Path) -> str | None:
+    """A file of a checkpoint that is missing or was cut short, as far as can be told without reading all of it."""
+    weights = "adapter_model.safetensors" if (checkpoint / "adapter_config.json").is_file() else "model.safetensors"
+    states = [path.name for path in checkpoint.glob("rng_state*.pth")] or ["rng_state.pth"]
+    try:
+        with safe_open(checkpoint / (name := weights), "numpy"):
+            pass
+        for name in ("trainer_state.json", *(n for n in ("config.json",) if (checkpoint / n).exists())):
+            json.loads((checkpoint / name).read_text("utf-8"))
+    except (OSError, ValueError, SafetensorError):
+        return name
+    return next((name for name in ("optimizer.pt", "scheduler.pt", *states) if not is_zipfile(checkpoint / name)), None)
 
 
 def could_not_save(step: int, error: Exception, complete: list[Path]) -> str:

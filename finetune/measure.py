@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
-from finetune.windows import IGNORED, Lines, Packed, Part, collate
+from finetune.windows import IGNORED, Lines, Packed, collate
 from generate import Score
 
 TOKENS_AT_ONCE = 8192  # logits of that many are in memory together
@@ -29,7 +29,8 @@ def score(
     device = next(model.parameters()).device
     together = distributed.is_available() and distributed.is_initialized()
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
-    total = torch.zeros(2, dtype=torch.float64)
+    total = torch.zeros(3, dtype=torch.float64)
+    lengths = torch.from_numpy(byte_lengths).to(device)
     was_training = model.training
     model.eval()
     at_once = max(1, TOKENS_AT_ONCE // block_size)
@@ -37,25 +38,22 @@ def score(
     with torch.inference_mode(), autocast or nullcontext():
         for first in range(0, len(mine), at_once):
             batch = collate([windows[n] for n in mine[first : first + at_once]], pad)
-            total += sums(model, {name: value.to(device) for name, value in batch.items()}).cpu()
+            total += sums(model, {name: value.to(device) for name, value in batch.items()}, lengths).cpu()
     model.train(was_training)
     if together:
         total = total.to(device)
         distributed.all_reduce(total)
-    nats, tokens = total.tolist()
-    return make_score(nats, int(tokens), size_in_bytes(windows.part, byte_lengths))
+    nats, tokens, size = total.tolist()
+    return make_score(nats, int(tokens), int(size))
 
 
-def sums(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum of -log p over the batch's predicted tokens, and their number; float64 [2]."""
+def sums(model: torch.nn.Module, batch: dict[str, torch.Tensor], byte_lengths: torch.Tensor) -> torch.Tensor:
+    """Sum of -log p over the batch's predicted tokens, their number, and their bytes; float64 [3]."""
     logits = model(input_ids=batch["input_ids"]).logits[:, :-1].float()
     labels = batch["labels"][:, 1:]
     nats = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-    return torch.stack([nats.double(), (labels != IGNORED).sum().double()])
-
-
-def size_in_bytes(part: Part, byte_lengths: np.ndarray) -> int:
-    return sum(int(byte_lengths[part.document(n)].sum()) for n in range(len(part)))
+    judged = labels[labels != IGNORED]
+    return torch.stack([nats.double(), judged.new_tensor(len(judged)).double(), byte_lengths[judged].sum().double()])
 
 
 def make_score(nats: float, tokens: int, size: int) -> Score:

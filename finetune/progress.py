@@ -73,7 +73,7 @@ class Watch(TrainerCallback):
         self.record.add_score(step, "validation", score)
         self.say(f"step {step:,}: validation {score}, loss {score.nats:.3f}")
         losses = [loss for _, loss in self.record.losses()]
-        since = len(losses) - 1 - losses.index(min(losses))
+        since = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         if control and self.patience:
             control.should_save = control.should_save or since == 0
             if since >= self.patience:
@@ -82,7 +82,9 @@ class Watch(TrainerCallback):
 
     def best_step(self) -> int | None:
         """The step whose checkpoint is kept whatever comes; None where the last one counts."""
-        losses = self.record.losses()
+        losses = [
+            found for found in self.record.losses() if found[0] > 0
+        ]  # there is no checkpoint of what was not trained
         return min(losses, key=lambda found: found[1])[0] if self.patience and losses else None
 
     def sample(self, step: int) -> None:

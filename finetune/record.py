@@ -11,6 +11,10 @@ from typing import Any
 
 from generate import Refusal, Score
 
+KINDS = {"options": dict, "seconds": int | float, "steps": int} | dict.fromkeys(
+    ("data", "validation_data", "history", "evaluations", "samples"), list
+)
+
 
 class Record:
     """The facts of a training as they are in run.json; only one process writes them."""
@@ -21,8 +25,16 @@ class Record:
     @classmethod
     def read(cls, file: Path, writes: bool = True) -> "Record":
         try:
-            return cls(file, json.loads(file.read_text("utf-8")), writes)
-        except (OSError, ValueError) as error:
+            facts = json.loads(file.read_text("utf-8"))
+            wrong = [
+                name
+                for name, kind in KINDS.items()
+                if not (isinstance(facts, dict) and isinstance(facts.get(name), kind))
+            ]
+            if wrong:
+                raise ValueError(f"it has no right {wrong[0]}")
+            return cls(file, facts, writes)
+        except (OSError, ValueError, RecursionError) as error:
             raise Refusal(f"{file} cannot be read ({error}); start anew with --force.") from None
 
     def add(self, kind: str, entry: dict[str, Any]) -> None:

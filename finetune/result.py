@@ -15,7 +15,11 @@ from finetune.start import Start
 from generate import ModelFolder, Refusal, check_folder, logits_of, write_json
 
 PROOF = 64  # tokens on which the written folder must give the trained model's logits
-AGREE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 1.0}  # largest difference of a logit that rounding explains
+AGREE = {
+    "float32": 1e-3,
+    "float16": 0.1,
+    "bfloat16": 1.0,
+}  # largest difference of a logit of up to 10 that rounding explains
 
 
 def write_model(folder: Path, model, start: Start, dtype: str, manifest: dict[str, Any]) -> ModelFolder:
@@ -71,13 +75,12 @@ def prove(folder: ModelFolder, model, ids: list[int], dtype: str) -> float:
     device, training = next(plain.parameters()).device, plain.training
     plain.eval()
     with torch.inference_mode():
-        inputs = torch.tensor(
-            [ids], device=device
-        )  # the class's own forward: the Trainer puts autocast around the model's
+        inputs = torch.tensor([ids], device=device)
+        # the class's own forward: the Trainer puts autocast around the model's
         theirs = GPT2LMHeadModel.forward(plain, input_ids=inputs).logits[0].float().cpu().numpy()
     plain.train(training)
     difference = float(abs(logits_of(folder, [ids])[0] - theirs).max())
-    if not difference <= AGREE[dtype]:
+    if not difference <= AGREE[dtype] * max(1.0, float(abs(theirs).max()) / 10):
         raise Refusal(
             f"The model that was written differs from the one that was trained by {difference:.2g} in a logit, which "
             f"--dtype {dtype} does not explain; it was not kept."

@@ -1,7 +1,8 @@
 """What a person asked for, and whether it may begin."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import torch
 
 from finetune.checkpoints import checkpoints, step_of
 from finetune.options import Options
+from finetune.record import Record
 from generate import Refusal
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there two processes must be kept apart by those who start them
+    fcntl = None
+
+LOCK = "lock"  # a file in the folder of a training
 
 
 @dataclass(frozen=True)
@@ -35,15 +44,39 @@ class Task:
 
 def check_work(task: Task) -> None:
     """What an earlier training left is gone on with, or replaced, only when that was asked for."""
-    begun = (task.work / "run.json").is_file()
+    begun = checkpoints(task.work)
     if task.resume and not begun:
         raise Refusal(f"There is no training of {task.out} to resume; leave --resume out to begin one.")
+    if task.resume and bool(task.model) != bool(base := Record.read(task.work / "run.json").facts.get("model")):
+        how = f"--model {base['name']}" if base else "--from-scratch"
+        raise Refusal(f"This training began with {how}; go on with that, or begin anew with --force.")
     if begun and not task.resume and not task.force:
-        last = checkpoints(task.work)
-        at = f" up to step {step_of(last[-1]):,}" if last else ""
-        raise Refusal(f"{task.out} was being trained{at}; go on with --resume, or begin anew with --force.")
+        last = step_of(begun[-1])
+        raise Refusal(
+            f"{task.out} was being trained up to step {last:,}; go on with --resume, or begin anew with --force."
+        )
+    for left in (*task.work.glob(".sample-*"), *task.out.parent.glob(f".{task.out.name}-*")):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
     if task.work.exists() and not task.resume:
-        shutil.rmtree(task.work)
+        for path in task.work.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Hold the folder of a training; raises Refusal while another process does."""
+    work.mkdir(exist_ok=True)
+    with (work / LOCK).open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                name = work.name.removeprefix(".").removesuffix(".training")
+                raise Refusal(
+                    f"{name} is being trained by another process at this moment; wait for it, or stop it."
+                ) from None
+        yield
 
 
 def choose_device(wanted: str) -> str:

@@ -4,9 +4,9 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from transformers.trainer_callback import PrinterCallback
 
 from finetune import data, measure, result, samples
 from finetune.arguments import arguments, precision_of, rhythm
-from finetune.checkpoints import checkpoints, step_of
+from finetune.checkpoints import checkpoints, damaged, step_of
 from finetune.options import changed
 from finetune.progress import Watch
 from finetune.record import Record
 from finetune.start import Start, block_size, find_folder, from_folder, load_model
 from finetune.stopping import Stop
-from finetune.task import Task, check_work, choose_device
+from finetune.task import Task, alone, check_work, choose_device
 from finetune.trainer import Tuner
 from finetune.windows import collate, windows
 from generate import ModelFolder, Refusal, Score, check_folder, check_target, in_place_of, write_json
@@ -33,23 +33,46 @@ from generate import ModelFolder, Refusal, Score, check_folder, check_target, in
 
 def train(task: Task) -> ModelFolder | None:
     """Train, and make the folder `task.out`; None when it was stopped on the way. Raises Refusal with one sentence."""
-    check_target(task.out, task.force)
+    for source in (*task.given, *task.validation):
+        check_target(task.out, task.force, Path(source))
     device = choose_device(task.options.device)
     precision_of(task.options, device)
-    several = {"backend": "gloo"} if device == "cpu" and int(os.environ.get("WORLD_SIZE", "1")) > 1 else {}
-    process = PartialState(cpu=device == "cpu", **several)
-    if process.is_main_process:
-        check_work(task)
-    process.wait_for_everyone()
-    with tempfile.TemporaryDirectory(prefix="rubric-") as scratch, Stop() as stop:
-        training = Training(task, device, process, stop, Path(scratch))
+    process = join(device)
+    if process.num_processes > 1 and "-" in (*task.given, *task.validation):
+        raise Refusal("- (stdin) reaches one process only; give several a file.")
+    with ExitStack() as held:
+        if process.is_main_process:
+            held.enter_context(alone(task.work))
         try:
-            return training.run()
+            if process.is_main_process:
+                check_work(task)
+            process.wait_for_everyone()
+            scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="rubric-"))
+            return Training(task, device, process, Stop(), Path(scratch)).run()
         except OSError as error:
-            raise Refusal(training.disk_trouble(error)) from None
+            raise Refusal(disk_trouble(task, error)) from None
         finally:
             if process.is_main_process and not checkpoints(task.work):
                 shutil.rmtree(task.work, ignore_errors=True)  # there is nothing in it to go on with
+
+
+def join(device: str) -> PartialState:
+    """This process among those of `torchrun`, if there are others; they may wait long while one tokenises."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return PartialState(cpu=device == "cpu")
+    backend = {"backend": "gloo"} if device == "cpu" else {}
+    return PartialState(cpu=device == "cpu", timeout=timedelta(days=1), **backend)
+
+
+def disk_trouble(task: Task, error: OSError) -> str:
+    last = checkpoints(task.work)
+    kept = f"; the checkpoint of step {step_of(last[-1]):,} is complete, go on with --resume" if last else ""
+    return f"{error.filename or task.work} cannot be written: {error.strerror or error}{kept}."
+
+
+class Events(TensorBoardCallback):
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Theirs writes all arguments down, with the folders of this machine."""
 
 
 class Training:
@@ -59,15 +82,13 @@ class Training:
         self.task, self.options, self.device = task, task.options, device
         self.process, self.stop, self.main = process, stop, process.is_main_process
         self.scratch = scratch
-        if self.main:
-            task.work.mkdir(exist_ok=True)
 
     def run(self) -> ModelFolder | None:
         with self.process.main_process_first() if self.process.num_processes > 1 else nullcontext():
             self.start = self.make_start()
+            self.block = block_size(self.start, self.options)
             arguments = (self.task.given, self.task.validation, self.options, self.start, self.task.cache)
             self.data = data.load(*arguments, self.scratch, self.main)
-        self.block = block_size(self.start, self.options)
         begins = self.start.begin is not None
         self.windows = {
             name: windows(
@@ -78,6 +99,11 @@ class Training:
         self.steps = self.count_steps()
         self.every = rhythm(self.options, self.steps)
         self.checkpoint = next(reversed(checkpoints(self.task.work)), None) if self.task.resume else None
+        if self.checkpoint and (file := damaged(self.checkpoint)):
+            raise Refusal(
+                f"{self.checkpoint / file} is missing or damaged; remove {self.checkpoint.name} to go on from the checkpoint "
+                "before it, or begin anew with --force."
+            )
         self.record = self.make_record()
         self.say_what_comes()
         share = self.options.batch_size // self.process.num_processes
@@ -91,7 +117,10 @@ class Training:
             return from_folder(folder, self.options)
         kept = self.task.work / "tokenizer.json"
         if kept.is_file():
-            tokenizer = tokenizers.Tokenizer.from_file(str(kept))
+            try:
+                tokenizer = tokenizers.Tokenizer.from_file(str(kept))
+            except Exception as error:  # it has no class of its own
+                raise Refusal(f"{kept} is damaged ({error}); begin anew with --force.") from None
             tokenizer.encode_special_tokens = True
             return Start(tokenizer, None, 0, 0, None, False)
         start = data.new_tokenizer(self.task.given, self.options, self.scratch)
@@ -117,6 +146,17 @@ class Training:
             for name in ("data", "validation_data"):
                 if [d["sha256"] for d in record.facts[name]] != [d["sha256"] for d in facts[name]]:
                     raise Refusal("The text is not the one this training began with; bring it back, or use --force.")
+            base, now = record.facts["model"], self.start.folder
+            if base and base["fingerprint"] != now.fingerprint():
+                raise Refusal(
+                    f"--model {now.name} is not the {base['name']} this training began with; bring that back, or use --force."
+                )
+            if record.facts.get("processes", 1) != self.process.num_processes:
+                raise Refusal(
+                    f"This training began with {record.facts['processes']} process(es) and cannot go on exactly with "
+                    f"{self.process.num_processes}; start as many, or begin anew with --force."
+                )
+            record.facts["state"] = "training"
             record.cut(step_of(self.checkpoint) if self.checkpoint else -1)
             return record
         base = self.start.folder
@@ -147,8 +187,12 @@ class Training:
     def halve(self, share: list[int]) -> int:
         """The next smaller batch that its accumulated batches add up to the same as before."""
         share[0] = next((n for n in range(share[0] // 2, 0, -1) if share[0] % n == 0), 0)
-        if share[0]:
-            self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
+        if not share[0]:
+            raise Refusal(
+                f"Memory is too short for one window of {self.block:,} tokens; give --gradient-checkpointing, a smaller "
+                "--block-size, --lora, or a smaller model."
+            )
+        self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
         return share[0]
 
     def attempt(self, batch_size: int) -> ModelFolder | None:
@@ -178,10 +222,11 @@ class Training:
         tuner.add_callback(watch)
         writer = self.tensorboard()
         if writer:
-            tuner.add_callback(TensorBoardCallback(writer))
+            tuner.add_callback(Events(writer))
         if self.checkpoint is None:
             self.before(watch)
-        tuner.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
+        with self.stop:
+            tuner.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
         if writer:
             writer.close()
         return self.stopped() if watch.stopped else self.finish(watch)
@@ -213,7 +258,8 @@ class Training:
             return None
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(self.task.work / "tensorboard"))
+        resumed = step_of(self.checkpoint) + 1 if self.checkpoint else None
+        return SummaryWriter(str(self.task.work / "tensorboard"), purge_step=resumed)
 
     def stopped(self) -> None:
         step = self.tuner.state.global_step
@@ -243,7 +289,9 @@ class Training:
             result.prove(folder, self.model, ids, self.options.dtype)
             write_json(part / "rubric.json", self.sealed(part, folder.fingerprint()))
             write_json(part / "run.json", self.record.facts)
-            shutil.copytree(self.task.work / "tensorboard", part / "tensorboard")
+            (part / "tensorboard").mkdir()
+            for n, file in enumerate(sorted((self.task.work / "tensorboard").iterdir())):
+                shutil.copyfile(file, part / "tensorboard" / f"events.out.tfevents.{n}")  # theirs name this machine
         shutil.rmtree(self.task.work)
         self.say_what_came()
         return check_folder(self.task.out)
@@ -262,11 +310,6 @@ class Training:
 
     def sealed(self, folder: Path, fingerprint: str) -> dict[str, Any]:
         return json.loads((folder / "rubric.json").read_text("utf-8")) | {"fingerprint": fingerprint}
-
-    def disk_trouble(self, error: OSError) -> str:
-        last = checkpoints(self.task.work)
-        kept = f"; the checkpoint of step {step_of(last[-1]):,} is complete, go on with --resume" if last else ""
-        return f"{error.filename or self.task.work} cannot be written: {error.strerror or error}{kept}."
 
     def say(self, text: str) -> None:
         if self.main:
