@@ -13,6 +13,7 @@ from typing import get_type_hints
 from finetune.options import HELP, PRESETS, Options, as_options, flag, is_unicode, make_options
 from generate import Refusal, read_settings
 
+METAVARS = {int: "N", float: "X", str: "TEXT"}
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
 GROUPS = {
     "data": ("documents", "format", "encoding", "column", "field", "special_tokens", "split", "line_by_line", "block_size"),
@@ -31,6 +32,8 @@ GROUPS = {
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m finetune",
+        usage="python -m finetune DATA ... --model models/NAME --out models/NEW [options]\n"
+        "       python -m finetune DATA ... --from-scratch --out models/NEW [options]",
         description="Train a GPT-2 on your own text. `python -m finetune encode --help` and `python -m finetune evaluate "
         "--help` tell of the smaller commands.",
         argument_default=argparse.SUPPRESS,
@@ -62,7 +65,9 @@ def add_options(group, names: tuple[str, ...]) -> None:
         if kinds[name] is bool:
             group.add_argument(flag(name), action="store_true", help=HELP[name])
         else:
-            group.add_argument(flag(name), type=number(name, kinds[name]), metavar=name.upper(), help=HELP[name])
+            group.add_argument(
+                flag(name), type=number(name, kinds[name]), metavar=METAVARS[kinds[name]], help=HELP[name]
+            )
         if name == "line_by_line":
             group.add_argument("--pack", dest=name, action="store_false", help="the opposite, and the default")
 
@@ -119,8 +124,17 @@ def train(arguments: list[str]) -> int:
         before = as_options(modules.record.Record.read(kept).facts["options"])
         task = replace(task, options=make_options(own, preset, before))
     if preset and modules.main():
-        print(f"--preset {preset} is {' '.join(f'{flag(k)} {v}' for k, v in PRESETS[preset].items())}")
+        print(f"--preset {preset} is {spelled(PRESETS[preset])}")
     return 130 if modules.train.train(task) is None and modules.main() else 0
+
+
+def spelled(options: dict) -> str:
+    """Options as they are typed."""
+    return shlex.join(
+        word
+        for name, value in options.items()
+        for word in ([flag(name)] if value is True else [flag(name), str(value)])
+    )
 
 
 def told(arguments: list[str]) -> str:

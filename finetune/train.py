@@ -329,4 +329,7 @@ class Training:
             self.say(
                 f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."
             )
-        self.say(f"{self.task.out} is there; the page lists it by itself.")
+        listed = self.task.out.resolve().parent == self.task.models
+        self.say(
+            f"{self.task.out} is there; {'the page lists it by itself' if listed else 'in models/ the page would list it'}."
+        )

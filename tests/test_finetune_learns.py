@@ -203,7 +203,18 @@ def test_a_finished_training_leaves_an_older_model_in_place_until_it_is_whole(be
 
 
 @pytest.mark.parametrize("preset", ["nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"])
-def test_a_preset_says_what_it_stands_for_and_what_is_given_comes_first(preset, capsys):
+def test_a_preset_says_what_it_stands_for_in_words_that_can_be_typed(preset):
+    import shlex
+
+    from finetune.__main__ import parser, spelled
+    from finetune.options import PRESETS
+
+    typed = parser().parse_args(["a.txt", "--out", "b", *shlex.split(spelled(PRESETS[preset]))])
+    assert PRESETS[preset].items() <= vars(typed).items()
+
+
+@pytest.mark.parametrize("preset", ["nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"])
+def test_what_is_given_comes_before_a_preset(preset):
     from finetune.options import PRESETS, flag, make_options
 
     made = make_options({"seed": 5, "batch_size": 3}, preset)
