@@ -6,6 +6,7 @@ It is written anew, whole, with every entry; in the end it becomes part of the m
 import json
 import math
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +66,33 @@ class Record:
             part.replace(self.file)
         finally:
             part.unlink(missing_ok=True)
+
+
+def begun(file: Path, writes: bool, facts: dict[str, Any]) -> Record:
+    """The record of a training that begins now."""
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    empty = {"seconds": 0.0, "history": [], "evaluations": [], "samples": []}
+    record = Record(file, {"format": 1, "state": "training", "started": started} | facts | empty, writes)
+    record.save()
+    return record
+
+
+def resumed(record: Record, now: dict[str, Any], step: int) -> Record:
+    """The record of a training that goes on from `step`; raises Refusal when its text, model or processes are others."""
+    before = record.facts
+    for name in ("data", "validation_data"):
+        if [source["sha256"] for source in before[name]] != [source["sha256"] for source in now[name]]:
+            raise Refusal("The text is not the one this training began with; bring it back, or use --force.")
+    base, model = before["model"], now["model"]
+    if base and base["fingerprint"] != model["fingerprint"]:
+        raise Refusal(
+            f"--model {model['name']} is not the {base['name']} this training began with; bring that back, or use --force."
+        )
+    if before.get("processes", 1) != now["processes"]:
+        raise Refusal(
+            f"This training began with {before['processes']} process(es) and cannot go on exactly with {now['processes']}; "
+            "start as many, or begin anew with --force."
+        )
+    before["state"] = "training"
+    record.cut(step)
+    return record

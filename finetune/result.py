@@ -3,6 +3,7 @@
 import copy
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import GPT2LMHeadModel
 
+from finetune.options import Options, changed
 from finetune.start import Start
-from generate import ModelFolder, Refusal, check_folder, logits_of, write_json
+from generate import ModelFolder, Refusal, check_folder, in_place_of, logits_of, write_json
 
 PROOF = 64  # tokens on which the written folder must give the trained model's logits
 AGREE = {
@@ -42,6 +44,32 @@ def write_model(folder: Path, model, start: Start, dtype: str, manifest: dict[st
     begin = {} if start.begin is None else {"begin": {"token_id": start.begin}}
     write_json(folder / "rubric.json", {"format": 1} | manifest | {"end": end} | begin)
     return check_folder(folder)
+
+
+def place(out: Path, work: Path, model, start: Start, options: Options, facts: dict[str, Any], ids: list[int]) -> None:
+    """Make the folder `out`: the model, proved on `ids`, with what is known of its training. Raises Refusal."""
+    with in_place_of(out) as part:
+        folder = write_model(part, model, start, options.dtype, manifest(start, options, facts))
+        prove(folder, model, ids, options.dtype)
+        sealed = json.loads((part / "rubric.json").read_text("utf-8")) | {"fingerprint": folder.fingerprint()}
+        write_json(part / "rubric.json", sealed)
+        write_json(part / "run.json", facts)
+        (part / "tensorboard").mkdir()
+        for n, file in enumerate(sorted((work / "tensorboard").iterdir())):
+            shutil.copyfile(file, part / "tensorboard" / f"events.out.tfevents.{n}")  # theirs name this machine
+
+
+def manifest(start: Start, options: Options, facts: dict[str, Any]) -> dict[str, Any]:
+    names = ", ".join(source["name"] for source in facts["data"])
+    how = f"fine-tuned from {start.folder.name} on {names}" if start.folder else f"trained from nothing on {names}"
+    training = {
+        "base": facts["model"],
+        "data": facts["data"],
+        "options": changed(options),
+        "steps": facts["steps"],
+        "losses": {e["step"]: e.get("loss") for e in facts["evaluations"] if e["part"] == "validation"},
+    }
+    return {"source": how, "training": training}
 
 
 def merged(model) -> GPT2LMHeadModel:

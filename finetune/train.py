@@ -1,15 +1,13 @@
 """One training from the first look at the data to a complete `models/NAME`."""
 
-import json
 import os
 import shutil
 import tempfile
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 from accelerate import PartialState
@@ -20,15 +18,14 @@ from transformers.trainer_callback import PrinterCallback
 from finetune import data, measure, result, samples
 from finetune.arguments import arguments, precision_of, rhythm
 from finetune.checkpoints import checkpoints, damaged, step_of
-from finetune.options import changed
 from finetune.progress import Watch
-from finetune.record import Record
+from finetune.record import Record, begun, resumed
 from finetune.start import Start, block_size, find_folder, from_folder, load_model
 from finetune.stopping import Stop
 from finetune.task import Task, alone, check_work, choose_device
 from finetune.trainer import Tuner
 from finetune.windows import collate, windows
-from generate import ModelFolder, Refusal, Score, check_folder, check_target, in_place_of, write_json
+from generate import ModelFolder, Refusal, Score, check_folder, check_target
 
 
 def train(task: Task) -> ModelFolder | None:
@@ -139,50 +136,16 @@ class Training:
         return steps
 
     def make_record(self) -> Record:
-        file = self.task.work / "run.json"
-        facts = self.data.facts()
+        file, base = self.task.work / "run.json", self.start.folder
+        now = self.data.facts() | {
+            "model": base and {"name": base.name, "fingerprint": base.fingerprint()},
+            "processes": self.process.num_processes,
+        }
         if self.task.resume:
-            record = Record.read(file, self.main)
-            for name in ("data", "validation_data"):
-                if [d["sha256"] for d in record.facts[name]] != [d["sha256"] for d in facts[name]]:
-                    raise Refusal("The text is not the one this training began with; bring it back, or use --force.")
-            base, now = record.facts["model"], self.start.folder
-            if base and base["fingerprint"] != now.fingerprint():
-                raise Refusal(
-                    f"--model {now.name} is not the {base['name']} this training began with; bring that back, or use --force."
-                )
-            if record.facts.get("processes", 1) != self.process.num_processes:
-                raise Refusal(
-                    f"This training began with {record.facts['processes']} process(es) and cannot go on exactly with "
-                    f"{self.process.num_processes}; start as many, or begin anew with --force."
-                )
-            record.facts["state"] = "training"
-            record.cut(step_of(self.checkpoint) if self.checkpoint else -1)
-            return record
-        base = self.start.folder
-        record = Record(
-            file,
-            {
-                "format": 1,
-                "state": "training",
-                "model": base and {"name": base.name, "fingerprint": base.fingerprint()},
-                **facts,
-                "options": asdict(self.options),
-                "command": self.task.command,
-                "device": self.device,
-                "precision": precision_of(self.options, self.device),
-                "processes": self.process.num_processes,
-                "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": 0.0,
-                "steps": self.steps,
-                "history": [],
-                "evaluations": [],
-                "samples": [],
-            },
-            self.main,
-        )
-        record.save()
-        return record
+            return resumed(Record.read(file, self.main), now, step_of(self.checkpoint))
+        o = self.options
+        how = {"command": self.task.command, "device": self.device, "precision": precision_of(o, self.device)}
+        return begun(file, self.main, now | how | {"options": asdict(o), "steps": self.steps})
 
     def halve(self, share: list[int]) -> int:
         """The next smaller batch that its accumulated batches add up to the same as before."""
@@ -193,6 +156,10 @@ class Training:
                 "--block-size, --lora, or a smaller model."
             )
         self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
+        self.model = self.tuner = None  # what they hold is needed
+        if last := checkpoints(self.task.work):
+            self.checkpoint = last[-1]
+            self.record.cut(step_of(self.checkpoint))
         return share[0]
 
     def attempt(self, batch_size: int) -> ModelFolder | None:
@@ -283,33 +250,11 @@ class Training:
         if not self.main:
             return None
         self.record.facts["state"] = "done"
-        with in_place_of(self.task.out) as part:
-            folder = result.write_model(part, self.model, self.start, self.options.dtype, self.manifest())
-            ids = self.windows["train"][0].tolist()
-            result.prove(folder, self.model, ids, self.options.dtype)
-            write_json(part / "rubric.json", self.sealed(part, folder.fingerprint()))
-            write_json(part / "run.json", self.record.facts)
-            (part / "tensorboard").mkdir()
-            for n, file in enumerate(sorted((self.task.work / "tensorboard").iterdir())):
-                shutil.copyfile(file, part / "tensorboard" / f"events.out.tfevents.{n}")  # theirs name this machine
+        ids = self.windows["train"][0].tolist()
+        result.place(self.task.out, self.task.work, self.model, self.start, self.options, self.record.facts, ids)
         shutil.rmtree(self.task.work)
         self.say_what_came()
         return check_folder(self.task.out)
-
-    def manifest(self) -> dict[str, Any]:
-        base, names = self.start.folder, ", ".join(source["name"] for source in self.data.sources)
-        how = f"fine-tuned from {base.name} on {names}" if base else f"trained from nothing on {names}"
-        training = {
-            "base": self.record.facts["model"],
-            "data": list(self.data.sources),
-            "options": changed(self.options),
-            "steps": self.steps,
-            "losses": {e["step"]: e.get("loss") for e in self.record.facts["evaluations"] if e["part"] == "validation"},
-        }
-        return {"source": how, "training": training}
-
-    def sealed(self, folder: Path, fingerprint: str) -> dict[str, Any]:
-        return json.loads((folder / "rubric.json").read_text("utf-8")) | {"fingerprint": fingerprint}
 
     def say(self, text: str) -> None:
         if self.main:
@@ -317,7 +262,10 @@ class Training:
 
     def say_what_comes(self) -> None:
         found = self.data.parts
-        counts = ", ".join(f"{name} {len(part):,} documents, {part.size:,} tokens" for name, part in found.items())
+        counts = ", ".join(
+            f"{name} {len(part):,} document{'s' * (len(part) != 1)}, {part.size:,} tokens"
+            for name, part in found.items()
+        )
         self.say(counts + (" (cut from each document: there are few)" if self.data.cut else ""))
         self.say(f"{self.steps:,} steps of {self.options.batch_size * self.options.gradient_accumulation} windows of {self.block:,} tokens, on {self.device}.")  # fmt: skip
 

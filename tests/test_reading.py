@@ -92,13 +92,12 @@ def test_others_write_on_while_a_long_prompt_is_read(long_window, monkeypatch):
 
 
 def test_a_prompt_that_is_cancelled_while_it_is_read_leaves_nothing_behind(long_window, monkeypatch):
-    budgets = iter([1] * 5)  # once somebody writes; then nothing more is read
-    monkeypatch.setattr(
-        long_window.batch("long").pace, "budget", lambda rows: next(budgets, 0) if rows else MOST_TOKENS
-    )
     other = long_window.submit(model="long", max_new_tokens=4096)
+    until_written(other, 1)
+    budgets = iter([1] * 5)  # of the prompt's thousand tokens; then nothing more is read
+    monkeypatch.setattr(long_window.batch("long").pace, "budget", lambda rows: next(budgets, 0))
     run = long_window.submit(model="long", ids=prompt_of_300(1000), max_new_tokens=4096)
-    until_written(other, 10)
+    until_written(other, len(other.samples[0]) + 10)
     stop(long_window, run)
     assert run.samples[0].finish_reason == "cancelled"
     assert len(run.samples[0]) == 0
