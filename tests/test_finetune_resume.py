@@ -58,11 +58,17 @@ def cut_at(monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("step", [17, 20, 27], ids=["amid an epoch", "at a checkpoint", "at an epoch's end"])
 @pytest.mark.parametrize(
-    "more",
-    [(), ("--optimizer", "muon"), ("--lora", 2), ("--gradient-accumulation", 2, "--schedule", "stable")],
-    ids=["adamw", "muon", "lora", "accumulated"],
+    ("step", "more"),
+    [
+        (17, ()),
+        (20, ()),
+        (27, ()),
+        (17, ("--optimizer", "muon")),
+        (18, ("--lora", 2)),
+        (19, ("--gradient-accumulation", 2, "--schedule", "stable")),
+    ],
+    ids=["amid an epoch", "at a checkpoint", "at an epoch's end", "muon", "lora", "accumulated"],
 )
 def test_a_training_cut_and_resumed_equals_an_uninterrupted_one(step, more, bench, cut_at, monkeypatch, capsys):
     whole = bench.made("whole", *COMMON, *more)
