@@ -1,12 +1,13 @@
 """Checkpoints on the disk: only complete ones have a name, and only so many are kept."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
+
+from generate import sync
 
 PREFIX = "checkpoint-"
 
@@ -28,14 +29,6 @@ def show(hidden: Path, shown: Path) -> None:
     shutil.rmtree(shown, ignore_errors=True)
     hidden.rename(shown)
     sync(shown.parent)
-
-
-def sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def forget(root: Path, keep: int, best: int | None) -> None:

@@ -17,7 +17,7 @@ from finetune.options import Options
 from finetune.split import FEWEST_TOKENS, split, whole
 from finetune.start import Start, documents_text, from_nothing
 from finetune.windows import Part
-from generate import Refusal
+from generate import Refusal, read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,4 @@ def load(
 
 def byte_lengths(start: Start, size: int) -> np.ndarray:
     """How many bytes of text each id stands for, int64 [size]; 0 for special tokens."""
-    lengths = np.zeros(size, np.int64)
-    special = start.tokenizer.get_added_tokens_decoder()
-    for text, index in start.tokenizer.get_vocab(with_added_tokens=True).items():
-        # in GPT-2's alphabet of bytes a character is a byte
-        lengths[index] = (0 if special[index].special else len(text.encode())) if index in special else len(text)
-    return lengths
+    return np.array([len(token) for token in read_vocabulary(start.tokenizer, size).tokens], np.int64)

@@ -16,7 +16,7 @@ import tokenizers
 
 from finetune.documents import END, Reading, pieces
 from finetune.formats import kind_of
-from generate import Refusal, Vocabulary, in_place_of, write_json
+from generate import Refusal, Vocabulary, in_place_of, read_vocabulary, write_json
 
 try:
     import fcntl
@@ -52,7 +52,8 @@ class Codec:
         self.tokenizer.encode_special_tokens = True  # "<|endoftext|>" is a marker when reading, and else ordinary text
         self.begin, self.end = begin, end
         self.fingerprint = hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
-        self.vocabulary = Vocabulary(token_bytes(self.tokenizer))
+        size = max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.vocabulary = read_vocabulary(self.tokenizer, size)
         highest = max(len(self.vocabulary) - 1, end, begin or 0)
         self.dtype = np.dtype("<u2" if highest < 2**16 else "<u4")
 
@@ -62,26 +63,6 @@ class Codec:
         tokens = [*self.vocabulary.tokens, *[b""] * (self.end + 1 - len(self.vocabulary))]
         tokens[self.end] = END.encode()
         return Vocabulary(tokens)
-
-
-def token_bytes(tokenizer: tokenizers.Tokenizer) -> list[bytes]:
-    """The bytes of each id; special tokens have none. Raises Refusal for other than GPT-2's byte-level BPE.
-
-    Its alphabet writes printable bytes as themselves, and the others in order as the characters from U+0100 on.
-    """
-    characters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    others = [byte for byte in range(256) if chr(byte) not in characters]
-    alphabet = {c: ord(c) if ord(c) < 256 else others[ord(c) - 256] for c in characters}
-    entries, added = tokenizer.get_vocab(with_added_tokens=True), tokenizer.get_added_tokens_decoder()
-    tokens = [b""] * (max(entries.values(), default=-1) + 1)
-    for text, index in entries.items():
-        if index in added:
-            tokens[index] = b"" if added[index].special else text.encode()
-        elif all(character in alphabet for character in text):
-            tokens[index] = bytes(alphabet[character] for character in text)
-        else:
-            raise Refusal(f"The tokenizer is not a byte-level BPE (token {text!r:.40}); only GPT-2's kind can be used.")
-    return tokens
 
 
 def encode(

@@ -15,11 +15,11 @@ from generate.log import RunLog, SampleLog
 from generate.models import Listed, find_model, list_models
 from generate.options import OPTIONS, Sampling, parse_sampling
 from generate.perplexity import Score, perplexity
-from generate.placing import check_target, in_place_of, write_json
+from generate.placing import check_target, in_place_of, sync, write_json
 from generate.record import record_as_dict, record_dtype, unknown_records
 from generate.request import Request
 from generate.settings import SETTINGS, read_settings
-from generate.text import CharacterGate, Vocabulary, open_tokenizer, split_half_character
+from generate.text import CharacterGate, Vocabulary, open_tokenizer, read_vocabulary, split_half_character
 from generate.window import window_start
 
 __all__ = [
@@ -47,9 +47,11 @@ __all__ = [
     "parse_sampling",
     "perplexity",
     "read_settings",
+    "read_vocabulary",
     "record_as_dict",
     "record_dtype",
     "split_half_character",
+    "sync",
     "unknown_records",
     "window_start",
     "write_json",

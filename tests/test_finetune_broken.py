@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import ROOT, edit_json, make_model
 from safetensors.torch import load_file, save_file
-from tuning import Bench, run_json, same_weights, some_text
+from tuning import Bench, cut_at, run_json, same_weights, some_text
 
 from finetune.__main__ import main
 
@@ -49,27 +49,6 @@ def changed(model, tmp_path_factory):
         return folder
 
     return make
-
-
-@pytest.fixture
-def cut_at(monkeypatch):
-    """Make a training of this process stop after so many steps, as Ctrl-C does."""
-    from finetune.progress import Watch
-
-    real = Watch.on_step_end
-
-    @contextmanager
-    def cut(step):
-        def told(self, args, state, control, **kwargs):
-            if state.global_step == step:
-                os.kill(os.getpid(), signal.SIGINT)
-            return real(self, args, state, control, **kwargs)
-
-        monkeypatch.setattr(Watch, "on_step_end", told)
-        yield
-        monkeypatch.setattr(Watch, "on_step_end", real)
-
-    return cut
 
 
 @pytest.fixture
@@ -398,7 +377,7 @@ def test_a_window_that_memory_is_too_short_for_is_told(bench, refused, monkeypat
 
 
 @pytest.fixture
-def begun(bench, cut_at):
+def begun(bench):
     """A training that was cut at step 3; a function brings it back as it was."""
     with cut_at(3):
         assert bench.train("out", *COMMON) == 130
@@ -448,14 +427,14 @@ def test_only_what_was_begun_is_resumed(begun, bench, refused, changed):
     assert "The text is not the one this training began with" in refused(bench.arguments("out", *resume))
 
 
-def test_a_new_tokenizer_damaged_by_hand_is_named(bench, refused, cut_at):
+def test_a_new_tokenizer_damaged_by_hand_is_named(bench, refused):
     with cut_at(2):
         assert bench.train("out", *SCRATCH[1:], model="") == 130
     (bench.root / ".out.training" / "tokenizer.json").write_text("{")
     assert "tokenizer.json is damaged" in refused(bench.arguments("out", *SCRATCH[1:], "--resume", model=""))
 
 
-def test_a_disk_that_is_full_leaves_the_last_complete_checkpoint(bench, cut_at, refused, model):
+def test_a_disk_that_is_full_leaves_the_last_complete_checkpoint(bench, refused, model):
     whole = bench.made("whole", *COMMON)
     with cut_at(3):
         assert bench.train("out", *COMMON) == 130

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import MODELS, make_model
 from transformers import AutoTokenizer, GPT2LMHeadModel
-from tuning import Bench, run_json, some_text
+from tuning import Bench, cut_at, run_json, same_weights, some_text
 
 from generate import Engine, Request, Sampling, check_folder
 
@@ -100,26 +100,11 @@ def test_tokenizer_and_model_can_come_from_nothing(tmp_path):
     assert made.source == "trained from nothing on friends.txt"
 
 
-def test_a_training_from_nothing_goes_on_with_its_own_tokenizer(tmp_path, monkeypatch):
-    import os
-    import signal
-
-    from tuning import same_weights
-
-    from finetune.progress import Watch
-
+def test_a_training_from_nothing_goes_on_with_its_own_tokenizer(tmp_path):
     bench = Bench(tmp_path, None, some_text(100))
     options = ("--documents", "line", "--layers", 1, "--width", 32, "--vocab", 280, "--block-size", 32, "--steps", 12)
     whole = bench.made("whole", *options, model="")
-    real = Watch.on_step_end
-
-    def told(self, args, state, control, **kwargs):
-        if state.global_step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(self, args, state, control, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Watch, "on_step_end", told)
+    with cut_at(5):
         assert bench.train("parted", *options, model="") == 130
     parted = bench.made("parted", *options, "--resume", model="")
     assert same_weights(whole, parted)
@@ -181,7 +166,6 @@ def test_a_text_shorter_than_a_window_trains_too(tmp_path, model):
 
 
 def test_an_encoding_made_alone_trains_as_the_text_does(bench, capsys):
-    from tuning import same_weights
 
     from finetune.__main__ import main
 

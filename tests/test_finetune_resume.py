@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 from conftest import ROOT, make_model
-from tuning import Bench, losses, run_json, same_weights
+from tuning import Bench, cut_at, losses, run_json, same_weights
 
 COMMON = (
     "--documents",
@@ -39,25 +39,6 @@ def bench(tmp_path, model):
     return Bench(tmp_path, model)
 
 
-@pytest.fixture
-def cut_at(monkeypatch):
-    """Make a training of this process stop after so many steps, as Ctrl-C does."""
-    from finetune.progress import Watch
-
-    real = Watch.on_step_end
-
-    def arm(step):
-        def told(self, args, state, control, **kwargs):
-            if state.global_step == step:
-                os.kill(os.getpid(), signal.SIGINT)
-            return real(self, args, state, control, **kwargs)
-
-        monkeypatch.setattr(Watch, "on_step_end", told)
-
-    yield arm
-    monkeypatch.undo()
-
-
 @pytest.mark.parametrize(
     ("step", "more"),
     [
@@ -70,12 +51,11 @@ def cut_at(monkeypatch):
     ],
     ids=["amid an epoch", "at a checkpoint", "at an epoch's end", "muon", "lora", "accumulated"],
 )
-def test_a_training_cut_and_resumed_equals_an_uninterrupted_one(step, more, bench, cut_at, monkeypatch, capsys):
+def test_a_training_cut_and_resumed_equals_an_uninterrupted_one(step, more, bench, capsys):
     whole = bench.made("whole", *COMMON, *more)
-    cut_at(step)
-    assert bench.train("parted", *COMMON, *more) == 130
+    with cut_at(step):
+        assert bench.train("parted", *COMMON, *more) == 130
     assert f"Stopped and saved at step {step} of 40. The same command with --resume" in capsys.readouterr().out
-    monkeypatch.undo()
     assert not (bench.root / "parted").exists(), "nothing is shown before it is whole"
     parted = bench.made("parted", *COMMON, *more, "--resume")
     assert same_weights(whole, parted)
@@ -86,13 +66,12 @@ def test_a_training_cut_and_resumed_equals_an_uninterrupted_one(step, more, benc
     assert bench.left() == {"whole", "parted"}, "its checkpoints and its log went with it"
 
 
-def test_dropout_is_drawn_as_if_nothing_had_happened(bench, cut_at, monkeypatch):
+def test_dropout_is_drawn_as_if_nothing_had_happened(bench):
     whole = bench.made("whole", *COMMON, "--dropout", 0.3)
     other = bench.made("other", *COMMON, "--dropout", 0.0)
     assert not same_weights(whole, other), "there is dropout"
-    cut_at(13)
-    bench.train("parted", *COMMON, "--dropout", 0.3)
-    monkeypatch.undo()
+    with cut_at(13):
+        bench.train("parted", *COMMON, "--dropout", 0.3)
     assert same_weights(whole, bench.made("parted", *COMMON, "--dropout", 0.3, "--resume"))
 
 
@@ -102,10 +81,9 @@ def test_the_same_command_twice_gives_the_same_weights_and_another_seed_others(b
     assert not same_weights(one, third)
 
 
-def test_what_would_change_the_outcome_cannot_change_on_the_way(bench, cut_at, monkeypatch, capsys):
-    cut_at(10)
-    bench.train("out", *COMMON)
-    monkeypatch.undo()
+def test_what_would_change_the_outcome_cannot_change_on_the_way(bench, capsys):
+    with cut_at(10):
+        bench.train("out", *COMMON)
     assert bench.train("out", *COMMON, "--resume", "--learning-rate", 1) == 1
     assert "--learning-rate was 0.001 when this training began, and cannot become 1.0" in capsys.readouterr().err
     bench.text.write_text(bench.text.read_text() + "one more line\n")
@@ -113,10 +91,9 @@ def test_what_would_change_the_outcome_cannot_change_on_the_way(bench, cut_at, m
     assert "not the one this training began with" in capsys.readouterr().err
 
 
-def test_an_unfinished_training_is_not_overwritten_unasked(bench, cut_at, monkeypatch, capsys):
-    cut_at(10)
-    bench.train("out", *COMMON)
-    monkeypatch.undo()
+def test_an_unfinished_training_is_not_overwritten_unasked(bench, capsys):
+    with cut_at(10):
+        bench.train("out", *COMMON)
     assert bench.train("out", *COMMON) == 1
     assert "was being trained up to step 10; go on with --resume, or begin anew with --force" in capsys.readouterr().err
     assert bench.train("out", *COMMON, "--force") == 0
@@ -189,10 +166,9 @@ def test_two_processes_equal_one(bench):
     )
 
 
-def test_only_so_many_checkpoints_are_kept_and_each_is_whole(bench, cut_at, monkeypatch):
-    cut_at(23)
-    bench.train("out", *COMMON, "--save-every", 5, "--keep", 3)
-    monkeypatch.undo()
+def test_only_so_many_checkpoints_are_kept_and_each_is_whole(bench):
+    with cut_at(23):
+        bench.train("out", *COMMON, "--save-every", 5, "--keep", 3)
     work = bench.root / ".out.training"
     assert {path.name for path in work.glob("checkpoint-*")} == {"checkpoint-15", "checkpoint-20", "checkpoint-23"}
     for checkpoint in work.glob("checkpoint-*"):
@@ -201,12 +177,11 @@ def test_only_so_many_checkpoints_are_kept_and_each_is_whole(bench, cut_at, monk
     assert not list(work.glob(".*"))
 
 
-def test_a_checkpoint_is_a_model_that_the_page_serves(bench, cut_at, monkeypatch, tmp_path):
+def test_a_checkpoint_is_a_model_that_the_page_serves(bench, tmp_path):
     from generate import check_folder
 
-    cut_at(10)
-    bench.train("out", *COMMON)
-    monkeypatch.undo()
+    with cut_at(10):
+        bench.train("out", *COMMON)
     (checkpoint,) = (bench.root / ".out.training").glob("checkpoint-10")
     copy = shutil.copytree(checkpoint, tmp_path / "kept")
     assert check_folder(copy).end_id == 0

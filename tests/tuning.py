@@ -1,41 +1,28 @@
 """Small trainings for tests: the command line in this process, on small models and texts."""
 
 import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
 
 from finetune.__main__ import main
 
-WORDS = [
-    "the",
-    "old",
-    "king",
-    "said",
-    "to",
-    "the",
-    "young",
-    "fox",
-    "that",
-    "the",
-    "sea",
-    "was",
-    "far",
-    "away",
-    "one",
-    "two",
-    "three",
-]
+WORDS = "the old king said to the young fox that the sea was far away one two three"
 
 
 def some_text(documents: int, seed: int = 0) -> str:
     """Documents of one line each, of words in an order that the seed fixes."""
     numbers = torch.Generator().manual_seed(seed)
-    lines = []
+    words, lines = WORDS.split(), []
     for _ in range(documents):
         count = int(torch.randint(3, 14, (1,), generator=numbers))
-        lines.append(" ".join(WORDS[i] for i in torch.randint(len(WORDS), (count,), generator=numbers).tolist()))
+        lines.append(" ".join(words[i] for i in torch.randint(len(words), (count,), generator=numbers).tolist()))
     return "".join(line + "\n" for line in lines)
 
 
@@ -82,3 +69,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def same_weights(one: Path, other: Path) -> bool:
     a, b = weights(one), weights(other)
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@contextmanager
+def cut_at(step: int) -> Iterator[None]:
+    """Trainings of this process stop after so many steps, as by Ctrl-C."""
+    from finetune.progress import Watch
+
+    real = Watch.on_step_end
+
+    def told(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, args, state, control, **kwargs)
+
+    with mock.patch.object(Watch, "on_step_end", told):
+        yield
