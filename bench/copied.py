@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from finetune.documents import Reading, find_sources, pieces
+from finetune.documents import Reading, pieces
+from finetune.sources import find_sources
 from generate import Engine, Request, Sampling, check_folder
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from finetune.documents import Reading, find_sources, pieces
+from finetune.documents import Reading, pieces
 from finetune.encoding import ABOUT, Encoding, encode, open_encoding
 from finetune.options import Options
+from finetune.sources import find_sources
 from finetune.split import FEWEST_TOKENS, split, whole
 from finetune.start import Start, documents_text, from_nothing
 from finetune.windows import Part
@@ -75,6 +76,9 @@ def opened(path: Path, options: Options, start: Start) -> Encoding:
     found = open_encoding(path, start.tokenizer)
     if (found.begin, found.end) != (start.begin, start.end):
         raise Refusal(f"{path} was encoded for a model whose documents end otherwise; encode the text for this one.")
+    known = start.tokenizer.get_vocab_size(with_added_tokens=True)
+    if len(found.tokens) and (highest := int(found.tokens.max())) >= known:
+        raise Refusal(f"{path} holds the id {highest}, where the tokenizer has {known} tokens; encode the text again.")
     kept = json.loads((path / ABOUT).read_text("utf-8")).get("reading")
     for name, value in asdict(reading(options)).items():
         if value != getattr(Reading(), name) and isinstance(kept, dict) and value != kept.get(name):

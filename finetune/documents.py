@@ -1,12 +1,8 @@
 """From people's files to their documents, in pieces that can be tokenised one by one; nothing is ever held whole."""
 
 import codecs
-import glob
-import os
 import re
-import shutil
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -65,59 +61,6 @@ class Borders:
     at_end: re.Pattern  # in place of `border` where the file ends too
     opening: re.Pattern
     reach: int
-
-
-def find_sources(given: Sequence[str], scratch: Path) -> list[Path]:
-    """The files that are meant, each once: of folders and globs those that are not hidden, sorted; "-" is stdin.
-
-    What can be read but once, stdin or a pipe, is copied into a file in `scratch`. Raises Refusal for what is not there.
-    """
-    found: dict[Path, Path] = {}
-    for number, name in enumerate(dict.fromkeys(given)):
-        for file in files_of(name, scratch / (f"{number}-{Path(name).name}" if name != "-" else "stdin")):
-            found.setdefault(file.resolve(), file)
-    if not found:
-        raise Refusal("No file was given.")
-    return [*found.values()]
-
-
-def files_of(name: str, copy: Path) -> list[Path]:
-    path = Path(name)
-    if name == "-":
-        return [copied(sys.stdin.buffer, copy)]
-    if path.is_dir():
-        found = files_in(path)
-    elif path.is_file():
-        return [path]
-    elif path.exists():
-        with path.open("rb") as pipe:
-            return [copied(pipe, copy)]
-    elif glob.has_magic(name):
-        matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        found = [file for match in matches for file in (files_in(match) if match.is_dir() else [match])]
-    else:
-        raise Refusal(f"There is no {name}.")
-    if not found:
-        raise Refusal(f"There is no file in {name}." if path.is_dir() else f"No file is named like {name}.")
-    return found
-
-
-def files_in(folder: Path) -> list[Path]:
-    """All files below, sorted, without hidden ones and those in hidden folders."""
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(where, name) for name in names if not name.startswith(".") and Path(where, name).is_file()]
-    return sorted(found)
-
-
-def copied(stream, target: Path) -> Path:
-    try:
-        with target.open("wb") as out:
-            shutil.copyfileobj(stream, out, 2**20)
-    except OSError as error:
-        raise Refusal(f"{target.name} cannot be copied to {target.parent}: {error.strerror or error}.") from None
-    return target
 
 
 def pieces(

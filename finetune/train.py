@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import tokenizers
+import torch
 from accelerate import PartialState
 from accelerate.utils import find_executable_batch_size
 from transformers.integrations import TensorBoardCallback
@@ -185,6 +186,8 @@ class Training:
             watch.best_step,
         )
         watch.tuner = self.tuner = tuner
+        if self.process.process_index:
+            torch.manual_seed(o.seed + self.process.process_index)  # other dropout than the first's
         tuner.remove_callback(PrinterCallback)
         tuner.add_callback(watch)
         writer = self.tensorboard()

@@ -18,7 +18,8 @@ from pyarrow import parquet
 from tokenizers.pre_tokenizers import ByteLevel
 
 from finetune import documents, formats
-from finetune.documents import END, MOST, PIECE, SPACE, START, Reading, find_sources, pieces
+from finetune.documents import END, MOST, PIECE, SPACE, START, Reading, pieces
+from finetune.sources import find_sources
 from generate import Refusal
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
