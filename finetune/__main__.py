@@ -1,6 +1,7 @@
 """`python -m finetune DATA --model models/NAME --out models/NEW`, and the smaller commands `encode` and `evaluate`."""
 
 import argparse
+import importlib.util
 import os
 import shlex
 import sys
@@ -65,14 +66,12 @@ def add_options(group, names: tuple[str, ...]) -> None:
         if kinds[name] is bool:
             group.add_argument(flag(name), action="store_true", help=HELP[name])
         else:
-            group.add_argument(
-                flag(name), type=number(name, kinds[name]), metavar=METAVARS[kinds[name]], help=HELP[name]
-            )
+            group.add_argument(flag(name), type=number(kinds[name]), metavar=METAVARS[kinds[name]], help=HELP[name])
         if name == "line_by_line":
             group.add_argument("--pack", dest=name, action="store_false", help="the opposite, and the default")
 
 
-def number(name: str, kind: type):
+def number(kind: type):
     def parse(text: str):
         return kind(text)
 
@@ -81,7 +80,7 @@ def number(name: str, kind: type):
 
 
 def main(arguments: list[str]) -> int:
-    """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 stopped and saved."""
+    """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 stopped."""
     commands = {"encode": encode, "evaluate": evaluate}
     run = commands.get(arguments[0]) if arguments else None
     try:
@@ -105,6 +104,8 @@ def train(arguments: list[str]) -> int:
     modules = bring()
     names = {field.name for field in fields(Options)}
     own = {name: value for name, value in given.items() if name in names}
+    if "split" in own and given.get("validation"):
+        raise Refusal("Give --split or --validation, not both.")
     out, preset = given["out"], given.get("preset", "")
     if not is_unicode(out.name):
         raise Refusal(f"--out is not UTF-8: {out.name!a:.80}.")
@@ -139,8 +140,12 @@ def spelled(options: dict) -> str:
 
 def told(arguments: list[str]) -> str:
     """The command as it is kept with the model: without the folders of this machine."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
-    return shlex.join(["python", "-m", "finetune", *words]).encode("utf-8", "replace").decode()
+    return shlex.join(["python", "-m", "finetune", *map(nameless, arguments)]).encode("utf-8", "replace").decode()
+
+
+def nameless(word: str) -> str:
+    head, equals, tail = word.partition("=") if word.startswith("--") else ("", "", word)
+    return head + equals + (Path(tail).name if Path(tail).is_absolute() else tail)
 
 
 def bring() -> types.SimpleNamespace:
@@ -148,14 +153,13 @@ def bring() -> types.SimpleNamespace:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        import transformers
+    missing = next((name for name in NEEDED if importlib.util.find_spec(name) is None), None)
+    if missing:
+        raise Refusal(f"{missing} is not installed; `make finetune` installs what training needs.")
+    import transformers
 
-        from finetune import data, record, task, train
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in NEEDED:
-            raise
-        raise Refusal(f"{error.name} is not installed; `make finetune` installs what training needs.") from None
+    from finetune import data, record, task, train
+
     transformers.utils.logging.disable_progress_bar()  # one for every checkpoint
     threading.excepthook = quiet_about_files
     return types.SimpleNamespace(
@@ -178,6 +182,7 @@ def encode(arguments: list[str]) -> int:
     p.add_argument("--force", action="store_true", help="replace an existing folder")
     add_options(p, ("documents", "format", "encoding", "column", "field", "special_tokens"))
     given = vars(p.parse_args(arguments))
+    bring()
     from finetune.encode import encode_to
 
     encode_to(given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder())

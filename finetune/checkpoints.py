@@ -55,7 +55,11 @@ def damaged(checkpoint: Path) -> str | None:
 
 
 def could_not_save(step: int, error: Exception, complete: list[Path]) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:200]
+    reason = (
+        error.strerror
+        if isinstance(error, OSError) and error.strerror
+        else next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    )
     last = f"the one of step {step_of(complete[-1]):,} is complete: make room and go on with --resume" if complete else (
         "there is no older one"
     )  # fmt: skip

@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from finetune.encoding import ABOUT, Encoding, encode, open_encoding
 from finetune.options import Options
 from finetune.sources import find_sources
 from finetune.split import FEWEST_TOKENS, split, whole
-from finetune.start import Start, documents_text, from_nothing
+from finetune.start import Start, from_nothing
 from finetune.windows import Part
 from generate import Refusal, read_vocabulary
 
@@ -56,19 +55,29 @@ def new_tokenizer(given: Sequence[str], options: Options, scratch: Path) -> Star
     if encodings:
         raise Refusal(f"{encodings[0]} is encoded already; --from-scratch needs the text, to make a tokenizer for it.")
     sources = find_sources(given, scratch)
-    return from_nothing(documents_text(chain.from_iterable(pieces(s, reading(options)) for s in sources)), options)
+    return from_nothing((text for source in sources for text, _ in pieces(source, reading(options))), options)
 
 
-def encoded(given: Sequence[str], options: Options, start: Start, cache: Path, scratch: Path, shows: bool) -> Encoding:
-    """Tokenise, or find what was tokenised before; a folder that `encode` made is taken as it is."""
-    if len(given) == 1 and (Path(given[0]) / ABOUT).is_file():
+def encoded(
+    given: Sequence[str], options: Options, start: Start, place: Path, scratch: Path, shows: bool, by: Callable = encode
+) -> Encoding:
+    """Tokenise, or find in the cache `place` what was tokenised before; a folder that `encode` made is taken as it is.
+
+    `by` is `encode`, or `write_encoding`, for which `place` is the folder to make.
+    """
+    if is_encoding(given):
         return opened(Path(given[0]), options, start)
     sources = find_sources(given, scratch)
     size = sum(source.stat().st_size for source in sources)
     bar = tqdm(total=size, unit="B", unit_scale=True, desc="tokenising", disable=None, leave=False)
     with bar if shows else nullcontext():
         step = bar.update if shows else (lambda size: None)
-        return encode(sources, reading(options), start.tokenizer, start.begin, start.end, cache, step)
+        return by(sources, reading(options), start.tokenizer, start.begin, start.end, place, step)
+
+
+def is_encoding(given: Sequence[str]) -> bool:
+    """Whether what is given is one folder that `encode` made."""
+    return len(given) == 1 and (Path(given[0]) / ABOUT).is_file()
 
 
 def opened(path: Path, options: Options, start: Start) -> Encoding:

@@ -1,15 +1,14 @@
 """`python -m finetune encode`: the encoding of a text alone, to be trained on later or elsewhere."""
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from finetune import data
-from finetune.encoding import Encoding
+from finetune.encoding import Encoding, write_encoding
 from finetune.options import Options
 from finetune.start import find_folder, from_folder
-from generate import check_folder, check_target, in_place_of
+from generate import Refusal, check_folder, check_target
 
 
 def encode_to(given: dict, options: Options, models: Path) -> Encoding:
@@ -17,13 +16,11 @@ def encode_to(given: dict, options: Options, models: Path) -> Encoding:
     target = given["target"]
     for source in given["data"]:
         check_target(target, given.get("force", False), Path(source))
+    if data.is_encoding(given["data"]):
+        raise Refusal(f"{given['data'][0]} is encoded already; give the text itself.")
     start = from_folder(check_folder(find_folder(given["model"], models)), options)
-    with (
-        in_place_of(target) as part,
-        tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as cache,
-    ):
-        found = data.encoded(given["data"], options, start, Path(cache), Path(cache), sys.stderr.isatty())
-        for file in found.path.iterdir():
-            shutil.move(file, part / file.name)
+    with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
+        shows = sys.stderr.isatty()
+        found = data.encoded(given["data"], options, start, target, Path(scratch), shows, write_encoding)
     print(f"{target}: {len(found.ends):,} documents, {len(found.tokens):,} tokens.")
     return found

@@ -107,7 +107,7 @@ HELP = {
     "stable": "with --schedule stable: the share of the steps after which the rate falls (default 0.5)",
     "optimizer": "adamw, or muon for the matrices inside the blocks with adamw for the rest (default adamw)",
     "beta2": "AdamW's decay of squared gradients (default 0.999)",
-    "weight_decay": "of all but biases and norms (default 0)",
+    "weight_decay": "of all but biases and norms, with muon of the matrices alone (default 0)",
     "clip": "longest gradient, 0: any (default 1)",
     "dropout": "share of activations left out (default 0.1)",
     "freeze_embeddings": "train the transformer's layers only",
@@ -134,7 +134,7 @@ HELP = {
     "sample_every": "steps between two samples; 0: none (default -1: ten in all)",
     "sample_prompt": "what the samples go on from (default: nothing)",
     "sample_length": "most tokens of a sample (default 100)",
-    "save_every": "steps between two checkpoints; 0: none but when stopped (default -1: ten in all)",
+    "save_every": "steps between two checkpoints; 0: none but when stopped, or best (default -1: ten in all)",
     "log_every": "steps between two entries of the curve (default -1: a hundred in all)",
     "keep": "checkpoints kept (default 2)",
 }

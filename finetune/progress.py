@@ -42,14 +42,14 @@ class Watch(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update()
         step, last = state.global_step, state.global_step >= state.max_steps
-        if self.stop.agreed(args.device):
-            self.stopped = control.should_training_stop = control.should_save = control.should_log = not last
+        if self.stop.agreed(args.device) and not last:
+            self.stopped = control.should_training_stop = control.should_save = True
         if self.evaluates and (last or due(step, self.every["evaluate"])):
             control.should_evaluate = True
         if due(step, self.every["sample"]) or (last and self.every["sample"]):
             self.sample(step)
-        if last:
-            control.should_log = True
+        if last or control.should_save:
+            control.should_log = True  # a loss that is no number is seen before it is saved
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if "loss" not in (logs or {}):
@@ -75,7 +75,7 @@ class Watch(TrainerCallback):
         losses = [loss for _, loss in self.record.losses()]
         since = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         if control and self.patience:
-            control.should_save = control.should_save or since == 0
+            control.should_save = control.should_save or step == self.best_step()
             if since >= self.patience:
                 control.should_training_stop = True
                 self.say(f"No better one in {since} evaluations; the best was that of step {self.best_step():,}.")

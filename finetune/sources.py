@@ -55,6 +55,9 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def copied(stream, target: Path) -> Path:
+    """A stream as a file; the second time it is asked for, the file is there already."""
+    if target.exists():
+        return target
     try:
         with target.open("wb") as out:
             shutil.copyfileobj(stream, out, 2**20)

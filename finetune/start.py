@@ -1,9 +1,8 @@
 """What a training starts from: a model of `models/`, or a new one with a tokenizer of its own."""
 
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def from_folder(folder: ModelFolder, options: Options) -> Start:
     if not options.special_tokens:
         if folder.end_id is None:
             raise Refusal(f"{folder.name} has no end token to close documents with; add one with --special-tokens eos.")
-        return Start(tokenizer, begin_of(folder), folder.end_id, folder.end_id, folder, False)
+        return Start(tokenizer, folder.begin_id, folder.end_id, folder.end_id, folder, False)
     wanted = special_tokens(options)
     tokenizer.add_special_tokens([AddedToken(SPECIAL[name], special=True, normalized=False) for name in wanted])
     ids = {name: tokenizer.token_to_id(SPECIAL[name]) for name in wanted}
@@ -58,20 +57,7 @@ def from_folder(folder: ModelFolder, options: Options) -> Start:
     if end is None:
         raise Refusal(f"{folder.name} has no end token; --special-tokens must name eos too.")
     added = tokenizer.get_vocab_size(with_added_tokens=True) > folder.config.vocab_size
-    return Start(tokenizer, ids.get("bos", begin_of(folder)), end, ids.get("pad", end), folder, added)
-
-
-def begin_of(folder: ModelFolder) -> int | None:
-    """The token that an earlier training put before every document, as its manifest says."""
-    file = folder.path / "rubric.json"
-    begin = json.loads(file.read_text("utf-8")).get("begin") if file.exists() else None
-    token = begin.get("token_id") if isinstance(begin, dict) else None
-    if token is not None and (type(token) is not int or not 0 <= token < folder.config.vocab_size):
-        raise Refusal(
-            f"{folder.name}: the beginning token {token!r:.40} in rubric.json must be a token id below "
-            f"{folder.config.vocab_size}; correct it."
-        )
-    return token
+    return Start(tokenizer, ids.get("bos", folder.begin_id), end, ids.get("pad", end), folder, added)
 
 
 def special_tokens(options: Options) -> list[str]:
@@ -102,10 +88,6 @@ def from_nothing(texts: Iterable[str], options: Options) -> Start:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.encode_special_tokens = True
     return Start(tokenizer, None, 0, 0, None, False)
-
-
-def documents_text(pieces: Iterable[tuple[str, bool]]) -> Iterator[str]:
-    return (text for text, _ in pieces)
 
 
 def load_model(start: Start, options: Options) -> GPT2LMHeadModel:

@@ -1,5 +1,6 @@
 """What a person asked for, and whether it may begin."""
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ try:
 except ImportError:  # not on Windows: there two processes must be kept apart by those who start them
     fcntl = None
 
-LOCK = "lock"  # a file in the folder of a training
+LOCK, TOKENIZER = "lock", "tokenizer.json"  # files in the folder of a training
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,20 @@ def check_work(task: Task) -> None:
         raise Refusal(
             f"{task.out} was being trained up to step {last:,}; go on with --resume, or begin anew with --force."
         )
-    for left in (*task.work.glob(".sample-*"), *task.out.parent.glob(f".{task.out.name}-*")):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
-    if task.work.exists() and not task.resume:
-        for path in task.work.iterdir():
-            if path.name != LOCK:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def clear_work(task: Task) -> None:
+    """Remove what processes that were killed left half-made, and of an older training all that is not gone on with.
+
+    Called when nothing can be refused any more, so that a slip of the pen after --force costs no checkpoints.
+    """
+    half_made = re.compile(re.escape(f".{task.out.name}-") + "[a-z0-9_]{8}")  # as tempfile names them
+    left = [path for path in task.out.parent.iterdir() if half_made.fullmatch(path.name)]
+    for path in (*task.work.glob(".sample-*"), *left):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in () if task.resume else task.work.iterdir():
+        if path.name not in (LOCK, TOKENIZER):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """One training from the first look at the data to a complete `models/NAME`."""
 
+import errno
+import gc
 import os
 import shutil
 import tempfile
@@ -23,10 +25,12 @@ from finetune.progress import Watch
 from finetune.record import Record, begun, resumed
 from finetune.start import Start, block_size, find_folder, from_folder, load_model
 from finetune.stopping import Stop
-from finetune.task import Task, alone, check_work, choose_device
+from finetune.task import TOKENIZER, Task, alone, check_work, choose_device, clear_work
 from finetune.trainer import Tuner
 from finetune.windows import collate, windows
 from generate import ModelFolder, Refusal, Score, check_folder, check_target
+
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 
 
 def train(task: Task) -> ModelFolder | None:
@@ -36,6 +40,8 @@ def train(task: Task) -> ModelFolder | None:
     device = choose_device(task.options.device)
     precision_of(task.options, device)
     process = join(device)
+    if "-" in task.given and "-" in task.validation:
+        raise Refusal("- (stdin) can be read once only; give --validation a file.")
     if process.num_processes > 1 and "-" in (*task.given, *task.validation):
         raise Refusal("- (stdin) reaches one process only; give several a file.")
     with ExitStack() as held:
@@ -65,7 +71,8 @@ def join(device: str) -> PartialState:
 def disk_trouble(task: Task, error: OSError) -> str:
     last = checkpoints(task.work)
     kept = f"; the checkpoint of step {step_of(last[-1]):,} is complete, go on with --resume" if last else ""
-    return f"{error.filename or task.work} cannot be written: {error.strerror or error}{kept}."
+    what = "cannot be written" if error.errno in FULL else "cannot be used"
+    return f"{error.filename or task.work} {what}: {error.strerror or error}{kept}."
 
 
 class Events(TensorBoardCallback):
@@ -87,10 +94,12 @@ class Training:
             self.block = block_size(self.start, self.options)
             arguments = (self.task.given, self.task.validation, self.options, self.start, self.task.cache)
             self.data = data.load(*arguments, self.scratch, self.main)
-        begins = self.start.begin is not None
+        begun = dict.fromkeys(self.data.parts, self.start.begin is not None)
+        if self.data.cut:
+            begun |= dict.fromkeys(begun.keys() - {"train"}, False)  # what was cut off does not begin with the token
         self.windows = {
             name: windows(
-                part, self.block, self.start.context, self.options.line_by_line, begins, alternate=name == "train"
+                part, self.block, self.start.context, self.options.line_by_line, begun[name], alternate=name == "train"
             )
             for name, part in self.data.parts.items()
         }
@@ -102,6 +111,8 @@ class Training:
                 f"{self.checkpoint / file} is missing or damaged; remove {self.checkpoint.name} to go on from the checkpoint "
                 "before it, or begin anew with --force."
             )
+        if self.main:
+            clear_work(self.task)
         self.record = self.make_record()
         self.say_what_comes()
         share = self.options.batch_size // self.process.num_processes
@@ -113,8 +124,8 @@ class Training:
             folder = check_folder(find_folder(self.task.model, self.task.models))
             folder.fingerprint()  # its weights are those that its manifest promises
             return from_folder(folder, self.options)
-        kept = self.task.work / "tokenizer.json"
-        if kept.is_file():
+        kept = self.task.work / TOKENIZER
+        if kept.is_file() and (self.task.resume or not self.main):
             try:
                 tokenizer = tokenizers.Tokenizer.from_file(str(kept))
             except Exception as error:  # it has no class of its own
@@ -150,6 +161,11 @@ class Training:
 
     def halve(self, share: list[int]) -> int:
         """The next smaller batch that its accumulated batches add up to the same as before."""
+        if self.process.num_processes > 1:
+            raise Refusal(
+                "Memory is too short on one of the devices; give a smaller --batch-size with more --gradient-accumulation, "
+                "or --gradient-checkpointing."
+            )
         share[0] = next((n for n in range(share[0] // 2, 0, -1) if share[0] % n == 0), 0)
         if not share[0]:
             raise Refusal(
@@ -165,6 +181,7 @@ class Training:
 
     def attempt(self, batch_size: int) -> ModelFolder | None:
         """Train with so many windows at a time on each device."""
+        gc.collect()  # of an attempt that memory was too short for
         o = self.options
         accumulation = o.gradient_accumulation * (o.batch_size // self.process.num_processes) // batch_size
         args = arguments(o, self.task.work, self.steps, batch_size, accumulation, self.device)
@@ -196,7 +213,11 @@ class Training:
         if self.checkpoint is None:
             self.before(watch)
         with self.stop:
-            tuner.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
+            if self.checkpoint and step_of(self.checkpoint) >= self.steps:  # only the end was missing
+                tuner._load_from_checkpoint(str(self.checkpoint))
+                tuner.state.global_step = step_of(self.checkpoint)
+            else:
+                tuner.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
         if writer:
             writer.close()
         return self.stopped() if watch.stopped else self.finish(watch)
@@ -220,7 +241,7 @@ class Training:
         return samples.write_sample(self.model, self.start, self.options, self.task.work, self.device)
 
     def finish_checkpoint(self, folder: Path) -> None:
-        """A checkpoint is a model too: `transformers` reads it, and so does the page where it is copied to models/."""
+        """A checkpoint is a model too, which the page serves where it is copied to models/ (with --lora only its adapters)."""
         self.start.tokenizer.save(str(folder / "tokenizer.json"))
 
     def tensorboard(self):
@@ -248,7 +269,8 @@ class Training:
                 self.tuner._load_from_checkpoint(str(kept))
                 self.record.facts["best_step"] = best
         if "test" in self.windows:
-            self.record.add_score(self.tuner.state.global_step, "test", self.score("test"))
+            step = self.record.facts.get("best_step", self.tuner.state.global_step)
+            self.record.add_score(step, "test", self.score("test"))
         self.process.wait_for_everyone()
         if not self.main:
             return None

@@ -21,7 +21,7 @@ def check_target(target: Path, force: bool, source: Path | None = None) -> None:
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise Refusal(f"{target} is no folder; choose another name.")
     if source is not None and target.exists() and target.resolve() in (source.resolve(), *source.resolve().parents):
-        raise Refusal(f"{target} holds what is to be converted, and would be replaced with it; choose another name.")
+        raise Refusal(f"{target} holds what is to be read, and would be replaced with it; choose another name.")
     if target.name.startswith(".") or not target.name:
         raise Refusal(f"{target} cannot be a model's folder: its name begins with a dot.")
     if not target.parent.is_dir():
@@ -49,7 +49,7 @@ def in_place_of(target: Path) -> Iterator[Path]:
     try:
         yield part
         part.chmod(0o755)
-        for file in (*part.iterdir(), part):
+        for file in (*part.rglob("*"), part):
             sync(file)
         if target.exists():
             swap(part, target)  # the old one is in `part` now, and goes with it
@@ -77,7 +77,7 @@ def swap(one: Path, other: Path) -> None:
     other.rename(aside)
     try:
         one.rename(other)
-    except OSError:
+    except BaseException:
         aside.rename(other)
         raise
     aside.rename(one)

@@ -271,7 +271,7 @@ def test_other_things_given_by_mistake_are_recognised(tmp_path):
 
 def test_a_target_that_holds_the_source_is_refused_also_by_force(run):
     for target in (run, run.parent):
-        with pytest.raises(Refusal, match="holds what is to be converted"):
+        with pytest.raises(Refusal, match="holds what is to be read"):
             convert(find_source(run), target, check=False, force=True)
     assert index(run).is_file()
 

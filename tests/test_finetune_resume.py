@@ -261,6 +261,40 @@ def test_a_sample_is_what_the_finished_model_writes(bench):
 
 def test_sampling_on_the_way_changes_nothing(bench):
     one = bench.made("one", *COMMON, "--sample-every", 7, "--sample-length", 5)
-    other = bench.made("other", *COMMON, "--sample-every", 0, "--evaluate-every", 0, "--save-every", 0)
+    other = bench.made("other", *COMMON, "--sample-every", 0, "--evaluate-every", 0)
     assert same_weights(one, other)
     assert torch.equal(torch.tensor(losses(one)), torch.tensor(losses(other)))
+
+
+def test_ctrl_c_at_the_last_step_comes_too_late(bench):
+    whole = bench.made("whole", *COMMON)
+    with cut_at(40):
+        late = bench.made("late", *COMMON)
+    assert same_weights(whole, late)
+    assert run_json(late)["history"][-1]["step"] == 40
+
+
+def test_where_only_the_end_was_missing_nothing_is_trained_again(bench, monkeypatch):
+    from finetune import result
+
+    whole = bench.made("whole", *COMMON)
+    with monkeypatch.context() as patch:
+        patch.setattr(result, "prove", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert bench.train("out", *COMMON) == 1
+    assert not (bench.root / "out").exists()
+    assert same_weights(whole, bench.made("out", *COMMON, "--resume"))
+
+
+def test_a_slip_after_force_costs_no_checkpoints(bench, capsys):
+    with cut_at(10):
+        bench.train("out", *COMMON)
+    assert bench.train("out", *COMMON, "--force", data=bench.root / "frends.txt") == 1
+    assert "There is no" in capsys.readouterr().err
+    assert bench.train("out", *COMMON, "--resume") == 0
+
+
+def test_a_training_leaves_those_with_longer_names_alone(bench):
+    with cut_at(10):
+        bench.train("out-2", *COMMON)
+    bench.made("out", *COMMON)
+    assert bench.train("out-2", *COMMON, "--resume") == 0

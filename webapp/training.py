@@ -59,17 +59,14 @@ def read_training(raw: dict) -> Training:
     history = losses(raw.get("history"))
     evaluations = {kind: losses(raw.get("evaluations"), kind) for kind in ("validation", "test")}
     best = number(raw.get("best_step"))
+    kept = {kind: up_to(best, found) for kind, found in evaluations.items()}
     newest = samples(raw.get("samples"))[::-1]
     return Training(
-        sentence=" ".join(
-            filter(
-                None, (trained(raw), *brought(**{k: up_to(best, v) for k, v in evaluations.items()}), ended(raw, best))
-            )
-        ),
+        sentence=" ".join(filter(None, (trained(raw), *brought(**kept), ended(raw, best)))),
         curve=draw(history, evaluations["validation"]),
         shown=tuple(newest[:SHOWN]),
         folded=tuple(spread(newest[SHOWN:], FOLDED)),
-        facts=tuple(facts(raw, evaluations)),
+        facts=tuple(facts(raw, kept)),
     )
 
 
