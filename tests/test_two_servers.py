@@ -174,14 +174,12 @@ def test_a_run_of_a_killed_server_goes_on_where_it_is_watched_with_the_text_it_w
 
 def test_a_server_that_is_shut_down_hands_its_runs_over_at_once(servers):
     a, b = servers
-    run = Person().start(a, max_new_tokens=200)
+    run = Person().start(a, max_new_tokens=300)
     there = Viewer(b, run)
     until(lambda: len(there.text) > 60, what="text on the other server")
-    a.stop()
-    down = time.monotonic()
-    size = len(there.text)
-    until(lambda: len(there.text) > size + 20, what="more text")
-    print(f"went on {time.monotonic() - down:.1f} s after the other had gone")
+    told = time.monotonic()
+    a.stop()  # until its process has ended; the other may have written all of it by then
+    print(f"the other had gone after {time.monotonic() - told:.1f} s")
     until(lambda: there.end, what="the end")
     assert there.wait().text == pictured(stored(b, run)["samples"][0]["text"])
     assert stored(b, run)["samples"][0]["finish_reason"] == "length"
