@@ -1,6 +1,5 @@
 """How well a model predicts a part: loss, perplexity, bits per byte, of windows that are not trained on."""
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -44,7 +43,7 @@ def score(
         total = total.to(device)
         distributed.all_reduce(total)
     nats, tokens, size = total.tolist()
-    return make_score(nats, int(tokens), int(size))
+    return Score.of(nats, int(tokens), int(size))
 
 
 def sums(model: torch.nn.Module, batch: dict[str, torch.Tensor], byte_lengths: torch.Tensor) -> torch.Tensor:
@@ -54,12 +53,3 @@ def sums(model: torch.nn.Module, batch: dict[str, torch.Tensor], byte_lengths: t
     nats = cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum")
     judged = labels[labels != IGNORED]
     return torch.stack([nats.double(), judged.new_tensor(len(judged)).double(), byte_lengths[judged].sum().double()])
-
-
-def make_score(nats: float, tokens: int, size: int) -> Score:
-    """Raises nothing: a part without tokens has no numbers."""
-    if not tokens:
-        return Score(0, None, None, None)
-    mean = nats / tokens
-    perplexity = math.exp(mean) if mean < 700 else math.inf  # past that a float overflows
-    return Score(tokens, mean, perplexity, nats / math.log(2) / size if size else None)

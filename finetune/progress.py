@@ -82,9 +82,8 @@ class Watch(TrainerCallback):
 
     def best_step(self) -> int | None:
         """The step whose checkpoint is kept whatever comes; None where the last one counts."""
-        losses = [
-            found for found in self.record.losses() if found[0] > 0
-        ]  # there is no checkpoint of what was not trained
+        # there is no checkpoint of what was not trained
+        losses = [found for found in self.record.losses() if found[0] > 0]
         return min(losses, key=lambda found: found[1])[0] if self.patience and losses else None
 
     def sample(self, step: int) -> None:

@@ -17,11 +17,8 @@ from finetune.start import Start
 from generate import ModelFolder, Refusal, check_folder, in_place_of, logits_of, write_json
 
 PROOF = 64  # tokens on which the written folder must give the trained model's logits
-AGREE = {
-    "float32": 1e-3,
-    "float16": 0.1,
-    "bfloat16": 1.0,
-}  # largest difference of a logit of up to 10 that rounding explains
+# The largest difference of a logit of up to 10 that rounding explains.
+AGREE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 1.0}
 
 
 def write_model(folder: Path, model, start: Start, dtype: str, manifest: dict[str, Any]) -> ModelFolder:

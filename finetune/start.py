@@ -109,10 +109,8 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
     if start.added:
         model.resize_token_embeddings(start.tokenizer.get_vocab_size(with_added_tokens=True))
     if model.config.activation_function == "gelu_new":
-        for block in model.transformer.h:
-            block.mlp.act = torch.nn.GELU(
-                approximate="tanh"
-            )  # the same function in one kernel, where gelu_new takes eight
+        for block in model.transformer.h:  # the same function in one kernel, where gelu_new takes eight
+            block.mlp.act = torch.nn.GELU(approximate="tanh")
     model.config.bos_token_id = start.end if start.begin is None else start.begin
     model.config.eos_token_id = start.end
     model.config.use_cache = False

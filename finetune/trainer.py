@@ -55,7 +55,7 @@ class Tuner(Trainer):
         dataset: Dataset,
         collate: Callable,
         options: Options,
-        score: Callable[[], Score] | None,
+        score: Callable[[], Score],
         finish_checkpoint: Callable[[Path], None],
         best_step: Callable[[], int | None],
     ):

@@ -21,6 +21,19 @@ class Score:
     perplexity: float | None
     bits_per_byte: float | None
 
+    @classmethod
+    def of(cls, total: float, tokens: int, size: int) -> "Score":
+        """From the sum of -logprob over `tokens` tokens, in nats, and the `size` in bytes of what they stand for."""
+        if not tokens:
+            return cls(0, None, None, None)
+        nats = total / tokens
+        return cls(
+            tokens=tokens,
+            nats=nats,
+            perplexity=math.exp(nats) if nats < 700 else math.inf,  # past that a float overflows
+            bits_per_byte=total / math.log(2) / size if size else None,
+        )
+
     def __str__(self) -> str:
         if self.nats is None:
             return "nothing of it is predicted"
@@ -31,14 +44,5 @@ class Score:
 def perplexity(records: np.ndarray, vocabulary: Vocabulary) -> Score:
     """Judge a text by its records [N]; tokens of which no prediction is known (NaN) are left out."""
     known = records[~np.isnan(records["logprob"])]
-    if not len(known):
-        return Score(0, None, None, None)
     total = -float(known["logprob"].sum(dtype=np.float64))
-    size = len(vocabulary.bytes_of(known["id"].tolist()))
-    nats = total / len(known)
-    return Score(
-        tokens=len(known),
-        nats=nats,
-        perplexity=math.exp(nats) if nats < 700 else math.inf,  # past that a float overflows
-        bits_per_byte=total / math.log(2) / size if size else None,
-    )
+    return Score.of(total, len(known), len(vocabulary.bytes_of(known["id"].tolist())))
