@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from finetune.options import HELP, PRESETS, Options, as_options, flag, is_unicode, make_options
-from generate import Refusal, read_settings
+from generate import Refusal, models_folder, read_settings
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
@@ -115,7 +115,7 @@ def train(arguments: list[str]) -> int:
         model=given.get("model", ""),
         out=out,
         options=make_options(own, preset),
-        models=models_folder(),
+        models=models_folder(read_settings()),
         cache=given.get("cache") or modules.data.cache_folder(),
         command=told(arguments),
         resume=given.get("resume", False),
@@ -185,7 +185,7 @@ def encode(arguments: list[str]) -> int:
     bring()
     from finetune.encode import encode_to
 
-    encode_to(given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder())
+    encode_to(given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder(read_settings()))
     return 0
 
 
@@ -203,12 +203,10 @@ def evaluate(arguments: list[str]) -> int:
     bring()
     from finetune.evaluate import evaluate_and_print
 
-    evaluate_and_print(given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder())
+    evaluate_and_print(
+        given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder(read_settings())
+    )
     return 0
-
-
-def models_folder() -> Path:
-    return Path(read_settings(os.environ)["RUBRIC_MODELS"] or Path(__file__).parent.parent / "models").resolve()
 
 
 if __name__ == "__main__":

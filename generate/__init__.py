@@ -12,7 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 from generate.errors import Busy, Refusal
 from generate.folder import ModelFolder, check_folder
 from generate.log import RunLog, SampleLog
-from generate.models import Listed, find_model, list_models
+from generate.models import Listed, find_model, list_models, models_folder
 from generate.options import OPTIONS, Sampling, parse_sampling
 from generate.perplexity import Score, perplexity
 from generate.placing import check_target, in_place_of, sync, write_json
@@ -43,6 +43,7 @@ __all__ = [
     "in_place_of",
     "list_models",
     "logits_of",
+    "models_folder",
     "open_tokenizer",
     "parse_sampling",
     "perplexity",

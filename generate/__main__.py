@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from generate.errors import Refusal
+from generate.models import models_folder
 from generate.options import OPTIONS
 from generate.settings import read_settings
 
@@ -48,10 +49,6 @@ def download(arguments: list[str]) -> None:
 
     target = fetch(args.name, models_folder(read_settings()), args.target)
     print(f"{args.name} is in {target}; the page lists it now.")
-
-
-def models_folder(settings: dict) -> Path:
-    return Path(settings["RUBRIC_MODELS"] or Path(__file__).parent.parent / "models").resolve()
 
 
 def check(args: argparse.Namespace) -> None:

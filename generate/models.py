@@ -1,6 +1,7 @@
 """The models at hand: the folders of `models/`, looked at anew whenever a file in them changes. No torch in here."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,11 @@ class Listed:
     name: str
     folder: ModelFolder | None
     problem: str | None
+
+
+def models_folder(settings: Mapping) -> Path:
+    """The folder that holds one folder per model: RUBRIC_MODELS, else `models/` beside the code."""
+    return Path(settings["RUBRIC_MODELS"] or Path(__file__).parent.parent / "models").resolve()
 
 
 def list_models(root: Path) -> list[Listed]:
