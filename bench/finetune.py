@@ -51,7 +51,7 @@ def plainly(model: Path, windows, steps: int, precision: str, device: str) -> fl
     gpt2.to(device).train()
     optimizer = torch.optim.AdamW(gpt2.parameters(), 5e-5, weight_decay=0.0, fused=True)
     speeds = []
-    for numbers, _ in zip(Batches(len(windows), BATCH, 1, 0, 1), range(steps), strict=False):
+    for numbers, _ in zip(Batches(windows, BATCH, 1, 0, 1), range(steps), strict=False):
         begun = time.perf_counter()
         batch = {name: value.to(device) for name, value in collate([windows[n] for n in numbers], 0).items()}
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):

@@ -17,16 +17,19 @@ from generate import Refusal, models_folder, read_settings
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
 GROUPS = {
-    "data": ("documents", "format", "encoding", "column", "field", "special_tokens", "split", "line_by_line", "block_size"),
-    "training": (
-        "steps", "epochs", "batch_size", "gradient_accumulation", "learning_rate", "schedule", "warmup", "stable",
-        "optimizer", "beta2", "weight_decay", "clip", "dropout", "freeze_embeddings", "lora", "patience", "seed",
+    "data": (
+        "documents", "format", "encoding", "column", "field", "special_tokens", "split", "line_by_line", "block_size", "shuffle",
     ),
-    "device and memory": ("device", "precision", "gradient_checkpointing", "dtype"),
+    "training": (
+        "steps", "epochs", "minutes", "batch_size", "gradient_accumulation", "learning_rate", "schedule", "warmup", "stable",
+        "cooldown", "ema", "optimizer", "beta2", "weight_decay", "clip", "dropout", "freeze_embeddings", "lora",
+        "distill_weight", "patience", "seed",
+    ),
+    "device and memory": ("device", "precision", "compile", "gradient_checkpointing", "dtype"),
     "while it runs": (
         "evaluate_every", "sample_every", "sample_prompt", "sample_length", "save_every", "log_every", "keep",
     ),
-    "from nothing": ("layers", "width", "heads", "vocab"),
+    "from nothing": ("layers", "width", "heads", "vocab", "zero_init"),
 }  # fmt: skip
 
 
@@ -35,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m finetune",
         usage="python -m finetune DATA ... --model models/NAME --out models/NEW [options]\n"
         "       python -m finetune DATA ... --from-scratch --out models/NEW [options]",
-        description="Train a GPT-2 on your own text. `python -m finetune encode --help` and `python -m finetune evaluate "
-        "--help` tell of the smaller commands.",
+        description="Train a GPT-2 on your own text. The smaller commands are `encode`, `evaluate` and `branch`; "
+        "`python -m finetune encode --help` and so on tell of them.",
         argument_default=argparse.SUPPRESS,
     )
     p.add_argument(
@@ -47,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--model", help="the model to begin with: a folder, or its name in models/")
     p.add_argument("--from-scratch", action="store_true", help="begin with a new tokenizer and random weights")
+    p.add_argument("--tokenizer", metavar="MODEL", help="with --from-scratch: the model whose tokens the new one has")
+    p.add_argument(
+        "--teacher",
+        action="append",
+        metavar="MODEL",
+        help="a model with the same vocabulary, to learn from beside the text; given several times, from all of them",
+    )
     p.add_argument("--out", type=Path, required=True, help="the folder to make, such as models/friends")
     p.add_argument("--validation", nargs="+", metavar="FILE", help="held-out text of its own, in place of --split")
     p.add_argument(
@@ -81,7 +91,7 @@ def number(kind: type):
 
 def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 stopped."""
-    commands = {"encode": encode, "evaluate": evaluate}
+    commands = {"branch": branch, "encode": encode, "evaluate": evaluate}
     run = commands.get(arguments[0]) if arguments else None
     try:
         return run(arguments[1:]) if run else train(arguments)
@@ -101,6 +111,8 @@ def train(arguments: list[str]) -> int:
     given = vars(p.parse_args(arguments))
     if bool(given.get("model")) == bool(given.get("from_scratch")):
         p.error("give --model NAME, or --from-scratch")
+    if given.get("tokenizer") and given.get("model"):
+        p.error("--tokenizer is for --from-scratch; --model brings its own")
     modules = bring()
     names = {field.name for field in fields(Options)}
     own = {name: value for name, value in given.items() if name in names}
@@ -113,6 +125,8 @@ def train(arguments: list[str]) -> int:
         given=given["data"],
         validation=given.get("validation", ()),
         model=given.get("model", ""),
+        teachers=given.get("teacher", ()),
+        tokenizer=given.get("tokenizer", ""),
         out=out,
         options=make_options(own, preset),
         models=models_folder(read_settings()),
@@ -205,6 +219,27 @@ def evaluate(arguments: list[str]) -> int:
 
     evaluate_and_print(
         given, make_options({k: v for k, v in given.items() if k in HELP}), models_folder(read_settings())
+    )
+    return 0
+
+
+def branch(arguments: list[str]) -> int:
+    """Copy a training at a constant rate, to cool the copy down while the training itself goes on."""
+    p = argparse.ArgumentParser(prog="python -m finetune branch", argument_default=argparse.SUPPRESS)
+    p.add_argument("training", type=Path, help="the --out of the training; its newest checkpoint is copied")
+    p.add_argument("out", type=Path, help="the folder that the copy is to make")
+    p.add_argument("--cooldown", type=int, required=True, metavar="N", help="steps in which the rate falls to zero")
+    p.add_argument("--force", action="store_true", help="replace an existing folder or training")
+    add_options(p, ("ema", "weight_decay", "dtype"))
+    given = vars(p.parse_args(arguments))
+    bring()
+    from finetune.branch import branch as make
+
+    training, out, force = given.pop("training"), given.pop("out"), given.pop("force", False)
+    step = make(training, out, given, force)
+    print(
+        f"{out} begins at step {step:,} of {training}, with {given['cooldown']:,} steps to go. The command of that training "
+        f"with --out {out} --resume, and without --steps, --epochs, --minutes and --cooldown, finishes it."
     )
     return 0
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from finetune.options import Options
+from finetune.options import Options, decay_of
+from finetune.schedule import rate_schedule
 from generate import Refusal
-
-LEAST_RATE = 0.02  # of the learning rate, at the end of the schedule `stable`
 
 
 def arguments(
@@ -27,10 +26,11 @@ def arguments(
         activation_checkpointing=options.gradient_checkpointing,
         optim="adamw_torch_fused",
         adam_beta2=options.beta2,
-        weight_decay=options.weight_decay,
+        weight_decay=max(decay_of(options.weight_decay)),  # each step's own: schedule.py
         max_grad_norm=options.clip,
         bf16=precision == "bfloat16",
         fp16=precision == "float16",
+        torch_compile=options.compile,
         use_cpu=device == "cpu",
         seed=options.seed,
         logging_steps=every["log"],
@@ -47,18 +47,6 @@ def arguments(
         log_level="error",
         **rate_schedule(options, steps),
     )
-
-
-def rate_schedule(options: Options, steps: int) -> dict:
-    """The Trainer's arguments for the learning rate."""
-    warmup = min(round(options.warmup * steps) if options.warmup < 1 else int(options.warmup), steps // 2)
-    arguments = {"learning_rate": options.learning_rate, "warmup_steps": warmup}
-    if options.schedule == "stable":
-        fall = max(1, round((1 - options.stable) * steps))
-        shape = {"num_decay_steps": min(fall, steps - warmup), "min_lr_ratio": LEAST_RATE, "decay_type": "linear"}
-        return arguments | {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": shape}
-    name = {"constant": "constant_with_warmup"}.get(options.schedule, options.schedule)
-    return arguments | {"lr_scheduler_type": name}
 
 
 def rhythm(options: Options, steps: int) -> dict[str, int]:

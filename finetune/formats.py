@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from generate import Refusal
 
@@ -171,11 +172,24 @@ def json_rows(source: Path, blocks: Iterable[str], field: str | None) -> Iterato
             raise Refusal(
                 f"{source.name}, line {number} has the fields {listed([*row])}; choose one with --field.", "field"
             )
-        if name not in row:
-            raise Refusal(f"{source.name}, line {number} has no field {name}; it has {listed([*row])}.", "field")
-        if not isinstance(row[name], str | None):
-            raise Refusal(f"{source.name}, line {number}: {name} is no text, but {row[name]!r:.40}.", "field")
-        yield row[name] or ""
+        value = value_of(f"{source.name}, line {number}", row, name)
+        if not isinstance(value, str | None):
+            raise Refusal(f"{source.name}, line {number}: {name} is no text, but {value!r:.40}.", "field")
+        yield value or ""
+
+
+def value_of(where: str, row: dict, name: str) -> Any:
+    """What the field of that name holds; of `a.b`, unless a field is called so, field b of the object in field a."""
+    if name in row:
+        return row[name]
+    head, dot, rest = name.partition(".")
+    if dot and isinstance(row.get(head), dict):
+        return value_of(f"{where}, in {head}", row[head], rest)
+    if dot and head in row:
+        if row[head] is None:
+            return None
+        raise Refusal(f"{where}: {head} is no object that could have a field {rest}, but {row[head]!r:.40}.", "field")
+    raise Refusal(f"{where} has no field {name}; it has {listed([*row])}.", "field")
 
 
 def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterator[str]:

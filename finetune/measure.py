@@ -7,7 +7,7 @@ import torch
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
-from finetune.windows import IGNORED, Lines, Packed, collate
+from finetune.windows import IGNORED, Windows, collate
 from generate import Score
 
 TOKENS_AT_ONCE = 8192  # logits of that many are in memory together
@@ -15,7 +15,7 @@ TOKENS_AT_ONCE = 8192  # logits of that many are in memory together
 
 def score(
     model: torch.nn.Module,
-    windows: Packed | Lines,
+    windows: Windows,
     byte_lengths: np.ndarray,
     pad: int,
     block_size: int,

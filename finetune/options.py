@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 from generate import Refusal
 
 SCHEDULES = ("cosine", "linear", "constant", "stable")
+SHUFFLES = ("auto", "documents", "windows")
 OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -18,23 +19,29 @@ class Options:
     """What decides the outcome of a training. Counts are of optimizer steps, windows or tokens as the names say."""
 
     steps: int = 0
-    epochs: float = 3
-    batch_size: int = 8
+    epochs: float = 0
+    minutes: float = 0
+    batch_size: int = 0
     gradient_accumulation: int = 1
     block_size: int = 0
     line_by_line: bool = False
-    learning_rate: float = 5e-5
+    shuffle: str = "auto"
+    learning_rate: float = 0
     schedule: str = "cosine"
     warmup: float = 0.05
     stable: float = 0.5
+    cooldown: int = 0
+    ema: int = 0
     optimizer: str = "adamw"
     beta2: float = 0.999
-    weight_decay: float = 0.0
+    weight_decay: str = "0"
     clip: float = 1.0
     dropout: float = 0.1
     freeze_embeddings: bool = False
     lora: int = 0
+    distill_weight: float = 0.5
     gradient_checkpointing: bool = False
+    compile: bool = False
     precision: str = "auto"
     device: str = "auto"
     dtype: str = "float32"
@@ -47,10 +54,11 @@ class Options:
     column: str = ""
     field: str = ""
     special_tokens: str = ""
-    layers: int = 6
+    layers: int = 0
     width: int = 256
     heads: int = 0
     vocab: int = 8192
+    zero_init: bool = False
     evaluate_every: int = -1
     sample_every: int = -1
     sample_prompt: str = ""
@@ -63,20 +71,24 @@ class Options:
 LIMITS: dict[str, tuple[float, float]] = {
     "steps": (0, 10**8),
     "epochs": (0, 10**5),
+    "minutes": (0, 10**6),
     "batch_size": (1, 2**16),
     "gradient_accumulation": (1, 2**16),
     "block_size": (0, 2**20),
     "learning_rate": (0, 1),
     "warmup": (0, 10**8),
     "stable": (0, 1),
+    "cooldown": (0, 10**8),
+    "ema": (0, 10**6),
+    "distill_weight": (0, 1),
     "beta2": (0, 0.999999),
-    "weight_decay": (0, 10),
+    "weight_decay": (0, 10),  # each of one or two
     "clip": (0, 10**6),
     "dropout": (0, 0.9),
     "lora": (0, 1024),
     "patience": (0, 10**4),
     "seed": (0, 2**32 - 1),
-    "layers": (1, 1000),
+    "layers": (0, 1000),
     "width": (1, 2**14),
     "heads": (0, 1024),
     "vocab": (257, 2**20),
@@ -88,6 +100,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "keep": (1, 10**4),
 }
 CHOICES = {
+    "shuffle": SHUFFLES,
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
@@ -95,23 +108,36 @@ CHOICES = {
     "dtype": DTYPES,
 }
 HELP = {
-    "steps": "optimizer steps in all (default 0: as many as --epochs are)",
-    "epochs": "times that the text is read through (default 3)",
-    "batch_size": "windows in a batch, over all devices together; halved, and accumulated, when memory is short (default 8)",
+    "steps": "optimizer steps in all (default 0: as many as the epochs have)",
+    "epochs": "times that the text is read through (default 0: three, and more of a small text)",
+    "batch_size": "windows in a batch, over all devices together; halved, and accumulated, when memory is short "
+    "(default 0: eight, and fewer for a small text)",
     "gradient_accumulation": "batches whose gradients make one step (default 1)",
+    "minutes": "train for about so long: the pace is measured first, and the number of steps follows from it",
     "block_size": "tokens in a window (default 0: the model's whole window)",
     "line_by_line": "each document in a window of its own, padded; else documents are packed into full windows",
-    "learning_rate": "the highest one (default 5e-5)",
-    "schedule": "of the learning rate after the warm-up; stable: constant, then linear to 2 %% (default cosine)",
+    "shuffle": "what each epoch puts in a new order: documents, before they are packed into windows, or the windows alone "
+    "(default auto: documents when there are more than a few)",
+    "learning_rate": "the highest one (default 0: chosen from the model's size and the optimizer)",
+    "schedule": "of the learning rate after the warm-up; stable: constant, then linear to 2 %%; constant: as it is, until "
+    "--cooldown (default cosine)",
     "warmup": "steps in which the learning rate rises, at most half of all; below 1 a share of all (default 0.05)",
     "stable": "with --schedule stable: the share of the steps after which the rate falls (default 0.5)",
+    "cooldown": "with --schedule constant: the last steps, in which the rate falls to zero; `python -m finetune branch` begins "
+    "one from a checkpoint of a training that goes on (default 0)",
+    "ema": "steps that a moving average of the weights reaches back, from where the learning rate begins to fall; it is the "
+    "average that is evaluated, shown and written; 0: none (default 0; try 150)",
     "optimizer": "adamw, or muon for the matrices inside the blocks with adamw for the rest (default adamw)",
     "beta2": "AdamW's decay of squared gradients (default 0.999)",
-    "weight_decay": "of all but biases and norms, with muon of the matrices alone (default 0)",
+    "weight_decay": "of all but biases and norms, with muon of the matrices alone; two such as 0.8:0: held until the learning "
+    "rate falls, then evenly to the second (default 0)",
     "clip": "longest gradient, 0: any (default 1)",
     "dropout": "share of activations left out (default 0.1)",
     "freeze_embeddings": "train the transformer's layers only",
     "lora": "rank of low-rank adapters that are trained in the weights' stead and merged into them at the end; 0: none",
+    "distill_weight": "with --teacher: the share of the loss that the teachers' probabilities have, the text has the rest "
+    "(default 0.5)",
+    "compile": "compile the model's step (a minute at the beginning; for GPUs, and needs a C++ compiler on a CPU)",
     "gradient_checkpointing": "compute activations twice and keep few of them: slower, much less memory",
     "precision": "of the products; auto: bfloat16 or float16 where a GPU has it, else float32",
     "device": "where to train (default auto: a GPU when there is one)",
@@ -124,12 +150,13 @@ HELP = {
     "format": "wraps each document, such as 'JOKE: {text}'",
     "encoding": "of text files (default utf-8)",
     "column": "of CSV, TSV and Parquet: its name, or its number from 0",
-    "field": "of JSON lines",
+    "field": "of JSON lines; a.b is field b of the object in field a",
     "special_tokens": "of bos,eos,pad those to add as <BOS>, <EOS>, <PAD>; documents are then written with them",
-    "layers": "with --from-scratch (default 6)",
+    "layers": "with --from-scratch (default 6); with --model: add layers up to so many, which change nothing at first",
     "width": "with --from-scratch (default 256)",
     "heads": "with --from-scratch (default 0: width / 64)",
     "vocab": "with --from-scratch: tokens of the vocabulary (default 8192)",
+    "zero_init": "with --from-scratch: the projections back into the residual stream begin at zero",
     "evaluate_every": "steps between two looks at the validation part; 0: only before and after (default -1: ten in all)",
     "sample_every": "steps between two samples; 0: none (default -1: ten in all)",
     "sample_prompt": "what the samples go on from (default: nothing)",
@@ -168,6 +195,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+EARLIER = {"shuffle": "windows", "weight_decay": "0"}  # what these were before they were options, or text
 MAY_DIFFER = ("evaluate_every", "sample_every", "sample_prompt", "sample_length", "save_every", "log_every", "keep")
 
 
@@ -181,13 +209,14 @@ def make_options(given: Mapping[str, Any], preset: str = "", before: Options | N
         raise Refusal(f"--preset {preset!r} is unknown; known are {', '.join(PRESETS)}.")
     for name, value in given.items():
         check(name, value)
-    if given.get("steps") and "epochs" in given:
-        raise Refusal(f"Give --steps {given['steps']} or --epochs {given['epochs']:g}, not both.")
+    lengths = [name for name in ("steps", "epochs", "minutes") if given.get(name)]
+    if len(lengths) > 1:
+        raise Refusal("Give " + " or ".join(f"{flag(name)} {given[name]:g}" for name in lengths) + ", not both.")
     chosen = PRESETS.get(preset, {}) | dict(given)
-    if "epochs" in given:
+    if lengths in (["epochs"], ["minutes"]):
         chosen["steps"] = 0  # else a preset's steps would overrule them
     if before is None:
-        return replace(Options(), **chosen)
+        return agreeing(replace(Options(), **chosen))
     for name, value in chosen.items():
         if name not in MAY_DIFFER and value != getattr(before, name):
             raise Refusal(
@@ -196,8 +225,44 @@ def make_options(given: Mapping[str, Any], preset: str = "", before: Options | N
     return replace(before, **{name: value for name, value in given.items() if name in MAY_DIFFER})
 
 
+def agreeing(options: Options) -> Options:
+    """The options; raises Refusal where one asks for what another rules out."""
+    if options.cooldown and options.schedule != "constant":
+        raise Refusal(f"--cooldown {options.cooldown} is for --schedule constant; {options.schedule} falls by itself.")
+    if options.ema and options.schedule == "constant" and not options.cooldown:
+        raise Refusal(
+            f"--ema {options.ema} averages while the rate falls; --schedule constant needs a --cooldown for it."
+        )
+    if spread(options.weight_decay) and options.schedule == "constant" and not options.cooldown:
+        raise Refusal(
+            f"--weight-decay {options.weight_decay} changes as the rate falls; --schedule constant needs a --cooldown for it."
+        )
+    return options
+
+
+def decay_of(text: str) -> tuple[float, float]:
+    """'0.8:0' as the first and the last weight decay, '0.1' as two that are equal; raises Refusal."""
+    low, high = LIMITS["weight_decay"]
+    try:
+        found = [float(part) for part in text.split(":")]
+    except ValueError:
+        found = []
+    if len(found) not in (1, 2) or not all(low <= value <= high for value in found):
+        raise Refusal(
+            f"--weight-decay must be a number from {low:g} to {high:g}, or two such as 0.8:0, not {text!r:.60}."
+        )
+    return found[0], found[-1]
+
+
+def spread(text: str) -> bool:
+    first, last = decay_of(text)
+    return first != last
+
+
 def check(name: str, value: Any) -> None:
-    if name in LIMITS:
+    if name == "weight_decay":
+        decay_of(value)
+    elif name in LIMITS:
         low, high = LIMITS[name]
         if not (low <= value <= high):
             raise Refusal(f"{flag(name)} must be from {low:,} to {high:,}, not {value}.")
@@ -217,9 +282,11 @@ def flag(name: str) -> str:
 
 
 def as_options(stored: Mapping[str, Any]) -> Options:
-    """Options from a run.json."""
+    """Options from a run.json; of one that an earlier version wrote, what that version did."""
     kinds = get_type_hints(Options)
-    known = {name: value for name, value in stored.items() if name in kinds}
+    known = EARLIER | {name: value for name, value in stored.items() if name in kinds}
+    if isinstance(decay := known["weight_decay"], int | float):
+        known["weight_decay"] = f"{decay:g}"
     for name, value in known.items():
         if not isinstance(value, int | float if kinds[name] is float else kinds[name]):
             raise Refusal(f"{flag(name)} in run.json is {value!r:.60}, which is damage; begin anew with --force.")

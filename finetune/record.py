@@ -88,6 +88,10 @@ def resumed(record: Record, now: dict[str, Any], step: int) -> Record:
         raise Refusal(
             f"--model {model['name']} is not the {base['name']} this training began with; bring that back, or use --force."
         )
+    taught, teach = ([t["fingerprint"] for t in facts.get("teachers", [])] for facts in (before, now))
+    if taught != teach:
+        names = ", ".join(t["name"] for t in before.get("teachers", [])) or "no teacher"
+        raise Refusal(f"This training began with {names} for --teacher; give the same, or begin anew with --force.")
     if before.get("processes", 1) != now["processes"]:
         raise Refusal(
             f"This training began with {before['processes']} process(es) and cannot go on exactly with {now['processes']}; "

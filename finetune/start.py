@@ -11,12 +11,14 @@ import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from finetune.grow import add_layers
 from finetune.options import LIMITS, Options, changed, flag, is_unicode
 from generate import ModelFolder, Refusal, open_tokenizer
 
 END = "<|endoftext|>"
 SPECIAL = {"bos": "<BOS>", "eos": "<EOS>", "pad": "<PAD>"}
 WINDOW = 512  # positions of a new model, where --block-size does not say
+LAYERS = 6  # of a new model, where --layers does not say
 HEAD = 64  # features of an attention head of a new model, as in all of OpenAI's
 
 
@@ -41,7 +43,7 @@ class Start:
 
 
 def from_folder(folder: ModelFolder, options: Options) -> Start:
-    for name in ("layers", "width", "heads", "vocab"):
+    for name in ("width", "heads", "vocab", "zero_init"):
         if name in changed(options):
             raise Refusal(f"{flag(name)} is for --from-scratch; {folder.name} has a shape of its own.")
     tokenizer = open_tokenizer(folder.path)
@@ -73,11 +75,7 @@ def special_tokens(options: Options) -> list[str]:
 
 def from_nothing(texts: Iterable[str], options: Options) -> Start:
     """Train a byte-level BPE on the texts; id 0 is the end token."""
-    if options.special_tokens:
-        raise Refusal(f"--special-tokens is for models that exist; a new one ends its documents with {END}.")
-    for name in ("lora", "freeze_embeddings"):
-        if getattr(options, name):
-            raise Refusal(f"{flag(name)} is for models that exist; of a new one everything must be trained.")
+    check_new(options)
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -90,27 +88,44 @@ def from_nothing(texts: Iterable[str], options: Options) -> Start:
     return Start(tokenizer, None, 0, 0, None, False)
 
 
+def with_tokenizer_of(folder: ModelFolder, options: Options) -> Start:
+    """A new model that has the tokens of one that exists, and begins and ends its documents as that does."""
+    if "vocab" in changed(options):
+        raise Refusal(f"--vocab is for a new tokenizer; that of {folder.name} has its own size.")
+    check_new(options)
+    if folder.end_id is None:
+        raise Refusal(f"{folder.name} has no end token to close documents with; take the tokenizer of another.")
+    tokenizer = open_tokenizer(folder.path)
+    tokenizer.encode_special_tokens = True
+    return Start(tokenizer, folder.begin_id, folder.end_id, folder.end_id, None, False)
+
+
+def check_new(options: Options) -> None:
+    """Raises Refusal for what makes no sense for a model that begins from nothing."""
+    if options.special_tokens:
+        raise Refusal(f"--special-tokens is for models that exist; a new one ends its documents with {END}.")
+    for name in ("lora", "freeze_embeddings"):
+        if getattr(options, name):
+            raise Refusal(f"{flag(name)} is for models that exist; of a new one everything must be trained.")
+
+
 def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
     """The model in float32, ready to be trained; the same for the same seed."""
     torch.manual_seed(options.seed)
     dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), options.dropout)
     if start.folder is None:
         model = GPT2LMHeadModel(new_config(start, options, dropout))
+        if options.zero_init:
+            for block in model.transformer.h:
+                torch.nn.init.zeros_(block.attn.c_proj.weight)
+                torch.nn.init.zeros_(block.mlp.c_proj.weight)
+        use_one_kernel(model)
     else:
-        model, found = GPT2LMHeadModel.from_pretrained(
-            start.folder.path, dtype=torch.float32, local_files_only=True, output_loading_info=True, **dropout
-        )
-        missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
-        if missing:
-            raise Refusal(f"{start.folder.name}: its weights lack {missing[0]}; copy model.safetensors again.")
-        check_weights(start.folder.name, model, "lm_head.weight" not in found["missing_keys"])
-        model.config.tie_word_embeddings = True  # some configs deny it, but the playground serves no other
-        model.lm_head.weight = model.transformer.wte.weight
+        model = load_weights(start.folder, **dropout)
+        if options.layers:
+            add_layers(start.folder.name, model, options.layers)
     if start.added:
         model.resize_token_embeddings(start.tokenizer.get_vocab_size(with_added_tokens=True))
-    if model.config.activation_function == "gelu_new":
-        for block in model.transformer.h:  # the same function in one kernel, where gelu_new takes eight
-            block.mlp.act = torch.nn.GELU(approximate="tanh")
     model.config.bos_token_id = start.end if start.begin is None else start.begin
     model.config.eos_token_id = start.end
     model.config.use_cache = False
@@ -118,6 +133,28 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
         for name, parameter in model.named_parameters():
             parameter.requires_grad = bool(re.match(r"transformer\.h\.", name))
     return with_adapters(model, options) if options.lora else model
+
+
+def load_weights(folder: ModelFolder, **dropout: float) -> GPT2LMHeadModel:
+    """The model of a folder as it stands there, in float32; raises Refusal where something is missing or not finite."""
+    model, found = GPT2LMHeadModel.from_pretrained(
+        folder.path, dtype=torch.float32, local_files_only=True, output_loading_info=True, **dropout
+    )
+    missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
+    if missing:
+        raise Refusal(f"{folder.name}: its weights lack {missing[0]}; copy model.safetensors again.")
+    check_weights(folder.name, model, "lm_head.weight" not in found["missing_keys"])
+    model.config.tie_word_embeddings = True  # some configs deny it, but the playground serves no other
+    model.lm_head.weight = model.transformer.wte.weight
+    use_one_kernel(model)
+    return model
+
+
+def use_one_kernel(model: GPT2LMHeadModel) -> None:
+    """GELU in one kernel, where the same function as gelu_new takes eight."""
+    if model.config.activation_function == "gelu_new":
+        for block in model.transformer.h:
+            block.mlp.act = torch.nn.GELU(approximate="tanh")
 
 
 def check_weights(name: str, model: GPT2LMHeadModel, has_head: bool) -> None:
@@ -135,23 +172,34 @@ def new_config(start: Start, options: Options, dropout: dict[str, float]) -> GPT
     heads = options.heads or max(1, options.width // HEAD)
     if options.width % heads:
         raise Refusal(f"--width {options.width} cannot be shared by {heads} heads; give --heads that divide it.")
-    vocab, positions = start.tokenizer.get_vocab_size(with_added_tokens=True), options.block_size or WINDOW
-    needed = 4 * (12 * options.layers * options.width**2 + (vocab + positions) * options.width)
+    layers = options.layers or LAYERS
+    needed = 4 * count_parameters(start, options)
     if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise Refusal(
-            f"--layers {options.layers} of --width {options.width} need {needed / 2**30:,.0f} GiB for the weights alone; "
+            f"--layers {layers} of --width {options.width} need {needed / 2**30:,.0f} GiB for the weights alone; "
             f"this machine has {there / 2**30:,.0f} GiB."
         )
     return GPT2Config(
-        vocab_size=vocab,
-        n_positions=positions,
+        vocab_size=start.tokenizer.get_vocab_size(with_added_tokens=True),
+        n_positions=options.block_size or WINDOW,
         n_embd=options.width,
-        n_layer=options.layers,
+        n_layer=layers,
         n_head=heads,
         bos_token_id=start.end,
         eos_token_id=start.end,
         **dropout,
     )
+
+
+def count_parameters(start: Start, options: Options) -> int:
+    """The weights of the model that will be trained, biases and norms left out."""
+    base = start.folder and start.folder.config
+    width = base.n_embd if base else options.width
+    layers = options.layers or (base.n_layer if base else LAYERS)
+    positions = base.n_positions if base else options.block_size or WINDOW
+    vocab = start.tokenizer.get_vocab_size(with_added_tokens=True)
+    inner = base.n_inner if base else 4 * width
+    return layers * (4 * width + 2 * inner) * width + (vocab + positions) * width
 
 
 def with_adapters(model: GPT2LMHeadModel, options: Options):
@@ -178,17 +226,17 @@ def block_size(start: Start, options: Options) -> int:
     return size
 
 
-def find_folder(name: str, root: Path) -> Path:
-    """The folder that --model means: a path, or a name under `root`; raises Refusal."""
+def find_folder(name: str, root: Path, option: str = "--model") -> Path:
+    """The folder that an option means: a path, or a name under `root`; raises Refusal."""
     for path in (Path(name), root / name):
         if path.is_dir():
             if not is_unicode(path.resolve().name):
-                raise Refusal(f"--model {name!a:.200}: the folder's name is not UTF-8; rename it.")
+                raise Refusal(f"{option} {name!a:.200}: the folder's name is not UTF-8; rename it.")
             return path.resolve()
     if Path(name).is_file():
-        raise Refusal(f"--model {name} is a file; give the folder that holds it with config.json and the tokenizer.")
+        raise Refusal(f"{option} {name} is a file; give the folder that holds it with config.json and the tokenizer.")
     of_hub = name if name.count("/") == 1 and not Path(name).parent.is_dir() else Path(name).name
     raise Refusal(
-        f"--model {name!r:.200}: there is no such folder; `python -m generate download {of_hub}` fetches a model "
+        f"{option} {name!r:.200}: there is no such folder; `python -m generate download {of_hub}` fetches a model "
         "from the Hugging Face hub into models/."
     )

@@ -24,7 +24,7 @@ LOCK, TOKENIZER = "lock", "tokenizer.json"  # files in the folder of a training
 
 @dataclass(frozen=True)
 class Task:
-    """What a person asked for. `model` is "" for a training from nothing."""
+    """What a person asked for. `model` is "" for a training from nothing, which `tokenizer` names the tokens of, or ""."""
 
     given: Sequence[str]
     validation: Sequence[str]
@@ -33,14 +33,20 @@ class Task:
     options: Options
     models: Path
     cache: Path
+    teachers: Sequence[str] = ()
+    tokenizer: str = ""
     command: str = ""
     resume: bool = False
     force: bool = False
 
     @property
     def work(self) -> Path:
-        """Where a training lives until it is done; hidden, so that the page does not list it."""
-        return self.out.parent / f".{self.out.name}.training"
+        return work_of(self.out)
+
+
+def work_of(out: Path) -> Path:
+    """Where a training lives until it is done; hidden, so that the page does not list it."""
+    return out.parent / f".{out.name}.training"
 
 
 def check_work(task: Task) -> None:
@@ -67,8 +73,14 @@ def clear_work(task: Task) -> None:
     left = [path for path in task.out.parent.iterdir() if half_made.fullmatch(path.name)]
     for path in (*task.work.glob(".sample-*"), *left):
         shutil.rmtree(path, ignore_errors=True)
-    for path in () if task.resume else task.work.iterdir():
-        if path.name not in (LOCK, TOKENIZER):
+    if not task.resume:
+        clear(task.work, TOKENIZER)
+
+
+def clear(folder: Path, *kept: str) -> None:
+    """Remove what lies in a folder, but for the lock and what else is kept."""
+    for path in folder.iterdir():
+        if path.name not in (LOCK, *kept):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

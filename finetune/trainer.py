@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
 
-from finetune.checkpoints import PREFIX, checkpoints, could_not_save, forget, show
+from finetune.average import Average
+from finetune.checkpoints import PREFIX, checkpoints, could_not_save, forget, show, step_of
 from finetune.muon import MuonWithAdamW
 from finetune.options import Options
+from finetune.teachers import Teachers
+from finetune.windows import Windows
 from generate import Refusal, Score
 
 
@@ -24,19 +27,23 @@ class Batches(Sampler):
     All processes together have each window once: a share may be empty, where accelerate's samplers would repeat windows.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, rank: int, world: int):
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.rank, self.world, self.epoch = rank, world, 0
+    def __init__(self, windows: Windows, batch_size: int, seed: int, rank: int, world: int):
+        self.windows, self.batch_size, self.seed = windows, batch_size, seed
+        self.rank, self.world = rank, world
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
+        """The Trainer tells the sampler even where it takes the loader apart, to skip what a resumed training has had."""
         self.epoch = epoch
+        self.windows.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        return -(-len(self.windows) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count).tolist()
-        for first in range(0, self.count, self.batch_size):
+        count = len(self.windows)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(count).tolist()
+        for first in range(0, count, self.batch_size):
             yield order[first : first + self.batch_size][self.rank :: self.world]
 
 
@@ -52,15 +59,17 @@ class Tuner(Trainer):
         self,
         model: GPT2LMHeadModel,
         args: TrainingArguments,
-        dataset: Dataset,
+        dataset: Windows,
         collate: Callable,
         options: Options,
+        teachers: Teachers | None,
+        average: Average | None,
         score: Callable[[], Score],
         finish_checkpoint: Callable[[Path], None],
         best_step: Callable[[], int | None],
     ):
         super().__init__(model=model, args=args, train_dataset=dataset, data_collator=collate)
-        self.options, self._score = options, score
+        self.options, self.teachers, self.average, self._score = options, teachers, average, score
         self._finish_checkpoint, self._best_step = finish_checkpoint, best_step
         self._saving = False
         self.predicted: torch.Tensor | int = 0  # tokens, since somebody last asked
@@ -68,7 +77,7 @@ class Tuner(Trainer):
     def get_train_dataloader(self) -> Loader:
         """Not prepared by accelerate: each process takes its own share, and the Trainer moves tensors to the device."""
         world, micro = self.args.world_size, self.args.per_device_train_batch_size
-        batches = Batches(len(self.train_dataset), micro * world, self.args.seed, self.args.process_index, world)
+        batches = Batches(self.train_dataset, micro * world, self.args.seed, self.args.process_index, world)
         pin = self.args.device.type == "cuda"
         return Loader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pin)
 
@@ -77,12 +86,31 @@ class Tuner(Trainer):
         self.predicted = self.predicted + count
         return samples, count
 
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The mean over the tokens of a step, of all its batches and processes, as the Trainer's own."""
+        if not self.teachers:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        logits = model(input_ids=inputs["input_ids"]).logits
+        loss = self.teachers.loss(logits, inputs, self.accelerator.autocast) / num_items_in_batch
+        return loss * self.accelerator.num_processes  # whose gradients are averaged
+
     def create_optimizer(self, model=None):
         if self.optimizer is None and self.options.optimizer == "muon":
-            o = self.options
-            self.optimizer = MuonWithAdamW(model or self.model, o.learning_rate, o.weight_decay, o.beta2)
-            return self.optimizer
-        return super().create_optimizer(model) if model is not None else super().create_optimizer()
+            o, decay = self.options, self.args.weight_decay
+            self.optimizer = MuonWithAdamW(model or self.model, o.learning_rate, decay, o.beta2)
+        elif model is not None:
+            super().create_optimizer(model)
+        else:
+            super().create_optimizer()
+        for group in self.optimizer.param_groups[:1]:  # both optimizers have what decays first
+            group["decays"] = True
+        return self.optimizer
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average:
+            checkpoint = Path(resume_from_checkpoint)
+            self.average.load(checkpoint, step_of(checkpoint))
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
         """Score every token once; the Trainer's own loop gives a mean of the batches' means."""

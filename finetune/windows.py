@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 IGNORED = -100  # torch's cross entropy leaves such labels out
+DOCUMENTS = 1  # sets the order of documents apart from that of windows, which is drawn from seed and epoch alone
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,32 @@ class Part:
         return self.tokens[self.starts[n] : self.starts[n] + self.lengths[n]]
 
 
-class Packed(Dataset):
-    """Windows over all documents of a part, one after another; int64 ids [up to block_size]."""
+class Windows(Dataset):
+    """What a model is trained on: int64 ids [up to block_size], by number."""
 
-    def __init__(self, part: Part, block_size: int, context: int):
-        self.part, self.context, self.stride = part, context, block_size - 1
-        self.borders = np.cumsum(part.lengths)
+    def set_epoch(self, epoch: int) -> None:
+        """Told before each pass; where nothing depends on it, nothing happens."""
+
+
+class Packed(Windows):
+    """Windows over all documents of a part, one after another.
+
+    With a `seed` each epoch has the documents in an order of its own, a function of the two, and so other windows, of which
+    there are as many.
+    """
+
+    def __init__(self, part: Part, block_size: int, context: int, seed: int | None = None):
+        self.given, self.context, self.stride, self.seed = part, context, block_size - 1, seed
         self.size = part.size
+        self.put(part)
+
+    def put(self, part: Part) -> None:
+        self.part, self.borders = part, np.cumsum(part.lengths)
+
+    def set_epoch(self, epoch: int) -> None:
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, epoch, DOCUMENTS]).permutation(len(self.given))
+            self.put(Part(self.given.tokens, self.given.starts[order], self.given.lengths[order]))
 
     def __len__(self) -> int:
         return -(-self.size // self.stride)
@@ -62,7 +82,7 @@ class Packed(Dataset):
             begin, n = stop, n + 1
 
 
-class Lines(Dataset):
+class Lines(Windows):
     """Each document by itself, in as many windows as it needs.
 
     `context` goes before it (None: it brings a token of its own): before every one, or with `alternate` before every other,
@@ -90,12 +110,18 @@ class Lines(Dataset):
 
 
 def windows(
-    part: Part, block_size: int, context: int, line_by_line: bool, begins: bool, alternate: bool = False
-) -> Packed | Lines:
+    part: Part,
+    block_size: int,
+    context: int,
+    line_by_line: bool,
+    begins: bool,
+    alternate: bool = False,
+    seed: int | None = None,
+) -> Windows:
     """The windows of a part. `begins` says that each document brings a beginning token of its own."""
     if line_by_line:
         return Lines(part, block_size, None if begins else context, alternate)
-    return Packed(part, block_size, context)
+    return Packed(part, block_size, context, seed)
 
 
 def collate(batch: Sequence[np.ndarray], pad: int) -> dict[str, torch.Tensor]:

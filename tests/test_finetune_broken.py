@@ -135,7 +135,7 @@ def test_data_that_is_not_there_is_refused(bench, refused):
     [
         (("--learning-rate", "nan"), "--learning-rate must be from 0 to 1, not nan"),
         (("--epochs", "inf"), "--epochs must be from 0 to 100,000, not inf"),
-        (("--epochs", "1e-9"), "--epochs 1e-09 of 2 batches are no step at all; give --steps"),
+        (("--epochs", "1e-9"), "--epochs 1e-09 of 14 batches are no step at all; give --steps"),
         (("--steps", "2", "--epochs", "2"), "Give --steps 2 or --epochs 2, not both"),
         (("--steps", "-1"), "--steps must be from 0 to 100,000,000, not -1"),
         (("--steps", "9" * 30), "--steps must be from 0 to 100,000,000, not 999"),

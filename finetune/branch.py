@@ -1,0 +1,86 @@
+"""`python -m finetune branch`: a copy of a training that goes on, cut loose at a checkpoint to be cooled down and finished.
+
+So a training at a constant rate, of a length nobody knows yet, has a finished model to show at any time.
+"""
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from finetune.checkpoints import checkpoints, damaged, step_of
+from finetune.options import Options, agreeing, as_options, check
+from finetune.record import Record
+from finetune.schedule import warmup_steps
+from finetune.task import TOKENIZER, alone, clear, work_of
+from generate import Refusal, check_target
+
+MAY_DIFFER = ("cooldown", "ema", "weight_decay", "dtype")
+TRIES = 5  # the training that goes on may remove a checkpoint while it is copied
+
+
+def branch(source: Path, out: Path, given: dict, force: bool = False) -> int:
+    """Make the folder of a training `out` that begins where the newest checkpoint of the training `source` is.
+
+    `source` is what that training's --out is, and it may go on meanwhile. `given` has `cooldown`, in steps, and may have the
+    other options in MAY_DIFFER. Returns the step. Raises Refusal.
+    """
+    for name, value in given.items():
+        check(name, value)
+    origin, target = work_of(source), work_of(out)
+    if out.resolve() == source.resolve():
+        raise Refusal(f"{out} is the training itself; give the copy another name.")
+    check_target(out, force, source)
+    if not checkpoints(origin):
+        raise Refusal(f"There is no training of {source} with a checkpoint to begin from.")
+    record = Record.read(origin / "run.json")
+    before, steps = as_options(record.facts["options"]), record.facts["steps"]
+    cooled(before, steps, step_of(checkpoints(origin)[-1]), given)  # refused before anything is made
+    if checkpoints(target) and not force:
+        raise Refusal(f"{out} is being trained already; go on with --resume, or add --force to replace that training.")
+    with alone(target):
+        clear(target)
+        step = step_of(copy_newest(origin, target))
+        if (origin / TOKENIZER).is_file():
+            shutil.copyfile(origin / TOKENIZER, target / TOKENIZER)
+        options = cooled(before, steps, step, given)
+        facts = record.facts | {"options": asdict(options), "steps": options.steps, "state": "stopped"}
+        facts["branch"] = {"of": source.name, "step": step}
+        made = Record(target / "run.json", facts)
+        made.cut(step)
+        made.save()
+    return step
+
+
+def copy_newest(origin: Path, target: Path) -> Path:
+    for _ in range(TRIES):
+        newest = checkpoints(origin)[-1]
+        copy = target / newest.name
+        try:
+            shutil.copytree(newest, target / f".{newest.name}")
+        except (OSError, shutil.Error):
+            shutil.rmtree(target / f".{newest.name}", ignore_errors=True)
+            if newest.is_dir():
+                raise
+            continue
+        if file := damaged(target / f".{newest.name}"):
+            raise Refusal(
+                f"{newest / file} is missing or damaged; remove {newest.name} to begin from the one before it."
+            )
+        (target / f".{newest.name}").rename(copy)
+        return copy
+    raise Refusal(f"{origin.name} replaces its checkpoints faster than they can be copied; stop it for a moment.")
+
+
+def cooled(before: Options, steps: int, step: int, given: dict) -> Options:
+    """The options of the copy: those of the training, `cooldown` steps more from `step` on, and what else is given."""
+    if before.schedule != "constant":
+        raise Refusal(
+            f"The rate of that training falls by itself (--schedule {before.schedule}); only a constant one branches."
+        )
+    if not given["cooldown"]:
+        raise Refusal("--cooldown must be at least 1 step, not 0.")
+    warmup = warmup_steps(before, steps)
+    if step < warmup:
+        raise Refusal(f"Checkpoint {step:,} is in the warm-up of {warmup:,} steps still; wait until that is over.")
+    kept = {"warmup": max(1, warmup) if before.warmup else 0, "steps": step + given["cooldown"], "minutes": 0.0}
+    return agreeing(replace(before, **kept, **given))

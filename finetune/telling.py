@@ -1,0 +1,37 @@
+"""What a training says of itself, before it begins and when it is done."""
+
+from typing import Any
+
+from finetune.data import Data
+from finetune.plan import Plan
+from finetune.task import Task
+from finetune.verdict import verdict
+
+
+def of_parts(found: Data) -> str:
+    counts = (
+        f"{name} {len(part):,} document{'s' * (len(part) != 1)}, {part.size:,} tokens"
+        for name, part in found.parts.items()
+    )
+    return ", ".join(counts) + (" (cut from each document: there are few)" if found.cut else "")
+
+
+def of_length(plan: Plan, steps: int, device: str) -> str:
+    batch = plan.options.batch_size * plan.options.gradient_accumulation
+    return f"{steps:,} steps of {batch} windows of {plan.block_size:,} tokens, on {device}."
+
+
+def of_result(facts: dict[str, Any]) -> list[str]:
+    """Perplexities before and now, and what they say of the options."""
+    found = [e for e in facts["evaluations"] if e["part"] == "validation" and "perplexity" in e]
+    if not found:
+        return []
+    kept = facts.get("best_step")
+    first, last = found[0], next((e for e in found if e["step"] == kept), found[-1])
+    told = f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."
+    return [line for line in (told, verdict(facts)) if line]
+
+
+def of_folder(task: Task) -> str:
+    listed = task.out.resolve().parent == task.models
+    return f"{task.out} is there; {'the page lists it by itself' if listed else 'in models/ the page would list it'}."

@@ -1,0 +1,253 @@
+"""The pieces of one training put together: trained, judged, and placed in `models/`."""
+
+import gc
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import find_executable_batch_size
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_callback import PrinterCallback
+
+from finetune import data, measure, pace, result, samples, telling
+from finetune.arguments import arguments, precision_of, rhythm
+from finetune.average import Average
+from finetune.checkpoints import checkpoints, damaged, step_of
+from finetune.plan import Plan, count_steps
+from finetune.progress import Watch
+from finetune.record import Record, begun, resumed
+from finetune.schedule import WeightDecay, falling_steps
+from finetune.start import load_model
+from finetune.stopping import Stop
+from finetune.task import Task, clear_work
+from finetune.teachers import Teachers
+from finetune.trainer import Tuner
+from finetune.windows import collate
+from generate import ModelFolder, Refusal, Score, check_folder
+
+UNKNOWN = 10**6  # steps of a training whose pace is being measured
+
+
+class Events(TensorBoardCallback):
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Theirs writes all arguments down, with the folders of this machine."""
+
+
+class Training:
+    """Every process has one; the main one writes."""
+
+    def __init__(self, task: Task, plan: Plan, device: str, process: PartialState, since: float):
+        self.task, self.plan, self.options, self.device = task, plan, plan.options, device
+        self.process, self.main, self.since, self.stop = process, process.is_main_process, since, Stop()
+        self.steps = count_steps(plan, process.num_processes)
+        self.checkpoint = next(reversed(checkpoints(task.work)), None) if task.resume else None
+        if self.checkpoint and (file := damaged(self.checkpoint)):
+            raise Refusal(
+                f"{self.checkpoint / file} is missing or damaged; remove {self.checkpoint.name} to go on from the checkpoint "
+                "before it, or begin anew with --force."
+            )
+        if self.main:
+            clear_work(task)
+        self.record = self.make_record()
+        self.say(telling.of_parts(plan.data), *plan.choices)
+
+    def make_record(self) -> Record:
+        file = self.task.work / "run.json"
+        now = self.plan.facts() | {"processes": self.process.num_processes}
+        if self.task.resume:
+            record = resumed(Record.read(file, self.main), now, step_of(self.checkpoint))
+            self.steps = record.facts["steps"]
+            return record
+        how = {
+            "command": self.task.command,
+            "device": self.device,
+            "precision": precision_of(self.options, self.device),
+        }
+        return begun(file, self.main, now | how | {"options": asdict(self.options), "steps": self.steps})
+
+    def run(self) -> ModelFolder | None:
+        """The folder that was made; None when it was stopped on the way."""
+        share = self.options.batch_size // self.process.num_processes
+        return find_executable_batch_size(self.attempt, share, partial(self.halve, [share]))()
+
+    def halve(self, share: list[int]) -> int:
+        """The next smaller batch that its accumulated batches add up to the same as before."""
+        if self.process.num_processes > 1:
+            raise Refusal(
+                "Memory is too short on one of the devices; give a smaller --batch-size with more --gradient-accumulation, "
+                "or --gradient-checkpointing."
+            )
+        share[0] = next((n for n in range(share[0] // 2, 0, -1) if share[0] % n == 0), 0)
+        if not share[0]:
+            raise Refusal(
+                f"Memory is too short for one window of {self.plan.block_size:,} tokens; give --gradient-checkpointing, a "
+                "smaller --block-size, --lora, or a smaller model."
+            )
+        self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
+        self.model = self.tuner = None  # what they hold is needed
+        if last := checkpoints(self.task.work):
+            self.checkpoint = last[-1]
+            self.record.cut(step_of(self.checkpoint))
+        return share[0]
+
+    def attempt(self, batch_size: int) -> ModelFolder | None:
+        """Train with so many windows at a time on each device."""
+        if not self.steps:
+            self.measure_pace(batch_size)
+        self.every = rhythm(self.options, self.steps)
+        self.say(telling.of_length(self.plan, self.steps, self.device))
+        watch = Watch(
+            self.record,
+            self.stop,
+            self.every,
+            "validation" in self.plan.windows,
+            self.options.patience,
+            self.sample,
+            self.main,
+        )
+        tuner = watch.tuner = self.make_tuner(batch_size, self.steps, watch, watch.best_step)
+        writer = self.tensorboard()
+        if writer:
+            tuner.add_callback(Events(writer))
+        if self.checkpoint is None:
+            self.before(watch)
+        with self.stop:
+            if self.checkpoint and step_of(self.checkpoint) >= self.steps:  # only the end was missing
+                tuner._load_from_checkpoint(str(self.checkpoint))
+                tuner.state.global_step = step_of(self.checkpoint)
+            else:
+                tuner.train(resume_from_checkpoint=self.checkpoint and str(self.checkpoint))
+        if writer:
+            writer.close()
+        return self.stopped() if watch.stopped else self.finish(watch)
+
+    def make_tuner(
+        self, batch_size: int, steps: int, watch: TrainerCallback, best_step: Callable[[], int | None] = lambda: None
+    ) -> Tuner:
+        """The model and who trains it; the same every time, for the same seed."""
+        self.model = self.tuner = None
+        gc.collect()  # of an attempt that memory was too short for
+        o = self.options
+        accumulation = o.gradient_accumulation * (o.batch_size // self.process.num_processes) // batch_size
+        folders = self.plan.teachers
+        teachers = Teachers(folders, o.distill_weight, self.device) if folders else None
+        self.model = load_model(self.plan.start, o)
+        self.lengths = data.byte_lengths(self.plan.start, self.model.config.vocab_size)
+        self.average = Average(self.model, o.ema, steps - falling_steps(o, steps)) if o.ema else None
+        self.tuner = Tuner(
+            self.model,
+            arguments(o, self.task.work, steps, batch_size, accumulation, self.device),
+            self.plan.windows["train"],
+            partial(collate, pad=self.plan.start.pad),
+            o,
+            teachers,
+            self.average,
+            self.score,
+            self.finish_checkpoint,
+            best_step,
+        )
+        if self.process.process_index:
+            torch.manual_seed(o.seed + self.process.process_index)  # other dropout than the first's
+        self.tuner.remove_callback(PrinterCallback)
+        averages = [self.average] if self.average else []
+        for callback in (WeightDecay(o, steps), *averages, watch):  # the average before who looks at it
+            self.tuner.add_callback(callback)
+        return self.tuner
+
+    def measure_pace(self, batch_size: int) -> None:
+        """Let --minutes become a number of steps, once and for all."""
+        clock = pace.Pace()
+        tuner = self.make_tuner(batch_size, UNKNOWN, clock)
+        evaluation = pace.seconds_for(self.score) if "validation" in self.plan.windows else 0.0
+        sample = pace.seconds_for(self.sample) if self.options.sample_every and self.main else 0.0
+        tuner.args.set_save(strategy="no")
+        tuner.train()
+        left = 60 * self.options.minutes - (time.monotonic() - self.since) - evaluation  # another before the first step
+        self.steps = pace.agreed(
+            pace.steps_in(left, clock.seconds, self.options, evaluation, sample), self.tuner.args.device
+        )
+        self.record.facts["steps"] = self.steps
+        self.record.save()
+        self.say(f"A step takes {clock.seconds:.2g} s: {self.steps:,} of them in {self.options.minutes:g} minutes.")
+
+    def before(self, watch: Watch) -> None:
+        """How well the model does before anything is learned."""
+        self.record.cut(-1)
+        for part in ("validation", "test"):
+            if part in self.plan.windows:
+                found = self.score(part)
+                if part == "validation":
+                    watch.note_score(0, found)
+                else:
+                    self.record.add_score(0, part, found)
+
+    def shown(self):
+        """While entered, the model has the weights that are evaluated, shown and written."""
+        return self.average.shown() if self.average else nullcontext()
+
+    def score(self, part: str = "validation") -> Score:
+        autocast = self.tuner.accelerator.autocast()
+        windows, pad = self.plan.windows[part], self.plan.start.pad
+        with self.shown(), torch.compiler.set_stance("force_eager"):
+            return measure.score(self.model, windows, self.lengths, pad, self.plan.block_size, autocast)
+
+    def sample(self) -> dict[str, str]:
+        with self.shown():
+            return samples.write_sample(self.model, self.plan.start, self.options, self.task.work, self.device)
+
+    def finish_checkpoint(self, folder: Path) -> None:
+        """A checkpoint is a model too, which the page serves where it is copied to models/ (with --lora only its adapters)."""
+        self.plan.start.tokenizer.save(str(folder / "tokenizer.json"))
+        if self.average:
+            self.average.save(folder)
+
+    def tensorboard(self):
+        if not self.main:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        resumed = step_of(self.checkpoint) + 1 if self.checkpoint else None
+        return SummaryWriter(str(self.task.work / "tensorboard"), purge_step=resumed)
+
+    def stopped(self) -> None:
+        step = self.tuner.state.global_step
+        self.record.facts["state"] = "stopped"
+        self.record.save()
+        self.say(
+            f"Stopped and saved at step {step:,} of {self.steps:,}. The same command with --resume goes on from there."
+        )
+
+    def finish(self, watch: Watch) -> ModelFolder | None:
+        """Take the best or the last weights, judge them, and put the folder in its place."""
+        best = watch.best_step()
+        if best is not None and best != self.tuner.state.global_step:
+            kept = self.task.work / f"checkpoint-{best}"
+            if kept.is_dir():
+                self.tuner._load_from_checkpoint(str(kept))
+                self.record.facts["best_step"] = best
+        with self.shown():
+            if "test" in self.plan.windows:
+                step = self.record.facts.get("best_step", self.tuner.state.global_step)
+                self.record.add_score(step, "test", self.score("test"))
+            self.process.wait_for_everyone()
+            return self.place() if self.main else None
+
+    def place(self) -> ModelFolder:
+        task, facts = self.task, self.record.facts
+        facts["state"] = "done"
+        ids = self.plan.windows["train"][0].tolist()
+        result.place(task.out, task.work, self.model, self.plan.start, self.options, facts, ids)
+        shutil.rmtree(task.work)
+        self.say(*telling.of_result(facts), telling.of_folder(task))
+        return check_folder(task.out)
+
+    def say(self, *lines: str) -> None:
+        if self.main:
+            print(*lines, sep="\n", flush=True)
