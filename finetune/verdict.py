@@ -25,6 +25,8 @@ def verdict(facts: dict[str, Any]) -> str:
             f"It was learning by heart since step {best_step:,}: held-out loss rose from {best:.3f} to {last:.3f} while "
             f"training loss fell; {advice}."
         )
+    if last > first + RISEN:
+        return f"It got worse: held-out loss rose from {first:.3f} to {last:.3f}; try --learning-rate {rate / 5:.0e}."
     if first - last < HARDLY:
         return f"It has hardly learned: held-out loss went from {first:.3f} to {last:.3f}; try --learning-rate {5 * rate:.0e}."
     return ""
