@@ -239,6 +239,11 @@ def test_json_lines_are_read_field_by_field(tmp_path, texts, size):
         assert read_in_blocks(source, size, field="text") == [text for text in texts if text.strip()]
 
 
+def test_a_field_inside_another_is_named_with_a_dot(tmp_path):
+    lines = '{"a": {"b": {"c": "one"}}}\n{"a": {"b": {"c": null}}}\n{"a": {"b": null}}\n{"a": {"b.c": "two"}}\n{"a.b.c": "three"}'
+    assert read(written(tmp_path, "a.jsonl", lines), field="a.b.c") == ["one", "two", "three"]
+
+
 def test_the_only_field_needs_no_name_and_null_is_empty(tmp_path):
     assert read(written(tmp_path, "a.jsonl", '{"t": "one"}\n{"t": null}\n{"t": "two"}')) == ["one", "two"]
 
@@ -277,6 +282,10 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
         ("a.jsonl", '{"a": "x", "b": "y"}', {}, "line 1 has the fields a, b; choose one with --field"),
         ("a.jsonl", '{"a": "x"}\n\n{"b": "y"}', {"field": "a"}, "line 3 has no field a; it has b"),
         ("a.jsonl", '{"a": 1}', {"field": "a"}, "line 1: a is no text, but 1"),
+        ("a.jsonl", '{"a": {"b": 1}}', {"field": "a.b"}, "line 1: a.b is no text, but 1"),
+        ("a.jsonl", '{"a": {"b": "x"}}', {"field": "a.c"}, "line 1, in a has no field c; it has b"),
+        ("a.jsonl", '{"a": "x"}', {"field": "a.c"}, "line 1: a is no object that could have a field c, but 'x'"),
+        ("a.jsonl", '{"a": "x"}', {"field": "b.c"}, "line 1 has no field b.c; it has a"),
         ("a.jsonl", "[1]", {"field": "a"}, "line 1: it holds no object, but a list"),
         ("a.jsonl", '{"a": "x"', {"field": "a"}, "line 1 is not JSON"),
         ("a.jsonl", "[" * 10**6, {"field": "a"}, "line 1 is not JSON"),

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from conftest import MODELS, make_model
+from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 from tuning import Bench, cut_at, run_json, same_weights, some_text
 
@@ -109,6 +110,47 @@ def test_a_training_from_nothing_goes_on_with_its_own_tokenizer(tmp_path):
     parted = bench.made("parted", *options, "--resume", model="")
     assert same_weights(whole, parted)
     assert (whole / "tokenizer.json").read_text() == (parted / "tokenizer.json").read_text()
+
+
+def test_a_model_with_more_layers_begins_where_the_shallow_one_was(bench, model, capsys):
+    folder = bench.made("deep", *QUICK, "--layers", 5, "--learning-rate", 1e-3)
+    made = check_folder(folder)
+    assert made.config.n_layer == 5
+    flat = bench.made("flat", *QUICK, "--learning-rate", 1e-3)
+    first, other = (run_json(f)["evaluations"][0]["loss"] for f in (folder, flat))
+    assert first == pytest.approx(other, abs=1e-6), "at first the new layers pass on what they get"
+    assert run_json(folder)["evaluations"][-1]["loss"] < first
+    names = {
+        name for name in load_file(folder / "model.safetensors") if ".h." in name and name.endswith("mlp.c_proj.weight")
+    }
+    assert len(names) == 5
+    for name in names:
+        assert load_file(folder / "model.safetensors")[name].abs().max() > 0, "and then they learn"
+    assert bench.train("shallow", *QUICK, "--layers", 1) == 1
+    assert "--layers 1: tiny has 2 layers; there can only be added some" in capsys.readouterr().err
+
+
+def test_a_new_model_can_begin_with_projections_of_zero(bench):
+    options = (
+        "--documents",
+        "line",
+        "--layers",
+        2,
+        "--width",
+        32,
+        "--vocab",
+        300,
+        "--steps",
+        1,
+        "--learning-rate",
+        1e-9,
+    )
+    for name, more, zero in (("zero", ("--zero-init",), True), ("usual", (), False)):
+        made = load_file(bench.made(name, *options, *more, model="") / "model.safetensors")
+        for n in range(2):
+            for projection in ("attn", "mlp"):
+                weight = made[f"transformer.h.{n}.{projection}.c_proj.weight"]
+                assert (float(weight.abs().max()) < 1e-6) == zero
 
 
 def test_special_tokens_are_added_learned_and_never_shown(bench, model):

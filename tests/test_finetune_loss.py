@@ -35,8 +35,8 @@ def plain_windows(texts, tokenizer, block, line_by_line, begin, end):
     return [s[i : i + block] for s in streams for i in range(0, len(s) - 1, block - 1)]
 
 
-def plain_loop(folder, windows, options, steps, special=0):
-    """Losses of the first steps: mean nats over all predicted tokens of a step, before it."""
+def plain_loop(folder, windows_of, options, steps, special=0):
+    """Losses of the first steps: mean nats over all predicted tokens of a step, before it. Each epoch has its windows."""
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
     torch.manual_seed(1)
     if special:
@@ -54,14 +54,15 @@ def plain_loop(folder, windows, options, steps, special=0):
     warmup = round(asked * steps) if asked < 1 else min(asked, steps // 2)
     order, found, epoch = [], [], 0
     while len(order) < steps:
+        windows = windows_of(epoch)
         numbers = np.random.default_rng([1, epoch]).permutation(len(windows)).tolist()
         group = batch * accumulation
-        order += [numbers[i : i + group] for i in range(0, len(numbers), group)]
+        order += [[windows[n] for n in numbers[i : i + group]] for i in range(0, len(numbers), group)]
         epoch += 1
-    for step, numbers in enumerate(order[:steps]):
+    for step, windows in enumerate(order[:steps]):
         total, count = 0, 0
-        for number in numbers:
-            ids = torch.tensor(windows[number])
+        for window in windows:
+            ids = torch.tensor(window)
             logprobs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
             total = total - logprobs[:-1].gather(1, ids[1:, None]).sum()
             count += len(ids) - 1
@@ -94,8 +95,16 @@ def test_the_first_steps_have_the_losses_of_a_plain_loop(preset, bench, model):
     texts = [options.get("format", "{text}").replace("{text}", line) for line in some_text(60).splitlines()]
     special = bool(options.get("special_tokens"))
     begin, end = (300, 301) if special else (None, END)
-    windows = plain_windows(texts, tokenizer, options.get("block_size", 512), options.get("line_by_line"), begin, end)
-    theirs = plain_loop(model, windows, options, STEPS, special=3 * special)
+    options["batch_size"] = run_json(folder)["options"]["batch_size"]
+
+    def windows_of(epoch):
+        """Packed documents come in a new order every epoch."""
+        lines = options.get("line_by_line")
+        order = range(len(texts)) if lines else np.random.default_rng([1, epoch, 1]).permutation(len(texts)).tolist()
+        ordered = [texts[n] for n in order]
+        return plain_windows(ordered, tokenizer, options.get("block_size", 512), lines, begin, end)
+
+    theirs = plain_loop(model, windows_of, options, STEPS, special=3 * special)
     assert losses(folder) == pytest.approx(theirs, abs=1e-4)
     assert theirs[-1] < theirs[0] - 0.01
 

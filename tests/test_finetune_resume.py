@@ -48,8 +48,22 @@ def bench(tmp_path, model):
         (17, ("--optimizer", "muon")),
         (18, ("--lora", 2)),
         (19, ("--gradient-accumulation", 2, "--schedule", "stable")),
+        (
+            33,
+            ("--ema", 9, "--weight-decay", "0.8:0", "--schedule", "constant", "--cooldown", 20, "--optimizer", "muon"),
+        ),
+        (17, ("--ema", 9, "--lora", 2, "--shuffle", "windows")),
     ],
-    ids=["amid an epoch", "at a checkpoint", "at an epoch's end", "muon", "lora", "accumulated"],
+    ids=[
+        "amid an epoch",
+        "at a checkpoint",
+        "at an epoch's end",
+        "muon",
+        "lora",
+        "accumulated",
+        "averaged",
+        "adapters averaged",
+    ],
 )
 def test_a_training_cut_and_resumed_equals_an_uninterrupted_one(step, more, bench, capsys):
     whole = bench.made("whole", *COMMON, *more)
@@ -64,6 +78,26 @@ def test_a_training_cut_and_resumed_equals_an_uninterrupted_one(step, more, benc
     final = [entry for entry in run_json(whole)["history"] if entry["step"] > step + 5]
     assert [e["loss"] for e in run_json(parted)["history"] if e["step"] > step + 5] == [e["loss"] for e in final]
     assert bench.left() == {"whole", "parted"}, "its checkpoints and its log went with it"
+
+
+ALL_ON = (
+    *COMMON, "--shuffle", "documents", "--ema", 7, "--weight-decay", "0.8:0", "--schedule", "constant", "--cooldown", 15,
+    "--optimizer", "muon", "--gradient-accumulation", 2, "--distill-weight", 0.4,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("teachers") / "teacher", seed=2, n_embd=48)
+
+
+@pytest.mark.parametrize("step", [13, 31])
+def test_with_everything_on_a_cut_training_ends_as_an_uninterrupted_one(step, bench, teacher):
+    options = (*ALL_ON, "--teacher", teacher, "--layers", 3, "--dropout", 0.2)
+    whole = bench.made("whole", *options)
+    with cut_at(step):
+        assert bench.train("parted", *options) == 130
+    assert same_weights(whole, bench.made("parted", *options, "--resume"))
 
 
 def test_dropout_is_drawn_as_if_nothing_had_happened(bench):
@@ -145,8 +179,10 @@ def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(bench):
     assert run_json(checkpoint.parent)["state"] == "stopped"
 
 
-def test_two_processes_equal_one(bench):
-    options = (*COMMON, "--dropout", 0, "--steps", 20, "--log-every", 1)
+@pytest.mark.parametrize("more", [(), (*ALL_ON, "--teacher", "TEACHER")], ids=["plain", "everything on"])
+def test_two_processes_equal_one(more, bench, teacher):
+    more = tuple(teacher if word == "TEACHER" else word for word in more)
+    options = (*COMMON, *more, "--dropout", 0, "--steps", 20, "--log-every", 1)
     one = bench.made("one", *options)
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--standalone")
     done = subprocess.run(

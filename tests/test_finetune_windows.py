@@ -37,6 +37,28 @@ def test_packing_asks_for_every_token_exactly_once_and_in_order(texts, block_siz
     assert all(len(packed[n]) == block_size for n in range(len(packed) - 1)), "only the last may be short"
 
 
+@given(documents, st.integers(2, 40), st.integers(0, 2**32 - 1), st.integers(0, 50))
+def test_each_epoch_packs_the_same_documents_in_an_order_of_its_own(texts, block_size, seed, epoch):
+    """The order is a function of seed and epoch alone, whatever epochs were asked for before."""
+    packed = windows(encoded(texts), block_size, END, line_by_line=False, begins=False, seed=seed)
+    count = len(packed)
+    packed.set_epoch(epoch + 1)
+    packed.set_epoch(epoch)
+    order = np.random.default_rng([seed, epoch, 1]).permutation(len(texts))
+    expected = [token for n in order for token in [*texts[n], END]]
+    assert [label for n in range(len(packed)) for label in predicted(packed[n])] == expected
+    assert len(packed) == count
+
+
+def test_orders_of_documents_differ_between_epochs():
+    packed = windows(encoded([[n] * 3 for n in range(1, 40)]), 200, END, line_by_line=False, begins=False, seed=1)
+    orders = []
+    for epoch in range(3):
+        packed.set_epoch(epoch)
+        orders.append(tuple(packed[0].tolist()))
+    assert len(set(orders)) == 3
+
+
 @given(documents, st.integers(2, 40))
 def test_line_by_line_asks_for_every_token_exactly_once_too(texts, block_size):
     part = encoded(texts)
