@@ -20,6 +20,9 @@ test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functio
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings
+	@$(BIN)/python -m pytest -m long --durations 5
+
 soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
 	@$(BIN)/python -m pytest -m soak --timeout 1800
 
@@ -58,4 +61,4 @@ node_modules/ready node_modules/ready-dev: package.json package-lock.json | .ven
 	@npm ci --ignore-scripts $(OMIT) --no-audit --no-fund --loglevel=error
 	@touch node_modules/ready $@
 
-.PHONY: help run finetune test soak bench screenshot clean
+.PHONY: help run finetune test test-long soak bench screenshot clean

@@ -1,4 +1,4 @@
-"""Does the training lose time on anything but arithmetic? `python -m bench.finetune [--shape 124M] [--precision bfloat16]`
+"""Does the training lose time on anything but arithmetic? `python -m bench.finetune [--shape 124M] [--precision bfloat16] [--compile]`
 
 A is `finetune` with everything it does (Trainer, log, event files, curve), no evaluation and no sample. B is a plain PyTorch
 loop over the same windows: `transformers`' model as it comes, autocast, clipping, AdamW. The ideal is the matrix products of a
@@ -30,7 +30,7 @@ from generate import check_folder
 BLOCK, BATCH = 512, 8
 
 
-def ours(model: Path, text: Path, root: Path, steps: int, precision: str, device: str) -> float:
+def ours(model: Path, text: Path, root: Path, steps: int, precision: str, device: str, compiled: bool) -> float:
     """Tokens a second: the median of what the log tells, whose first entry is left out."""
     shutil.rmtree(root / "made", ignore_errors=True)
     options = {
@@ -38,24 +38,26 @@ def ours(model: Path, text: Path, root: Path, steps: int, precision: str, device
         "--steps": steps, "--split": "100/0", "--sample-every": 0, "--save-every": 0, "--log-every": 1, "--dropout": 0,
         "--precision": precision, "--device": device,
     }  # fmt: skip
+    more = ["--compile"] * compiled
     with contextlib.redirect_stdout(None):
-        assert main([str(text), *(str(word) for pair in options.items() for word in pair)]) == 0
+        assert main([str(text), *(str(word) for pair in options.items() for word in pair), *more]) == 0
     history = json.loads((root / "made" / "run.json").read_text())["history"]
     return statistics.median(entry["tokens_per_second"] for entry in history[1:])
 
 
-def plainly(model: Path, windows, steps: int, precision: str, device: str) -> float:
+def plainly(model: Path, windows, steps: int, precision: str, device: str, compiled: bool) -> float:
     gpt2 = GPT2LMHeadModel.from_pretrained(
         model, dtype=torch.float32, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, use_cache=False
     )
     gpt2.to(device).train()
+    step = torch.compile(gpt2) if compiled else gpt2
     optimizer = torch.optim.AdamW(gpt2.parameters(), 5e-5, weight_decay=0.0, fused=True)
     speeds = []
     for numbers, _ in zip(Batches(windows, BATCH, 1, 0, 1), range(steps), strict=False):
         begun = time.perf_counter()
         batch = {name: value.to(device) for name, value in collate([windows[n] for n in numbers], 0).items()}
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = gpt2(**batch).loss
+            loss = step(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(gpt2.parameters(), 1.0)
         optimizer.step()
@@ -90,7 +92,7 @@ def products(config, steps: int, precision: str, device: str) -> float:
     return statistics.median(speeds)
 
 
-def measure(shape: str, precision: str, rounds: int, steps: int, device: str) -> None:
+def measure(shape: str, precision: str, rounds: int, steps: int, device: str, compiled: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         model = root / shape
@@ -101,12 +103,12 @@ def measure(shape: str, precision: str, rounds: int, steps: int, device: str) ->
         config = GPT2LMHeadModel.config_class.from_pretrained(model)
         found: dict[str, list[float]] = {"finetune": [], "plain loop": [], "products alone": []}
         for _ in range(rounds):
-            found["finetune"].append(ours(model, text, root, steps, precision, device))
-            found["plain loop"].append(plainly(model, windows, steps, precision, device))
+            found["finetune"].append(ours(model, text, root, steps, precision, device, compiled))
+            found["plain loop"].append(plainly(model, windows, steps, precision, device, compiled))
             found["products alone"].append(products(config, steps, precision, device))
     speed = {name: statistics.median(values) for name, values in found.items()}
     told = ", ".join(f"{name} {value:,.0f}" for name, value in speed.items())
-    print(f"{shape} {precision}, tokens/s: {told}")
+    print(f"{shape} {precision}{', compiled' * compiled}, tokens/s: {told}")
     print(f"  finetune / plain loop {speed['finetune'] / speed['plain loop']:.3f} (0.95 is asked for), "
           f"/ products alone {speed['finetune'] / speed['products alone']:.2f}")  # fmt: skip
 
@@ -126,6 +128,7 @@ if __name__ == "__main__":
     p.add_argument("--steps", type=int, default=6)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--device", default="cpu")
+    p.add_argument("--compile", action="store_true", help="both A and B with a compiled step")
     args = p.parse_args()
     torch.set_num_threads(args.threads)
-    measure(args.shape, args.precision, args.rounds, args.steps, args.device)
+    measure(args.shape, args.precision, args.rounds, args.steps, args.device, args.compile)

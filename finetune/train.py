@@ -28,6 +28,8 @@ def train(task: Task) -> ModelFolder | None:
         check_target(task.out, task.force, Path(source))
     device = choose_device(task.options.device)
     precision_of(task.options, device)
+    if task.options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise Refusal("--compile needs a C++ compiler, and there is none; install g++, or leave --compile out.")
     process = join(device)
     if "-" in task.given and "-" in task.validation:
         raise Refusal("- (stdin) can be read once only; give --validation a file.")
