@@ -11,14 +11,15 @@ from finetune.options import Options
 from finetune.stopping import Stop
 
 WARM, TIMED = 1, 3  # steps: the first one also allocates, and compiles
-LEAST = 2.0  # seconds in which steps are timed, so that fast ones are not judged by the tick of a clock
+SHARE, LEAST, MOST = 0.03, 2.0, 20.0  # of the time there is, in seconds: a machine has better and worse moments
 RESERVE = 0.97  # of what is left: what comes after the last step takes time too
 
 
 class Pace(TrainerCallback):
     """Times the steps of a training that is stopped, and thrown away, as soon as they tell."""
 
-    def __init__(self):
+    def __init__(self, budget: float):
+        self.least = min(MOST, max(LEAST, SHARE * budget))
         self.stop = Stop()  # never entered: it carries the end to all processes
         self.seconds = 0.0  # a step
 
@@ -30,7 +31,7 @@ class Pace(TrainerCallback):
             self.begun = time.perf_counter()
         if timed >= TIMED:
             spent = time.perf_counter() - self.begun
-            self.seconds, self.stop.asked = spent / timed, spent >= LEAST
+            self.seconds, self.stop.asked = spent / timed, spent >= self.least
         if self.stop.agreed(args.device):
             control.should_training_stop = True
 

@@ -163,7 +163,7 @@ class Training:
 
     def measure_pace(self, batch_size: int) -> None:
         """Let --minutes become a number of steps, once and for all."""
-        clock = pace.Pace()
+        clock = pace.Pace(60 * self.options.minutes)
         tuner = self.make_tuner(batch_size, UNKNOWN, clock)
         evaluation = pace.seconds_for(self.score) if "validation" in self.plan.windows else 0.0
         sample = pace.seconds_for(self.sample) if self.options.sample_every and self.main else 0.0
