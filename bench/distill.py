@@ -8,6 +8,7 @@ students share nothing but the text, the tokenizer and, with --teacher, its prob
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -23,7 +24,7 @@ TEACHER = {"layers": 7, "width": 160, "heads": 5}
 def trained(text: list[str], out: Path, **options) -> float:
     """The held-out loss of a model trained from nothing."""
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+    with Path(os.devnull).open("w") as hole, contextlib.redirect_stdout(hole), contextlib.redirect_stderr(hole):
         assert main([*text, "--from-scratch", "--out", str(out), "--cache", str(out.parent / "cache"), *words]) == 0
     return json.loads((out / "run.json").read_text())["evaluations"][-1]["loss"]
 
@@ -68,8 +69,8 @@ if __name__ == "__main__":
     p.add_argument("--validation")
     p.add_argument("--vocab", type=int, default=2048)
     p.add_argument("--block-size", type=int, default=256)
-    p.add_argument("--steps", type=int, default=500)
-    p.add_argument("--teacher-steps", type=int, default=1000)
+    p.add_argument("--steps", type=int, default=300)
+    p.add_argument("--teacher-steps", type=int, default=600)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--distill-weight", type=float, default=0.5)
     p.add_argument("--threads", type=int, default=1)

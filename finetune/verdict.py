@@ -11,10 +11,10 @@ def verdict(facts: dict[str, Any]) -> str:
     held = [(e["step"], e["loss"]) for e in facts["evaluations"] if e["part"] == "validation" and "loss" in e]
     if len(held) < 2:
         return ""
-    (_, first), (last_step, last) = held[0], held[-1]
+    (first_step, first), (last_step, last) = held[0], held[-1]
     best_step, best = min(held, key=lambda found: found[1])
     rate = facts["options"]["learning_rate"]
-    if last > best + RISEN and trained_on(facts, last_step) < trained_on(facts, best_step):
+    if best_step > first_step and last > best + RISEN and trained_on(facts, last_step) < trained_on(facts, best_step):
         kept = facts.get("best_step")
         advice = (
             f"the weights of step {kept:,} were kept"
