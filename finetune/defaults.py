@@ -45,7 +45,7 @@ def choose_rate(parameters: int, options: Options, scratch: bool) -> tuple[float
     for factor, holds, reason in (
         (FROM_SCRATCH, scratch, "from scratch"),
         (LORA, options.lora, "--lora"),
-        (MUON, options.optimizer == "muon", "muon"),
+        (MUON, scratch and options.optimizer == "muon", "muon"),
     ):
         if holds:
             rate, why = rate * factor, [*why, reason]
