@@ -60,7 +60,7 @@ def side_by_side(first: str, second: str):
     """Both texts, each live as long as it is being written."""
     runs = find_run(first), find_related(second, first, "beside")
     sides = [side(run, at) for run, at in zip(runs, ("a-", "b-"), strict=True)]
-    return render_template("beside.html", sides=sides, legends=LEGENDS)
+    return render_template("pages/side_by_side.html", sides=sides, legends=LEGENDS)
 
 
 def side(run: Run, at: str) -> dict:
@@ -107,12 +107,12 @@ def shift(first: str, second: str):
     view, scored_view = look(run), look(scored)
     facts = {"run": run, "scored": scored}
     if not scored_view.log.done:
-        return render_template("shift.html", waiting=scored_view.status(), **facts)
+        return render_template("pages/shift.html", waiting=scored_view.status(), **facts)
     moved = Shift(view, scored_view)
     if not moved.known.any():
-        return render_template("shift.html", problem=scored_view.ending(0), **facts)
+        return render_template("pages/shift.html", problem=scored_view.ending(0), **facts)
     most = {cell.start for cell in moved.most_moved}
-    return render_template("shift.html", shift=moved, most=most, degrees=DEGREES, **facts)
+    return render_template("pages/shift.html", shift=moved, most=most, degrees=DEGREES, **facts)
 
 
 def find_related(run_id: str, parent_id: str, relation: str) -> Run:

@@ -65,7 +65,7 @@ def unexpected(error: Exception):
 def said(status: int, sentence: str, refusal: Refusal | None = None):
     """The answer: a fragment for htmx, else the form again where there was one, else a page."""
     if is_fragment():
-        answer = make_response(render_template("problem.html", sentence=sentence), status)
+        answer = make_response(render_template("partials/problem.html", sentence=sentence), status)
         answer.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said"})
         answer.headers["HX-Push-Url"] = "false"
         answer.headers["HX-Trigger"] = json.dumps({"refused": {"field": refusal.field if refusal else None}})
@@ -73,5 +73,7 @@ def said(status: int, sentence: str, refusal: Refusal | None = None):
         answer = make_response(home_again(sentence, refusal.field), status)
     else:
         title = TITLES.get(status, "That cannot be done")
-        answer = make_response(render_template("error.html", status=status, title=title, sentence=sentence), status)
+        answer = make_response(
+            render_template("pages/error.html", status=status, title=title, sentence=sentence), status
+        )
     return answer

@@ -27,7 +27,7 @@ def token(run_id: str):
         abort(404, "There is no such token in this run.")
     before = records["id"][:place] if number is None else np.append(view.prompt_ids, records["id"][:place])
     facts = describe(view, records[place], before) | {"sample": "prompt" if number is None else number, "place": place}
-    return Response(render_template("token.html", run=run, done=view.log.done, **facts))
+    return Response(render_template("partials/token_panel.html", run=run, done=view.log.done, **facts))
 
 
 def spoken(view: RunView, number: int | None) -> np.ndarray | None:

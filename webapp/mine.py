@@ -35,7 +35,9 @@ def runs():
     count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
     newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
     items = excerpts(db.session.scalars(newest).all())
-    return render_template("runs.html", items=items, count=count, query=query, page=page, more=count > page * PAGE)
+    return render_template(
+        "pages/my_runs.html", items=items, count=count, query=query, page=page, more=count > page * PAGE
+    )
 
 
 @blueprint.get("/runs.jsonl")

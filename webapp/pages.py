@@ -46,7 +46,7 @@ def models() -> list[Listed]:
 @blueprint.app_context_processor
 def page_facts() -> dict:
     """`layout` is the whole page, or for htmx only its middle; `shown` is HTML for any text, exactly as it is."""
-    return {"layout": "fragment.html" if is_fragment() else "page.html", "shown": escape}
+    return {"layout": "layout/fragment.html" if is_fragment() else "layout/page.html", "shown": escape}
 
 
 @blueprint.get("/")
@@ -83,7 +83,7 @@ def form(values: dict, **more) -> str:
     chosen = chosen or next((m.folder for m in listed if m.name == settings()["RUBRIC_MODEL"] and m.folder), None)
     defaults = {option.name: option.default for option in OPTIONS} | dict(chosen.defaults if chosen else ())
     return render_template(
-        "home.html",
+        "pages/home.html",
         values=values,
         defaults=defaults,
         options=OPTIONS,
@@ -108,7 +108,7 @@ def run_page(run_id: str):
     facts = tool_facts(view, run.owner)  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     return render_template(
-        "run.html",
+        "pages/run.html",
         run=run,
         samples=samples,
         family=family_of(run),
@@ -122,7 +122,7 @@ def run_page(run_id: str):
 @blueprint.get("/busy")
 def busy():
     """How busy the model is, for a page that waits to be filled in."""
-    return render_template("busy.html", busy=outlook())
+    return render_template("partials/busy.html", busy=outlook())
 
 
 def outlook() -> str:
@@ -153,7 +153,7 @@ def model_page(name: str):
         abort(404, "There is no such model here.")
     folder = model.folder
     certificate, training = (folder.certificate(), find_training(folder)) if folder else (None, None)
-    return render_template("model.html", model=model, certificate=certificate, training=training)
+    return render_template("pages/model.html", model=model, certificate=certificate, training=training)
 
 
 def start_samples(view: RunView) -> list[dict]:

@@ -199,7 +199,9 @@ def show(run_id: str, key: str):
 def page(run: Run | None, key: str, replay: Replay | None) -> Response:
     """A page of its own, or for htmx what the run's page shows of a replay."""
     verdict, progress = (replay.verdict, replay.progress) if replay else (UNKNOWN, "")
-    html = render_template("replay.html", run=run, key=key, verdict=verdict, progress=progress, alone=not is_fragment())
+    html = render_template(
+        "pages/replay.html", run=run, key=key, verdict=verdict, progress=progress, alone=not is_fragment()
+    )
     return Response(html, 200 if replay else 404)
 
 

@@ -50,4 +50,6 @@ def embed(run_id: str):
     view = look(run)
     done = view.log.done  # before the text is read: done too early would lose its end
     samples = start_samples(view)
-    return allow_frames(make_response(render_template("embed.html", run=run, view=view, done=done, samples=samples)))
+    return allow_frames(
+        make_response(render_template("pages/embed.html", run=run, view=view, done=done, samples=samples))
+    )

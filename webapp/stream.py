@@ -45,7 +45,7 @@ def events(run_id: str):
     """
     run = get_run(run_id)
     if run is None:
-        gone = event(None, partial("#main", "innerHTML", one_line(render_template("deleted.html"))))
+        gone = event(None, partial("#main", "innerHTML", one_line(render_template("partials/deleted.html"))))
         return event_stream(iter([*([gone] if is_gone(run_id) else []), event("done", "unknown")]))
     at = request.args.get("at", "")
     if not AT.fullmatch(at):
@@ -56,9 +56,13 @@ def events(run_id: str):
         None
         if "bare" in request.args
         else Closing(
-            tools=one_line(render_template("tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))),
-            go_on=[one_line(render_template("go_on.html", run=run, number=n)) for n in range(len(sent))],
-            deleted=one_line(render_template("deleted.html")),
+            tools=one_line(
+                render_template("partials/tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))
+            ),
+            go_on=[
+                one_line(render_template("partials/sample_tools.html", run=run, number=n)) for n in range(len(sent))
+            ],
+            deleted=one_line(render_template("partials/deleted.html")),
         )
     )
     try:
@@ -74,7 +78,7 @@ def plain(run_id: str):
     """The run as one plain page that grows while the text is written."""
     run = find_run(run_id)
     view, state = look(run), live()
-    head, tail = render_template("plain.html", run=run, view=view, story=STORY).split(STORY)
+    head, tail = render_template("pages/plain.html", run=run, view=view, story=STORY).split(STORY)
     return Response(hold(state, view, grow(state, view, head, tail)), mimetype="text/html")
 
 
