@@ -2,17 +2,16 @@
 
 import os
 import sys
-from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # the server never asks the network for a model
 
-from generate import Engine, Refusal, read_settings
-from webapp import ROOT, create_app
+from generate import Engine, Refusal, models_folder, read_settings
+from webapp import create_app
 
 try:
     settings = read_settings()
     engine = Engine(
-        Path(settings["RUBRIC_MODELS"] or ROOT / "models").resolve(),
+        models_folder(settings),
         device=settings["RUBRIC_DEVICE"],
         precision=settings["RUBRIC_PRECISION"],
         threads=settings["RUBRIC_THREADS"],

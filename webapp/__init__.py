@@ -12,6 +12,7 @@ from webapp import (
     beside,
     errors,
     exports,
+    files,
     health,
     inspector,
     mine,
@@ -26,16 +27,16 @@ from webapp.database import connect
 from webapp.live import Live
 from webapp.owner import secret_key
 
-ROOT = Path(__file__).parent.parent
-
 
 def create_app(settings: dict | None = None, engine=None) -> Flask:
     """Build the app. Without an engine it can migrate the database and show what is stored, but start no run."""
     settings = settings or read_settings()
     app = Flask(
         "rubric",
-        root_path=str(ROOT),
-        instance_path=str(Path(settings["RUBRIC_INSTANCE"] or ROOT / "instance").resolve()),
+        root_path=str(files.ROOT),
+        template_folder=str(files.TEMPLATES),
+        static_folder=str(files.STATIC),
+        instance_path=str(Path(settings["RUBRIC_INSTANCE"] or files.INSTANCE).resolve()),
     )
     Path(app.instance_path).mkdir(parents=True, exist_ok=True)
     room = settings["RUBRIC_MAX_PROMPT"] * 3 + 64_000  # percent-encoding triples most bytes

@@ -1,11 +1,11 @@
 """Files that npm brought (htmx and the two typefaces), and ours, with addresses that change with their content."""
 
 import json
-from pathlib import Path
 
 from flask import Flask, abort, send_from_directory, url_for
 
 from generate import Refusal
+from webapp.files import NODE_MODULES, PACKAGE_JSON, STATIC
 
 PACKAGES = {
     "htmx": "htmx.org/dist",
@@ -16,22 +16,20 @@ YEAR = 365 * 24 * 3600
 
 
 def register(app: Flask) -> None:
-    modules = Path(app.root_path) / "node_modules"
-    if not (modules / PACKAGES["htmx"] / "htmx.min.js").exists():
-        raise Refusal(f"The page's files are not in {modules}; run `npm ci` once (make run does it).")
-    wanted = json.loads((Path(app.root_path) / "package.json").read_text())["dependencies"]
+    if not (NODE_MODULES / PACKAGES["htmx"] / "htmx.min.js").exists():
+        raise Refusal(f"The page's files are not in {NODE_MODULES}; run `npm ci` once (make run does it).")
+    wanted = json.loads(PACKAGE_JSON.read_text())["dependencies"]
     version = "-".join(wanted.values())
-    static = Path(app.root_path) / "static"
 
     @app.get("/static/npm/<package>/<path:file>")
     def npm(package: str, file: str):
         if package not in PACKAGES:
             abort(404)
-        return send_from_directory(modules / PACKAGES[package], file, max_age=YEAR)
+        return send_from_directory(NODE_MODULES / PACKAGES[package], file, max_age=YEAR)
 
     @app.get("/favicon.ico")
     def favicon():
-        return send_from_directory(static, "favicon.svg", max_age=24 * 3600)
+        return send_from_directory(STATIC, "favicon.svg", max_age=24 * 3600)
 
     @app.template_global()
     def npm_url(package: str, file: str) -> str:
@@ -39,4 +37,4 @@ def register(app: Flask) -> None:
 
     @app.template_global()
     def static_url(file: str) -> str:
-        return url_for("static", filename=file, v=int((static / file).stat().st_mtime))
+        return url_for("static", filename=file, v=int((STATIC / file).stat().st_mtime))

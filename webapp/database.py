@@ -16,6 +16,8 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from webapp.files import MIGRATIONS
+
 # Another server's machine may freeze with a lock in its hand, or lose its network: nobody waits for it for long.
 POSTGRESQL = {
     "connect_timeout": 5,
@@ -130,7 +132,7 @@ def connect(app: Flask) -> None:
     if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "connect_args": POSTGRESQL}
     db.init_app(app)
-    Migrate(app, db, directory=f"{app.root_path}/webapp/migrations")
+    Migrate(app, db, directory=str(MIGRATIONS))
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", prepare_sqlite)

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from PIL import ImageFont
 
-MODULES = Path(__file__).parent.parent / "node_modules/@fontsource-variable"
+from webapp.files import NODE_MODULES
+
+MODULES = NODE_MODULES / "@fontsource-variable"
 PACKAGES = (("source-serif-4", 1.0), ("noto-emoji", 0.8), ("noto-serif-sc", 0.97))  # as preferred; relative size
 BOX, BOX_WIDTH = "\ufffd", 0.7  # for what no typeface has: a hollow box, em wide
 SMALLEST = 31  # px of type that can still be read in a chat, at half the width; widths are measured at it
