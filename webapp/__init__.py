@@ -8,9 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from generate import models_folder, read_settings
 from webapp import (
     actions,
-    assets,
     beside,
-    errors,
     exports,
     files,
     health,
@@ -18,14 +16,14 @@ from webapp import (
     mine,
     pages,
     replay,
-    safety,
     sharing,
     sheet,
     stream,
 )
 from webapp.database import connect
+from webapp.http import assets, errors, security
+from webapp.http.visitors import secret_key
 from webapp.live import Live
-from webapp.owner import secret_key
 
 
 def create_app(settings: dict | None = None, engine=None) -> Flask:
@@ -60,7 +58,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
     connect(app)
     app.extensions["rubric"] = Live(app, engine)
-    for part in (safety, errors, assets):
+    for part in (security, errors, assets):
         part.register(app)
     for part in (pages, actions, beside, stream, exports, sharing, inspector, replay, sheet, mine, health):
         app.register_blueprint(part.blueprint)

@@ -24,9 +24,9 @@ from generate import (
 from webapp import family
 from webapp.database import Run, db
 from webapp.family import Beginning
+from webapp.http.visitors import make_visitor, visitor
 from webapp.lease import LEASE
 from webapp.live import live
-from webapp.owner import make_visitor, visitor
 from webapp.pages import find_run, is_fragment, look, require_engine, settings
 from webapp.store import keep_vocabulary, new_run, same_vocabulary
 

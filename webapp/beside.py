@@ -12,8 +12,8 @@ from webapp import family
 from webapp.actions import check_size, limited, sampling_of, start
 from webapp.database import Run, db
 from webapp.family import Beginning
+from webapp.http.visitors import visitor
 from webapp.lenses import LEGENDS
-from webapp.owner import visitor
 from webapp.pages import UNKNOWN, find_run, look, models, start_samples
 from webapp.shift import DEGREES, Shift
 from webapp.store import same_vocabulary

@@ -10,8 +10,8 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from generate import Refusal, record_dtype, split_half_character
 from webapp.database import Block, Run, db
 from webapp.exports import facts_of, written
+from webapp.http.visitors import visitor
 from webapp.live import Live, live
-from webapp.owner import visitor
 from webapp.pages import find_run, link_to
 from webapp.remove import delete_run
 from webapp.sharing import forget_cards

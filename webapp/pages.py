@@ -7,9 +7,9 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
 from webapp.database import Gone, Run, db
+from webapp.http.visitors import visitor
 from webapp.lenses import LEGENDS
 from webapp.live import live
-from webapp.owner import visitor
 from webapp.store import find_vocabulary
 from webapp.training import find_training
 from webapp.tree import family_of

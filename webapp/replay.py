@@ -15,8 +15,8 @@ from markupsafe import escape
 from generate import Busy, Refusal, Request, RunLog, Vocabulary, find_model
 from webapp.actions import limited, sampling_of
 from webapp.database import Run
+from webapp.http.visitors import make_visitor
 from webapp.live import Live, live
-from webapp.owner import make_visitor
 from webapp.pages import find_run, get_run, is_fragment, look, require_engine
 from webapp.score import counted
 from webapp.store import same_vocabulary

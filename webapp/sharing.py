@@ -6,9 +6,9 @@ from functools import lru_cache
 from flask import Blueprint, Response, make_response, render_template, request
 
 from webapp.card import draw_card
+from webapp.http.security import allow_frames
 from webapp.pages import find_run, link_to, look, start_samples
 from webapp.qr import qr_svg
-from webapp.safety import allow_frames
 
 blueprint = Blueprint("sharing", __name__)
 

@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 from generate import CharacterGate, Refusal, RunLog, Vocabulary
 from webapp.actions import limited
 from webapp.database import Block, Run, Sample, db
+from webapp.http.visitors import make_visitor
 from webapp.lease import CHANGE
-from webapp.owner import make_visitor
 from webapp.pages import find_run, look
 from webapp.view import RunView, SampleView
 

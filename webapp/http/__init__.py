@@ -1,0 +1,1 @@
+"""What every request passes, whatever page it asks for. Imports nothing of runs, views or routes."""
