@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageDraw
 
 from generate import Refusal
-from webapp import card, typefaces
-from webapp.card import EDGES, HAIRLINE, MARGINS, MODEL, PAPER, PERSON, QUIET, SHEET, draw_card
-from webapp.qr import qr_svg
-from webapp.typefaces import BOX, words
+from webapp.views.card import drawing as card
+from webapp.views.card import typefaces
+from webapp.views.card.drawing import EDGES, HAIRLINE, MARGINS, MODEL, PAPER, PERSON, QUIET, SHEET, draw_card
+from webapp.views.card.typefaces import BOX, words
+from webapp.views.qr import qr_svg
 
 FOX = "there was a little fox who lived at the edge of a dark wood. "
 狐狸 = "从前有一只狐狸，住在森林的旁边。"

@@ -15,8 +15,8 @@ from conftest import make_model, text_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from webapp.curve import POINTS, Loss, draw, loss_ticks, step_ticks, thinned
-from webapp.training import FOLDED, SHOWN, read_training
+from webapp.views.curve import POINTS, Loss, draw, loss_ticks, step_ticks, thinned
+from webapp.views.training import FOLDED, SHOWN, read_training
 
 SHA = "ab12" * 16
 RUN = {

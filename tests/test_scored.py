@@ -11,7 +11,7 @@ from conftest import TRICKY
 
 from generate import unknown_records, window_start
 from generate.text import Vocabulary
-from webapp.score import rounded, verdict
+from webapp.views.sentences import rounded, verdict
 
 
 @pytest.fixture(scope="module")

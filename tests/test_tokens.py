@@ -8,8 +8,8 @@ import pytest
 from conftest import TRICKY
 
 from generate import logits_of, record_dtype, unknown_records
-from webapp.lenses import classes
 from webapp.odds import alternatives, sampler_logprob, share
+from webapp.views.lenses import classes
 
 OPTIONS = [
     {"temperature": 0.7, "top_k": 12, "top_p": 0.8, "repetition_penalty": 1.4},

@@ -13,11 +13,11 @@ from webapp.actions import check_size, limited, sampling_of, start
 from webapp.database import Run, db
 from webapp.family import Beginning
 from webapp.http.visitors import visitor
-from webapp.lenses import LEGENDS
 from webapp.pages import UNKNOWN, find_run, look, models, start_samples
-from webapp.shift import DEGREES, Shift
 from webapp.store import same_vocabulary
 from webapp.view import RunView
+from webapp.views.comparison import DEGREES, Shift
+from webapp.views.lenses import LEGENDS
 
 blueprint = Blueprint("beside", __name__)
 

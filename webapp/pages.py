@@ -8,12 +8,12 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from generate import OPTIONS, Listed, Refusal, list_models
 from webapp.database import Gone, Run, db
 from webapp.http.visitors import visitor
-from webapp.lenses import LEGENDS
 from webapp.live import live
 from webapp.store import find_vocabulary
-from webapp.training import find_training
 from webapp.tree import family_of
 from webapp.view import RunView, SampleView, escape, how_long
+from webapp.views.lenses import LEGENDS
+from webapp.views.training import find_training
 
 blueprint = Blueprint("pages", __name__)
 

@@ -18,9 +18,9 @@ from webapp.database import Run
 from webapp.http.visitors import make_visitor
 from webapp.live import Live, live
 from webapp.pages import find_run, get_run, is_fragment, look, require_engine
-from webapp.score import counted
 from webapp.store import same_vocabulary
 from webapp.view import VISIBLE, RunView, how_long, ordinal
+from webapp.views.sentences import counted
 
 blueprint = Blueprint("replay", __name__)
 

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from webapp.card import draw_card
 from webapp.http.security import allow_frames
 from webapp.pages import find_run, link_to, look, start_samples
-from webapp.qr import qr_svg
+from webapp.views.card.drawing import draw_card
+from webapp.views.qr import qr_svg
 
 blueprint = Blueprint("sharing", __name__)
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
 from webapp.database import Run
-from webapp.lenses import classes
-from webapp.score import counted, verdict
+from webapp.views.lenses import classes
+from webapp.views.sentences import counted, verdict
 
 # C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from generate import ModelFolder, Refusal
-from webapp.curve import Curve, Loss, draw
+from webapp.views.curve import Curve, Loss, draw
 
 SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
 

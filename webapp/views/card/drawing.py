@@ -10,7 +10,7 @@ from itertools import accumulate, groupby
 from PIL import Image, ImageDraw
 
 from generate import Refusal
-from webapp.typefaces import BOX_WIDTH, SMALLEST, Ink, Word, face, tidy, words
+from webapp.views.card.typefaces import BOX_WIDTH, SMALLEST, Ink, Word, face, tidy, words
 
 PERSON, MODEL, QUIET = Ink("#1c1915", 620), Ink("#a31621", 400), Ink("#665f54", 400)
 PAPER, SHEET, HAIRLINE = "#f4f0e7", "#fdfbf6", "#dfd7c8"

@@ -11,8 +11,8 @@ import numpy as np
 
 from webapp import family
 from webapp.odds import share
-from webapp.score import counted, rounded
 from webapp.view import BLANKS, VISIBLE, RunView, cells
+from webapp.views.sentences import counted, rounded
 
 FACTORS = (2, 5, 20)  # times likelier, or less likely, from which on a token has the next stronger colour
 BORDERS = np.log(FACTORS)  # the same in nats
