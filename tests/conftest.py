@@ -179,7 +179,7 @@ def app(models, writer, tmp_path_factory, request):
 
     from generate import read_settings
     from webapp import create_app
-    from webapp.database import db
+    from webapp.runs.tables import db
 
     instance = tmp_path_factory.mktemp("instance")
     settings = read_settings(

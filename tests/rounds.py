@@ -13,9 +13,10 @@ from sqlalchemy import create_engine, delete, insert, select, text, update
 
 from generate import RunLog, split_half_character, unknown_records
 from generate.ending import Ending
-from webapp import create_app, lease, record
-from webapp.database import Block, Run, db
-from webapp.store import find_vocabulary, new_run, stored_log
+from webapp import create_app
+from webapp.runs import lease, recorder
+from webapp.runs.repository import find_vocabulary, new_run, stored_log
+from webapp.runs.tables import Block, Run, db
 
 
 class Server:
@@ -40,7 +41,7 @@ class Server:
     def finish(self, run) -> list:
         """Wait until our engine has written a run, and store it; returns what came of it."""
         finished(self.log(run))
-        self.do(record.save_round)
+        self.do(recorder.save_round)
         assert not self.knows(run)
         return told(self, run)
 

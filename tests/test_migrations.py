@@ -7,7 +7,7 @@ from rounds import Server, told
 from sqlalchemy import text
 
 from webapp import create_app
-from webapp.database import Run, db
+from webapp.runs.tables import Run, db
 
 
 def test_the_tables_of_the_first_version_are_brought_up_to_date_and_back_with_what_is_in_them(new_database, a, writer):

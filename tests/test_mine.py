@@ -12,7 +12,7 @@ def until_indexed(app, *runs, seconds=60):
     """Wait until these runs are stored whole, and every run can be found by its words."""
     from sqlalchemy import func, select
 
-    from webapp.database import Run, db
+    from webapp.runs.tables import Run, db
 
     deadline = time.time() + seconds
     while {run[3:] for run in runs} & app.extensions["rubric"].entries().keys():

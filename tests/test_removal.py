@@ -10,8 +10,8 @@ from engines import until
 from rounds import copy, cut, go_on
 from sqlalchemy import func, select
 
-from webapp import lease, record, remove
-from webapp.database import Block, Gone, Run, Sample, Watch, db
+from webapp.runs import lease, recorder, removal
+from webapp.runs.tables import Block, Gone, Run, Sample, Watch, db
 
 
 def test_a_deleted_run_leaves_no_byte_of_its_text_on_the_disk(a):
@@ -21,7 +21,7 @@ def test_a_deleted_run_leaves_no_byte_of_its_text_on_the_disk(a):
     with a.app.app_context():
         tokens = db.session.scalars(select(Block.tokens).where(Block.run_id == run[3:])).first()[86:172]
     others += write_many(a)
-    until(lambda: a.do(record.index_words) or a.row(run, Run.words), what="the index")
+    until(lambda: a.do(recorder.index_words) or a.row(run, Run.words), what="the index")
     for other in others[::2]:
         a.visitor.post(f"{other}/delete")
     assert secret in a.row(run, Run.words)
@@ -35,7 +35,7 @@ def write_many(server) -> list[str]:
     runs = [server.visitor.start(f"number {n} " * 30, max_new_tokens=60) for n in range(12)]
     for run in runs:
         finished(server.log(run))
-    server.do(record.save_round)
+    server.do(recorder.save_round)
     return runs
 
 
@@ -68,7 +68,7 @@ def test_a_run_that_is_gone_answers_410_and_one_that_never_was_404(a, b):
     assert b.visitor.post(f"{deleted}/delete").status_code == 422
     assert a.visitor.post(f"{deleted}/delete").status_code == 303
     with a.app.app_context():
-        remove.remove(expired[3:], None, "expired")
+        removal.remove(expired[3:], None, "expired")
         db.session.commit()
     for page in ("", ".txt", ".json", "/plain"):
         assert [b.visitor.get(f"{run}{page}").status_code for run in (deleted, expired, "/r/never")] == [410, 410, 404]
@@ -85,9 +85,9 @@ def test_runs_are_kept_for_some_days_and_only_finished_ones_are_removed(a, serve
     cut(a, unfinished, 5)
     for run, days in ((old, 8), (new, 6), (unfinished, 8)):
         a.change(run, created=a.row(run, Run.created) - timedelta(days=days))
-    a.do(remove.expire)
+    a.do(removal.expire)
     assert a.visitor.get(old).status_code == 200
-    serve(RUBRIC_KEEP_DAYS=7).do(remove.expire)
+    serve(RUBRIC_KEEP_DAYS=7).do(removal.expire)
     assert [a.visitor.get(run).status_code for run in (old, new, unfinished)] == [410, 200, 200]
     with a.app.app_context():
         assert db.session.get(Gone, old[3:]).reason == "expired"
@@ -101,7 +101,7 @@ def test_a_run_can_be_deleted_while_its_server_stores_what_is_new(a, b):
     owner.client.set_cookie("rubric", a.visitor.client.get_cookie("rubric").value)
     with ThreadPoolExecutor(1) as pool, a.app.app_context():
         lease.renew(a.live.server, [run[3:]], time.time())
-        record.store_news(run[3:], a.entry(run))
+        recorder.store_news(run[3:], a.entry(run))
         answer = pool.submit(owner.post, f"{run}/delete")
         time.sleep(0.3)  # for the deletion to get as far as it can
         db.session.commit()

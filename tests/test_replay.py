@@ -140,7 +140,7 @@ def test_only_a_finished_run_is_replayed(visitor):
 def test_a_replay_is_stored_nowhere(app, visitor):
     from sqlalchemy import func, select
 
-    from webapp.database import Block, Run, db
+    from webapp.runs.tables import Block, Run, db
 
     def rows() -> list[int]:
         with app.app_context():

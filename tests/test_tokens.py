@@ -8,7 +8,7 @@ import pytest
 from conftest import TRICKY
 
 from generate import logits_of, record_dtype, unknown_records
-from webapp.odds import alternatives, sampler_logprob, share
+from webapp.runs.probabilities import alternatives, sampler_logprob, share
 from webapp.views.lenses import classes
 
 OPTIONS = [

@@ -20,10 +20,10 @@ from webapp import (
     sheet,
     stream,
 )
-from webapp.database import connect
 from webapp.http import assets, errors, security
 from webapp.http.visitors import secret_key
-from webapp.live import Live
+from webapp.runs.registry import Live
+from webapp.runs.tables import connect
 
 
 def create_app(settings: dict | None = None, engine=None) -> Flask:

@@ -21,14 +21,14 @@ from generate import (
     parse_sampling,
     unknown_records,
 )
-from webapp import family
-from webapp.database import Run, db
-from webapp.family import Beginning
 from webapp.http.visitors import make_visitor, visitor
-from webapp.lease import LEASE
-from webapp.live import live
 from webapp.pages import find_run, is_fragment, look, require_engine, settings
-from webapp.store import keep_vocabulary, new_run, same_vocabulary
+from webapp.runs import derivation
+from webapp.runs.derivation import Beginning
+from webapp.runs.lease import LEASE
+from webapp.runs.registry import live
+from webapp.runs.repository import keep_vocabulary, new_run, same_vocabulary
+from webapp.runs.tables import Run, db
 
 blueprint = Blueprint("actions", __name__)
 limiter = Limiter(get_remote_address, storage_uri="memory://")
@@ -52,13 +52,13 @@ def create():
     sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
-        return begin(folder, family.fresh(folder, text), sampling)
+        return begin(folder, derivation.fresh(folder, text), sampling)
     parent = find_run(parent_id)
     number = request.form.get("parent_sample", type=int)
     if same_vocabulary(parent, folder):
-        beginning = family.edit(parent, look(parent).log, number, text, folder)
+        beginning = derivation.edit(parent, look(parent).log, number, text, folder)
     else:  # another model with other tokens: only the text can be carried over
-        beginning = replace(family.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)
+        beginning = replace(derivation.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)
     return begin(folder, beginning, sampling)
 
 
@@ -68,7 +68,7 @@ def retry(run_id: str):
     """The same prompt and options with a new seed."""
     parent = find_run(run_id)
     return begin(
-        model_of(parent), family.retry(parent, look(parent).log), sampling_of(parent, seed=secrets.randbelow(2**32))
+        model_of(parent), derivation.retry(parent, look(parent).log), sampling_of(parent, seed=secrets.randbelow(2**32))
     )
 
 
@@ -80,7 +80,7 @@ def go_on(run_id: str):
     view = look(parent)
     if not view.log.done:
         raise Refusal("This run is still being written; it can be continued when it is done.")
-    beginning = family.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
+    beginning = derivation.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
     check_size(beginning.ids, view.vocabulary, "be continued")
     return begin(model_of(parent), beginning, sampling_of(parent, samples=1, **to_write(parent)))
 
@@ -94,7 +94,7 @@ def fork(run_id: str):
     number = None if request.form.get("sample") == "prompt" else whole_number("sample")
     token = whole_number("token") if request.form.get("token") else None
     folder = model_of(parent)
-    beginning = family.fork(parent, view.log, number, whole_number("place"), token, folder)
+    beginning = derivation.fork(parent, view.log, number, whole_number("place"), token, folder)
     check_size(beginning.ids, view.vocabulary, "be forked there", "place")
     return begin(folder, beginning, sampling_of(parent, samples=1, **to_write(parent), seed=secrets.randbelow(2**32)))
 

@@ -8,13 +8,13 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from sqlalchemy import select
 
 from generate import ModelFolder, Refusal, find_model, parse_sampling, unknown_records
-from webapp import family
 from webapp.actions import check_size, limited, sampling_of, start
-from webapp.database import Run, db
-from webapp.family import Beginning
 from webapp.http.visitors import visitor
 from webapp.pages import UNKNOWN, find_run, look, models, start_samples
-from webapp.store import same_vocabulary
+from webapp.runs import derivation
+from webapp.runs.derivation import Beginning
+from webapp.runs.repository import same_vocabulary
+from webapp.runs.tables import Run, db
 from webapp.view import RunView
 from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
@@ -79,7 +79,7 @@ def score(run_id: str):
     folder, view = second_model(run), look(run)
     if not view.log.done:
         raise Refusal("This run is still being written; it can be compared when it is done.")
-    records, authors = family.joined(run, view.log, 0)
+    records, authors = derivation.joined(run, view.log, 0)
     second = kept_score(run, folder) or start(folder, unread(view, records["id"], authors, run), READ_ONLY)
     return redirect(url_for("beside.shift", first=run.id, second=second), 303)
 

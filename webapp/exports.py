@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from flask import Blueprint, Response
 
 from generate import record_as_dict
-from webapp.database import Run
 from webapp.pages import find_run, link_to, look
+from webapp.runs.tables import Run
 from webapp.view import RunView
 
 blueprint = Blueprint("exports", __name__)

@@ -2,7 +2,7 @@
 
 from flask import Blueprint
 
-from webapp.live import live
+from webapp.runs.registry import live
 
 blueprint = Blueprint("health", __name__)
 

@@ -8,8 +8,8 @@ import math
 import numpy as np
 from flask import Blueprint, Response, abort, render_template, request
 
-from webapp.odds import alternatives, share
 from webapp.pages import find_run, look
+from webapp.runs.probabilities import alternatives, share
 from webapp.view import BLANKS, RunView, escape
 
 blueprint = Blueprint("inspector", __name__)

@@ -8,14 +8,14 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import Refusal, record_dtype, split_half_character
-from webapp.database import Block, Run, db
 from webapp.exports import facts_of, written
 from webapp.http.visitors import visitor
-from webapp.live import Live, live
 from webapp.pages import find_run, link_to
-from webapp.remove import delete_run
+from webapp.runs.registry import Live, live
+from webapp.runs.removal import delete_run
+from webapp.runs.repository import find_vocabulary
+from webapp.runs.tables import Block, Run, db
 from webapp.sharing import forget_cards
-from webapp.store import find_vocabulary
 from webapp.stream import hold
 from webapp.view import RunView
 

@@ -6,11 +6,11 @@ from flask import Blueprint, abort, current_app, render_template, request, url_f
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
-from webapp.database import Gone, Run, db
 from webapp.http.visitors import visitor
-from webapp.live import live
-from webapp.store import find_vocabulary
-from webapp.tree import family_of
+from webapp.runs.lineage import family_of
+from webapp.runs.registry import live
+from webapp.runs.repository import find_vocabulary
+from webapp.runs.tables import Gone, Run, db
 from webapp.view import RunView, SampleView, escape, how_long
 from webapp.views.lenses import LEGENDS
 from webapp.views.training import find_training

@@ -14,11 +14,11 @@ from markupsafe import escape
 
 from generate import Busy, Refusal, Request, RunLog, Vocabulary, find_model
 from webapp.actions import limited, sampling_of
-from webapp.database import Run
 from webapp.http.visitors import make_visitor
-from webapp.live import Live, live
 from webapp.pages import find_run, get_run, is_fragment, look, require_engine
-from webapp.store import same_vocabulary
+from webapp.runs.registry import Live, live
+from webapp.runs.repository import same_vocabulary
+from webapp.runs.tables import Run
 from webapp.view import VISIBLE, RunView, how_long, ordinal
 from webapp.views.sentences import counted
 

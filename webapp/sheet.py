@@ -9,10 +9,10 @@ from sqlalchemy import select, update
 
 from generate import CharacterGate, Refusal, RunLog, Vocabulary
 from webapp.actions import limited
-from webapp.database import Block, Run, Sample, db
 from webapp.http.visitors import make_visitor
-from webapp.lease import CHANGE
 from webapp.pages import find_run, look
+from webapp.runs.lease import CHANGE
+from webapp.runs.tables import Block, Run, Sample, db
 from webapp.view import RunView, SampleView
 
 blueprint = Blueprint("sheet", __name__)

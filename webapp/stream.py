@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
-from webapp.live import Live, live
 from webapp.pages import find_run, get_run, is_gone, look, tool_facts
+from webapp.runs.registry import Live, live
 from webapp.view import RunView, SampleView, escape
 
 blueprint = Blueprint("stream", __name__)

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
-from webapp.database import Run
+from webapp.runs.tables import Run
 from webapp.views.lenses import classes
 from webapp.views.sentences import counted, verdict
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from webapp import family
-from webapp.odds import share
+from webapp.runs import derivation
+from webapp.runs.probabilities import share
 from webapp.view import BLANKS, VISIBLE, RunView, cells
 from webapp.views.sentences import counted, rounded
 
@@ -89,7 +89,7 @@ class Shift:
 
     def __init__(self, view: RunView, scored: RunView):
         sample = view.log.samples[0]
-        records, authors = family.joined(view, view.log, 0)
+        records, authors = derivation.joined(view, view.log, 0)
         self.models = view.model, scored.model
         self._view, self._ids = view, records["id"]
         self._room = len(view.vocabulary.bytes_of(view.prompt_ids.tolist())) + (sample.text_end or 0)

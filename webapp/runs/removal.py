@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, text, update
 
-from webapp.database import BUSY, Block, Gone, Run, Sample, Watch, db
-from webapp.lease import CHANGE
+from webapp.runs.lease import CHANGE
+from webapp.runs.tables import BUSY, Block, Gone, Run, Sample, Watch, db
 
 if TYPE_CHECKING:
-    from webapp.live import Live
+    from webapp.runs.registry import Live
 
 EXPIRED = 200  # runs removed in one round
 

@@ -72,7 +72,7 @@ class Run(db.Model):
     prompt: Mapped[bytes] = mapped_column(LargeBinary)  # packed tokens
     authors: Mapped[list] = mapped_column(JSON)  # token counts of the prompt by turns: the person's, the model's, ...
     first_sample: Mapped[int] = mapped_column(default=0)
-    relation: Mapped[str | None] = mapped_column(String(10))  # to the parent: see RELATIONS in tree.py
+    relation: Mapped[str | None] = mapped_column(String(10))  # to the parent: see RELATIONS in lineage.py
     parent_id: Mapped[str | None] = mapped_column(String(24), index=True)
     parent_sample: Mapped[int | None]
     holder: Mapped[str | None] = mapped_column(String(32))  # the server that writes it

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import load_only
 
-from webapp.database import Gone, Run, db
+from webapp.runs.tables import Gone, Run, db
 
 MOST = 200  # relatives shown
 RELATIONS = {

@@ -1,6 +1,6 @@
 """Runs that are being written now, here or by another server, and who watches them.
 
-A run has one log in this process, whoever writes it: this server's engine appends to it, or `tail` does with what
+A run has one log in this process, whoever writes it: this server's engine appends to it, or `follower` does with what
 another server stores. Streams read the log and know no difference.
 """
 
@@ -15,9 +15,9 @@ from flask import Flask, current_app
 from sqlalchemy import inspect, text
 
 from generate import Refusal, RunLog
-from webapp import adopt, record, remove, tail
-from webapp.database import Run, db
-from webapp.store import stored_log
+from webapp.runs import follower, recorder, removal, takeover
+from webapp.runs.repository import stored_log
+from webapp.runs.tables import Run, db
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Live:
             run_log = stored_log(run)
             if run_log.done:
                 return run_log
-            tail.show_state(run_log, run, self.now())
+            follower.show_state(run_log, run, self.now())
             with self._lock:  # another reader may have been quicker
                 entry = self._entries.setdefault(run.id, Entry(run_log))
         entry.seen = time.monotonic()
@@ -196,16 +196,21 @@ class Live:
     def _record(self) -> None:
         """Store what is written, until the server closes; then all of it, and give up the leases."""
         while not self._closing.wait(ROUND):
-            self._try(record.save_round)
+            self._try(recorder.save_round)
         if self.engine is not None:
             self.engine.close()
-        self._try(record.save_round)
-        self._try(record.release)
+        self._try(recorder.save_round)
+        self._try(recorder.release)
 
     def _keep(self) -> None:
         """Follow what others write, take over what nobody does, and clear away what is to go."""
-        chores = [(tail.follow, ROUND), (adopt.adopt, ROUND), (adopt.stop_unwatched, ROUND), (tail.tell_viewers, 1.0)]
-        chores += [(adopt.reap, 2.0), (record.index_words, 1.0), (remove.scrub, 2.0), (remove.expire, 60.0)]
+        chores = [
+            (follower.follow, ROUND),
+            (takeover.adopt, ROUND),
+            (takeover.stop_unwatched, ROUND),
+            (follower.tell_viewers, 1.0),
+        ]
+        chores += [(takeover.reap, 2.0), (recorder.index_words, 1.0), (removal.scrub, 2.0), (removal.expire, 60.0)]
         chores += [(Live.set_clock, 60.0)]
         due = dict.fromkeys(chores, 0.0)
         while not self._closing.wait(ROUND):

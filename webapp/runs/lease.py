@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select, update
 
-from webapp.database import Run, db
+from webapp.runs.tables import Run, db
 
 LEASE = 5.0  # seconds; renewed with every saving, and longer than SQLite may make one wait
 CHANGE = {"synchronize_session": False}

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, update
 
-from webapp import lease
-from webapp.database import Block, Gone, Run, Sample, db
-from webapp.store import find_vocabulary, stored_log
+from webapp.runs import lease
+from webapp.runs.repository import find_vocabulary, stored_log
+from webapp.runs.tables import Block, Gone, Run, Sample, db
 from webapp.view import RunView
 
 if TYPE_CHECKING:
-    from webapp.live import Entry, Live
+    from webapp.runs.registry import Entry, Live
 
 log = logging.getLogger(__name__)
 

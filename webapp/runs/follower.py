@@ -12,10 +12,10 @@ from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import defer
 
 from generate import RunLog
-from webapp.database import Block, Run, Sample, Watch, db
+from webapp.runs.tables import Block, Run, Sample, Watch, db
 
 if TYPE_CHECKING:
-    from webapp.live import Entry, Live
+    from webapp.runs.registry import Entry, Live
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
 AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 conditions

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, RunLog, Vocabulary, record_dtype
-from webapp.database import Block, Run, Sample, StoredVocabulary, db
+from webapp.runs.tables import Block, Run, Sample, StoredVocabulary, db
 
 
 def pack_vocabulary(vocabulary: Vocabulary) -> bytes:

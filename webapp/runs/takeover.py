@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select, update
 
 from generate import Busy, Refusal, Request, find_model, parse_sampling
-from webapp import lease
-from webapp.database import Run, Watch, db
-from webapp.record import end_sample
-from webapp.store import find_vocabulary, same_vocabulary, stored_log
-from webapp.tail import AWAY, catch_up
+from webapp.runs import lease
+from webapp.runs.follower import AWAY, catch_up
+from webapp.runs.recorder import end_sample
+from webapp.runs.repository import find_vocabulary, same_vocabulary, stored_log
+from webapp.runs.tables import Run, Watch, db
 
 if TYPE_CHECKING:
-    from webapp.live import Entry, Live
+    from webapp.runs.registry import Entry, Live
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from generate import ModelFolder, Refusal, RunLog, Vocabulary, unknown_records
-from webapp.database import Run
-from webapp.odds import as_chosen
+from webapp.runs.probabilities import as_chosen
+from webapp.runs.tables import Run
 
 
 @dataclass(frozen=True, eq=False)
