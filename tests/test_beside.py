@@ -11,8 +11,8 @@ from browser import Server, Window, until
 from conftest import TRICKY, finished, make_model, parse_events, pictured
 
 from generate import find_model
-from webapp.view import cells
 from webapp.views.comparison import degree
+from webapp.views.tokens import cells
 
 
 @pytest.fixture(scope="module", autouse=True)

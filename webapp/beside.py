@@ -15,9 +15,9 @@ from webapp.runs import derivation
 from webapp.runs.derivation import Beginning
 from webapp.runs.repository import same_vocabulary
 from webapp.runs.tables import Run, db
-from webapp.view import RunView
 from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
+from webapp.views.run_view import RunView
 
 blueprint = Blueprint("beside", __name__)
 

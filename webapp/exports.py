@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 from generate import record_as_dict
 from webapp.pages import find_run, link_to, look
 from webapp.runs.tables import Run
-from webapp.view import RunView
+from webapp.views.run_view import RunView
 
 blueprint = Blueprint("exports", __name__)
 

@@ -10,7 +10,8 @@ from flask import Blueprint, Response, abort, render_template, request
 
 from webapp.pages import find_run, look
 from webapp.runs.probabilities import alternatives, share
-from webapp.view import BLANKS, RunView, escape
+from webapp.views.run_view import RunView
+from webapp.views.tokens import BLANKS, escape
 
 blueprint = Blueprint("inspector", __name__)
 

@@ -17,7 +17,7 @@ from webapp.runs.repository import find_vocabulary
 from webapp.runs.tables import Block, Run, db
 from webapp.sharing import forget_cards
 from webapp.stream import hold
-from webapp.view import RunView
+from webapp.views.run_view import RunView
 
 blueprint = Blueprint("mine", __name__)
 

@@ -11,8 +11,10 @@ from webapp.runs.lineage import family_of
 from webapp.runs.registry import live
 from webapp.runs.repository import find_vocabulary
 from webapp.runs.tables import Gone, Run, db
-from webapp.view import RunView, SampleView, escape, how_long
 from webapp.views.lenses import LEGENDS
+from webapp.views.run_view import RunView, SampleView
+from webapp.views.sentences import how_long
+from webapp.views.tokens import escape
 from webapp.views.training import find_training
 
 blueprint = Blueprint("pages", __name__)

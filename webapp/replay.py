@@ -19,8 +19,9 @@ from webapp.pages import find_run, get_run, is_fragment, look, require_engine
 from webapp.runs.registry import Live, live
 from webapp.runs.repository import same_vocabulary
 from webapp.runs.tables import Run
-from webapp.view import VISIBLE, RunView, how_long, ordinal
-from webapp.views.sentences import counted
+from webapp.views.run_view import RunView
+from webapp.views.sentences import counted, how_long, ordinal
+from webapp.views.tokens import VISIBLE
 
 blueprint = Blueprint("replay", __name__)
 

@@ -13,7 +13,7 @@ from webapp.http.visitors import make_visitor
 from webapp.pages import find_run, look
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import Block, Run, Sample, db
-from webapp.view import RunView, SampleView
+from webapp.views.run_view import RunView, SampleView
 
 blueprint = Blueprint("sheet", __name__)
 

@@ -15,7 +15,8 @@ from flask import Blueprint, Response, abort, render_template, request
 from generate import Busy
 from webapp.pages import find_run, get_run, is_gone, look, tool_facts
 from webapp.runs.registry import Live, live
-from webapp.view import RunView, SampleView, escape
+from webapp.views.run_view import RunView, SampleView
+from webapp.views.tokens import escape
 
 blueprint = Blueprint("stream", __name__)
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select, update
 from webapp.runs import lease
 from webapp.runs.repository import find_vocabulary, stored_log
 from webapp.runs.tables import Block, Gone, Run, Sample, db
-from webapp.view import RunView
+from webapp.runs.transcript import Transcript
 
 if TYPE_CHECKING:
     from webapp.runs.registry import Entry, Live
@@ -126,8 +126,8 @@ def index_words(live: "Live") -> None:
         run = db.session.get(Run, run_id)
         if run is None:
             continue
-        view, state = RunView(run, stored_log(run), find_vocabulary(run.vocabulary_id)), run.state
-        texts = [view.prompt_text, *(view.text(number) for number in range(len(view.log.samples)))]
+        said, state = Transcript(stored_log(run), find_vocabulary(run.vocabulary_id)), run.state
+        texts = [said.prompt_text, *(said.text(number) for number in range(len(said.log.samples)))]
         words = "\n".join(texts).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
         as_it_was = (Run.id == run_id) & (Run.state == state)
         db.session.execute(update(Run).where(as_it_was).values(words=words), execution_options=lease.CHANGE)

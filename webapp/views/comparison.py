@@ -11,8 +11,9 @@ import numpy as np
 
 from webapp.runs import derivation
 from webapp.runs.probabilities import share
-from webapp.view import BLANKS, VISIBLE, RunView, cells
+from webapp.views.run_view import RunView
 from webapp.views.sentences import counted, rounded
+from webapp.views.tokens import BLANKS, VISIBLE, cells
 
 FACTORS = (2, 5, 20)  # times likelier, or less likely, from which on a token has the next stronger colour
 BORDERS = np.log(FACTORS)  # the same in nats

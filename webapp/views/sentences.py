@@ -1,14 +1,10 @@
-"""A text that was only read: how well its model predicts it, in one sentence."""
-
-from typing import TYPE_CHECKING
+"""What a page says of a run in words: how long, how many, how probable, how well predicted."""
 
 from generate import perplexity
-
-if TYPE_CHECKING:
-    from webapp.view import RunView
+from webapp.runs.transcript import Transcript
 
 
-def verdict(view: "RunView") -> str:
+def verdict(view: Transcript) -> str:
     """The sentence under a text that was read whole: `Read: 412 tokens. Perplexity 23.4, 1.25 bits per byte.`
 
     A token without a prediction (the first) counts neither with its probability nor with its bytes.
@@ -31,3 +27,17 @@ def rounded(perplexity: float) -> str:
     if perplexity >= 1e7:
         return f"{perplexity:.1e}"
     return f"{perplexity:,.0f}" if perplexity >= 99.95 else f"{perplexity:#.3g}"
+
+
+def how_long(seconds: float | None) -> str:
+    """An estimate in words, rounded as such things are said."""
+    if seconds is None or seconds < 1:
+        return ""
+    if seconds < 90:
+        return f", about {5 * max(1, round(seconds / 5))} seconds"
+    return f", about {round(seconds / 60)} minutes"
+
+
+def ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -1,67 +1,17 @@
-"""From tokens to what a page shows: cells of whole characters, escaped, and the sentences around them."""
+"""A run as its pages show it: its text in spans of tokens, as far as a reader has it, and the sentences around it."""
 
-import html
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from markupsafe import Markup
 
-from generate import CharacterGate, RunLog, Vocabulary, split_half_character, window_start
+from generate import RunLog, Vocabulary, window_start
 from webapp.runs.tables import Run
+from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
-from webapp.views.sentences import counted, verdict
-
-# C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
-PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
-BREAKS = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
-VISIBLE = PICTURES | BREAKS  # a token out of its text
-BLANKS = BREAKS | str.maketrans({" ": "␣", "\u00a0": "⍽"})  # what a token may have nothing else of
-
-
-def escape(text: str) -> str:
-    """HTML that shows `text` exactly and has no line break of its own (one would break a server-sent event)."""
-    return html.escape(text.translate(PICTURES)).replace("\r", "&#13;").replace("\n", "&#10;")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The fewest tokens that hold whole characters: `text` as it decodes, from token `start` up to `end`."""
-
-    text: str
-    start: int
-    end: int
-
-
-def cells(
-    ids: np.ndarray, vocabulary: Vocabulary, start: int = 0, before: bytes = b"", room: int | None = None
-) -> Iterator[Cell]:
-    """Cut tokens into cells. `start` numbers the first token, `before` is a half character left over from before it.
-
-    At most `room` bytes are shown (a stop string hides the rest); a half character at the end is a cell of its own.
-    """
-    gate, held, first = CharacterGate(), before, start
-    gate.feed(before)
-    for place, index in enumerate(ids.tolist(), start):
-        token = vocabulary.tokens[index]
-        token = token if room is None else token[:room]
-        room = None if room is None else room - len(token)
-        held += token
-        if gate.feed(token) == 0:
-            if held:
-                yield Cell(held.decode("utf-8", "replace"), first, place + 1)
-            held, first = b"", place + 1
-    if held:
-        yield Cell(held.decode("utf-8", "replace"), first, start + len(ids))
-
-
-def token_html(cell: Cell, named: str) -> str:
-    """A cell as a span that can be pointed at: `data-n` is its first token's place, `data-m` how many it has, if several."""
-    several = f' data-m="{cell.end - cell.start}"' if cell.end - cell.start > 1 else ""
-    named = f' class="{named}"' if named else ""
-    return f'<span{named} data-n="{cell.start}"{several}>{escape(cell.text)}</span>'
+from webapp.views.sentences import counted, how_long, ordinal, verdict
+from webapp.views.tokens import Cell, cells, escape, token_html
 
 
 class Shown:
@@ -137,18 +87,16 @@ class SampleView:
         return text
 
 
-class RunView:
+class RunView(Transcript):
     """A run as pages show it: its stored row, its log (live or stored) and its vocabulary.
 
     It touches no database once made, so that a stream may hold it.
     """
 
     def __init__(self, run: Run, log: RunLog, vocabulary: Vocabulary):
+        super().__init__(log, vocabulary)
         self.id, self.model, self.n_positions = run.id, run.model, run.n_positions
         self.options, self.authors = run.options, run.authors
-        self.log, self.vocabulary = log, vocabulary
-        self.prompt_ids = log.prompt["id"]
-        self.head, self.half = split_half_character(vocabulary.bytes_of(self.prompt_ids.tolist()))
 
     @property
     def opening(self) -> str:
@@ -159,11 +107,6 @@ class RunView:
     def unread(self) -> int:
         """How many tokens of the prompt lie before the model's window."""
         return window_start(len(self.prompt_ids), self.n_positions)
-
-    @property
-    def prompt_text(self) -> str:
-        """The prompt in whole characters; a half one at its end belongs to the continuation's first."""
-        return self.head.decode("utf-8", "replace")
 
     def prompt_parts(self) -> list[tuple[str, bool, bool]]:
         """The prompt cut where its author or its being read changes: (text, the model wrote it, the model read it)."""
@@ -177,12 +120,6 @@ class RunView:
             else:
                 parts.append((cell.text, *kind))
         return parts
-
-    def text(self, number: int) -> str:
-        """What sample `number` says so far: the visible bytes, joined to a half character of the prompt."""
-        sample = self.log.samples[number]
-        data = self.vocabulary.bytes_of(sample.read(0, sample.released)["id"].tolist())[: sample.text_end]
-        return (self.half + data).decode("utf-8", "replace")
 
     def prompt_html(self) -> Markup:
         """The prompt in the inks of those who wrote it, each token that was read in a span of its own."""
@@ -255,17 +192,3 @@ class RunView:
                 return f"The model ended its text after {tokens}."
             return f"Reached a stop string after {tokens}; Continue goes on past it."
         return ""
-
-
-def how_long(seconds: float | None) -> str:
-    """An estimate in words, rounded as such things are said."""
-    if seconds is None or seconds < 1:
-        return ""
-    if seconds < 90:
-        return f", about {5 * max(1, round(seconds / 5))} seconds"
-    return f", about {round(seconds / 60)} minutes"
-
-
-def ordinal(number: int) -> str:
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"

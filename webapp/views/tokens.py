@@ -1,0 +1,58 @@
+"""Tokens as HTML: cells of whole characters, escaped so that a text is shown exactly as it is."""
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from generate import CharacterGate, Vocabulary
+
+# C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
+BREAKS = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
+VISIBLE = PICTURES | BREAKS  # a token out of its text
+BLANKS = BREAKS | str.maketrans({" ": "␣", "\u00a0": "⍽"})  # what a token may have nothing else of
+
+
+def escape(text: str) -> str:
+    """HTML that shows `text` exactly and has no line break of its own (one would break a server-sent event)."""
+    return html.escape(text.translate(PICTURES)).replace("\r", "&#13;").replace("\n", "&#10;")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The fewest tokens that hold whole characters: `text` as it decodes, from token `start` up to `end`."""
+
+    text: str
+    start: int
+    end: int
+
+
+def cells(
+    ids: np.ndarray, vocabulary: Vocabulary, start: int = 0, before: bytes = b"", room: int | None = None
+) -> Iterator[Cell]:
+    """Cut tokens into cells. `start` numbers the first token, `before` is a half character left over from before it.
+
+    At most `room` bytes are shown (a stop string hides the rest); a half character at the end is a cell of its own.
+    """
+    gate, held, first = CharacterGate(), before, start
+    gate.feed(before)
+    for place, index in enumerate(ids.tolist(), start):
+        token = vocabulary.tokens[index]
+        token = token if room is None else token[:room]
+        room = None if room is None else room - len(token)
+        held += token
+        if gate.feed(token) == 0:
+            if held:
+                yield Cell(held.decode("utf-8", "replace"), first, place + 1)
+            held, first = b"", place + 1
+    if held:
+        yield Cell(held.decode("utf-8", "replace"), first, start + len(ids))
+
+
+def token_html(cell: Cell, named: str) -> str:
+    """A cell as a span that can be pointed at: `data-n` is its first token's place, `data-m` how many it has, if several."""
+    several = f' data-m="{cell.end - cell.start}"' if cell.end - cell.start > 1 else ""
+    named = f' class="{named}"' if named else ""
+    return f'<span{named} data-n="{cell.start}"{several}>{escape(cell.text)}</span>'
