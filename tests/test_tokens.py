@@ -8,8 +8,9 @@ import pytest
 from conftest import TRICKY
 
 from generate import logits_of, record_dtype, unknown_records
-from webapp.runs.probabilities import alternatives, sampler_logprob, share
+from webapp.runs.probabilities import alternatives, sampler_logprob
 from webapp.views.lenses import classes
+from webapp.views.sentences import share
 
 OPTIONS = [
     {"temperature": 0.7, "top_k": 12, "top_p": 0.8, "repetition_penalty": 1.4},

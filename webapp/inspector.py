@@ -9,8 +9,9 @@ import numpy as np
 from flask import Blueprint, Response, abort, render_template, request
 
 from webapp.pages import find_run, look
-from webapp.runs.probabilities import alternatives, share
+from webapp.runs.probabilities import alternatives
 from webapp.views.run_view import RunView
+from webapp.views.sentences import share
 from webapp.views.tokens import BLANKS, escape
 
 blueprint = Blueprint("inspector", __name__)

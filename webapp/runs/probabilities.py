@@ -63,15 +63,3 @@ def as_chosen(record: np.void, token: int, options: Mapping, before: np.ndarray)
     chosen["id"], chosen["logprob"], chosen["rank"] = token, other["logprob"], other["rank"]
     chosen["sampled_logprob"] = math.nan if other["sampled"] is None else other["sampled"]
     return chosen
-
-
-def share(logprob: float | None) -> str:
-    """A probability as a person reads it: `12 %`, `0.34 %`, `1 in 52,000`."""
-    if logprob is None or math.isnan(logprob):
-        return ""
-    percent = 100 * math.exp(logprob)
-    if percent >= 9.95:
-        return f"{percent:.0f} %"
-    if percent >= 0.1:
-        return f"{percent:.2g} %"
-    return f"1 in {math.exp(-logprob):,.0f}" if logprob > -40 else "next to never"

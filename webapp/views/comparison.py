@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from webapp.runs import derivation
-from webapp.runs.probabilities import share
 from webapp.views.run_view import RunView
-from webapp.views.sentences import counted, rounded
+from webapp.views.sentences import counted, rounded, share
 from webapp.views.tokens import BLANKS, VISIBLE, cells
 
 FACTORS = (2, 5, 20)  # times likelier, or less likely, from which on a token has the next stronger colour

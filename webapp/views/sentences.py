@@ -1,5 +1,7 @@
 """What a page says of a run in words: how long, how many, how probable, how well predicted."""
 
+import math
+
 from generate import perplexity
 from webapp.runs.transcript import Transcript
 
@@ -41,3 +43,15 @@ def how_long(seconds: float | None) -> str:
 def ordinal(number: int) -> str:
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def share(logprob: float | None) -> str:
+    """A probability as a person reads it: `12 %`, `0.34 %`, `1 in 52,000`."""
+    if logprob is None or math.isnan(logprob):
+        return ""
+    percent = 100 * math.exp(logprob)
+    if percent >= 9.95:
+        return f"{percent:.0f} %"
+    if percent >= 0.1:
+        return f"{percent:.2g} %"
+    return f"1 in {math.exp(-logprob):,.0f}" if logprob > -40 else "next to never"
