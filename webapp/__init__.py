@@ -20,10 +20,11 @@ from webapp import (
     sheet,
     stream,
 )
-from webapp.http import assets, errors, security
+from webapp.http import assets, errors, request, security
 from webapp.http.visitors import secret_key
 from webapp.runs.registry import Live
 from webapp.runs.tables import connect
+from webapp.views.tokens import escape
 
 
 def create_app(settings: dict | None = None, engine=None) -> Flask:
@@ -60,6 +61,8 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
     app.extensions["rubric"] = Live(app, engine)
     for part in (security, errors, assets):
         part.register(app)
+    app.context_processor(request.layout)
+    app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for part in (pages, actions, beside, stream, exports, sharing, inspector, replay, sheet, mine, health):
         app.register_blueprint(part.blueprint)
     return app

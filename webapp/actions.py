@@ -21,8 +21,9 @@ from generate import (
     parse_sampling,
     unknown_records,
 )
+from webapp.http.request import is_fragment, settings
 from webapp.http.visitors import make_visitor, visitor
-from webapp.pages import find_run, is_fragment, look, require_engine, settings
+from webapp.pages import find_run, look, require_engine
 from webapp.runs import derivation
 from webapp.runs.derivation import Beginning
 from webapp.runs.lease import LEASE

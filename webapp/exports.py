@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from flask import Blueprint, Response
 
 from generate import record_as_dict
-from webapp.pages import find_run, link_to, look
+from webapp.http.request import link_to
+from webapp.pages import find_run, look
 from webapp.runs.tables import Run
 from webapp.views.run_view import RunView
 

@@ -9,8 +9,9 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import Refusal, record_dtype, split_half_character
 from webapp.exports import facts_of, written
+from webapp.http.request import link_to
 from webapp.http.visitors import visitor
-from webapp.pages import find_run, link_to
+from webapp.pages import find_run
 from webapp.runs.registry import Live, live
 from webapp.runs.removal import delete_run
 from webapp.runs.repository import find_vocabulary

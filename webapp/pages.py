@@ -1,11 +1,10 @@
 """The pages a person looks at: the form, and a run."""
 
-from urllib.parse import urlsplit
-
-from flask import Blueprint, abort, current_app, render_template, request, url_for
+from flask import Blueprint, abort, current_app, render_template, request
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import OPTIONS, Listed, Refusal, list_models
+from webapp.http.request import link_to, settings
 from webapp.http.visitors import visitor
 from webapp.runs.lineage import family_of
 from webapp.runs.registry import live
@@ -14,7 +13,6 @@ from webapp.runs.tables import Gone, Run, db
 from webapp.views.lenses import LEGENDS
 from webapp.views.run_view import RunView, SampleView
 from webapp.views.sentences import how_long
-from webapp.views.tokens import escape
 from webapp.views.training import find_training
 
 blueprint = Blueprint("pages", __name__)
@@ -32,23 +30,8 @@ IDEAS = (
 )
 
 
-def is_fragment() -> bool:
-    """Whether htmx asked, and will swap a part of the answer into the page that is there."""
-    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
-
-
-def settings() -> dict:
-    return current_app.config["SETTINGS"]
-
-
 def models() -> list[Listed]:
     return list_models(current_app.config["MODELS"])
-
-
-@blueprint.app_context_processor
-def page_facts() -> dict:
-    """`layout` is the whole page, or for htmx only its middle; `shown` is HTML for any text, exactly as it is."""
-    return {"layout": "layout/fragment.html" if is_fragment() else "layout/page.html", "shown": escape}
 
 
 @blueprint.get("/")
@@ -202,19 +185,6 @@ def look(run: Run) -> RunView:
         return RunView(run, log, find_vocabulary(run.vocabulary_id))
     except ObjectDeletedError:
         abort(410, GONE["deleted"])
-
-
-def link_to(run_id: str) -> dict:
-    """The address to share, and a warning when friends cannot open it."""
-    public = settings()["PUBLIC_URL"].rstrip("/")
-    url = (
-        public + url_for("pages.run_page", run_id=run_id)
-        if public
-        else url_for("pages.run_page", run_id=run_id, _external=True)
-    )
-    host = urlsplit(url).hostname or ""
-    local = host in ("", "localhost", "0.0.0.0", "::1", "::") or host.startswith("127.")
-    return {"url": url, "local": local}
 
 
 def require_engine():

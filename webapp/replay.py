@@ -14,8 +14,9 @@ from markupsafe import escape
 
 from generate import Busy, Refusal, Request, RunLog, Vocabulary, find_model
 from webapp.actions import limited, sampling_of
+from webapp.http.request import is_fragment
 from webapp.http.visitors import make_visitor
-from webapp.pages import find_run, get_run, is_fragment, look, require_engine
+from webapp.pages import find_run, get_run, look, require_engine
 from webapp.runs.registry import Live, live
 from webapp.runs.repository import same_vocabulary
 from webapp.runs.tables import Run

@@ -5,8 +5,9 @@ from functools import lru_cache
 
 from flask import Blueprint, Response, make_response, render_template, request
 
+from webapp.http.request import link_to
 from webapp.http.security import allow_frames
-from webapp.pages import find_run, link_to, look, start_samples
+from webapp.pages import find_run, look, start_samples
 from webapp.views.card.drawing import draw_card
 from webapp.views.qr import qr_svg
 

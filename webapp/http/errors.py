@@ -7,7 +7,8 @@ from flask import Flask, make_response, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from generate import Busy, Refusal
-from webapp.pages import home_again, is_fragment
+from webapp.http.request import is_fragment
+from webapp.pages import home_again
 
 log = logging.getLogger(__name__)
 

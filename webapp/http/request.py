@@ -1,0 +1,32 @@
+"""What a request asks for, and the addresses that answers name."""
+
+from urllib.parse import urlsplit
+
+from flask import current_app, request, url_for
+
+
+def is_fragment() -> bool:
+    """Whether htmx asked, and will swap a part of the answer into the page that is there."""
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+
+
+def settings() -> dict:
+    return current_app.config["SETTINGS"]
+
+
+def link_to(run_id: str) -> dict:
+    """The address to share, and a warning when friends cannot open it."""
+    public = settings()["PUBLIC_URL"].rstrip("/")
+    url = (
+        public + url_for("pages.run_page", run_id=run_id)
+        if public
+        else url_for("pages.run_page", run_id=run_id, _external=True)
+    )
+    host = urlsplit(url).hostname or ""
+    local = host in ("", "localhost", "0.0.0.0", "::1", "::") or host.startswith("127.")
+    return {"url": url, "local": local}
+
+
+def layout() -> dict:
+    """For templates: `layout` is the whole page, or for htmx only its middle."""
+    return {"layout": "layout/fragment.html" if is_fragment() else "layout/page.html"}
