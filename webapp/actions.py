@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from flask import Blueprint, Response, current_app, redirect, request, url_for
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from sqlalchemy import update
 
 from generate import (
@@ -21,7 +19,8 @@ from generate import (
     parse_sampling,
     unknown_records,
 )
-from webapp.http.request import is_fragment, settings
+from webapp.http.request import is_fragment, settings, whole_number
+from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.pages import find_run, look, require_engine
 from webapp.runs import derivation
@@ -32,13 +31,6 @@ from webapp.runs.repository import keep_vocabulary, new_run, same_vocabulary
 from webapp.runs.tables import Run, db
 
 blueprint = Blueprint("actions", __name__)
-limiter = Limiter(get_remote_address, storage_uri="memory://")
-limited = limiter.limit(lambda: settings()["RUBRIC_RATE_LIMIT"])
-
-
-@blueprint.record_once
-def register(state) -> None:
-    limiter.init_app(state.app)
 
 
 @blueprint.post("/runs")
@@ -98,13 +90,6 @@ def fork(run_id: str):
     beginning = derivation.fork(parent, view.log, number, whole_number("place"), token, folder)
     check_size(beginning.ids, view.vocabulary, "be forked there", "place")
     return begin(folder, beginning, sampling_of(parent, samples=1, **to_write(parent), seed=secrets.randbelow(2**32)))
-
-
-def whole_number(field: str) -> int:
-    text = request.form.get(field, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 9):
-        raise Refusal(f"{field} must be a whole number, not {text[:40]!r}.", field)
-    return int(text)
 
 
 @blueprint.post("/r/<run_id>/stop")

@@ -8,7 +8,8 @@ from flask import Blueprint, abort, current_app, redirect, render_template, requ
 from sqlalchemy import select
 
 from generate import ModelFolder, Refusal, find_model, parse_sampling, unknown_records
-from webapp.actions import check_size, limited, sampling_of, start
+from webapp.actions import check_size, sampling_of, start
+from webapp.http.security import limited
 from webapp.http.visitors import visitor
 from webapp.pages import UNKNOWN, find_run, look, models, start_samples
 from webapp.runs import derivation

@@ -13,8 +13,9 @@ from flask import Blueprint, Response, current_app, redirect, render_template, u
 from markupsafe import escape
 
 from generate import Busy, Refusal, Request, RunLog, Vocabulary, find_model
-from webapp.actions import limited, sampling_of
+from webapp.actions import sampling_of
 from webapp.http.request import is_fragment
+from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.pages import find_run, get_run, look, require_engine
 from webapp.runs.registry import Live, live

@@ -8,7 +8,7 @@ from flask import Blueprint, abort, redirect, request, url_for
 from sqlalchemy import select, update
 
 from generate import CharacterGate, Refusal, RunLog, Vocabulary
-from webapp.actions import limited
+from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.pages import find_run, look
 from webapp.runs.lease import CHANGE

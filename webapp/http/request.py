@@ -4,6 +4,8 @@ from urllib.parse import urlsplit
 
 from flask import current_app, request, url_for
 
+from generate import Refusal
+
 
 def is_fragment() -> bool:
     """Whether htmx asked, and will swap a part of the answer into the page that is there."""
@@ -11,6 +13,7 @@ def is_fragment() -> bool:
 
 
 def settings() -> dict:
+    """The settings that the server was started with."""
     return current_app.config["SETTINGS"]
 
 
@@ -30,3 +33,11 @@ def link_to(run_id: str) -> dict:
 def layout() -> dict:
     """For templates: `layout` is the whole page, or for htmx only its middle."""
     return {"layout": "layout/fragment.html" if is_fragment() else "layout/page.html"}
+
+
+def whole_number(field: str) -> int:
+    """A field of the form that must be a whole number of at most eight digits."""
+    text = request.form.get(field, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise Refusal(f"{field} must be a whole number, not {text[:40]!r}.", field)
+    return int(text)

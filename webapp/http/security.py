@@ -1,8 +1,12 @@
-"""Headers on every answer, and the refusal of forms that come from other sites."""
+"""Headers on every answer, the refusal of forms that come from other sites, and a limit on how many runs are started."""
 
 from urllib.parse import urlsplit
 
 from flask import Flask, abort, current_app, g, request
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+
+from webapp.http.request import settings
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
@@ -14,10 +18,14 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
+limiter = Limiter(get_remote_address, storage_uri="memory://")
+limited = limiter.limit(lambda: settings()["RUBRIC_RATE_LIMIT"])  # stands under a view's route
+
 
 def register(app: Flask) -> None:
     app.before_request(refuse_foreign_forms)
     app.after_request(add_headers)
+    limiter.init_app(app)
 
 
 def refuse_foreign_forms() -> None:
