@@ -22,12 +22,12 @@ from generate import (
 from webapp.http.request import is_fragment, settings, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
-from webapp.pages import find_run, look, require_engine
+from webapp.pages import look, require_engine
 from webapp.runs import derivation
 from webapp.runs.derivation import Beginning
 from webapp.runs.lease import LEASE
 from webapp.runs.registry import live
-from webapp.runs.repository import keep_vocabulary, new_run, same_vocabulary
+from webapp.runs.repository import find_run, keep_vocabulary, new_run, same_vocabulary
 from webapp.runs.tables import Run, db
 
 blueprint = Blueprint("actions", __name__)

@@ -4,17 +4,17 @@ Models can be compared token by token where their vocabularies are the same, as 
 """
 
 import numpy as np
-from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, current_app, redirect, render_template, request, url_for
 from sqlalchemy import select
 
 from generate import ModelFolder, Refusal, find_model, parse_sampling, unknown_records
 from webapp.actions import check_size, sampling_of, start
 from webapp.http.security import limited
 from webapp.http.visitors import visitor
-from webapp.pages import UNKNOWN, find_run, look, models, start_samples
+from webapp.pages import look, models, start_samples
 from webapp.runs import derivation
 from webapp.runs.derivation import Beginning
-from webapp.runs.repository import same_vocabulary
+from webapp.runs.repository import find_related, find_run, same_vocabulary
 from webapp.runs.tables import Run, db
 from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
@@ -114,11 +114,3 @@ def shift(first: str, second: str):
         return render_template("pages/shift.html", problem=scored_view.ending(0), **facts)
     most = {cell.start for cell in moved.most_moved}
     return render_template("pages/shift.html", shift=moved, most=most, degrees=DEGREES, **facts)
-
-
-def find_related(run_id: str, parent_id: str, relation: str) -> Run:
-    """A run that came from another in this way; aborts with 404 or 410 when there is none."""
-    run = find_run(run_id)
-    if (run.parent_id, run.relation) != (parent_id, relation):
-        abort(404, UNKNOWN)
-    return run

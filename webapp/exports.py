@@ -7,7 +7,8 @@ from flask import Blueprint, Response
 
 from generate import record_as_dict
 from webapp.http.request import link_to
-from webapp.pages import find_run, look
+from webapp.pages import look
+from webapp.runs.repository import find_run
 from webapp.runs.tables import Run
 from webapp.views.run_view import RunView
 

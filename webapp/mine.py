@@ -11,10 +11,9 @@ from generate import Refusal, record_dtype, split_half_character
 from webapp.exports import facts_of, written
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
-from webapp.pages import find_run
 from webapp.runs.registry import Live, live
 from webapp.runs.removal import delete_run
-from webapp.runs.repository import find_vocabulary
+from webapp.runs.repository import find_run, find_vocabulary
 from webapp.runs.tables import Block, Run, db
 from webapp.sharing import forget_cards
 from webapp.stream import hold

@@ -8,8 +8,8 @@ from webapp.http.request import link_to, settings
 from webapp.http.visitors import visitor
 from webapp.runs.lineage import family_of
 from webapp.runs.registry import live
-from webapp.runs.repository import find_vocabulary
-from webapp.runs.tables import Gone, Run, db
+from webapp.runs.repository import GONE, find_run, find_vocabulary
+from webapp.runs.tables import Run
 from webapp.views.lenses import LEGENDS
 from webapp.views.run_view import RunView, SampleView
 from webapp.views.sentences import how_long
@@ -17,11 +17,6 @@ from webapp.views.training import find_training
 
 blueprint = Blueprint("pages", __name__)
 
-UNKNOWN = "There is no such run here. Perhaps the link lost a letter on its way."
-GONE = {
-    "deleted": "This run is gone: the person who started it has deleted it.",
-    "expired": "This run is gone: this server keeps runs for a while only, and its time was over.",
-}
 IDEAS = (
     "Once upon a time",
     "The king had three daughters, and the youngest",
@@ -155,28 +150,6 @@ def start_samples(view: RunView) -> list[dict]:
 def tool_facts(view: RunView, owner: str) -> dict:
     """What the line of buttons under a story depends on."""
     return {"view": view, "done": view.log.done, "mine": owner == visitor()}
-
-
-def get_run(run_id: str) -> Run | None:
-    return db.session.get(Run, run_id) if is_name(run_id) else None
-
-
-def is_gone(run_id: str) -> Gone | None:
-    """The mark that a run was here once."""
-    return db.session.get(Gone, run_id) if is_name(run_id) else None
-
-
-def is_name(run_id: str) -> bool:
-    return len(run_id) <= 24 and "\0" not in run_id
-
-
-def find_run(run_id: str) -> Run:
-    """The stored run; aborts with 404, or 410 when it was there once."""
-    run = get_run(run_id)
-    if run is None:
-        gone = is_gone(run_id)
-        abort(410, GONE[gone.reason]) if gone else abort(404, UNKNOWN)
-    return run
 
 
 def look(run: Run) -> RunView:

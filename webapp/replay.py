@@ -17,9 +17,9 @@ from webapp.actions import sampling_of
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
-from webapp.pages import find_run, get_run, look, require_engine
+from webapp.pages import look, require_engine
 from webapp.runs.registry import Live, live
-from webapp.runs.repository import same_vocabulary
+from webapp.runs.repository import find_run, get_run, same_vocabulary
 from webapp.runs.tables import Run
 from webapp.views.run_view import RunView
 from webapp.views.sentences import counted, how_long, ordinal

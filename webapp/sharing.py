@@ -7,7 +7,8 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from webapp.http.request import link_to
 from webapp.http.security import allow_frames
-from webapp.pages import find_run, look, start_samples
+from webapp.pages import look, start_samples
+from webapp.runs.repository import find_run
 from webapp.views.card.drawing import draw_card
 from webapp.views.qr import qr_svg
 

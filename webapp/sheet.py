@@ -10,8 +10,9 @@ from sqlalchemy import select, update
 from generate import CharacterGate, Refusal, RunLog, Vocabulary
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
-from webapp.pages import find_run, look
+from webapp.pages import look
 from webapp.runs.lease import CHANGE
+from webapp.runs.repository import find_run
 from webapp.runs.tables import Block, Run, Sample, db
 from webapp.views.run_view import RunView, SampleView
 

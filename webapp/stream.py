@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
-from webapp.pages import find_run, get_run, is_gone, look, tool_facts
+from webapp.pages import look, tool_facts
 from webapp.runs.registry import Live, live
+from webapp.runs.repository import find_run, get_run, is_gone
 from webapp.views.run_view import RunView, SampleView
 from webapp.views.tokens import escape
 

@@ -1,15 +1,22 @@
-"""Between logs and the database."""
+"""Runs and vocabularies in the database: how they are found, kept, and read as logs."""
 
 import hashlib
 import zlib
 from functools import lru_cache
 
 import numpy as np
+from flask import abort
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, RunLog, Vocabulary, record_dtype
-from webapp.runs.tables import Block, Run, Sample, StoredVocabulary, db
+from webapp.runs.tables import Block, Gone, Run, Sample, StoredVocabulary, db
+
+UNKNOWN = "There is no such run here. Perhaps the link lost a letter on its way."
+GONE = {
+    "deleted": "This run is gone: the person who started it has deleted it.",
+    "expired": "This run is gone: this server keeps runs for a while only, and its time was over.",
+}
 
 
 def pack_vocabulary(vocabulary: Vocabulary) -> bytes:
@@ -88,4 +95,34 @@ def new_run(**fields) -> Run:
     run.samples = [Sample(number=number) for number in range(run.options["samples"])]
     db.session.add(run)
     db.session.commit()
+    return run
+
+
+def get_run(run_id: str) -> Run | None:
+    return db.session.get(Run, run_id) if is_name(run_id) else None
+
+
+def is_gone(run_id: str) -> Gone | None:
+    """The mark that a run was here once."""
+    return db.session.get(Gone, run_id) if is_name(run_id) else None
+
+
+def is_name(run_id: str) -> bool:
+    return len(run_id) <= 24 and "\0" not in run_id
+
+
+def find_run(run_id: str) -> Run:
+    """The stored run; aborts with 404, or 410 when it was there once."""
+    run = get_run(run_id)
+    if run is None:
+        gone = is_gone(run_id)
+        abort(410, GONE[gone.reason]) if gone else abort(404, UNKNOWN)
+    return run
+
+
+def find_related(run_id: str, parent_id: str, relation: str) -> Run:
+    """A run that came from another in this way; aborts with 404 or 410 when there is none."""
+    run = find_run(run_id)
+    if (run.parent_id, run.relation) != (parent_id, relation):
+        abort(404, UNKNOWN)
     return run
