@@ -332,8 +332,8 @@ def test_a_token_takes_86_bytes_in_the_database(app, visitor):
     ],
 )
 def test_a_waiting_run_is_told_its_place_and_how_long_it_may_be(app, visitor, seconds, words):
-    from webapp.pages import look
     from webapp.runs.tables import Run, db
+    from webapp.views.run_view import look
 
     run_id = visitor.start(max_new_tokens=1).rsplit("/", 1)[1]
     visitor.events(f"/r/{run_id}")
@@ -344,8 +344,8 @@ def test_a_waiting_run_is_told_its_place_and_how_long_it_may_be(app, visitor, se
 
 
 def test_a_run_whose_model_was_restarted_says_so(app, visitor):
-    from webapp.pages import look
     from webapp.runs.tables import Run, db
+    from webapp.views.run_view import look
 
     run_id = visitor.start(max_new_tokens=1).rsplit("/", 1)[1]
     visitor.events(f"/r/{run_id}")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generate import Vocabulary
-from webapp.sheet import common_beginning
+from webapp.views.samples import common_beginning
 
 LETTERS = Vocabulary([b"", b"a", b"b", "从".encode()[:2], "从".encode()[2:], b"\xe4", b"\xbb", b"\x8e"])
 

@@ -3,36 +3,21 @@
 Models can be compared token by token where their vocabularies are the same, as a base model's and its fine-tune's are.
 """
 
-import numpy as np
 from flask import Blueprint, current_app, redirect, render_template, request, url_for
-from sqlalchemy import select
 
-from generate import ModelFolder, Refusal, find_model, parse_sampling, unknown_records
-from webapp.actions import check_size, sampling_of, start
+from generate import ModelFolder, Refusal, find_model
 from webapp.http.security import limited
-from webapp.http.visitors import visitor
-from webapp.pages import look, models, start_samples
+from webapp.http.visitors import make_visitor, visitor
 from webapp.runs import derivation
 from webapp.runs.derivation import Beginning
 from webapp.runs.repository import find_related, find_run, same_vocabulary
-from webapp.runs.tables import Run, db
+from webapp.runs.service import READ_ONLY, kept_score, sampling_of, start, unread
+from webapp.runs.tables import Run
 from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import RunView
+from webapp.views.run_view import look, start_samples
 
 blueprint = Blueprint("beside", __name__)
-
-READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
-
-
-@blueprint.app_context_processor
-def for_templates() -> dict:
-    return {"comparable": comparable}
-
-
-def comparable(run: Run) -> list[str]:
-    """Names of the other models here that have the run's vocabulary."""
-    return [m.name for m in models() if m.folder and m.name != run.model and same_vocabulary(run, m.folder)]
 
 
 def second_model(run: Run) -> ModelFolder:
@@ -52,7 +37,7 @@ def write_beside(run_id: str):
     run = find_run(run_id)
     folder, log = second_model(run), look(run).log
     beginning = Beginning(log.prompt, tuple(run.authors), "beside", run, None, run.first_sample)
-    second = start(folder, beginning, sampling_of(run))
+    second = start(folder, beginning, sampling_of(run), make_visitor())
     return redirect(url_for("beside.side_by_side", first=run.id, second=second), 303)
 
 
@@ -81,24 +66,10 @@ def score(run_id: str):
     if not view.log.done:
         raise Refusal("This run is still being written; it can be compared when it is done.")
     records, authors = derivation.joined(run, view.log, 0)
-    second = kept_score(run, folder) or start(folder, unread(view, records["id"], authors, run), READ_ONLY)
+    second = kept_score(run, folder)
+    if second is None:
+        second = start(folder, unread(view.vocabulary, records["id"], authors, run), READ_ONLY, make_visitor())
     return redirect(url_for("beside.shift", first=run.id, second=second), 303)
-
-
-def unread(view: RunView, ids: np.ndarray, authors: tuple[int, ...], run: Run) -> Beginning:
-    """A text to be read by another model."""
-    check_size(ids.tolist(), view.vocabulary, "be read by another model")
-    return Beginning(unknown_records(ids, run.vocab_size), authors, "score", run, 0)
-
-
-def kept_score(run: Run, folder: ModelFolder) -> str | None:
-    """The id of the run in which these weights read this text, or are reading it."""
-    same = (Run.parent_id == run.id) & (Run.relation == "score") & (Run.fingerprint == folder.fingerprint())
-    for found in db.session.scalars(select(Run).where(same).order_by(Run.created.desc())):
-        log = look(found).log
-        if not log.done or log.samples[0].finish_reason == "length":
-            return found.id
-    return None
 
 
 @blueprint.get("/r/<first>/shift/<second>")

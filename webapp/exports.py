@@ -7,10 +7,9 @@ from flask import Blueprint, Response
 
 from generate import record_as_dict
 from webapp.http.request import link_to
-from webapp.pages import look
 from webapp.runs.repository import find_run
 from webapp.runs.tables import Run
-from webapp.views.run_view import RunView
+from webapp.views.run_view import RunView, look
 
 blueprint = Blueprint("exports", __name__)
 

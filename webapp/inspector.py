@@ -8,10 +8,9 @@ import math
 import numpy as np
 from flask import Blueprint, Response, abort, render_template, request
 
-from webapp.pages import look
 from webapp.runs.probabilities import alternatives
 from webapp.runs.repository import find_run
-from webapp.views.run_view import RunView
+from webapp.views.run_view import RunView, look
 from webapp.views.sentences import share
 from webapp.views.tokens import BLANKS, escape
 

@@ -1,18 +1,18 @@
 """The pages a person looks at: the form, and a run."""
 
-from flask import Blueprint, abort, current_app, render_template, request
-from sqlalchemy.orm.exc import ObjectDeletedError
+from flask import Blueprint, abort, render_template, request
 
-from generate import OPTIONS, Listed, Refusal, list_models
+from generate import OPTIONS
 from webapp.http.request import link_to, settings
 from webapp.http.visitors import visitor
 from webapp.runs.lineage import family_of
 from webapp.runs.registry import live
-from webapp.runs.repository import GONE, find_run, find_vocabulary
-from webapp.runs.tables import Run
+from webapp.runs.repository import find_run
+from webapp.runs.service import comparable, models
 from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import RunView, SampleView
-from webapp.views.sentences import how_long
+from webapp.views.run_view import look, start_samples, tool_facts
+from webapp.views.samples import contact_sheet
+from webapp.views.sentences import outlook
 from webapp.views.training import find_training
 
 blueprint = Blueprint("pages", __name__)
@@ -23,10 +23,6 @@ IDEAS = (
     '"You must never open the last door," said the old woman',
     "Far out at sea, where the water is as blue as",
 )
-
-
-def models() -> list[Listed]:
-    return list_models(current_app.config["MODELS"])
 
 
 @blueprint.get("/")
@@ -85,12 +81,14 @@ def typed(stop: str) -> str:
 def run_page(run_id: str):
     run = find_run(run_id)
     view = look(run)
-    facts = tool_facts(view, run.owner)  # before the text is read: done too early would lose its end
+    facts = tool_facts(view, run.owner == visitor())  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     return render_template(
         "pages/run.html",
         run=run,
         samples=samples,
+        sheet=contact_sheet(view, samples, facts["done"]) if len(samples) > 1 else None,
+        others=comparable(run),
         family=family_of(run),
         legends=LEGENDS,
         link=link_to(run.id),
@@ -105,26 +103,6 @@ def busy():
     return render_template("partials/busy.html", busy=outlook())
 
 
-def outlook() -> str:
-    """One sentence on how long a run would have to wait that was sent now."""
-    problem, engine = live().problem(), live().engine
-    if engine is None or problem:
-        return problem
-    now = engine.outlook
-    if not now.writing and not now.waiting:
-        return "Nobody is writing; yours begins at once."
-    writing = "One text is being written" if now.writing == 1 else f"{now.writing} texts are being written"
-    if now.waiting >= engine.max_waiting:
-        return f"{writing} and the line is full; please come back in a while."
-    if not now.waiting and now.seconds == 0:
-        return f"{writing}; there is room for yours."
-    waiting = f" and {now.waiting} wait{'s' if now.waiting == 1 else ''} in line" if now.waiting else ""
-    begins = (
-        f"yours would begin in{about.removeprefix(',')}" if (about := how_long(now.seconds)) else "yours would wait"
-    )
-    return f"{writing}{waiting}; {begins}."
-
-
 @blueprint.get("/models/<name>")
 def model_page(name: str):
     """What is known of a model: where it came from, the certificate of its conversion, how it was trained."""
@@ -134,34 +112,3 @@ def model_page(name: str):
     folder = model.folder
     certificate, training = (folder.certificate(), find_training(folder)) if folder else (None, None)
     return render_template("pages/model.html", model=model, certificate=certificate, training=training)
-
-
-def start_samples(view: RunView) -> list[dict]:
-    """What a page shows at once of each sample: its HTML up to now, and the count of tokens in it."""
-    shown = []
-    for number in range(len(view.log.samples)):
-        sample = SampleView(view, number)
-        shown.append(
-            {"number": number, "html": sample.news() or "", "sent": sample.sent, "ending": view.ending(number)}
-        )
-    return shown
-
-
-def tool_facts(view: RunView, owner: str) -> dict:
-    """What the line of buttons under a story depends on."""
-    return {"view": view, "done": view.log.done, "mine": owner == visitor()}
-
-
-def look(run: Run) -> RunView:
-    try:
-        log = live().find(run)
-        return RunView(run, log, find_vocabulary(run.vocabulary_id))
-    except ObjectDeletedError:
-        abort(410, GONE["deleted"])
-
-
-def require_engine():
-    engine = live().engine
-    if engine is None:
-        raise Refusal("This server has no engine, so it cannot start a run.")
-    return engine

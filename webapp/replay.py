@@ -13,15 +13,14 @@ from flask import Blueprint, Response, current_app, redirect, render_template, u
 from markupsafe import escape
 
 from generate import Busy, Refusal, Request, RunLog, Vocabulary, find_model
-from webapp.actions import sampling_of
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
-from webapp.pages import look, require_engine
 from webapp.runs.registry import Live, live
 from webapp.runs.repository import find_run, get_run, same_vocabulary
+from webapp.runs.service import require_engine, sampling_of
 from webapp.runs.tables import Run
-from webapp.views.run_view import RunView
+from webapp.views.run_view import RunView, look
 from webapp.views.sentences import counted, how_long, ordinal
 from webapp.views.tokens import VISIBLE
 

@@ -7,10 +7,10 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from webapp.http.request import link_to
 from webapp.http.security import allow_frames
-from webapp.pages import look, start_samples
 from webapp.runs.repository import find_run
 from webapp.views.card.drawing import draw_card
 from webapp.views.qr import qr_svg
+from webapp.views.run_view import look, start_samples
 
 blueprint = Blueprint("sharing", __name__)
 

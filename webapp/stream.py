@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
-from webapp.pages import look, tool_facts
+from webapp.http.visitors import visitor
 from webapp.runs.registry import Live, live
 from webapp.runs.repository import find_run, get_run, is_gone
-from webapp.views.run_view import RunView, SampleView
+from webapp.views.run_view import RunView, SampleView, look, tool_facts
 from webapp.views.tokens import escape
 
 blueprint = Blueprint("stream", __name__)
@@ -59,7 +59,9 @@ def events(run_id: str):
         if "bare" in request.args
         else Closing(
             tools=one_line(
-                render_template("partials/tools.html", run=run, **(tool_facts(view, run.owner) | {"done": True}))
+                render_template(
+                    "partials/tools.html", run=run, **(tool_facts(view, run.owner == visitor()) | {"done": True})
+                )
             ),
             go_on=[
                 one_line(render_template("partials/sample_tools.html", run=run, number=n)) for n in range(len(sent))

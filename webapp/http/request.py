@@ -2,7 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from flask import current_app, request, url_for
+from flask import current_app, redirect, request, url_for
+from werkzeug.wrappers import Response
 
 from generate import Refusal
 
@@ -41,3 +42,8 @@ def whole_number(field: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9):
         raise Refusal(f"{field} must be a whole number, not {text[:40]!r}.", field)
     return int(text)
+
+
+def to_run(run_id: str) -> Response:
+    """Send the visitor to a run's page."""
+    return redirect(url_for("pages.run_page", run_id=run_id), 303)

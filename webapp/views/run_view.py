@@ -4,9 +4,13 @@ import threading
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from flask import abort
 from markupsafe import Markup
+from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import RunLog, Vocabulary, window_start
+from webapp.runs.registry import live
+from webapp.runs.repository import GONE, find_vocabulary
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
@@ -192,3 +196,27 @@ class RunView(Transcript):
                 return f"The model ended its text after {tokens}."
             return f"Reached a stop string after {tokens}; Continue goes on past it."
         return ""
+
+
+def start_samples(view: RunView) -> list[dict]:
+    """What a page shows at once of each sample: its HTML up to now, and the count of tokens in it."""
+    shown = []
+    for number in range(len(view.log.samples)):
+        sample = SampleView(view, number)
+        shown.append(
+            {"number": number, "html": sample.news() or "", "sent": sample.sent, "ending": view.ending(number)}
+        )
+    return shown
+
+
+def tool_facts(view: RunView, mine: bool) -> dict:
+    """What the line of buttons under a story depends on."""
+    return {"view": view, "done": view.log.done, "mine": mine}
+
+
+def look(run: Run) -> RunView:
+    """A stored run as pages show it; aborts with 410 when it was deleted a moment ago."""
+    try:
+        return RunView(run, live().find(run), find_vocabulary(run.vocabulary_id))
+    except ObjectDeletedError:
+        abort(410, GONE["deleted"])

@@ -3,6 +3,7 @@
 import math
 
 from generate import perplexity
+from webapp.runs.registry import live
 from webapp.runs.transcript import Transcript
 
 
@@ -55,3 +56,23 @@ def share(logprob: float | None) -> str:
     if percent >= 0.1:
         return f"{percent:.2g} %"
     return f"1 in {math.exp(-logprob):,.0f}" if logprob > -40 else "next to never"
+
+
+def outlook() -> str:
+    """One sentence on how long a run would have to wait that was sent now."""
+    problem, engine = live().problem(), live().engine
+    if engine is None or problem:
+        return problem
+    now = engine.outlook
+    if not now.writing and not now.waiting:
+        return "Nobody is writing; yours begins at once."
+    writing = "One text is being written" if now.writing == 1 else f"{now.writing} texts are being written"
+    if now.waiting >= engine.max_waiting:
+        return f"{writing} and the line is full; please come back in a while."
+    if not now.waiting and now.seconds == 0:
+        return f"{writing}; there is room for yours."
+    waiting = f" and {now.waiting} wait{'s' if now.waiting == 1 else ''} in line" if now.waiting else ""
+    begins = (
+        f"yours would begin in{about.removeprefix(',')}" if (about := how_long(now.seconds)) else "yours would wait"
+    )
+    return f"{writing}{waiting}; {begins}."
