@@ -10,7 +10,7 @@ from engines import until
 from rounds import copy, cut, go_on
 from sqlalchemy import func, select
 
-from webapp.runs import lease, recorder, removal
+from webapp.runs import lease, recorder, removal, search
 from webapp.runs.tables import Block, Gone, Run, Sample, Watch, db
 
 
@@ -21,7 +21,7 @@ def test_a_deleted_run_leaves_no_byte_of_its_text_on_the_disk(a):
     with a.app.app_context():
         tokens = db.session.scalars(select(Block.tokens).where(Block.run_id == run[3:])).first()[86:172]
     others += write_many(a)
-    until(lambda: a.do(recorder.index_words) or a.row(run, Run.words), what="the index")
+    until(lambda: a.do(search.index_words) or a.row(run, Run.words), what="the index")
     for other in others[::2]:
         a.visitor.post(f"{other}/delete")
     assert secret in a.row(run, Run.words)

@@ -2,27 +2,27 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from generate import Refusal, record_dtype, split_half_character
+from generate import Refusal
 from webapp.exports import facts_of, written
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
 from webapp.runs.registry import Live, live
 from webapp.runs.removal import delete_run
 from webapp.runs.repository import find_run, find_vocabulary
-from webapp.runs.tables import Block, Run, db
+from webapp.runs.search import runs_of
+from webapp.runs.tables import Run, db
 from webapp.sharing import forget_cards
 from webapp.stream import hold
+from webapp.views.excerpts import excerpts
 from webapp.views.run_view import RunView
 
 blueprint = Blueprint("mine", __name__)
 
 PAGE = 20  # runs
-EXCERPT = 60  # tokens of the continuation, and of the prompt's end
 
 
 @blueprint.get("/runs")
@@ -31,7 +31,7 @@ def runs():
     query, page = request.args.get("q", "").strip(), request.args.get("page", 1, type=int)
     if not (1 <= page <= 1_000_000):
         abort(404, "There is no such page of runs.")
-    wanted = of(visitor(), query).where(func.coalesce(Run.relation, "") != "score")  # the text of another run
+    wanted = runs_of(visitor(), query).where(func.coalesce(Run.relation, "") != "score")  # the text of another run
     count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
     newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
     items = excerpts(db.session.scalars(newest).all())
@@ -43,7 +43,7 @@ def runs():
 @blueprint.get("/runs.jsonl")
 def download():
     """All of the visitor's runs, newest first: a line for each, as `/r/ID.json` gives it."""
-    newest = of(visitor()).with_only_columns(Run.id).order_by(Run.created.desc(), Run.id)
+    newest = runs_of(visitor()).with_only_columns(Run.id).order_by(Run.created.desc(), Run.id)
     ids = db.session.scalars(newest).all()
     start = link_to("-")["url"].removesuffix("-")
     lines = hold(live(), None, each_run(live(), ids, start))
@@ -63,35 +63,6 @@ def delete(run_id: str):
     live().stop(run_id, "deleted")
     forget_cards()
     return redirect(url_for("mine.runs"), 303)
-
-
-def of(owner: str | None, words: str = "") -> Select:
-    """The runs of an owner, those that hold all of some words in a row."""
-    found = select(Run).where(Run.owner == owner) if owner else select(Run).where(Run.id.is_(None))
-    return found.where(Run.words.contains(words.lower(), autoescape=True)) if words else found
-
-
-def excerpts(found: list[Run]) -> list[dict]:
-    """What the list shows of each run: the end of its prompt and the beginning of its first sample."""
-    blocks = select(Block).where(Block.run_id.in_([run.id for run in found]), Block.number == 0, Block.start < EXCERPT)
-    begun: dict[str, bytes] = {}
-    for block in db.session.scalars(blocks.order_by(Block.run_id, Block.start)):
-        begun[block.run_id] = begun.get(block.run_id, b"") + block.tokens
-    return [excerpt(run, begun.get(run.id, b"")) for run in found]
-
-
-def excerpt(run: Run, tokens: bytes) -> dict:
-    dtype, vocabulary = record_dtype(run.vocab_size), find_vocabulary(run.vocabulary_id)
-    prompt, written_ids = np.frombuffer(run.prompt, dtype)["id"], np.frombuffer(tokens, dtype)["id"][:EXCERPT]
-    head, half = split_half_character(vocabulary.bytes_of(prompt[-EXCERPT:].tolist()))
-    data = half + vocabulary.bytes_of(written_ids.tolist())[: run.samples[0].text_end]
-    return {
-        "run": run,
-        "cut": len(prompt) > EXCERPT,
-        "prompt": head.decode("utf-8", "ignore"),
-        "text": data.decode("utf-8", "ignore"),
-        "samples": run.options["samples"],
-    }
 
 
 def each_run(state: Live, ids: list[str], start: str) -> Iterator[str]:

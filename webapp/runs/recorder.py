@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, insert, select, update
 
 from webapp.runs import lease
-from webapp.runs.repository import find_vocabulary, stored_log
 from webapp.runs.tables import Block, Gone, Run, Sample, db
-from webapp.runs.transcript import Transcript
 
 if TYPE_CHECKING:
     from webapp.runs.registry import Entry, Live
 
 log = logging.getLogger(__name__)
-
-INDEXED = 20  # runs made searchable in one round
 
 
 def save_round(live: "Live") -> None:
@@ -118,17 +114,3 @@ def release(live: "Live") -> None:
     ours = [run_id for run_id, entry in live.entries().items() if entry.ours]
     lease.give_up(live.server, ours, live.now())
     db.session.commit()
-
-
-def index_words(live: "Live") -> None:
-    """Make runs searchable: keep the text of some that have none yet, or that have ended since."""
-    for run_id in db.session.scalars(select(Run.id).where(Run.words.is_(None)).limit(INDEXED)).all():
-        run = db.session.get(Run, run_id)
-        if run is None:
-            continue
-        said, state = Transcript(stored_log(run), find_vocabulary(run.vocabulary_id)), run.state
-        texts = [said.prompt_text, *(said.text(number) for number in range(len(said.log.samples)))]
-        words = "\n".join(texts).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
-        as_it_was = (Run.id == run_id) & (Run.state == state)
-        db.session.execute(update(Run).where(as_it_was).values(words=words), execution_options=lease.CHANGE)
-        db.session.commit()  # one by one: nobody waits for another's lock

@@ -15,7 +15,7 @@ from flask import Flask, current_app
 from sqlalchemy import inspect, text
 
 from generate import Refusal, RunLog
-from webapp.runs import follower, recorder, removal, takeover
+from webapp.runs import follower, recorder, removal, search, takeover
 from webapp.runs.repository import stored_log
 from webapp.runs.tables import Run, db
 
@@ -210,7 +210,7 @@ class Live:
             (takeover.stop_unwatched, ROUND),
             (follower.tell_viewers, 1.0),
         ]
-        chores += [(takeover.reap, 2.0), (recorder.index_words, 1.0), (removal.scrub, 2.0), (removal.expire, 60.0)]
+        chores += [(takeover.reap, 2.0), (search.index_words, 1.0), (removal.scrub, 2.0), (removal.expire, 60.0)]
         chores += [(Live.set_clock, 60.0)]
         due = dict.fromkeys(chores, 0.0)
         while not self._closing.wait(ROUND):

@@ -1,0 +1,35 @@
+"""Runs by their owner and by their words."""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Select, select, update
+
+from webapp.runs.lease import CHANGE
+from webapp.runs.repository import find_vocabulary, stored_log
+from webapp.runs.tables import Run, db
+from webapp.runs.transcript import Transcript
+
+if TYPE_CHECKING:
+    from webapp.runs.registry import Live
+
+INDEXED = 20  # runs made searchable in one round
+
+
+def index_words(live: "Live") -> None:
+    """Make runs searchable: keep the text of some that have none yet, or that have ended since."""
+    for run_id in db.session.scalars(select(Run.id).where(Run.words.is_(None)).limit(INDEXED)).all():
+        run = db.session.get(Run, run_id)
+        if run is None:
+            continue
+        said, state = Transcript(stored_log(run), find_vocabulary(run.vocabulary_id)), run.state
+        texts = [said.prompt_text, *(said.text(number) for number in range(len(said.log.samples)))]
+        words = "\n".join(texts).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
+        as_it_was = (Run.id == run_id) & (Run.state == state)
+        db.session.execute(update(Run).where(as_it_was).values(words=words), execution_options=CHANGE)
+        db.session.commit()  # one by one: nobody waits for another's lock
+
+
+def runs_of(owner: str | None, words: str = "") -> Select:
+    """The runs of an owner, those that hold all of some words in a row."""
+    found = select(Run).where(Run.owner == owner) if owner else select(Run).where(Run.id.is_(None))
+    return found.where(Run.words.contains(words.lower(), autoescape=True)) if words else found
