@@ -10,13 +10,12 @@ from generate import Refusal
 from webapp.exports import facts_of, written
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
-from webapp.runs.registry import Live, live
+from webapp.runs.registry import Live, hold, live
 from webapp.runs.removal import delete_run
 from webapp.runs.repository import find_run, find_vocabulary
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
 from webapp.sharing import forget_cards
-from webapp.stream import hold
 from webapp.views.excerpts import excerpts
 from webapp.views.run_view import RunView
 
@@ -46,7 +45,7 @@ def download():
     newest = runs_of(visitor()).with_only_columns(Run.id).order_by(Run.created.desc(), Run.id)
     ids = db.session.scalars(newest).all()
     start = link_to("-")["url"].removesuffix("-")
-    lines = hold(live(), None, each_run(live(), ids, start))
+    lines = hold(live(), each_run(live(), ids, start))
     response = Response(lines, mimetype="application/jsonl")
     response.headers["Content-Disposition"] = 'attachment; filename="rubric-runs.jsonl"'
     return response

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
 from webapp.http.visitors import visitor
-from webapp.runs.registry import Live, live
+from webapp.runs.registry import Live, hold, live
 from webapp.runs.repository import find_run, get_run, is_gone
 from webapp.views.run_view import RunView, SampleView, look, tool_facts
 from webapp.views.tokens import escape
@@ -69,10 +69,9 @@ def events(run_id: str):
             deleted=one_line(render_template("partials/deleted.html")),
         )
     )
+    parts = follow(state, view, restarts, sent, "prompt" in request.args, closing, at)
     try:
-        return event_stream(
-            hold(state, view, follow(state, view, restarts, sent, "prompt" in request.args, closing, at))
-        )
+        return event_stream(hold(state, parts, view.id, view.log))
     except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
 
@@ -83,40 +82,7 @@ def plain(run_id: str):
     run = find_run(run_id)
     view, state = look(run), live()
     head, tail = render_template("pages/plain.html", run=run, view=view, story=STORY).split(STORY)
-    return Response(hold(state, view, grow(state, view, head, tail)), mimetype="text/html")
-
-
-def hold(state: Live, view: RunView | None, parts: Iterator[str]) -> "Held":
-    """Give an answer that takes a while one of the places for streams; raises Busy when all are taken."""
-    if not state.open_stream():
-        raise Busy("Too many people are watching at once; please try again in a moment.")
-    return Held(state, view, parts)
-
-
-class Held:
-    """An iterator that holds one of the places for streams, and counts as one who watches the run, if one is named.
-
-    Both until it is closed, as WSGI servers do in every case.
-    """
-
-    def __init__(self, state: Live, view: RunView | None, parts: Iterator[str]):
-        self._state, self._parts, self._open = state, parts, True
-        self._entry = state.join(view.id, view.log) if view else None
-
-    def __iter__(self) -> "Held":
-        return self
-
-    def __next__(self) -> str:
-        return next(self._parts)
-
-    def close(self) -> None:
-        try:
-            self._parts.close()
-        finally:
-            if self._open:
-                self._open = False
-                self._state.leave(self._entry)
-                self._state.close_stream()
+    return Response(hold(state, grow(state, view, head, tail), view.id, view.log), mimetype="text/html")
 
 
 def read_cursor(samples: int) -> tuple[int, list[int]]:

@@ -8,13 +8,13 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from flask import Flask, current_app
 from sqlalchemy import inspect, text
 
-from generate import Refusal, RunLog
+from generate import Busy, Refusal, RunLog
 from webapp.runs import follower, recorder, removal, search, takeover
 from webapp.runs.repository import stored_log
 from webapp.runs.tables import Run, db
@@ -232,3 +232,36 @@ class Live:
 def live() -> Live:
     """The running app's shared state."""
     return current_app.extensions["rubric"]
+
+
+def hold(state: Live, parts: Iterator[str], run_id: str | None = None, run_log: RunLog | None = None) -> "Held":
+    """Give an answer that takes a while one of the places for streams; raises Busy when all are taken."""
+    if not state.open_stream():
+        raise Busy("Too many people are watching at once; please try again in a moment.")
+    return Held(state, parts, run_id, run_log)
+
+
+class Held:
+    """An iterator that holds one of the places for streams, and counts as one who watches the run, if one is named.
+
+    Both until it is closed, as WSGI servers do in every case.
+    """
+
+    def __init__(self, state: Live, parts: Iterator[str], run_id: str | None, run_log: RunLog | None):
+        self._state, self._parts, self._open = state, parts, True
+        self._entry = state.join(run_id, run_log) if run_id else None
+
+    def __iter__(self) -> "Held":
+        return self
+
+    def __next__(self) -> str:
+        return next(self._parts)
+
+    def close(self) -> None:
+        try:
+            self._parts.close()
+        finally:
+            if self._open:
+                self._open = False
+                self._state.leave(self._entry)
+                self._state.close_stream()
