@@ -7,7 +7,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import Refusal
-from webapp.exports import facts_of, written
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
 from webapp.runs.registry import Live, hold, live
@@ -15,8 +14,9 @@ from webapp.runs.removal import delete_run
 from webapp.runs.repository import find_run, find_vocabulary
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
-from webapp.sharing import forget_cards
+from webapp.views.card.kept import forget_cards
 from webapp.views.excerpts import excerpts
+from webapp.views.exports import facts_of, written
 from webapp.views.run_view import RunView
 
 blueprint = Blueprint("mine", __name__)

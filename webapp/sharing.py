@@ -1,20 +1,15 @@
 """A run's link in other places: its picture in a chat, its code for a phone nearby, its text in another page's frame."""
 
-import threading
-from functools import lru_cache
-
 from flask import Blueprint, Response, make_response, render_template, request
 
 from webapp.http.request import link_to
 from webapp.http.security import allow_frames
 from webapp.runs.repository import find_run
-from webapp.views.card.drawing import draw_card
+from webapp.views.card.kept import card_of
 from webapp.views.qr import qr_svg
 from webapp.views.run_view import look, start_samples
 
 blueprint = Blueprint("sharing", __name__)
-
-drawing = threading.Lock()  # one card at a time: it is work for a processor that is there to write
 
 
 @blueprint.get("/r/<run_id>.png")
@@ -24,19 +19,9 @@ def card(run_id: str):
     view = look(run)
     prompt = [(text, by_model) for text, by_model, _ in view.prompt_parts()]
     parts = (*prompt, (view.text(0).removesuffix("\ufffd"), True))
-    with drawing:
-        picture = kept_card(parts, run.model)
-    response = Response(picture, mimetype="image/png", headers={"Cache-Control": "no-cache"})
+    response = Response(card_of(parts, run.model), mimetype="image/png", headers={"Cache-Control": "no-cache"})
     response.add_etag()
     return response.make_conditional(request)
-
-
-kept_card = lru_cache(64)(draw_card)
-
-
-def forget_cards() -> None:
-    """Let no text live on in a picture."""
-    kept_card.cache_clear()
 
 
 @blueprint.get("/r/<run_id>/qr.svg")
