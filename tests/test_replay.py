@@ -10,8 +10,9 @@ import pytest
 from conftest import TRICKY, make_model
 
 from generate import RunLog, Vocabulary
-from webapp import replay as replays
-from webapp.replay import Written, first_difference, quoted, reasons
+from webapp.runs import replays
+from webapp.runs.replays import Written, first_difference
+from webapp.views.replay import judge, quoted, reasons
 
 HTMX = {"HX-Request": "true"}
 
@@ -290,9 +291,9 @@ def test_a_text_that_ends_elsewhere_differs_there():
     assert first_difference(written(ids(1, 2)), [(ids(1), "stop")]) == (0, 1)
     assert first_difference(written(ids(1), ended="stop"), [(ids(1, 2), None)]) == (0, 1)
     assert first_difference(written(ids(1), ended="cancelled"), [(ids(1, 2), None)]) is None, "it was only stopped"
-    told = replays.judge(written(ids(1, 2)), written_again(ids(1), reason="stop"))
+    told = judge(written(ids(1, 2)), written_again(ids(1), reason="stop"))
     assert told.startswith("The 2nd token differs: here it said “ cat”, now the text ends there.")
-    told = replays.judge(written(ids(1), ended="stop"), written_again(ids(1, 5)))
+    told = judge(written(ids(1), ended="stop"), written_again(ids(1, 5)))
     assert told.startswith("The 2nd token differs: here the text ended, now it goes on with “<b>”.")
 
 
@@ -315,13 +316,13 @@ def test_why_is_told_as_far_as_it_is_known():
 
 
 def test_a_replay_that_fails_is_no_difference():
-    told = replays.judge(written(ids(1, 2)), written_again(ids(1), reason="error", error="No memory."))
+    told = judge(written(ids(1, 2)), written_again(ids(1), reason="error", error="No memory."))
     assert told == "It could not be written again to its end: No memory."
 
 
 def test_tending_without_an_engine_judges_all_the_same():
     log = written_again(ids(1, 2))
     replay = replays.Replay("r", "o", written(ids(1, 2)), log)
-    replays.tend(replay, SimpleNamespace(cancel=lambda log: pytest.fail("it is over")))
+    replays.tend(replay, SimpleNamespace(cancel=lambda log: pytest.fail("it is over")), judge)
     assert replay.verdict == "Identical: 2 tokens."
     assert replay.log is None

@@ -23,7 +23,9 @@ from webapp import (
 from webapp.http import assets, errors, request, security
 from webapp.http.visitors import secret_key
 from webapp.runs.registry import Live
+from webapp.runs.replays import Replays
 from webapp.runs.tables import connect
+from webapp.views.replay import judge
 from webapp.views.tokens import escape
 
 
@@ -59,6 +61,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
     connect(app)
     app.extensions["rubric"] = Live(app, engine)
+    app.extensions["replays"] = Replays(judge)
     for part in (security, errors, assets):
         part.register(app)
     app.context_processor(request.layout)

@@ -1,0 +1,161 @@
+"""A finished run once more, from its seed: whether the model still says the same, or where it does not.
+
+A replay is not stored. It lives in this server's memory, for a while, and is given up when nobody asks for it any more.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from flask import current_app
+
+from generate import Busy, RunLog, Vocabulary
+from webapp.runs.registry import Live
+from webapp.runs.tables import Run
+
+KEPT = 600.0  # seconds, verdicts included
+PATIENCE = 15.0  # seconds without a question after which nobody waits for a verdict
+MOST = 64  # replays kept at once
+ROUND = 0.2  # seconds between two looks at what is there
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a run said, and what it was written with."""
+
+    ids: list[np.ndarray]  # of each sample
+    ended: list[str]  # finish_reason of each sample
+    vocabulary: Vocabulary
+    fingerprint: str | None
+    precision: str | None
+    device: str | None
+
+    @classmethod
+    def of(cls, run: Run, log: RunLog, vocabulary: Vocabulary) -> "Written":
+        ids = [sample.read()["id"] for sample in log.samples]
+        ended = [sample.finish_reason for sample in log.samples]
+        return cls(ids, ended, vocabulary, log.fingerprint or run.fingerprint, log.precision, log.device)
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.ids))
+
+
+@dataclass(eq=False)
+class Replay:
+    """One run being written again. `log` is let go once there is a verdict."""
+
+    run_id: str
+    owner: str
+    written: Written
+    log: RunLog | None
+    verdict: str | None = None
+    begun: float = field(default_factory=time.monotonic)
+    asked: float = field(default_factory=time.monotonic)
+
+
+Judge = Callable[[Written, RunLog], str | None]
+
+
+class Replays:
+    """Those of one server. A thread looks at the unfinished ones as long as there are any.
+
+    `judge` gives the verdict on what there is of a replay, in words; None: there is none yet.
+    """
+
+    def __init__(self, judge: Judge):
+        self._judge = judge
+        self._all: dict[str, Replay] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def going_on(self, run_id: str, owner: str) -> str | None:
+        """The key of an unfinished replay of the same run by the same visitor: a second click starts no other."""
+        with self._lock:
+            same = (k for k, r in self._all.items() if (r.run_id, r.owner, r.verdict) == (run_id, owner, None))
+            return next(same, None)
+
+    def make_room(self) -> None:
+        """Forget what is old, and the oldest verdict where there are too many; raises Busy when all are unfinished."""
+        with self._lock:
+            self._forget()
+            if len(self._all) >= MOST:
+                judged = next((key for key, replay in self._all.items() if replay.verdict), None)
+                if judged is None:
+                    raise Busy("Too many runs are being replayed at once; please try again in a moment.")
+                del self._all[judged]
+
+    def add(self, replay: Replay, state: Live) -> str:
+        """Keep a replay that the engine writes; return its key."""
+        key = secrets.token_urlsafe(12)
+        with self._lock:
+            self._all[key] = replay
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._tend, args=(state,), name="replays", daemon=True)
+                self._thread.start()
+        return key
+
+    def find(self, run_id: str, key: str) -> Replay | None:
+        """A replay that somebody asks for, which keeps it going."""
+        with self._lock:
+            self._forget()
+            replay = self._all.get(key)
+            if replay is None or replay.run_id != run_id:
+                return None
+            replay.asked = time.monotonic()
+            return replay
+
+    def _forget(self) -> None:
+        """Let go of old verdicts; what is unfinished is `tend`'s to give up."""
+        limit = time.monotonic() - KEPT
+        for key in [key for key, replay in self._all.items() if replay.verdict and replay.begun < limit]:
+            del self._all[key]
+
+    def _tend(self, state: Live) -> None:
+        while True:
+            time.sleep(ROUND)
+            with self._lock:
+                unfinished = [replay for replay in self._all.values() if replay.verdict is None]
+                if not unfinished or not state.alive():
+                    self._thread = None
+                    return
+            for replay in unfinished:
+                tend(replay, state.engine, self._judge)
+
+
+def tend(replay: Replay, engine, judge: Judge) -> None:
+    """Judge a replay if that can be done by now, or give it up."""
+    now, log = time.monotonic(), replay.log
+    verdict = judge(replay.written, log)
+    if verdict is None and now - replay.asked > PATIENCE:
+        verdict = "Nobody asked for this replay any more, so it was stopped."
+    if verdict is None and now - replay.begun > KEPT:
+        verdict = "This replay took too long and was stopped."
+    if verdict is not None:
+        replay.verdict, replay.log = verdict, None
+        if engine is not None and not log.done:
+            engine.cancel(log)
+
+
+def first_difference(written: Written, again: list[tuple[np.ndarray, str | None]]) -> tuple[int, int] | None:
+    """The sample and the place of the first token that differs, as far as there are tokens; None where none does.
+
+    `again` has each sample's ids up to now and its finish_reason. A text that ends where the other goes on differs.
+    """
+    found = []
+    for number, (then, ended, (now, over)) in enumerate(zip(written.ids, written.ended, again, strict=True)):
+        both = min(len(then), len(now))
+        unlike = np.flatnonzero(then[:both] != now[:both])
+        if len(unlike):
+            found.append((int(unlike[0]), number))
+        elif (len(now) < len(then) and over in ("stop", "length")) or (len(now) > len(then) and ended == "stop"):
+            found.append((both, number))
+    place, number = min(found, default=(0, None))
+    return None if number is None else (number, place)
+
+
+def replays() -> Replays:
+    return current_app.extensions["replays"]
