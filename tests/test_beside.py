@@ -225,7 +225,7 @@ def test_a_page_waits_for_the_second_model_and_then_asks_no_more(visitor, app, m
     visitor.finish(run)
     page, second = shift(visitor, run)
     visitor.finish(second)
-    from webapp import beside as module
+    from webapp.routes import comparison as module
 
     assert "every 500ms" not in visitor.get(page).text
     found = module.look

@@ -6,22 +6,23 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import models_folder, read_settings
-from webapp import (
-    actions,
-    beside,
-    exports,
-    files,
-    health,
-    inspector,
-    mine,
-    pages,
-    replay,
-    sharing,
-    sheet,
-    stream,
-)
+from webapp import files
 from webapp.http import assets, errors, request, security
 from webapp.http.visitors import secret_key
+from webapp.routes import (
+    comparison,
+    events,
+    exports,
+    health,
+    home,
+    model,
+    my_runs,
+    replay,
+    run,
+    samples,
+    sharing,
+    token,
+)
 from webapp.runs.registry import Live
 from webapp.runs.replays import Replays
 from webapp.runs.tables import connect
@@ -66,6 +67,6 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         part.register(app)
     app.context_processor(request.layout)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
-    for part in (pages, actions, beside, stream, exports, sharing, inspector, replay, sheet, mine, health):
-        app.register_blueprint(part.blueprint)
+    for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
+        app.register_blueprint(page.blueprint)
     return app

@@ -3,12 +3,11 @@
 import json
 import logging
 
-from flask import Flask, make_response, render_template, request
+from flask import Flask, make_response, render_template
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from generate import Busy, Refusal
 from webapp.http.request import is_fragment
-from webapp.pages import home_again
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +36,10 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, unexpected)
 
 
-def refused(refusal: Refusal):
-    """A person asked for what cannot be done: their form again, with the sentence; 503 when we are only busy."""
+def refused(refusal: Refusal, page: str | None = None):
+    """A person asked for what cannot be done: a `page` that says so, or one of ours; 503 when we are only busy."""
     status = 503 if isinstance(refusal, Busy) else 422
-    answer = said(status, str(refusal), refusal)
+    answer = said(status, str(refusal), refusal, page)
     if isinstance(refusal, Busy):
         answer.headers["Retry-After"] = str(refusal.retry_after)
     return answer
@@ -63,15 +62,15 @@ def unexpected(error: Exception):
     return http_error(InternalServerError(original_exception=error))
 
 
-def said(status: int, sentence: str, refusal: Refusal | None = None):
-    """The answer: a fragment for htmx, else the form again where there was one, else a page."""
+def said(status: int, sentence: str, refusal: Refusal | None = None, page: str | None = None):
+    """The answer: a fragment for htmx, else `page` where there is one, else a page of its own."""
     if is_fragment():
         answer = make_response(render_template("partials/problem.html", sentence=sentence), status)
         answer.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said"})
         answer.headers["HX-Push-Url"] = "false"
         answer.headers["HX-Trigger"] = json.dumps({"refused": {"field": refusal.field if refusal else None}})
-    elif refusal is not None and request.endpoint == "actions.create":
-        answer = make_response(home_again(sentence, refusal.field), status)
+    elif page is not None:
+        answer = make_response(page, status)
     else:
         title = TITLES.get(status, "That cannot be done")
         answer = make_response(

@@ -22,9 +22,9 @@ def link_to(run_id: str) -> dict:
     """The address to share, and a warning when friends cannot open it."""
     public = settings()["PUBLIC_URL"].rstrip("/")
     url = (
-        public + url_for("pages.run_page", run_id=run_id)
+        public + url_for("run.run_page", run_id=run_id)
         if public
-        else url_for("pages.run_page", run_id=run_id, _external=True)
+        else url_for("run.run_page", run_id=run_id, _external=True)
     )
     host = urlsplit(url).hostname or ""
     local = host in ("", "localhost", "0.0.0.0", "::1", "::") or host.startswith("127.")
@@ -46,4 +46,4 @@ def whole_number(field: str) -> int:
 
 def to_run(run_id: str) -> Response:
     """Send the visitor to a run's page."""
-    return redirect(url_for("pages.run_page", run_id=run_id), 303)
+    return redirect(url_for("run.run_page", run_id=run_id), 303)

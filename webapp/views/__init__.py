@@ -1,1 +1,1 @@
-"""What a page shows: texts, sentences and pictures of runs. Knows neither requests nor addresses of pages."""
+"""What a page shows: the texts, sentences and pictures of runs."""

@@ -19,7 +19,7 @@ from webapp.views.excerpts import excerpts
 from webapp.views.exports import facts_of, written
 from webapp.views.run_view import RunView
 
-blueprint = Blueprint("mine", __name__)
+blueprint = Blueprint("my_runs", __name__)
 
 PAGE = 20  # runs
 
@@ -61,7 +61,7 @@ def delete(run_id: str):
         find_run(run_id)  # another click was quicker; this tells that it is gone
     live().stop(run_id, "deleted")
     forget_cards()
-    return redirect(url_for("mine.runs"), 303)
+    return redirect(url_for("my_runs.runs"), 303)
 
 
 def each_run(state: Live, ids: list[str], start: str) -> Iterator[str]:

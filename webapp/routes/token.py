@@ -7,7 +7,7 @@ from webapp.runs.repository import find_run
 from webapp.views.run_view import RunView, look
 from webapp.views.token_panel import describe
 
-blueprint = Blueprint("inspector", __name__)
+blueprint = Blueprint("token", __name__)
 
 
 @blueprint.get("/r/<run_id>/token")

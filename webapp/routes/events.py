@@ -19,7 +19,7 @@ from webapp.runs.repository import find_run, get_run, is_gone
 from webapp.views.run_view import RunView, SampleView, look, tool_facts
 from webapp.views.tokens import escape
 
-blueprint = Blueprint("stream", __name__)
+blueprint = Blueprint("events", __name__)
 
 FLUSH = 0.04  # seconds between two events at the least: many tokens share one when the model is fast
 EVENTS = 500  # a second, of all streams together: with more of them each one's come in larger pieces

@@ -11,7 +11,7 @@ from webapp.runs.service import find_pick, lock, make_pick
 from webapp.runs.tables import db
 from webapp.views.run_view import look
 
-blueprint = Blueprint("sheet", __name__)
+blueprint = Blueprint("samples", __name__)
 
 
 @blueprint.post("/r/<run_id>/pick")

@@ -1,21 +1,22 @@
-"""The pages a person looks at: the form, and a run."""
+"""The form: empty, filled in, sent, and sent back with what is wrong with it."""
 
-from flask import Blueprint, abort, render_template, request
+from dataclasses import replace
 
-from generate import OPTIONS
-from webapp.http.request import link_to, settings
-from webapp.http.visitors import visitor
-from webapp.runs.lineage import family_of
+from flask import Blueprint, current_app, render_template, request
+
+from generate import OPTIONS, Refusal, find_model, parse_sampling
+from webapp.http.errors import refused
+from webapp.http.request import is_fragment, settings, to_run
+from webapp.http.security import limited
+from webapp.http.visitors import make_visitor
+from webapp.runs import derivation
 from webapp.runs.registry import live
-from webapp.runs.repository import find_run
-from webapp.runs.service import comparable, models
-from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import look, start_samples, tool_facts
-from webapp.views.samples import contact_sheet
+from webapp.runs.repository import find_run, same_vocabulary
+from webapp.runs.service import models, start
+from webapp.views.run_view import look
 from webapp.views.sentences import outlook
-from webapp.views.training import find_training
 
-blueprint = Blueprint("pages", __name__)
+blueprint = Blueprint("home", __name__)
 
 IDEAS = (
     "Once upon a time",
@@ -77,38 +78,48 @@ def typed(stop: str) -> str:
     return stop.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
-@blueprint.get("/r/<run_id>")
-def run_page(run_id: str):
-    run = find_run(run_id)
-    view = look(run)
-    facts = tool_facts(view, run.owner == visitor())  # before the text is read: done too early would lose its end
-    samples = start_samples(view)
-    return render_template(
-        "pages/run.html",
-        run=run,
-        samples=samples,
-        sheet=contact_sheet(view, samples, facts["done"]) if len(samples) > 1 else None,
-        others=comparable(run),
-        family=family_of(run),
-        legends=LEGENDS,
-        link=link_to(run.id),
-        beginning=" ".join(view.text(0).split())[:200],
-        **facts,
-    )
+@blueprint.post("/runs")
+@limited
+def create():
+    """Start a run from the form; as an edit when it names a parent."""
+    text = prompt_text()
+    folder = find_model(current_app.config["MODELS"], request.form.get("model") or settings()["RUBRIC_MODEL"])
+    given = {option.name: request.form.get(option.name) for option in OPTIONS}
+    if "read" in request.form:  # the button "Only read it"
+        given |= {"max_new_tokens": 0, "samples": 1}
+    sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
+    parent_id = request.form.get("parent")
+    if not parent_id:
+        return to_run(start(folder, derivation.fresh(folder, text), sampling, make_visitor()))
+    parent = find_run(parent_id)
+    number = request.form.get("parent_sample", type=int)
+    if same_vocabulary(parent, folder):
+        beginning = derivation.edit(parent, look(parent).log, number, text, folder)
+    else:  # another model with other tokens: only the text can be carried over
+        beginning = replace(derivation.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)
+    return to_run(start(folder, beginning, sampling, make_visitor()))
+
+
+def prompt_text() -> str:
+    """The prompt as the person typed it: browsers send CRLF for every line break, we keep LF."""
+    text = request.form.get("prompt")
+    if text is None:
+        raise Refusal("prompt is missing from the form; it may be empty, but it must be there.", "prompt")
+    text = text.replace("\r\n", "\n")
+    size, limit = len(text.encode("utf-8", "replace")), settings()["RUBRIC_MAX_PROMPT"]
+    if size > limit:
+        raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
+    return text
+
+
+@blueprint.errorhandler(Refusal)
+def again(refusal: Refusal):
+    """A person asked for what cannot be done: their form again, with the sentence."""
+    asked = request.endpoint == "home.create" and not is_fragment()
+    return refused(refusal, home_again(str(refusal), refusal.field) if asked else None)
 
 
 @blueprint.get("/busy")
 def busy():
     """How busy the model is, for a page that waits to be filled in."""
     return render_template("partials/busy.html", busy=outlook())
-
-
-@blueprint.get("/models/<name>")
-def model_page(name: str):
-    """What is known of a model: where it came from, the certificate of its conversion, how it was trained."""
-    model = next((listed for listed in models() if listed.name == name), None)
-    if model is None:
-        abort(404, "There is no such model here.")
-    folder = model.folder
-    certificate, training = (folder.certificate(), find_training(folder)) if folder else (None, None)
-    return render_template("pages/model.html", model=model, certificate=certificate, training=training)

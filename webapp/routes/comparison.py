@@ -17,7 +17,7 @@ from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
 from webapp.views.run_view import look, start_samples
 
-blueprint = Blueprint("beside", __name__)
+blueprint = Blueprint("comparison", __name__)
 
 
 def second_model(run: Run) -> ModelFolder:
@@ -38,7 +38,7 @@ def write_beside(run_id: str):
     folder, log = second_model(run), look(run).log
     beginning = Beginning(log.prompt, tuple(run.authors), "beside", run, None, run.first_sample)
     second = start(folder, beginning, sampling_of(run), make_visitor())
-    return redirect(url_for("beside.side_by_side", first=run.id, second=second), 303)
+    return redirect(url_for("comparison.side_by_side", first=run.id, second=second), 303)
 
 
 @blueprint.get("/r/<first>/beside/<second>")
@@ -69,7 +69,7 @@ def score(run_id: str):
     second = kept_score(run, folder)
     if second is None:
         second = start(folder, unread(view.vocabulary, records["id"], authors, run), READ_ONLY, make_visitor())
-    return redirect(url_for("beside.shift", first=run.id, second=second), 303)
+    return redirect(url_for("comparison.shift", first=run.id, second=second), 303)
 
 
 @blueprint.get("/r/<first>/shift/<second>")
