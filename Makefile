@@ -18,6 +18,7 @@ finetune: .venv/ready-finetune  ## install what `python -m finetune` needs
 
 test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functions to a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings
