@@ -45,7 +45,9 @@ def unpacked(source: Path) -> Iterator[Path]:
             raise
         except BROKEN as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise Refusal(f"{source.name} cannot be unpacked ({reason}); copy it again.") from None
+            raise Refusal(
+                "{file} cannot be unpacked ({reason}); copy it again.", file=source.name, reason=reason
+            ) from None
         yield checkpoint_folder(source, Path(folder))
 
 
@@ -53,16 +55,16 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]
     """Name, size and content of each regular file."""
     for number, member in enumerate(archive):
         if number >= MOST_MEMBERS:
-            raise Refusal(f"The archive has more than {MOST_MEMBERS:,} members; unpack it by hand.")
+            raise Refusal("The archive has more than {limit:,} members; unpack it by hand.", limit=MOST_MEMBERS)
         if (member.issym() or member.islnk()) and is_wanted(PurePosixPath(member.name)):
-            raise Refusal(f"{member.name!r:.80} is a link in the archive; unpack it by hand.")
+            raise Refusal("{member!r:.80} is a link in the archive; unpack it by hand.", member=member.name)
         if member.isreg():
             yield member.name, member.size, archive.extractfile(member)
 
 
 def zip_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, IO[bytes]]]:
     if len(archive.infolist()) > MOST_MEMBERS:
-        raise Refusal(f"The archive has more than {MOST_MEMBERS:,} members; unpack it by hand.")
+        raise Refusal("The archive has more than {limit:,} members; unpack it by hand.", limit=MOST_MEMBERS)
     for member in archive.infolist():
         if not member.is_dir():
             with archive.open(member) as content:
@@ -77,10 +79,14 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
         if not is_wanted(path):
             continue
         if path.is_absolute() or ".." in path.parts:
-            raise Refusal(f"{source.name} holds the member {name!r:.80}, which would leave its folder.")
+            raise Refusal(
+                "{file} holds the member {member!r:.80}, which would leave its folder.", file=source.name, member=name
+            )
         room -= size
         if room < 0 or size < 0:
-            raise Refusal(f"{source.name} unpacks to more than there is room for; unpack it by hand where there is.")
+            raise Refusal(
+                "{file} unpacks to more than there is room for; unpack it by hand where there is.", file=source.name
+            )
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
@@ -89,7 +95,11 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
                 out.write(piece)
                 left -= len(piece)
         if left or content.read(1):
-            raise Refusal(f"{source.name}: {path.name} has another size than the archive says; copy it again.")
+            raise Refusal(
+                "{file}: {member} has another size than the archive says; copy it again.",
+                file=source.name,
+                member=path.name,
+            )
 
 
 def is_wanted(path: PurePosixPath) -> bool:
@@ -104,10 +114,11 @@ def checkpoint_folder(source: Path, folder: Path) -> Path:
     found = sorted(
         {Path(where) for where, _, files in walked if any(f.endswith(".index") or f in KNOWN for f in files)}
     )
-    if len(found) != 1:
+    if not found:
+        raise Refusal("{file} holds no checkpoint: no .index is in it.", file=source.name)
+    if len(found) > 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found)
-        what = (
-            f"several checkpoints ({names}); unpack it and name one" if found else "no checkpoint: no .index is in it"
+        raise Refusal(
+            "{file} holds several checkpoints ({names}); unpack it and name one.", file=source.name, names=names
         )
-        raise Refusal(f"{source.name} holds {what}.")
     return found[0]

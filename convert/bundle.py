@@ -66,24 +66,36 @@ class Bundle:
         for piece in variable.pieces:
             data = self._map(name, piece)
             if masked_crc(data) != piece.crc:
-                raise Refusal(f"{name} is damaged: its checksum in {self.data_file(piece.shard).name} is wrong.")
+                raise Refusal(
+                    "{name} is damaged: its checksum in {file} is wrong.",
+                    name=name,
+                    file=self.data_file(piece.shard).name,
+                )
             yield piece.extents, data
 
     def _map(self, name: str, piece: Piece) -> np.ndarray:
         file = self.data_file(piece.shard)
         if not 0 <= piece.shard < self.shards or not file.is_file():
-            raise Refusal(f"{name} lies in {file.name}, which is missing; bring all files of the checkpoint together.")
+            raise Refusal(
+                "{name} lies in {file}, which is missing; bring all files of the checkpoint together.",
+                name=name,
+                file=file.name,
+            )
         whole = file.stat().st_size
         if piece.offset < 0 or piece.size < 0 or piece.offset + piece.size > whole:
             raise Refusal(
-                f"{file.name} is cut short: {name} ends at byte {piece.offset + piece.size:,} of {whole:,}; copy it again."
+                "{file} is cut short: {name} ends at byte {end:,} of {size:,}; copy it again.",
+                file=file.name,
+                name=name,
+                end=piece.offset + piece.size,
+                size=whole,
             )
         if piece.size == 0:
             return np.zeros(0, np.uint8)
         try:
             return np.memmap(file, np.uint8, "r", piece.offset, piece.size)
         except OSError as error:
-            raise Refusal(f"{file} cannot be read: {error.strerror}.") from None
+            raise Refusal("{path} cannot be read: {reason}.", path=file, reason=error.strerror) from None
 
 
 def open_bundle(prefix: Path) -> Bundle:
@@ -91,14 +103,20 @@ def open_bundle(prefix: Path) -> Bundle:
     index = prefix.with_name(prefix.name + ".index")
     size = index.stat().st_size
     if size > LARGEST_INDEX:
-        raise Refusal(f"{index.name} has {size:,} bytes; an index of a GPT-2 has some thousands, so this is none.")
+        raise Refusal(
+            "{file} has {size:,} bytes; an index of a GPT-2 has some thousands, so this is none.",
+            file=index.name,
+            size=size,
+        )
     data = index.read_bytes()
     if data.startswith(b"version https://git-lfs"):
-        raise Refusal(f"{index.name} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`.")
+        raise Refusal(
+            "{file} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`.", file=index.name
+        )
     try:
         return parse(prefix, data)
     except Damaged as damage:
-        raise Refusal(f"{index.name} is damaged: {damage}; copy it again.") from None
+        raise Refusal("{file} is damaged: {reason}; copy it again.", file=index.name, reason=damage) from None
 
 
 def parse(prefix: Path, data: bytes) -> Bundle:
@@ -126,7 +144,7 @@ def read_header(value: bytes) -> int:
         raise Damaged("it was written on a big-endian machine")
     shards = integer(header.get(1, 0))
     if not 1 <= shards <= 99_999:
-        raise Damaged(f"it claims {shards} data files")
+        raise Damaged("it claims {shards} data files", shards=shards)
     return shards
 
 
@@ -140,7 +158,7 @@ def read_variable(name: str, value: bytes, slices: list[tuple[tuple, bytes]]) ->
         part_dtype, part_shape, part, _ = read_entry(entry)
         placed = tuple((s, n if n >= 0 else full) for (s, n), full in zip(extents, shape, strict=False))
         if len(extents) != len(shape) or part_dtype != dtype or part_shape != tuple(n for _, n in placed):
-            raise Damaged(f"a slice of {name} does not fit it")
+            raise Damaged("a slice of {name} does not fit it", name=name)
         pieces.append(Piece(*part, placed))
     return Variable(name, dtype, shape, tuple(pieces))
 
@@ -173,7 +191,7 @@ def read_shape(value: bytes) -> tuple[int, ...]:
         if number == 2:
             shape.append(integer(dict(fields(message(content))).get(1, 0)))
             if len(shape) > MOST_DIMENSIONS:
-                raise Damaged(f"a tensor has more than {MOST_DIMENSIONS} dimensions")
+                raise Damaged("a tensor has more than {limit} dimensions", limit=MOST_DIMENSIONS)
         elif number == 3 and integer(content):
             raise Damaged("a tensor's shape is unknown")
     return tuple(shape)
@@ -189,7 +207,7 @@ def slice_key(key: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     name, place = ordered_string(key, 1)
     rank, place = ordered_number(key, place)
     if rank > MOST_DIMENSIONS:
-        raise Damaged(f"a slice has more than {MOST_DIMENSIONS} dimensions")
+        raise Damaged("a slice has more than {limit} dimensions", limit=MOST_DIMENSIONS)
     extents = []
     for _ in range(rank):
         start, place = ordered_signed(key, place)
@@ -243,20 +261,38 @@ def check_shape(variable: Variable) -> None:
     """Refuse a variable whose numbers contradict each other, before anything is read by them."""
     name, width = variable.name, WIDTH.get(variable.dtype)
     if width is None:
-        raise Refusal(f"{name} is stored as {variable.dtype}; weights must be float32, float16, bfloat16 or float64.")
+        raise Refusal(
+            "{name} is stored as {dtype}; weights must be float32, float16, bfloat16 or float64.",
+            name=name,
+            dtype=variable.dtype,
+        )
     if any(length < 0 for length in variable.shape):
-        raise Refusal(f"{name} has the impossible shape {list(variable.shape)}; the index is damaged.")
+        raise Refusal(
+            "{name} has the impossible shape {shape}; the index is damaged.", name=name, shape=list(variable.shape)
+        )
     for piece in variable.pieces:
         inside = all(
             start >= 0 and length >= 0 and start + length <= full
             for (start, length), full in zip(piece.extents, variable.shape, strict=True)
         )
         if not inside or math.prod(length for _, length in piece.extents) * width != piece.size:
-            raise Refusal(f"{name}: {piece.size:,} bytes do not make a tensor of shape {list(variable.shape)}.")
+            raise Refusal(
+                "{name}: {size:,} bytes do not make a tensor of shape {shape}.",
+                name=name,
+                size=piece.size,
+                shape=list(variable.shape),
+            )
     if len(variable.pieces) > MOST_SLICES:
-        raise Refusal(f"{name} is cut into {len(variable.pieces):,} slices; at most {MOST_SLICES:,} can be read.")
+        raise Refusal(
+            "{name} is cut into {slices:,} slices; at most {limit:,} can be read.",
+            name=name,
+            slices=len(variable.pieces),
+            limit=MOST_SLICES,
+        )
     if sum(piece.size for piece in variable.pieces) != math.prod(variable.shape) * width or overlap(variable):
-        raise Refusal(f"{name}: its slices do not make up the whole; bring all files of the checkpoint together.")
+        raise Refusal(
+            "{name}: its slices do not make up the whole; bring all files of the checkpoint together.", name=name
+        )
 
 
 def overlap(variable: Variable) -> bool:

@@ -108,7 +108,9 @@ def vocabulary_of(source: Source, given: Path | None) -> Bpe | None:
     """The vocabulary: of --vocab, else beside the checkpoint, else none."""
     found = find_vocabulary(given or source.prefix.parent)
     if found is None and given is not None:
-        raise Refusal(f"--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, and no tokenizer.json.")
+        raise Refusal(
+            "--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, and no tokenizer.json.", given=given
+        )
     return found
 
 

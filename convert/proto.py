@@ -50,7 +50,7 @@ def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind in (FIXED32, FIXED64):
             size = 4 if kind == FIXED32 else 8
         else:
-            raise Damaged(f"a field has the unknown wire type {kind}")
+            raise Damaged("a field has the unknown wire type {kind}", kind=kind)
         if size > len(data) - place:
             raise Damaged("a field is longer than its message")
         piece = data[place : place + size]

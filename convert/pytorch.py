@@ -52,13 +52,15 @@ def open_pytorch(file: Path) -> Pickled:
         IndexError,
     ) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        raise Refusal(f"{file.name} cannot be read as PyTorch weights ({reason}).") from None
+        raise Refusal("{file} cannot be read as PyTorch weights ({reason}).", file=file.name, reason=reason) from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise Refusal(f"{file.name} holds something else than a plain dictionary of tensors.")
+        raise Refusal("{file} holds something else than a plain dictionary of tensors.", file=file.name)
     for key, tensor in state.items():
         stored = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
         if not stored or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise Refusal(f"{file.name}: {str(key)!r:.80} is no plain tensor that is stored whole.")
+            raise Refusal(
+                "{file}: {name!r:.80} is no plain tensor that is stored whole.", file=file.name, name=str(key)
+            )
     variables, arrays = {}, {}
     for key, tensor in state.items():
         name = openai_name(str(key))
@@ -98,7 +100,8 @@ def refuse_other_head(file: Path, variables: dict[str, Variable], arrays: dict[s
     if "lm_head.weight" in variables and "model/wte" in variables:
         if not np.array_equal(arrays["lm_head.weight"], arrays["model/wte"]):
             raise Refusal(
-                f"{file.name}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this is another model."
+                "{file}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this is another model.",
+                file=file.name,
             )
         del variables["lm_head.weight"], arrays["lm_head.weight"]
 

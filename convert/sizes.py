@@ -42,7 +42,13 @@ def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Size
     told = read_hparams(hparams) if hparams else {}
     for name, value in sizes.items():
         if name in told and told[name] != value:
-            raise Refusal(f"{hparams.name} says {name} is {told[name]}, but the checkpoint's shapes say {value}.")
+            raise Refusal(
+                "{file} says {name} is {told}, but the checkpoint's shapes say {found}.",
+                file=hparams.name,
+                name=name,
+                told=told[name],
+                found=value,
+            )
     heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head)
     extras = {name: told.get(name, default) for name, default in EXTRAS.items()}
     for name in EXTRAS:
@@ -56,29 +62,43 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
     found = to_transformers(bundle.variables)
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in bundle.variables and not found:
         raise Refusal(
-            f"{bundle.prefix.name} is an object-based checkpoint of TensorFlow 2 (tf.train.Checkpoint), whose names are not "
-            "OpenAI's; save the model with tf.compat.v1.train.Saver() under OpenAI's names."
+            "{checkpoint} is an object-based checkpoint of TensorFlow 2 (tf.train.Checkpoint), whose names are not "
+            "OpenAI's; save the model with tf.compat.v1.train.Saver() under OpenAI's names.",
+            checkpoint=bundle.prefix.name,
         )
     if not found:
+        names = ", ".join(list(bundle.variables)[:3])
+        if not names:
+            raise Refusal(
+                "{checkpoint} holds no GPT-2 variables (model/wte, model/h0/…); its first ones are none at all.",
+                checkpoint=bundle.prefix.name,
+            )
         raise Refusal(
-            f"{bundle.prefix.name} holds no GPT-2 variables (model/wte, model/h0/…); "
-            f"its first ones are {', '.join(list(bundle.variables)[:3]) or 'none at all'}."
+            "{checkpoint} holds no GPT-2 variables (model/wte, model/h0/…); its first ones are {names}.",
+            checkpoint=bundle.prefix.name,
+            names=names,
         )
     for name in ("model/wte", "model/wpe"):
         if name not in bundle.variables:
-            raise Refusal(f"{name} is missing from the checkpoint.")
+            raise Refusal("{name} is missing from the checkpoint.", name=name)
         if len(bundle.variables[name].shape) != 2:
-            raise Refusal(f"{name} has shape {list(bundle.variables[name].shape)}; a GPT-2's has two dimensions.")
+            raise Refusal(
+                "{name} has shape {shape}; a GPT-2's has two dimensions.",
+                name=name,
+                shape=list(bundle.variables[name].shape),
+            )
     (vocab_size, n_embd), (n_positions, _) = (bundle.variables[f"model/{name}"].shape for name in ("wte", "wpe"))
     layers = {int(new.split(".")[1]) for new in found.values() if new.startswith("h.")}
     missing = next((layer for layer in range(len(layers)) if layer not in layers), None)
     if missing is not None or not layers:
         raise Refusal(
-            f"Layer {missing or 0} is missing from the checkpoint, which has a layer {max(layers, default='?')}."
+            "Layer {layer} is missing from the checkpoint, which has a layer {highest}.",
+            layer=missing or 0,
+            highest=max(layers, default="?"),
         )
     sizes = {"vocab_size": vocab_size, "n_positions": n_positions, "n_embd": n_embd, "n_layer": len(layers)}
     if min(sizes.values()) < 1:
-        raise Refusal(f"The checkpoint's shapes are absurd: {sizes}.")
+        raise Refusal("The checkpoint's shapes are absurd: {sizes}.", sizes=sizes)
     return sizes
 
 
@@ -86,23 +106,41 @@ def read_hparams(file: Path) -> dict[str, int | float]:
     """What hparams.json says, in our names; raises Refusal when it is no hparams file or names one size twice."""
     raw = read_json(file)
     if not isinstance(raw, dict):
-        raise Refusal(f"{file.name} must hold a JSON object, not a {type(raw).__name__}.")
+        raise Refusal("{file} must hold a JSON object, not a {kind}.", file=file.name, kind=type(raw).__name__)
     if raw.get("activation_function", "gelu_new") != "gelu_new" or raw.get("scale_attn_by_inverse_layer_idx"):
-        raise Refusal(f"{file.name} names an activation or a scaling of attention that OpenAI's GPT-2 has not.")
+        raise Refusal(
+            "{file} names an activation or a scaling of attention that OpenAI's GPT-2 has not.", file=file.name
+        )
     told: dict[str, int | float] = {}
     for key, name in SPELLINGS.items():
         if key not in raw:
             continue
         value = raw[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise Refusal(f"{key} in {file.name} must be a whole number above 0, not {value!r:.60}.")
+            raise Refusal(
+                "{name} in {file} must be a whole number above 0, not {given!r:.60}.",
+                name=key,
+                file=file.name,
+                given=value,
+            )
         if told.setdefault(name, value) != value:
-            raise Refusal(f"{file.name} gives two values for {name}: {told[name]} and {value}.")
+            raise Refusal(
+                "{file} gives two values for {name}: {first} and {second}.",
+                file=file.name,
+                name=name,
+                first=told[name],
+                second=value,
+            )
     for name in EXTRAS:
         value = raw.get(name)
         if value is not None:
             if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value <= 1):
-                raise Refusal(f"{name} in {file.name} must be a number from 0 to 1, not {value!r:.60}.")
+                raise Refusal(
+                    "{name} in {file} must be a number from 0 to 1, not {given!r:.60}.",
+                    name=name,
+                    file=file.name,
+                    given=value,
+                )
             told[name] = float(value)
     return told
 
@@ -110,16 +148,18 @@ def read_hparams(file: Path) -> dict[str, int | float]:
 def find_heads(sizes: dict[str, int], told: int | None, asked: int | None) -> tuple[int, str]:
     """n_head and where it comes from: hparams.json, --n-head, or the four released sizes; never a guess."""
     if told is not None and asked is not None and told != asked:
-        raise Refusal(f"--n-head is {asked}, but hparams.json says n_head is {told}.")
+        raise Refusal("--n-head is {asked}, but hparams.json says n_head is {told}.", asked=asked, told=told)
     official = OFFICIAL.get((sizes["n_embd"], sizes["n_layer"]))
     heads = next((heads for heads in (told, asked, official) if heads is not None), None)
     if heads is None:
         raise Refusal(
-            f"The number of attention heads is in no shape, and a model of width {sizes['n_embd']} with {sizes['n_layer']} "
-            "layers is none of OpenAI's: give it with --n-head, or put its hparams.json beside the checkpoint."
+            "The number of attention heads is in no shape, and a model of width {width} with {layers} layers is none "
+            "of OpenAI's: give it with --n-head, or put its hparams.json beside the checkpoint.",
+            width=sizes["n_embd"],
+            layers=sizes["n_layer"],
         )
     if heads < 1 or sizes["n_embd"] % heads:
-        raise Refusal(f"n_head {heads} does not divide n_embd {sizes['n_embd']}.")
+        raise Refusal("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
     return heads, "from hparams.json" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
 
 
@@ -145,6 +185,11 @@ def check_shapes(bundle: Bundle, sizes: dict[str, int]) -> None:
     """Every variable of the model is there with the shape it must have."""
     for name, shape in tensorflow_shapes(sizes).items():
         if name not in bundle.variables:
-            raise Refusal(f"{name} is missing from the checkpoint.")
+            raise Refusal("{name} is missing from the checkpoint.", name=name)
         if bundle.variables[name].shape != shape:
-            raise Refusal(f"{name} has shape {list(bundle.variables[name].shape)}; it must be {list(shape)}.")
+            raise Refusal(
+                "{name} has shape {shape}; it must be {wanted}.",
+                name=name,
+                shape=list(bundle.variables[name].shape),
+                wanted=list(shape),
+            )

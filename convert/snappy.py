@@ -12,7 +12,7 @@ def decompress(data: bytes) -> bytes:
     """Return the original bytes; raises Damaged before it allocates more than the input can stand for."""
     size, place = varint(data, 0)
     if size > MOST * len(data):
-        raise Damaged(f"a compressed block of {len(data)} bytes claims to hold {size}")
+        raise Damaged("a compressed block of {length} bytes claims to hold {size}", length=len(data), size=size)
     out = bytearray()
     while place < len(data):
         tag = data[place]

@@ -58,21 +58,25 @@ def check(prefix: Path, given: Path) -> None:
     if prefix.with_name(prefix.name + ".index").is_file():
         return
     if not given.exists() and not given.parent.is_dir():
-        raise Refusal(f"There is no {given}.")
+        raise Refusal("There is no {path}.", path=given)
     if prefix.is_file() and is_table(prefix):
         refuse_v1(prefix)
     if any(prefix.parent.glob(f"{glob_safe(prefix.name)}.data-*")) or prefix.with_name(prefix.name + ".meta").is_file():
-        raise Refusal(f"{prefix.name}.index is missing; the checkpoint cannot be read without it.")
-    raise Refusal(f"There is no checkpoint {given}: no {prefix.name}.index was found.")
+        raise Refusal("{name}.index is missing; the checkpoint cannot be read without it.", name=prefix.name)
+    raise Refusal("There is no checkpoint {path}: no {name}.index was found.", path=given, name=prefix.name)
 
 
 def from_folder(folder: Path, step: int | None) -> Path:
     """The checkpoint of a folder: of `step`, else the one its state file names, else the newest."""
     found = steps_of(folder)
     if step is not None:
+        if not found:
+            raise Refusal("--step {step} is not in {folder}; the steps there are: none.", step=step, folder=folder)
         if step not in found:
-            kept = ", ".join(map(str, sorted(found))) or "none"
-            raise Refusal(f"--step {step} is not in {folder}; the steps there are: {kept}.")
+            steps = ", ".join(map(str, sorted(found)))
+            raise Refusal(
+                "--step {step} is not in {folder}; the steps there are: {steps}.", step=step, folder=folder, steps=steps
+            )
         return found[step]
     named = from_state(folder)
     if named is not None:
@@ -83,14 +87,21 @@ def from_folder(folder: Path, step: int | None) -> Path:
     if len(plain) == 1:
         return plain[0].with_suffix("")
     if len(plain) > 1:
-        raise Refusal(f"{folder} holds several checkpoints ({', '.join(p.stem for p in plain)}); name one of them.")
+        raise Refusal(
+            "{folder} holds several checkpoints ({names}); name one of them.",
+            folder=folder,
+            names=", ".join(p.stem for p in plain),
+        )
     for table in (file for file in sorted(folder.iterdir()) if file.is_file() and is_table(file)):
         refuse_v1(table)
     if (folder / "model.safetensors").is_file():
-        raise Refusal(f"{folder} is a model of `transformers` already; copy it into models/ as it is.")
+        raise Refusal("{folder} is a model of `transformers` already; copy it into models/ as it is.", folder=folder)
     if any(folder.glob("*.data-*")):
-        raise Refusal(f"{folder} holds data of a checkpoint but no .index; the checkpoint cannot be read without it.")
-    raise Refusal(f"{folder} holds no checkpoint: there is no .index file in it.")
+        raise Refusal(
+            "{folder} holds data of a checkpoint but no .index; the checkpoint cannot be read without it.",
+            folder=folder,
+        )
+    raise Refusal("{folder} holds no checkpoint: there is no .index file in it.", folder=folder)
 
 
 def steps_of(folder: Path) -> dict[int, Path]:
@@ -131,8 +142,9 @@ def is_table(file: Path) -> bool:
 
 def refuse_v1(file: Path) -> None:
     raise Refusal(
-        f"{file.name} is a checkpoint of TensorFlow's V1 format, which cannot be read here; "
-        "restore it in TensorFlow and save it with tf.compat.v1.train.Saver(), which writes V2."
+        "{file} is a checkpoint of TensorFlow's V1 format, which cannot be read here; restore it in TensorFlow and "
+        "save it with tf.compat.v1.train.Saver(), which writes V2.",
+        file=file.name,
     )
 
 

@@ -69,7 +69,7 @@ def block(file: bytes, offset: int, size: int) -> bytes:
         return data
     if kind == 1:
         return decompress(data)
-    raise Damaged(f"a block has the unknown compression {kind}")
+    raise Damaged("a block has the unknown compression {kind}", kind=kind)
 
 
 def pairs(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -39,14 +39,14 @@ def read_json(file: Path) -> object:
     try:
         return json.loads(file.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise Refusal(f"{file.name} is not JSON ({error}).") from None
+        raise Refusal("{file} is not JSON ({reason}).", file=file.name, reason=error) from None
 
 
 def checked_encoder(encoder: object, name: str) -> dict[str, int]:
     if not isinstance(encoder, dict) or not all(type(i) is int and i >= 0 for i in encoder.values()):
-        raise Refusal(f"{name} must map tokens to ids.")
+        raise Refusal("{file} must map tokens to ids.", file=name)
     if len(set(encoder.values())) != len(encoder):
-        raise Refusal(f"{name} gives one id to several tokens.")
+        raise Refusal("{file} gives one id to several tokens.", file=name)
     return encoder
 
 
@@ -55,11 +55,11 @@ def read_merges(file: Path) -> list[tuple[str, str]]:
     try:
         lines = file.read_text("utf-8").split("\n")
     except ValueError:
-        raise Refusal(f"{file.name} is not UTF-8.") from None
+        raise Refusal("{file} is not UTF-8.", file=file.name) from None
     merges = [(number, line.split()) for number, line in enumerate(lines[1:], 2) if line.strip()]
     for number, merge in merges:
         if len(merge) != 2:
-            raise Refusal(f"{file.name} line {number} must hold two tokens.")
+            raise Refusal("{file} line {line} must hold two tokens.", file=file.name, line=number)
     return [(left, right) for _, (left, right) in merges]
 
 
@@ -71,7 +71,7 @@ def from_tokenizer(file: Path) -> Bpe:
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
         encoder = dict(model["vocab"]) | {added["content"]: added["id"] for added in raw.get("added_tokens", ())}
     except (TypeError, KeyError, AttributeError):
-        raise Refusal(f"{file.name} holds no BPE vocabulary.") from None
+        raise Refusal("{file} holds no BPE vocabulary.", file=file.name) from None
     return Bpe(checked_encoder(encoder, file.name), merges)
 
 
@@ -79,17 +79,23 @@ def write_vocabulary(bpe: Bpe, target: Path, rows: int) -> None:
     """Write vocab.json, merges.txt and tokenizer.json; raises Refusal when the embedding has fewer `rows` than tokens
     (more are padding)."""
     if len(bpe.encoder) < 2:
-        raise Refusal(f"The vocabulary has {len(bpe.encoder)} token; bring the one the model was trained with.")
+        raise Refusal(
+            "The vocabulary has {count} token; bring the one the model was trained with.", count=len(bpe.encoder)
+        )
     highest = max(bpe.encoder.values(), default=0)
     if highest >= rows:
-        raise Refusal(f"The vocabulary goes up to id {highest}, but model/wte has {rows} rows; it is another model's.")
+        raise Refusal(
+            "The vocabulary goes up to id {highest}, but model/wte has {rows} rows; it is another model's.",
+            highest=highest,
+            rows=rows,
+        )
     try:
         tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=bpe.encoder, merges=bpe.merges))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and its panics are BaseException
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise Refusal(f"The vocabulary and its merges do not belong together ({reason}).") from None
+        raise Refusal("The vocabulary and its merges do not belong together ({reason}).", reason=reason) from None
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     if bpe.end_id is not None:

@@ -68,7 +68,12 @@ def write_weights(bundle: Bundle, file: Path, dtype: str | None, progress: Calla
         out.flush()
         os.fsync(out.fileno())
     if file.stat().st_size != start + place:
-        raise Refusal(f"{file.name} came out with {file.stat().st_size:,} bytes instead of {start + place:,}.")
+        raise Refusal(
+            "{file} came out with {size:,} bytes instead of {wanted:,}.",
+            file=file.name,
+            size=file.stat().st_size,
+            wanted=start + place,
+        )
     return Written(digest.hexdigest(), tensors)
 
 
@@ -81,10 +86,14 @@ def chunks(bundle: Bundle, name: str, dtype: str | None) -> Iterator[np.ndarray]
         for low in range(0, len(source), CHUNK):
             part = source[low : low + CHUNK]
             if not is_finite(part, variable.dtype):
-                raise Refusal(f"{name} holds NaN or infinity; the training run went wrong before this was saved.")
+                raise Refusal(
+                    "{name} holds NaN or infinity; the training run went wrong before this was saved.", name=name
+                )
             part = part if dtype in (None, variable.dtype) else cast(part, variable.dtype, dtype)
             if not is_finite(part, dtype or variable.dtype):
-                raise Refusal(f"{name} holds numbers too large for {dtype}; convert with --dtype float32.")
+                raise Refusal(
+                    "{name} holds numbers too large for {dtype}; convert with --dtype float32.", name=name, dtype=dtype
+                )
             yield part
 
 
@@ -147,6 +156,8 @@ def read_back(file: Path, written: Written) -> None:
                 found = google_crc32c.extend(found, chunk)
                 left -= len(chunk)
             if found != crc or left:
-                raise Refusal(f"{name} reads back differently from {file}; the disk is full or failing.")
+                raise Refusal(
+                    "{name} reads back differently from {path}; the disk is full or failing.", name=name, path=file
+                )
     if digest.hexdigest() != written.fingerprint:
-        raise Refusal(f"{file} reads back differently from what was written; the disk is full or failing.")
+        raise Refusal("{path} reads back differently from what was written; the disk is full or failing.", path=file)
