@@ -120,7 +120,7 @@ def train(arguments: list[str]) -> int:
         raise Refusal("Give --split or --validation, not both.")
     out, preset = given["out"], given.get("preset", "")
     if not is_unicode(out.name):
-        raise Refusal(f"--out is not UTF-8: {out.name!a:.80}.")
+        raise Refusal("--out is not UTF-8: {given!a:.80}.", given=out.name)
     task = modules.task.Task(
         given=given["data"],
         validation=given.get("validation", ()),
@@ -169,7 +169,7 @@ def bring() -> types.SimpleNamespace:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     missing = next((name for name in NEEDED if importlib.util.find_spec(name) is None), None)
     if missing:
-        raise Refusal(f"{missing} is not installed; `make finetune` installs what training needs.")
+        raise Refusal("{package} is not installed; `make finetune` installs what training needs.", package=missing)
     import transformers
 
     from finetune import data, record, task, train

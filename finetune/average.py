@@ -73,6 +73,9 @@ class Average(TrainerCallback):
             self.values = {name: found[name].to(weight.device) for name, weight in self.weights.items()}
         except (OSError, KeyError, SafetensorError) as error:
             raise Refusal(
-                f"{checkpoint / FILE} is missing or damaged ({error}); remove {checkpoint.name} to go on from the checkpoint "
-                "before it, or begin anew with --force."
+                "{path} is missing or damaged ({reason}); remove {checkpoint} to go on from the checkpoint before "
+                "it, or begin anew with --force.",
+                path=checkpoint / FILE,
+                reason=error,
+                checkpoint=checkpoint.name,
             ) from None

@@ -28,15 +28,17 @@ def branch(source: Path, out: Path, given: dict, force: bool = False) -> int:
         check(name, value)
     origin, target = work_of(source), work_of(out)
     if out.resolve() == source.resolve():
-        raise Refusal(f"{out} is the training itself; give the copy another name.")
+        raise Refusal("{path} is the training itself; give the copy another name.", path=out)
     check_target(out, force, source)
     if not checkpoints(origin):
-        raise Refusal(f"There is no training of {source} with a checkpoint to begin from.")
+        raise Refusal("There is no training of {path} with a checkpoint to begin from.", path=source)
     record = Record.read(origin / "run.json")
     before, steps = as_options(record.facts["options"]), record.facts["steps"]
     cooled(before, steps, step_of(checkpoints(origin)[-1]), given)  # refused before anything is made
     if checkpoints(target) and not force:
-        raise Refusal(f"{out} is being trained already; go on with --resume, or add --force to replace that training.")
+        raise Refusal(
+            "{path} is being trained already; go on with --resume, or add --force to replace that training.", path=out
+        )
     with alone(target):
         clear(target)
         step = step_of(copy_newest(origin, target))
@@ -64,23 +66,33 @@ def copy_newest(origin: Path, target: Path) -> Path:
             continue
         if file := damaged(target / f".{newest.name}"):
             raise Refusal(
-                f"{newest / file} is missing or damaged; remove {newest.name} to begin from the one before it."
+                "{path} is missing or damaged; remove {checkpoint} to begin from the one before it.",
+                path=newest / file,
+                checkpoint=newest.name,
             )
         (target / f".{newest.name}").rename(copy)
         return copy
-    raise Refusal(f"{origin.name} replaces its checkpoints faster than they can be copied; stop it for a moment.")
+    raise Refusal(
+        "{training} replaces its checkpoints faster than they can be copied; stop it for a moment.",
+        training=origin.name,
+    )
 
 
 def cooled(before: Options, steps: int, step: int, given: dict) -> Options:
     """The options of the copy: those of the training, `cooldown` steps more from `step` on, and what else is given."""
     if before.schedule != "constant":
         raise Refusal(
-            f"The rate of that training falls by itself (--schedule {before.schedule}); only a constant one branches."
+            "The rate of that training falls by itself (--schedule {schedule}); only a constant one branches.",
+            schedule=before.schedule,
         )
     if not given["cooldown"]:
         raise Refusal("--cooldown must be at least 1 step, not 0.")
     warmup = warmup_steps(before, steps)
     if step < warmup:
-        raise Refusal(f"Checkpoint {step:,} is in the warm-up of {warmup:,} steps still; wait until that is over.")
+        raise Refusal(
+            "Checkpoint {step:,} is in the warm-up of {warmup:,} steps still; wait until that is over.",
+            step=step,
+            warmup=warmup,
+        )
     kept = {"warmup": max(1, warmup) if before.warmup else 0, "steps": step + given["cooldown"], "minutes": 0.0}
     return agreeing(replace(before, **kept, **given))

@@ -7,7 +7,7 @@ from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 
-from generate import sync
+from generate import Refusal, sync
 
 PREFIX = "checkpoint-"
 
@@ -54,13 +54,22 @@ def damaged(checkpoint: Path) -> str | None:
     return next((name for name in ("optimizer.pt", "scheduler.pt", *states) if not is_zipfile(checkpoint / name)), None)
 
 
-def could_not_save(step: int, error: Exception, complete: list[Path]) -> str:
+def could_not_save(step: int, error: Exception, complete: list[Path]) -> Refusal:
     reason = (
         error.strerror
         if isinstance(error, OSError) and error.strerror
         else next(iter(str(error).splitlines()), type(error).__name__)[:200]
     )
-    last = f"the one of step {step_of(complete[-1]):,} is complete: make room and go on with --resume" if complete else (
-        "there is no older one"
-    )  # fmt: skip
-    return f"The checkpoint of step {step:,} could not be written ({reason}); {last}."
+    if not complete:
+        return Refusal(
+            "The checkpoint of step {step:,} could not be written ({reason}); there is no older one.",
+            step=step,
+            reason=reason,
+        )
+    return Refusal(
+        "The checkpoint of step {step:,} could not be written ({reason}); the one of step {last:,} is complete: make "
+        "room and go on with --resume.",
+        step=step,
+        reason=reason,
+        last=step_of(complete[-1]),
+    )

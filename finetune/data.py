@@ -53,7 +53,9 @@ def new_tokenizer(given: Sequence[str], options: Options, scratch: Path) -> Star
     """A tokenizer trained on all of the text."""
     encodings = [name for name in given if (Path(name) / ABOUT).is_file()]
     if encodings:
-        raise Refusal(f"{encodings[0]} is encoded already; --from-scratch needs the text, to make a tokenizer for it.")
+        raise Refusal(
+            "{path} is encoded already; --from-scratch needs the text, to make a tokenizer for it.", path=encodings[0]
+        )
     sources = find_sources(given, scratch)
     return from_nothing((text for source in sources for text, _ in pieces(source, reading(options))), options)
 
@@ -84,14 +86,23 @@ def opened(path: Path, options: Options, start: Start) -> Encoding:
     """What `encode` made; raises Refusal where other documents were asked for."""
     found = open_encoding(path, start.tokenizer)
     if (found.begin, found.end) != (start.begin, start.end):
-        raise Refusal(f"{path} was encoded for a model whose documents end otherwise; encode the text for this one.")
+        raise Refusal(
+            "{path} was encoded for a model whose documents end otherwise; encode the text for this one.", path=path
+        )
     known = start.tokenizer.get_vocab_size(with_added_tokens=True)
     if len(found.tokens) and (highest := int(found.tokens.max())) >= known:
-        raise Refusal(f"{path} holds the id {highest}, where the tokenizer has {known} tokens; encode the text again.")
+        raise Refusal(
+            "{path} holds the id {id}, where the tokenizer has {tokens} tokens; encode the text again.",
+            path=path,
+            id=highest,
+            tokens=known,
+        )
     kept = json.loads((path / ABOUT).read_text("utf-8")).get("reading")
     for name, value in asdict(reading(options)).items():
         if value != getattr(Reading(), name) and isinstance(kept, dict) and value != kept.get(name):
-            raise Refusal(f"{path} is encoded already; --{name} {value!r:.60} is for text.")
+            raise Refusal(
+                "{path} is encoded already; --{option} {given!r:.60} is for text.", path=path, option=name, given=value
+            )
     return found
 
 
@@ -107,24 +118,42 @@ def load(
     """All parts; raises Refusal when there is too little to train on."""
     found = encoded(given, options, start, cache, scratch, shows)
     everything = whole(found.tokens, found.ends)
-    name = given[0] if len(given) == 1 else f"{len(given)} files"
     if everything.size < FEWEST_TOKENS:
-        raise Refusal(
-            f"{name}: {everything.size} token{'s' * (everything.size != 1)} are too few to train on; at least {FEWEST_TOKENS} are needed."
+        reason = Refusal(
+            "{tokens} token are too few to train on; at least {limit} are needed."
+            if everything.size == 1
+            else "{tokens} tokens are too few to train on; at least {limit} are needed.",
+            tokens=everything.size,
+            limit=FEWEST_TOKENS,
         )
+        raise about(given, reason)
     if not validation:
         parts, cut = split(everything, options.split, options.seed)
         if "train" not in parts:
-            raise Refusal(f"{name}: --split {options.split} leaves none of its {everything.size} tokens to train on.")
+            reason = Refusal(
+                "--split {split} leaves none of its {tokens} tokens to train on.",
+                split=options.split,
+                tokens=everything.size,
+            )
+            raise about(given, reason)
         if options.patience and "validation" not in parts:
             raise Refusal(
-                f"--patience {options.patience} needs a validation part, and --split {options.split} gives none; "
-                "give another, or --validation FILE."
+                "--patience {patience} needs a validation part, and --split {split} gives none; give another, or "
+                "--validation FILE.",
+                patience=options.patience,
+                split=options.split,
             )
         return Data(parts, cut, found.sources)
     held = encoded(validation, options, start, cache, scratch, shows)
     parts = {"train": everything, "validation": whole(held.tokens, held.ends)}
     return Data(parts, False, found.sources, held.sources)
+
+
+def about(given: Sequence[str], reason: Refusal) -> Refusal:
+    """`reason`, with the file that it is about, or the number of files."""
+    if len(given) == 1:
+        return Refusal("{file}: {reason}", file=given[0], reason=reason)
+    return Refusal("{count} files: {reason}", count=len(given), reason=reason)
 
 
 def byte_lengths(start: Start, size: int) -> np.ndarray:

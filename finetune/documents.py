@@ -38,16 +38,25 @@ class Reading:
         if not self.documents:
             raise Refusal("The separator of --documents is empty; give file, line, blank-line, or a text.", "documents")
         if self.format.count("{text}") != 1:
-            raise Refusal(f"--format must hold {{text}} exactly once, not as in {self.format!r:.80}.", "format")
+            raise Refusal(
+                "--format must hold {{text}} exactly once, not as in {given!r:.80}.", "format", given=self.format
+            )
         if START in self.format or END in self.format:
-            raise Refusal(f"Leave {START} and {END} out of --format; documents get the real tokens anyway.", "format")
+            raise Refusal(
+                "Leave {start} and {end} out of --format; documents get the real tokens anyway.",
+                "format",
+                start=START,
+                end=END,
+            )
         try:
             codecs.getincrementaldecoder(self.encoding)
             b"a".decode(self.encoding)  # one that is not for text, such as base64, is refused here
         except UnicodeError:
             pass  # half a character of UTF-16
         except (LookupError, ValueError):
-            raise Refusal(f"There is no encoding {self.encoding!r:.40}; try utf-8 or latin-1.", "encoding") from None
+            raise Refusal(
+                "There is no encoding {given!r:.40}; try utf-8 or latin-1.", "encoding", given=self.encoding
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -100,14 +109,25 @@ def check_options(source: Path, kind: str, reading: Reading) -> None:
     is_table = kind in (".csv", ".tsv", ".parquet")
     is_json = kind in (".jsonl", ".ndjson")
     if kind and reading.documents != "file":
-        what = "token ids" if kind == ".npz" else "rows"
-        raise Refusal(f"{source.name} consists of {what}; --documents is for text files.", "documents")
+        raise Refusal(
+            "{file} consists of token ids; --documents is for text files."
+            if kind == ".npz"
+            else "{file} consists of rows; --documents is for text files.",
+            "documents",
+            file=source.name,
+        )
     if reading.column is not None and not is_table and not (is_json and reading.field is not None):
-        instead = "; name a field with --field" if is_json else ""
-        raise Refusal(f"{source.name} has no columns{instead}.", "column")
+        raise Refusal(
+            "{file} has no columns; name a field with --field." if is_json else "{file} has no columns.",
+            "column",
+            file=source.name,
+        )
     if reading.field is not None and not is_json and not (is_table and reading.column is not None):
-        instead = "; name a column with --column" if is_table else ""
-        raise Refusal(f"{source.name} has no fields{instead}.", "field")
+        raise Refusal(
+            "{file} has no fields; name a column with --column." if is_table else "{file} has no fields.",
+            "field",
+            file=source.name,
+        )
 
 
 def of_rows(rows: Iterable[str]) -> Iterator[tuple[str, bool]]:

@@ -17,7 +17,7 @@ def encode_to(given: dict, options: Options, models: Path) -> Encoding:
     for source in given["data"]:
         check_target(target, given.get("force", False), Path(source))
     if data.is_encoding(given["data"]):
-        raise Refusal(f"{given['data'][0]} is encoded already; give the text itself.")
+        raise Refusal("{path} is encoded already; give the text itself.", path=given["data"][0])
     start = from_folder(check_folder(find_folder(given["model"], models)), options)
     with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
         shows = sys.stderr.isatty()

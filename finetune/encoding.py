@@ -67,7 +67,7 @@ def encode(
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refusal(f"{cache} cannot be written: {error.strerror}.") from None
+        raise Refusal("{path} cannot be written: {reason}.", path=cache, reason=error.strerror) from None
     remove_leftovers(cache)
     return write(sources, described, reading, codec, target, progress)
 
@@ -90,23 +90,29 @@ def open_encoding(path: Path, tokenizer: tokenizers.Tokenizer | None = None) -> 
     try:
         about = json.loads((path / ABOUT).read_text("utf-8"))
         if about["format"] != FORMAT or about["dtype"] not in ("<u2", "<u4"):
-            raise Refusal(f"{path} was encoded by another version; encode the text again.")
+            raise Refusal("{path} was encoded by another version; encode the text again.", path=path)
         arrays = [
             np.memmap(path / name, dtype, "r")
             for name, dtype in ((TOKENS, np.dtype(about["dtype"])), (ENDS, np.dtype("<i8")))
         ]
         if [len(array) for array in arrays] != [about["tokens"], about["documents"]]:
-            raise Refusal(f"{path}: its files are cut short; encode the text again.")
+            raise Refusal("{path}: its files are cut short; encode the text again.", path=path)
         if len(arrays[1]) and arrays[1][-1] != len(arrays[0]):
-            raise Refusal(f"{path}: its files do not belong together; encode the text again.")
+            raise Refusal("{path}: its files do not belong together; encode the text again.", path=path)
         if tokenizer is not None and about["tokenizer"] != Codec(tokenizer, about["begin"], about["end"]).fingerprint:
-            raise Refusal(f"{path} was encoded with another tokenizer; encode the text with this model's.")
+            raise Refusal("{path} was encoded with another tokenizer; encode the text with this model's.", path=path)
         names = ("begin", "end", "tokenizer")
         return Encoding(*arrays, tuple(about["sources"]), path, *(about[name] for name in names))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, Refusal):
             raise
-        raise Refusal(f"{path} holds no encoded text (no whole {ABOUT}, {TOKENS} and {ENDS}).") from None
+        raise Refusal(
+            "{path} holds no encoded text (no whole {about}, {tokens} and {ends}).",
+            path=path,
+            about=ABOUT,
+            tokens=TOKENS,
+            ends=ENDS,
+        ) from None
 
 
 def describe(sources: Sequence[Path]) -> tuple[dict, ...]:
@@ -118,7 +124,7 @@ def describe(sources: Sequence[Path]) -> tuple[dict, ...]:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 described.append({"name": whole_characters(source.name), "bytes": file.tell(), "sha256": digest})
         except OSError as error:
-            raise Refusal(f"{source} cannot be read: {error.strerror or error}.") from None
+            raise Refusal("{path} cannot be read: {reason}.", path=source, reason=error.strerror or error) from None
     return tuple(described)
 
 
@@ -146,7 +152,7 @@ def write(
             write_all(batches(sources, reading, codec, progress), codec, tokens, ends)
             sizes = {"tokens": tokens.tell() // codec.dtype.itemsize, "documents": ends.tell() // 8}
         if not sizes["documents"]:
-            raise Refusal(nothing_in(described))
+            raise nothing_in(described)
         if stamps != [stamp(source) for source in sources]:
             raise Refusal("A file was changed while it was read; start again when it is finished.")
         whole = {"format": FORMAT, "dtype": codec.dtype.str, "begin": codec.begin, "end": codec.end, **sizes}
@@ -164,11 +170,13 @@ def stamp(source: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def nothing_in(described: Sequence[dict]) -> str:
-    first, more = described[0]["name"], f" and {len(described) - 1} more" if len(described) > 1 else ""
+def nothing_in(described: Sequence[dict]) -> Refusal:
+    reason, first, more = Refusal("empty; there is nothing to learn from."), described[0]["name"], len(described) - 1
     if any(source["bytes"] for source in described):
-        return f"{first}{more}: no document with any text is in there."
-    return f"{first}{more}: empty; there is nothing to learn from."
+        reason = Refusal("no document with any text is in there.")
+    if more:
+        return Refusal("{file} and {more} more: {reason}", file=first, more=more, reason=reason)
+    return Refusal("{file}: {reason}", file=first, reason=reason)
 
 
 Piece = tuple[str, bool, Path]  # text, whether the document ends here, where it is from
@@ -208,7 +216,7 @@ def encode_batch(batch: Sequence[Piece], codec: Codec, fresh: bool) -> tuple[np.
     rows = [encoding.ids for encoding in encodings]
     flat = [*chain.from_iterable(rows)]
     if codec.vocabulary.bytes_of(flat) != "".join(texts).encode():
-        raise Refusal(unwritable(batch, rows, codec))
+        raise unwritable(batch, rows, codec)
     places, marks, borders, place = [], [], [], 0
     for (_, last, _), row in zip(batch, rows, strict=True):
         if fresh and codec.begin is not None:
@@ -231,7 +239,7 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def unwritable(batch: Sequence[Piece], rows: Sequence[Sequence[int]], codec: Codec) -> str:
+def unwritable(batch: Sequence[Piece], rows: Sequence[Sequence[int]], codec: Codec) -> Refusal:
     """Say which character of which file the tokenizer loses."""
     for (text, _, source), row in zip(batch, rows, strict=True):
         if codec.vocabulary.bytes_of(row) == whole_characters(text).encode():
@@ -239,8 +247,15 @@ def unwritable(batch: Sequence[Piece], rows: Sequence[Sequence[int]], codec: Cod
         for character in sorted(set(whole_characters(text))):
             ids = codec.tokenizer.encode(character, add_special_tokens=False).ids
             if codec.vocabulary.bytes_of(ids) != character.encode():
-                return f"{source.name}: this model's tokenizer cannot write {character!r}; take another model."
-        return f"{source.name}: this model's tokenizer changes the text, for instance its spaces; take another model."
+                return Refusal(
+                    "{file}: this model's tokenizer cannot write {character!r}; take another model.",
+                    file=source.name,
+                    character=character,
+                )
+        return Refusal(
+            "{file}: this model's tokenizer changes the text, for instance its spaces; take another model.",
+            file=source.name,
+        )
     raise AssertionError("every piece was written")
 
 

@@ -40,7 +40,7 @@ def evaluate(folder: ModelFolder, given: list[str], options: Options, cache: Pat
             whole(found.tokens, found.ends), size, start.context, options.line_by_line, start.begin is not None
         )
         if not len(parts):
-            raise Refusal(f"{given[0]}: there is no text in it.")
+            raise Refusal("{file}: there is no text in it.", file=given[0])
         model = load_model(start, options).to(device)
         lengths = data.byte_lengths(start, model.config.vocab_size)
         kind = getattr(torch, precision)

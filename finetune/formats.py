@@ -45,7 +45,9 @@ def kind_of(source: Path) -> str:
     """The ending that says how to read a file, one of KINDS; "" is text."""
     ending = Path(source.name.lower().removesuffix(".gz")).suffix
     if ending in KINDS[-2:] and is_packed(source):
-        raise Refusal(f"{source.name}: {ending} cannot be read through gzip; unpack it first (gunzip).")
+        raise Refusal(
+            "{file}: {ending} cannot be read through gzip; unpack it first (gunzip).", file=source.name, ending=ending
+        )
     return ending if ending in KINDS else ""
 
 
@@ -63,9 +65,11 @@ def byte_blocks(source: Path, progress: Progress) -> Iterator[bytes]:
                 progress(told - before)
                 yield block
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise Refusal(f"{source.name} is not gzip, or damaged ({error}); copy it again.") from None
+        raise Refusal(
+            "{file} is not gzip, or damaged ({reason}); copy it again.", file=source.name, reason=error
+        ) from None
     except OSError as error:
-        raise Refusal(f"{source} cannot be read: {error.strerror or error}.") from None
+        raise Refusal("{path} cannot be read: {reason}.", path=source, reason=error.strerror or error) from None
 
 
 def decoded(source: Path, encoding: str, progress: Progress) -> Iterator[str]:
@@ -84,11 +88,20 @@ def decoded(source: Path, encoding: str, progress: Progress) -> Iterator[str]:
         except UnicodeDecodeError as error:
             line += error.object[: error.start].decode(encoding, "replace").count("\n")
             raise Refusal(
-                f"{source.name}, line {line}: byte 0x{error.object[error.start]:02x} is not {encoding}; "
-                "save the file as UTF-8, or give --encoding latin-1 (or what it is)."
+                "{file}, line {line}: byte 0x{byte:02x} is not {encoding}; save the file as UTF-8, or give "
+                "--encoding latin-1 (or what it is).",
+                file=source.name,
+                line=line,
+                byte=error.object[error.start],
+                encoding=encoding,
             ) from None
         except UnicodeError as error:
-            raise Refusal(f"{source.name} is not {encoding} ({error}); save the file as UTF-8.") from None
+            raise Refusal(
+                "{file} is not {encoding} ({reason}); save the file as UTF-8.",
+                file=source.name,
+                encoding=encoding,
+                reason=error,
+            ) from None
         line += text.count("\n")
         if text:
             yield text
@@ -109,7 +122,9 @@ def check_text(source: Path, head: bytes, encoding: str) -> None:
         what = "it has NUL bytes"
     if what is not None:
         raise Refusal(
-            f"{source.name} looks like a binary file ({what}); give text, CSV, TSV, JSON lines, Parquet, or these as .gz."
+            "{file} looks like a binary file ({what}); give text, CSV, TSV, JSON lines, Parquet, or these as .gz.",
+            file=source.name,
+            what=what,
         )
 
 
@@ -123,7 +138,11 @@ def lines(source: Path, blocks: Iterable[str]) -> Iterator[str]:
             place = found.end()
         rest = rest[place:]
         if len(rest) > LONGEST:
-            raise Refusal(f"{source.name} has a line of more than {LONGEST:,} characters; is its ending the right one?")
+            raise Refusal(
+                "{file} has a line of more than {limit:,} characters; is its ending the right one?",
+                file=source.name,
+                limit=LONGEST,
+            )
     if rest:
         yield rest
 
@@ -138,7 +157,12 @@ def table_rows(source: Path, blocks: Iterable[str], delimiter: str, column: str 
             index = column_index(source, header, column)
             yield from (row[index] for row in reader if len(row) > index)
     except csv.Error as error:
-        raise Refusal(f"{source.name}, line {reader.line_num}: {error}; is every quotation mark closed?") from None
+        raise Refusal(
+            "{file}, line {line}: {reason}; is every quotation mark closed?",
+            file=source.name,
+            line=reader.line_num,
+            reason=error,
+        ) from None
 
 
 def column_index(source: Path, names: Sequence[str], column: str | None) -> int:
@@ -146,14 +170,30 @@ def column_index(source: Path, names: Sequence[str], column: str | None) -> int:
     if column is None and len(names) == 1:
         return 0
     if column is None:
-        raise Refusal(f"{source.name} has the columns {listed(names)}; choose one with --column.", "column")
+        raise Refusal(
+            "{file} has the columns {columns}; choose one with --column.",
+            "column",
+            file=source.name,
+            columns=listed(names),
+        )
     if names.count(column) > 1:
-        raise Refusal(f"{source.name} has several columns {column}; choose one by number, from 0.", "column")
+        raise Refusal(
+            "{file} has several columns {column}; choose one by number, from 0.",
+            "column",
+            file=source.name,
+            column=column,
+        )
     if column in names:
         return names.index(column)
     if re.fullmatch("[0-9]{1,6}", column) and int(column) < len(names):
         return int(column)
-    raise Refusal(f"{source.name} has no column {column}; it has {listed(names)}.", "column")
+    raise Refusal(
+        "{file} has no column {column}; it has {columns}.",
+        "column",
+        file=source.name,
+        column=column,
+        columns=listed(names),
+    )
 
 
 def json_rows(source: Path, blocks: Iterable[str], field: str | None) -> Iterator[str]:
@@ -164,32 +204,59 @@ def json_rows(source: Path, blocks: Iterable[str], field: str | None) -> Iterato
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise Refusal(f"{source.name}, line {number} is not JSON ({error}).") from None
+            raise Refusal(
+                "{file}, line {line} is not JSON ({reason}).", file=source.name, line=number, reason=error
+            ) from None
         if not isinstance(row, dict):
-            raise Refusal(f"{source.name}, line {number}: it holds no object, but a {type(row).__name__}.")
+            raise Refusal(
+                "{file}, line {line}: it holds no object, but a {kind}.",
+                file=source.name,
+                line=number,
+                kind=type(row).__name__,
+            )
         name = next(iter(row)) if field is None and len(row) == 1 else field
         if name is None:
             raise Refusal(
-                f"{source.name}, line {number} has the fields {listed([*row])}; choose one with --field.", "field"
+                "{file}, line {line} has the fields {fields}; choose one with --field.",
+                "field",
+                file=source.name,
+                line=number,
+                fields=listed([*row]),
             )
-        value = value_of(f"{source.name}, line {number}", row, name)
+        value = value_of(Refusal("{file}, line {line}", file=source.name, line=number), row, name)
         if not isinstance(value, str | None):
-            raise Refusal(f"{source.name}, line {number}: {name} is no text, but {value!r:.40}.", "field")
+            raise Refusal(
+                "{file}, line {line}: {name} is no text, but {value!r:.40}.",
+                "field",
+                file=source.name,
+                line=number,
+                name=name,
+                value=value,
+            )
         yield value or ""
 
 
-def value_of(where: str, row: dict, name: str) -> Any:
+def value_of(where: Refusal, row: dict, name: str) -> Any:
     """What the field of that name holds; of `a.b`, unless a field is called so, field b of the object in field a."""
     if name in row:
         return row[name]
     head, dot, rest = name.partition(".")
     if dot and isinstance(row.get(head), dict):
-        return value_of(f"{where}, in {head}", row[head], rest)
+        return value_of(Refusal("{where}, in {name}", where=where, name=head), row[head], rest)
     if dot and head in row:
         if row[head] is None:
             return None
-        raise Refusal(f"{where}: {head} is no object that could have a field {rest}, but {row[head]!r:.40}.", "field")
-    raise Refusal(f"{where} has no field {name}; it has {listed([*row])}.", "field")
+        raise Refusal(
+            "{where}: {outer} is no object that could have a field {inner}, but {value!r:.40}.",
+            "field",
+            where=where,
+            outer=head,
+            inner=rest,
+            value=row[head],
+        )
+    raise Refusal(
+        "{where} has no field {name}; it has {fields}.", "field", where=where, name=name, fields=listed([*row])
+    )
 
 
 def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterator[str]:
@@ -198,7 +265,9 @@ def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterat
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise Refusal(f"{source.name}: reading Parquet needs pyarrow; install it with `pip install pyarrow`.") from None
+        raise Refusal(
+            "{file}: reading Parquet needs pyarrow; install it with `pip install pyarrow`.", file=source.name
+        ) from None
     try:
         with parquet.ParquetFile(source, buffer_size=BLOCK, pre_buffer=False) as file:
             names = file.schema_arrow.names
@@ -206,7 +275,13 @@ def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterat
             is_text = any(field.type.equals(t) for t in (pyarrow.string(), pyarrow.large_string()))
             is_coded = pyarrow.types.is_dictionary(field.type) and pyarrow.types.is_string(field.type.value_type)
             if not is_text and not is_coded:
-                raise Refusal(f"{source.name}: column {field.name} is no text, but {field.type}.", "column")
+                raise Refusal(
+                    "{file}: column {column} is no text, but {kind}.",
+                    "column",
+                    file=source.name,
+                    column=field.name,
+                    kind=field.type,
+                )
             size, rows, done, told = source.stat().st_size, max(1, file.metadata.num_rows), 0, 0
             for batch in file.iter_batches(256, columns=[field.name], use_threads=False):
                 yield from (cell or "" for cell in batch.column(0).to_pylist())
@@ -217,7 +292,9 @@ def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterat
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise Refusal(f"{source.name} cannot be read as Parquet ({reason:.200}); copy it again.") from None
+        raise Refusal(
+            "{file} cannot be read as Parquet ({reason:.200}); copy it again.", file=source.name, reason=reason
+        ) from None
 
 
 def listed(names: Sequence[str]) -> str:

@@ -17,7 +17,12 @@ def add_layers(name: str, model: GPT2LMHeadModel, layers: int) -> None:
     """
     old = model.config.n_layer
     if layers < old:
-        raise Refusal(f"--layers {layers}: {name} has {old} layers; there can only be added some.")
+        raise Refusal(
+            "--layers {layers}: {model} has {old} layers; there can only be added some.",
+            layers=layers,
+            model=name,
+            old=old,
+        )
     blocks = []
     for n in range(layers):
         source = n * old // layers

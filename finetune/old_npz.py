@@ -24,7 +24,7 @@ def read_npz(file: Path, vocabulary: Vocabulary | None, end: str, progress: Call
     Raises Refusal for what is damaged, holds objects or floats, or is of another vocabulary.
     """
     if vocabulary is None:
-        raise Refusal(f"{file.name} holds token ids; they can be read with their tokenizer only.")
+        raise Refusal("{file} holds token ids; they can be read with their tokenizer only.", file=file.name)
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for ids in id_blocks(file, len(vocabulary), progress):
@@ -34,7 +34,8 @@ def read_npz(file: Path, vocabulary: Vocabulary | None, end: str, progress: Call
                 yield decoder.decode(vocabulary.bytes_of(ids.tolist()))
     except UnicodeDecodeError:
         raise Refusal(
-            f"{file.name}: its ids spell no text with this model's tokenizer; it was encoded for another model."
+            "{file}: its ids spell no text with this model's tokenizer; it was encoded for another model.",
+            file=file.name,
         ) from None
 
 
@@ -53,15 +54,28 @@ def id_blocks(file: Path, vocab_size: int, progress: Callable[[int], None]) -> I
         raise
     except BROKEN as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise Refusal(f"{file.name} is no .npz of token ids, or damaged ({reason:.200}); copy it again.") from None
+        raise Refusal(
+            "{file} is no .npz of token ids, or damaged ({reason:.200}); copy it again.", file=file.name, reason=reason
+        ) from None
 
 
 def array_blocks(file: Path, name: str, stream: IO[bytes]) -> Iterator[np.ndarray]:
     """One array of integers, [ids], read in blocks."""
     shape, dtype = header(stream)
     if dtype.kind not in "iu" or len(shape) != 1:
-        what = "objects" if dtype.hasobject else f"{dtype} of shape {list(shape)}"
-        raise Refusal(f"{file.name}: {name} holds {what}; an encoding holds plain rows of whole numbers.")
+        if dtype.hasobject:
+            raise Refusal(
+                "{file}: {name} holds objects; an encoding holds plain rows of whole numbers.",
+                file=file.name,
+                name=name,
+            )
+        raise Refusal(
+            "{file}: {name} holds {dtype} of shape {shape}; an encoding holds plain rows of whole numbers.",
+            file=file.name,
+            name=name,
+            dtype=dtype,
+            shape=list(shape),
+        )
     left = shape[0]
     while left:
         wanted = min(left, COUNT) * dtype.itemsize
@@ -89,6 +103,9 @@ def check_ids(file: Path, ids: np.ndarray, vocab_size: int) -> None:
     if ids.min() < 0 or ids.max() >= vocab_size:
         wrong = int(ids.min() if ids.min() < 0 else ids.max())
         raise Refusal(
-            f"{file.name} holds the id {wrong}, but this model's tokenizer has {vocab_size} tokens; "
-            "it was encoded for another model."
+            "{file} holds the id {id}, but this model's tokenizer has {tokens} tokens; it was encoded for another "
+            "model.",
+            file=file.name,
+            id=wrong,
+            tokens=vocab_size,
         )

@@ -206,12 +206,15 @@ def make_options(given: Mapping[str, Any], preset: str = "", before: Options | N
     Raises Refusal that names the option, its limit and the value.
     """
     if preset and preset not in PRESETS:
-        raise Refusal(f"--preset {preset!r} is unknown; known are {', '.join(PRESETS)}.")
+        raise Refusal("--preset {preset!r} is unknown; known are {known}.", preset=preset, known=", ".join(PRESETS))
     for name, value in given.items():
         check(name, value)
     lengths = [name for name in ("steps", "epochs", "minutes") if given.get(name)]
     if len(lengths) > 1:
-        raise Refusal("Give " + " or ".join(f"{flag(name)} {given[name]:g}" for name in lengths) + ", not both.")
+        one, other, *third = (f"{flag(name)} {given[name]:g}" for name in lengths)
+        if third:
+            raise Refusal("Give {one} or {other} or {third}, not both.", one=one, other=other, third=third[0])
+        raise Refusal("Give {one} or {other}, not both.", one=one, other=other)
     chosen = PRESETS.get(preset, {}) | dict(given)
     if lengths in (["epochs"], ["minutes"]):
         chosen["steps"] = 0  # else a preset's steps would overrule them
@@ -220,7 +223,10 @@ def make_options(given: Mapping[str, Any], preset: str = "", before: Options | N
     for name, value in chosen.items():
         if name not in MAY_DIFFER and value != getattr(before, name):
             raise Refusal(
-                f"{flag(name)} was {getattr(before, name)} when this training began, and cannot become {value} on the way."
+                "{option} was {before} when this training began, and cannot become {given} on the way.",
+                option=flag(name),
+                before=getattr(before, name),
+                given=value,
             )
     return replace(before, **{name: value for name, value in given.items() if name in MAY_DIFFER})
 
@@ -228,14 +234,19 @@ def make_options(given: Mapping[str, Any], preset: str = "", before: Options | N
 def agreeing(options: Options) -> Options:
     """The options; raises Refusal where one asks for what another rules out."""
     if options.cooldown and options.schedule != "constant":
-        raise Refusal(f"--cooldown {options.cooldown} is for --schedule constant; {options.schedule} falls by itself.")
+        raise Refusal(
+            "--cooldown {cooldown} is for --schedule constant; {schedule} falls by itself.",
+            cooldown=options.cooldown,
+            schedule=options.schedule,
+        )
     if options.ema and options.schedule == "constant" and not options.cooldown:
         raise Refusal(
-            f"--ema {options.ema} averages while the rate falls; --schedule constant needs a --cooldown for it."
+            "--ema {ema} averages while the rate falls; --schedule constant needs a --cooldown for it.", ema=options.ema
         )
     if spread(options.weight_decay) and options.schedule == "constant" and not options.cooldown:
         raise Refusal(
-            f"--weight-decay {options.weight_decay} changes as the rate falls; --schedule constant needs a --cooldown for it."
+            "--weight-decay {weight_decay} changes as the rate falls; --schedule constant needs a --cooldown for it.",
+            weight_decay=options.weight_decay,
         )
     return options
 
@@ -249,7 +260,10 @@ def decay_of(text: str) -> tuple[float, float]:
         found = []
     if len(found) not in (1, 2) or not all(low <= value <= high for value in found):
         raise Refusal(
-            f"--weight-decay must be a number from {low:g} to {high:g}, or two such as 0.8:0, not {text!r:.60}."
+            "--weight-decay must be a number from {low:g} to {high:g}, or two such as 0.8:0, not {given!r:.60}.",
+            low=low,
+            high=high,
+            given=text,
         )
     return found[0], found[-1]
 
@@ -265,11 +279,22 @@ def check(name: str, value: Any) -> None:
     elif name in LIMITS:
         low, high = LIMITS[name]
         if not (low <= value <= high):
-            raise Refusal(f"{flag(name)} must be from {low:,} to {high:,}, not {value}.")
+            raise Refusal(
+                "{option} must be from {low:,} to {high:,}, not {given}.",
+                option=flag(name),
+                low=low,
+                high=high,
+                given=value,
+            )
     if isinstance(value, str) and not is_unicode(value):
-        raise Refusal(f"{flag(name)} is not UTF-8: {value!a:.80}.")
+        raise Refusal("{option} is not UTF-8: {given!a:.80}.", option=flag(name), given=value)
     if name in CHOICES and value not in CHOICES[name]:
-        raise Refusal(f"{flag(name)} must be one of {', '.join(CHOICES[name])}, not {value!r}.")
+        raise Refusal(
+            "{option} must be one of {choices}, not {given!r}.",
+            option=flag(name),
+            choices=", ".join(CHOICES[name]),
+            given=value,
+        )
 
 
 def is_unicode(text: str) -> bool:
@@ -289,7 +314,11 @@ def as_options(stored: Mapping[str, Any]) -> Options:
         known["weight_decay"] = f"{decay:g}"
     for name, value in known.items():
         if not isinstance(value, int | float if kinds[name] is float else kinds[name]):
-            raise Refusal(f"{flag(name)} in run.json is {value!r:.60}, which is damage; begin anew with --force.")
+            raise Refusal(
+                "{option} in run.json is {given!r:.60}, which is damage; begin anew with --force.",
+                option=flag(name),
+                given=value,
+            )
         check(name, value)
     return Options(**known)
 

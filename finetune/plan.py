@@ -79,7 +79,9 @@ def make_start(task: Task, teachers: Sequence[ModelFolder], main: bool, scratch:
         if not task.resume and main:
             start.tokenizer.save(str(kept))
         elif task.resume and opened(kept).get_vocab() != start.tokenizer.get_vocab():
-            raise Refusal(f"{folder.name} has not the tokenizer that this training began with; bring that one back.")
+            raise Refusal(
+                "{model} has not the tokenizer that this training began with; bring that one back.", model=folder.name
+            )
         return start
     if kept.is_file() and (task.resume or not main):
         tokenizer = opened(kept)
@@ -94,7 +96,7 @@ def opened(kept: Path) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_file(str(kept))
     except Exception as error:  # it has no class of its own
-        raise Refusal(f"{kept} is damaged ({error}); begin anew with --force.") from None
+        raise Refusal("{path} is damaged ({reason}); begin anew with --force.", path=kept, reason=error) from None
 
 
 def windows_of(found: Data, start: Start, block: int, options: Options) -> dict[str, Windows]:
@@ -125,11 +127,19 @@ def count_steps(plan: Plan, world: int) -> int:
     """Optimizer steps in all; 0 where they follow from --minutes. Raises Refusal."""
     o = plan.options
     if o.batch_size % world:
-        raise Refusal(f"--batch-size {o.batch_size} cannot be shared by {world} processes; give a multiple.")
+        raise Refusal(
+            "--batch-size {batch_size} cannot be shared by {world} processes; give a multiple.",
+            batch_size=o.batch_size,
+            world=world,
+        )
     if o.minutes and not o.steps:
         return 0
     batches = -(-len(plan.windows["train"]) // o.batch_size)
     steps = o.steps or round(o.epochs * -(-batches // o.gradient_accumulation))
     if steps < 1:
-        raise Refusal(f"--epochs {o.epochs:g} of {batches} batches are no step at all; give --steps.")
+        raise Refusal(
+            "--epochs {epochs:g} of {batches} batches are no step at all; give --steps.",
+            epochs=o.epochs,
+            batches=batches,
+        )
     return steps

@@ -33,10 +33,12 @@ class Record:
                 if not (isinstance(facts, dict) and isinstance(facts.get(name), kind))
             ]
             if wrong:
-                raise ValueError(f"it has no right {wrong[0]}")
+                raise Refusal("it has no right {name}", name=wrong[0])
             return cls(file, facts, writes)
         except (OSError, ValueError, RecursionError) as error:
-            raise Refusal(f"{file} cannot be read ({error}); start anew with --force.") from None
+            raise Refusal(
+                "{path} cannot be read ({reason}); start anew with --force.", path=file, reason=error
+            ) from None
 
     def add(self, kind: str, entry: dict[str, Any]) -> None:
         """Append to `history`, `evaluations` or `samples`, and save."""
@@ -86,16 +88,24 @@ def resumed(record: Record, now: dict[str, Any], step: int) -> Record:
     base, model = before["model"], now["model"]
     if base and base["fingerprint"] != model["fingerprint"]:
         raise Refusal(
-            f"--model {model['name']} is not the {base['name']} this training began with; bring that back, or use --force."
+            "--model {model} is not the {base} this training began with; bring that back, or use --force.",
+            model=model["name"],
+            base=base["name"],
         )
     taught, teach = ([t["fingerprint"] for t in facts.get("teachers", [])] for facts in (before, now))
     if taught != teach:
-        names = ", ".join(t["name"] for t in before.get("teachers", [])) or "no teacher"
-        raise Refusal(f"This training began with {names} for --teacher; give the same, or begin anew with --force.")
+        if names := ", ".join(t["name"] for t in before.get("teachers", [])):
+            raise Refusal(
+                "This training began with {names} for --teacher; give the same, or begin anew with --force.",
+                names=names,
+            )
+        raise Refusal("This training began with no teacher for --teacher; give the same, or begin anew with --force.")
     if before.get("processes", 1) != now["processes"]:
         raise Refusal(
-            f"This training began with {before['processes']} process(es) and cannot go on exactly with {now['processes']}; "
-            "start as many, or begin anew with --force."
+            "This training began with {before} process(es) and cannot go on exactly with {now}; start as many, or "
+            "begin anew with --force.",
+            before=before["processes"],
+            now=now["processes"],
         )
     before["state"] = "training"
     record.cut(step)

@@ -107,7 +107,9 @@ def prove(folder: ModelFolder, model, ids: list[int], dtype: str) -> float:
     difference = float(abs(logits_of(folder, [ids])[0] - theirs).max())
     if not difference <= AGREE[dtype] * max(1.0, float(abs(theirs).max()) / 10):
         raise Refusal(
-            f"The model that was written differs from the one that was trained by {difference:.2g} in a logit, which "
-            f"--dtype {dtype} does not explain; it was not kept."
+            "The model that was written differs from the one that was trained by {difference:.2g} in a logit, which "
+            "--dtype {dtype} does not explain; it was not kept.",
+            difference=difference,
+            dtype=dtype,
         )
     return difference

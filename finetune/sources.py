@@ -39,9 +39,9 @@ def files_of(name: str, copy: Path) -> list[Path]:
         matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
         found = [file for match in matches for file in (files_in(match) if match.is_dir() else [match])]
     else:
-        raise Refusal(f"There is no {name}.")
+        raise Refusal("There is no {path}.", path=name)
     if not found:
-        raise Refusal(f"There is no file in {name}." if path.is_dir() else f"No file is named like {name}.")
+        raise Refusal("There is no file in {path}." if path.is_dir() else "No file is named like {path}.", path=name)
     return found
 
 
@@ -62,5 +62,10 @@ def copied(stream, target: Path) -> Path:
         with target.open("wb") as out:
             shutil.copyfileobj(stream, out, 2**20)
     except OSError as error:
-        raise Refusal(f"{target.name} cannot be copied to {target.parent}: {error.strerror or error}.") from None
+        raise Refusal(
+            "{file} cannot be copied to {folder}: {reason}.",
+            file=target.name,
+            folder=target.parent,
+            reason=error.strerror or error,
+        ) from None
     return target

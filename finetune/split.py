@@ -15,10 +15,10 @@ NAMES = ("train", "validation", "test")
 def shares(text: str) -> list[float]:
     """'70/20/10' as shares of the whole; raises Refusal."""
     if not re.fullmatch(r"\d{1,3}(\.\d+)?(/\d{1,3}(\.\d+)?){1,2}", text):
-        raise Refusal(f"--split must be two or three numbers such as 90/10 or 70/20/10, not {text!r:.60}.")
+        raise Refusal("--split must be two or three numbers such as 90/10 or 70/20/10, not {given!r:.60}.", given=text)
     numbers = [float(number) for number in text.split("/")]
     if numbers[0] == 0 or abs(sum(numbers) - 100) > 1e-6:
-        raise Refusal(f"--split must add up to 100 and leave something to train on, not {text!r}.")
+        raise Refusal("--split must add up to 100 and leave something to train on, not {given!r}.", given=text)
     return [number / 100 for number in numbers]
 
 

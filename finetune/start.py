@@ -45,19 +45,24 @@ class Start:
 def from_folder(folder: ModelFolder, options: Options) -> Start:
     for name in ("width", "heads", "vocab", "zero_init"):
         if name in changed(options):
-            raise Refusal(f"{flag(name)} is for --from-scratch; {folder.name} has a shape of its own.")
+            raise Refusal(
+                "{option} is for --from-scratch; {model} has a shape of its own.", option=flag(name), model=folder.name
+            )
     tokenizer = open_tokenizer(folder.path)
     tokenizer.encode_special_tokens = True  # what spells a special token in a text is ordinary text
     if not options.special_tokens:
         if folder.end_id is None:
-            raise Refusal(f"{folder.name} has no end token to close documents with; add one with --special-tokens eos.")
+            raise Refusal(
+                "{model} has no end token to close documents with; add one with --special-tokens eos.",
+                model=folder.name,
+            )
         return Start(tokenizer, folder.begin_id, folder.end_id, folder.end_id, folder, False)
     wanted = special_tokens(options)
     tokenizer.add_special_tokens([AddedToken(SPECIAL[name], special=True, normalized=False) for name in wanted])
     ids = {name: tokenizer.token_to_id(SPECIAL[name]) for name in wanted}
     end = ids.get("eos", folder.end_id)
     if end is None:
-        raise Refusal(f"{folder.name} has no end token; --special-tokens must name eos too.")
+        raise Refusal("{model} has no end token; --special-tokens must name eos too.", model=folder.name)
     added = tokenizer.get_vocab_size(with_added_tokens=True) > folder.config.vocab_size
     return Start(tokenizer, ids.get("bos", folder.begin_id), end, ids.get("pad", end), folder, added)
 
@@ -66,10 +71,16 @@ def special_tokens(options: Options) -> list[str]:
     """The names in --special-tokens; raises Refusal for others, and where they could not be learned."""
     names = [name.strip() for name in options.special_tokens.split(",")]
     if not set(names) <= SPECIAL.keys():
-        raise Refusal(f"--special-tokens may name {', '.join(SPECIAL)}, not {options.special_tokens!r:.80}.")
+        raise Refusal(
+            "--special-tokens may name {known}, not {given!r:.80}.",
+            known=", ".join(SPECIAL),
+            given=options.special_tokens,
+        )
     for name, on in (("--lora", options.lora), ("--freeze-embeddings", options.freeze_embeddings)):
         if on:
-            raise Refusal(f"--special-tokens needs the embedding to be trained, which {name} leaves as it is.")
+            raise Refusal(
+                "--special-tokens needs the embedding to be trained, which {option} leaves as it is.", option=name
+            )
     return names
 
 
@@ -91,10 +102,12 @@ def from_nothing(texts: Iterable[str], options: Options) -> Start:
 def with_tokenizer_of(folder: ModelFolder, options: Options) -> Start:
     """A new model that has the tokens of one that exists, and begins and ends its documents as that does."""
     if "vocab" in changed(options):
-        raise Refusal(f"--vocab is for a new tokenizer; that of {folder.name} has its own size.")
+        raise Refusal("--vocab is for a new tokenizer; that of {model} has its own size.", model=folder.name)
     check_new(options)
     if folder.end_id is None:
-        raise Refusal(f"{folder.name} has no end token to close documents with; take the tokenizer of another.")
+        raise Refusal(
+            "{model} has no end token to close documents with; take the tokenizer of another.", model=folder.name
+        )
     tokenizer = open_tokenizer(folder.path)
     tokenizer.encode_special_tokens = True
     return Start(tokenizer, folder.begin_id, folder.end_id, folder.end_id, None, False)
@@ -103,10 +116,12 @@ def with_tokenizer_of(folder: ModelFolder, options: Options) -> Start:
 def check_new(options: Options) -> None:
     """Raises Refusal for what makes no sense for a model that begins from nothing."""
     if options.special_tokens:
-        raise Refusal(f"--special-tokens is for models that exist; a new one ends its documents with {END}.")
+        raise Refusal("--special-tokens is for models that exist; a new one ends its documents with {end}.", end=END)
     for name in ("lora", "freeze_embeddings"):
         if getattr(options, name):
-            raise Refusal(f"{flag(name)} is for models that exist; of a new one everything must be trained.")
+            raise Refusal(
+                "{option} is for models that exist; of a new one everything must be trained.", option=flag(name)
+            )
 
 
 def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
@@ -142,7 +157,9 @@ def load_weights(folder: ModelFolder, **dropout: float) -> GPT2LMHeadModel:
     )
     missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
     if missing:
-        raise Refusal(f"{folder.name}: its weights lack {missing[0]}; copy model.safetensors again.")
+        raise Refusal(
+            "{model}: its weights lack {weight}; copy model.safetensors again.", model=folder.name, weight=missing[0]
+        )
     check_weights(folder.name, model, "lm_head.weight" not in found["missing_keys"])
     model.config.tie_word_embeddings = True  # some configs deny it, but the playground serves no other
     model.lm_head.weight = model.transformer.wte.weight
@@ -161,23 +178,36 @@ def check_weights(name: str, model: GPT2LMHeadModel, has_head: bool) -> None:
     """What the engine would refuse is refused before it is trained."""
     for weight, values in model.named_parameters():
         if not values.isfinite().all():
-            raise Refusal(f"{name}: {weight} holds numbers that are not finite; copy model.safetensors again.")
+            raise Refusal(
+                "{model}: {weight} holds numbers that are not finite; copy model.safetensors again.",
+                model=name,
+                weight=weight,
+            )
     if has_head and not torch.equal(model.lm_head.weight, model.transformer.wte.weight):
         raise Refusal(
-            f"{name}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served."
+            "{model}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served.",
+            model=name,
         )
 
 
 def new_config(start: Start, options: Options, dropout: dict[str, float]) -> GPT2Config:
     heads = options.heads or max(1, options.width // HEAD)
     if options.width % heads:
-        raise Refusal(f"--width {options.width} cannot be shared by {heads} heads; give --heads that divide it.")
+        raise Refusal(
+            "--width {width} cannot be shared by {heads} heads; give --heads that divide it.",
+            width=options.width,
+            heads=heads,
+        )
     layers = options.layers or LAYERS
     needed = 4 * count_parameters(start, options)
     if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
         raise Refusal(
-            f"--layers {layers} of --width {options.width} need {needed / 2**30:,.0f} GiB for the weights alone; "
-            f"this machine has {there / 2**30:,.0f} GiB."
+            "--layers {layers} of --width {width} need {needed:,.0f} GiB for the weights alone; this machine has "
+            "{there:,.0f} GiB.",
+            layers=layers,
+            width=options.width,
+            needed=needed / 2**30,
+            there=there / 2**30,
         )
     return GPT2Config(
         vocab_size=start.tokenizer.get_vocab_size(with_added_tokens=True),
@@ -222,7 +252,9 @@ def block_size(start: Start, options: Options) -> int:
     most = int(LIMITS["block_size"][1]) if start.folder is None else start.folder.config.n_positions
     size = options.block_size or (WINDOW if start.folder is None else most)
     if not (2 <= size <= most):
-        raise Refusal(f"--block-size must be from 2 to {most:,}, the window of this model, not {size:,}.")
+        raise Refusal(
+            "--block-size must be from 2 to {limit:,}, the window of this model, not {given:,}.", limit=most, given=size
+        )
     return size
 
 
@@ -231,12 +263,21 @@ def find_folder(name: str, root: Path, option: str = "--model") -> Path:
     for path in (Path(name), root / name):
         if path.is_dir():
             if not is_unicode(path.resolve().name):
-                raise Refusal(f"{option} {name!a:.200}: the folder's name is not UTF-8; rename it.")
+                raise Refusal(
+                    "{option} {given!a:.200}: the folder's name is not UTF-8; rename it.", option=option, given=name
+                )
             return path.resolve()
     if Path(name).is_file():
-        raise Refusal(f"{option} {name} is a file; give the folder that holds it with config.json and the tokenizer.")
+        raise Refusal(
+            "{option} {given} is a file; give the folder that holds it with config.json and the tokenizer.",
+            option=option,
+            given=name,
+        )
     of_hub = name if name.count("/") == 1 and not Path(name).parent.is_dir() else Path(name).name
     raise Refusal(
-        f"{option} {name!r:.200}: there is no such folder; `python -m generate download {of_hub}` fetches a model "
-        "from the Hugging Face hub into models/."
+        "{option} {given!r:.200}: there is no such folder; `python -m generate download {name}` fetches a model from "
+        "the Hugging Face hub into models/.",
+        option=option,
+        given=name,
+        name=of_hub,
     )

@@ -53,14 +53,16 @@ def check_work(task: Task) -> None:
     """What an earlier training left is gone on with, or replaced, only when that was asked for."""
     begun = checkpoints(task.work)
     if task.resume and not begun:
-        raise Refusal(f"There is no training of {task.out} to resume; leave --resume out to begin one.")
+        raise Refusal("There is no training of {path} to resume; leave --resume out to begin one.", path=task.out)
     if task.resume and bool(task.model) != bool(base := Record.read(task.work / "run.json").facts.get("model")):
         how = f"--model {base['name']}" if base else "--from-scratch"
-        raise Refusal(f"This training began with {how}; go on with that, or begin anew with --force.")
+        raise Refusal("This training began with {how}; go on with that, or begin anew with --force.", how=how)
     if begun and not task.resume and not task.force:
         last = step_of(begun[-1])
         raise Refusal(
-            f"{task.out} was being trained up to step {last:,}; go on with --resume, or begin anew with --force."
+            "{path} was being trained up to step {step:,}; go on with --resume, or begin anew with --force.",
+            path=task.out,
+            step=last,
         )
 
 
@@ -95,7 +97,7 @@ def alone(work: Path) -> Iterator[None]:
             except OSError:
                 name = work.name.removeprefix(".").removesuffix(".training")
                 raise Refusal(
-                    f"{name} is being trained by another process at this moment; wait for it, or stop it."
+                    "{name} is being trained by another process at this moment; wait for it, or stop it.", name=name
                 ) from None
         yield
 

@@ -50,16 +50,21 @@ def check_teacher(folder: ModelFolder, start: Start, block_size: int, options: O
     """Raises Refusal when a model cannot teach the one that `start` begins: other tokens, or too short a window."""
     if options.special_tokens:
         raise Refusal(
-            f"--special-tokens adds tokens that --teacher {folder.name} does not know; leave one of them out."
+            "--special-tokens adds tokens that --teacher {teacher} does not know; leave one of them out.",
+            teacher=folder.name,
         )
     known = open_tokenizer(folder.path).get_vocab(with_added_tokens=True)
     if known != start.tokenizer.get_vocab(with_added_tokens=True):
         raise Refusal(
-            f"--teacher {folder.name} has another vocabulary than the model that learns, so that their probabilities cannot be "
-            "compared; take a model made from it, or --from-scratch, which takes over the teacher's."
+            "--teacher {teacher} has another vocabulary than the model that learns, so that their probabilities "
+            "cannot be compared; take a model made from it, or --from-scratch, which takes over the teacher's.",
+            teacher=folder.name,
         )
     if folder.config.n_positions < block_size:
         raise Refusal(
-            f"--teacher {folder.name} sees {folder.config.n_positions:,} tokens at once, and a window has {block_size:,}; "
-            f"give --block-size {folder.config.n_positions}."
+            "--teacher {teacher} sees {limit:,} tokens at once, and a window has {block_size:,}; give --block-size "
+            "{limit}.",
+            teacher=folder.name,
+            limit=folder.config.n_positions,
+            block_size=block_size,
         )

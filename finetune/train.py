@@ -46,7 +46,7 @@ def train(task: Task) -> ModelFolder | None:
             plan = make_plan(task, process, Path(scratch))
             return Training(task, plan, device, process, since).run()
         except OSError as error:
-            raise Refusal(disk_trouble(task, error)) from None
+            raise disk_trouble(task, error) from None
         finally:
             if process.is_main_process and not checkpoints(task.work):
                 shutil.rmtree(task.work, ignore_errors=True)  # there is nothing in it to go on with
@@ -60,8 +60,19 @@ def join(device: str) -> PartialState:
     return PartialState(cpu=device == "cpu", timeout=timedelta(days=1), **backend)
 
 
-def disk_trouble(task: Task, error: OSError) -> str:
-    last = checkpoints(task.work)
-    kept = f"; the checkpoint of step {step_of(last[-1]):,} is complete, go on with --resume" if last else ""
-    what = "cannot be written" if error.errno in FULL else "cannot be used"
-    return f"{error.filename or task.work} {what}: {error.strerror or error}{kept}."
+def disk_trouble(task: Task, error: OSError) -> Refusal:
+    full, path, reason = error.errno in FULL, error.filename or task.work, error.strerror or error
+    if not (complete := checkpoints(task.work)):
+        return Refusal(
+            "{path} cannot be written: {reason}." if full else "{path} cannot be used: {reason}.",
+            path=path,
+            reason=reason,
+        )
+    return Refusal(
+        "{path} cannot be written: {reason}; the checkpoint of step {step:,} is complete, go on with --resume."
+        if full
+        else "{path} cannot be used: {reason}; the checkpoint of step {step:,} is complete, go on with --resume.",
+        path=path,
+        reason=reason,
+        step=step_of(complete[-1]),
+    )

@@ -129,8 +129,10 @@ class Tuner(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if not math.isfinite(logs.get("loss", 0)):
             raise Refusal(
-                f"The loss is not a number any more at step {self.state.global_step:,}; lower --learning-rate (it is "
-                f"{self.options.learning_rate:g}), and begin anew with --force or from the last checkpoint with --resume."
+                "The loss is not a number any more at step {step:,}; lower --learning-rate (it is {rate:g}), and "
+                "begin anew with --force or from the last checkpoint with --resume.",
+                step=self.state.global_step,
+                rate=self.options.learning_rate,
             )
         super().log(logs, start_time)
 
@@ -157,7 +159,7 @@ class Tuner(Trainer):
                 show(hidden / name, root / name)
                 forget(root, self.options.keep, self._best_step())
         except Exception as error:  # torch and safetensors have exceptions of their own for a full disk
-            raise Refusal(could_not_save(self.state.global_step, error, checkpoints(root))) from error
+            raise could_not_save(self.state.global_step, error, checkpoints(root)) from error
         finally:
             self._saving = False
             if self.args.should_save:

@@ -50,8 +50,10 @@ class Training:
         self.checkpoint = next(reversed(checkpoints(task.work)), None) if task.resume else None
         if self.checkpoint and (file := damaged(self.checkpoint)):
             raise Refusal(
-                f"{self.checkpoint / file} is missing or damaged; remove {self.checkpoint.name} to go on from the checkpoint "
-                "before it, or begin anew with --force."
+                "{path} is missing or damaged; remove {checkpoint} to go on from the checkpoint before it, or begin "
+                "anew with --force.",
+                path=self.checkpoint / file,
+                checkpoint=self.checkpoint.name,
             )
         if self.main:
             clear_work(task)
@@ -87,8 +89,9 @@ class Training:
         share[0] = next((n for n in range(share[0] // 2, 0, -1) if share[0] % n == 0), 0)
         if not share[0]:
             raise Refusal(
-                f"Memory is too short for one window of {self.plan.block_size:,} tokens; give --gradient-checkpointing, a "
-                "smaller --block-size, --lora, or a smaller model."
+                "Memory is too short for one window of {block_size:,} tokens; give --gradient-checkpointing, a "
+                "smaller --block-size, --lora, or a smaller model.",
+                block_size=self.plan.block_size,
             )
         self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
         self.model = self.tuner = None  # what they hold is needed
