@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from string import Formatter
 
 import pytest
 from conftest import ROOT
@@ -12,6 +13,7 @@ from conftest import ROOT
 from generate import SETTINGS, Refusal, read_settings
 
 OURS = ("generate", "webapp", "convert", "finetune")
+CATALOGUED = ("convert", "finetune")  # where every refusal is a fixed message with named values
 
 
 def imports(package: str):
@@ -22,6 +24,35 @@ def imports(package: str):
                 yield from ((file, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 yield file, node.module
+
+
+def kinds_of_refusals() -> set[str]:
+    """The names of Refusal and all classes of ours that are made from it."""
+    kinds = {"Refusal"}
+    for file in (file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ClassDef) and kinds & {ast.unparse(base).split(".")[-1] for base in node.bases}:
+                kinds.add(node.name)
+    return kinds
+
+
+def messages(node: ast.expr) -> list[str | None]:
+    """The text of a literal, or of both in `"a" if x else "b"`; None for whatever is put together."""
+    if isinstance(node, ast.IfExp):
+        return messages(node.body) + messages(node.orelse)
+    return [node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None]
+
+
+def wrong_refusals(code: str, kinds: set[str]) -> list[str]:
+    """The calls whose message is no literal, or has other placeholders than the values that are given."""
+    wrong = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in kinds:
+            values = {keyword.arg for keyword in node.keywords} - {"field", "retry_after"}
+            for message in messages(node.args[0]) if node.args else [None]:
+                if message is None or {name for _, name, _, _ in Formatter().parse(message)} - {None} != values:
+                    wrong.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return wrong
 
 
 def test_the_engine_imports_none_of_ours_and_no_flask():
@@ -41,6 +72,39 @@ def test_the_makers_of_models_meet_only_in_their_folders(package):
     for file, module in imports(package):
         assert not module.startswith("generate."), f"{file} imports {module}"
         assert module.split(".")[0] not in ("webapp", "flask", other), f"{file} imports {module}"
+
+
+@pytest.mark.parametrize("package", CATALOGUED)
+def test_a_refusal_is_a_fixed_message_with_named_values(package):
+    kinds = kinds_of_refusals()
+    assert {"Refusal", "Busy", "Damaged"} <= kinds
+    for file in sorted((ROOT / package).rglob("*.py")):
+        assert wrong_refusals(file.read_text(), kinds) == [], file
+
+
+@pytest.mark.parametrize(
+    ("code", "is_right"),
+    [
+        ("Refusal('No file was given.')", True),
+        ("generate.Refusal('{name!r:.80} of {limit:,}', 'name', name=a.name, limit=9)", True),
+        ("Busy('{waiting} are waiting', retry_after=5, waiting=n)", True),
+        ("Refusal('There is no {path}.' if x else '{path} is empty.', path=f'{a}/{b}')", True),
+        ("Refusal(f'There is no {path}.')", False),
+        ("Refusal('There is no %s.' % path)", False),
+        ("Refusal('There is no {}.'.format(path))", False),
+        ("Refusal('There is no ' + path)", False),
+        ("Refusal(' '.join(words))", False),
+        ("Refusal(sentence)", False),
+        ("Refusal('There is no {path}.' if x else f'{path} is empty.', path=path)", False),
+        ("Refusal('There is no {path}.')", False),
+        ("Refusal('There is no file.', path=path)", False),
+        ("Refusal('There is no {path.name}.', path=path)", False),
+        ("Refusal('There is no {path}.', **values)", False),
+        ("generate.Busy(f'{waiting} are waiting')", False),
+    ],
+)
+def test_a_refusal_that_is_put_together_is_found(code, is_right):
+    assert (wrong_refusals(code, {"Refusal", "Busy"}) == []) is is_right
 
 
 def test_training_without_its_packages_says_how_to_get_them():
