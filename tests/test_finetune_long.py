@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 def test_with_nothing_but_a_table_and_a_model_a_hidden_pattern_is_learned(tmp_path, capsys):
     numbers = random.Random(1)
     documents = [document(numbers.choice(list(PLACES)), numbers) for _ in range(800)]
-    training, held = documents[:700], [d for d in documents[700:] if d not in documents[:700]]
+    training, held = documents[:700], [d for d in documents[700:] if d not in documents[:700]][:60]
     with (tmp_path / "data.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "text"), *((n, f"{a}{b}.") for n, (a, b) in enumerate(training))])
     out = tmp_path / "friends"
