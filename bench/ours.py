@@ -1,4 +1,4 @@
-"""Our engine as a contender: `generate.batch.Batch` driven by the main thread, with no engine thread and no server.
+"""Our engine as a contender: the engine's `Batch` driven by the main thread, with no engine thread and no server.
 
 Two things are measured in a turn. A whole request goes from `admit` to the last token. Decode alone is the median step
 of a batch whose prompts are all read, on rows that are then cancelled. Every row has options and noise of its own, and
@@ -16,9 +16,9 @@ import torch
 from bench.measure import Timing, median
 from bench.shapes import SAMPLING
 from generate import ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
-from generate.batch import Batch
-from generate.cpu import keep_freed_memory
-from generate.model import load_model
+from generate.scheduling.batch import Batch
+from generate.transformer.cpu import keep_freed_memory
+from generate.transformer.model import load_model
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 LONG = 400  # tokens that a row may write while decoding is timed: more than there are steps, within every window

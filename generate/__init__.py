@@ -10,17 +10,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate.errors import Busy, Refusal
-from generate.folder import ModelFolder, check_folder
-from generate.log import RunLog, SampleLog
-from generate.models import Listed, find_model, list_models, models_folder
-from generate.options import OPTIONS, Sampling, parse_sampling
-from generate.perplexity import Score, perplexity
-from generate.placing import check_target, in_place_of, sync, write_json
-from generate.record import record_as_dict, record_dtype, unknown_records
-from generate.request import Request
+from generate.folders.atomic import check_target, in_place_of, sync, write_json
+from generate.folders.contract import ModelFolder, check_folder
+from generate.folders.finding import Listed, find_model, list_models, models_folder
+from generate.interface.log import RunLog, SampleLog
+from generate.interface.request import Request
+from generate.sampling.options import OPTIONS, Sampling, parse_sampling
+from generate.sampling.perplexity import Score, perplexity
+from generate.sampling.records import record_as_dict, record_dtype, unknown_records
+from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
-from generate.text import CharacterGate, Vocabulary, open_tokenizer, read_vocabulary, split_half_character
-from generate.window import window_start
+from generate.text.tokenizer import CharacterGate, Vocabulary, open_tokenizer, read_vocabulary, split_half_character
 
 __all__ = [
     "OPTIONS",
@@ -61,11 +61,11 @@ __all__ = [
 
 def __getattr__(name: str):
     if name == "Engine":
-        from generate.engine import Engine
+        from generate.scheduling.engine import Engine
 
         return Engine
     if name == "logits_of":
-        from generate.score import logits_of
+        from generate.transformer.logits import logits_of
 
         return logits_of
     raise AttributeError(f"module 'generate' has no attribute {name!r}")

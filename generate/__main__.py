@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from generate.errors import Refusal
-from generate.models import models_folder
-from generate.options import OPTIONS
+from generate.folders.finding import models_folder
+from generate.sampling.options import OPTIONS
 from generate.settings import read_settings
 
 
@@ -45,7 +45,7 @@ def download(arguments: list[str]) -> None:
     p.add_argument("name", help="its name on the hub, such as gpt2 or gpt2-medium")
     p.add_argument("--as", dest="target", help="its name in models/ (default: the hub's, without the owner)")
     args = p.parse_args(arguments)
-    from generate.download import fetch
+    from generate.folders.download import fetch
 
     target = fetch(args.name, models_folder(read_settings()), args.target)
     print(f"{args.name} is in {target}; the page lists it now.")
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
         settings = read_settings()
         given = {option.name: getattr(args, option.name) for option in OPTIONS} | {"stop": args.stop}
         check(args)
-        from generate.terminal import write
+        from generate.terminal.output import write
 
         write(args, settings, models_folder(settings), given)
         return 0

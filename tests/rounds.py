@@ -12,7 +12,7 @@ from flask_migrate import upgrade
 from sqlalchemy import create_engine, delete, insert, select, text, update
 
 from generate import RunLog, split_half_character, unknown_records
-from generate.ending import Ending
+from generate.text.ending import Ending
 from webapp import create_app
 from webapp.runs import lease, recorder
 from webapp.runs.repository import find_vocabulary, new_run, stored_log

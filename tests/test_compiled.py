@@ -1,15 +1,18 @@
 """The compiled pass of the int8 model: bits that do not depend on company, pages that are shared, odd sizes."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
-from generate.compiled import likeliest
-from generate.compiled.pages import Pages, Pool
-from generate.folder import Config, tensor_shapes
-from generate.model import new_model, scale_queries
-from generate.sampling import FEW
-from generate.statistics import survey, survey_by_torch
+from generate.folders.contract import Config, tensor_shapes
+from generate.sampling import likeliest
+from generate.sampling.sampler import FEW
+from generate.sampling.statistics import survey, survey_by_torch
+from generate.transformer.int8.pages import Pages, Pool
+from generate.transformer.model import new_model, scale_queries
 
 SMALL = {"vocab_size": 1001, "n_positions": 300, "n_embd": 128, "n_layer": 3, "n_head": 2, "n_inner": 512}
 ODD = {"vocab_size": 101, "n_positions": 300, "n_embd": 30, "n_layer": 2, "n_head": 3, "n_inner": 42}
@@ -179,3 +182,14 @@ def test_what_is_compiled_is_kept_where_the_sources_say():
     from generate.compiled import cache_folder
 
     assert cache_folder() in likeliest.survey._cache.cache_path or "NUMBA_CACHE_DIR" in __import__("os").environ
+
+
+def test_a_change_of_any_compiled_function_is_noticed():
+    """Else machine code of what a file said before would go on being used, without a word."""
+    from generate.compiled import KERNELS
+
+    kernels = {file for kernel in KERNELS for file in (ROOT / "generate").glob(kernel)}
+    compiled = re.compile(r"^@(exactly|small|searching|intrinsic|njit|jit)\b|^(from|import) numba\b", re.M)
+    found = {file for file in (ROOT / "generate").rglob("*.py") if compiled.search(file.read_text())}
+    assert len(found) > 4
+    assert found <= kernels

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from generate import CharacterGate, Refusal, Vocabulary, find_model, split_half_character
-from generate.ending import Ending
-from generate.text import byte_alphabet
+from generate.text.ending import Ending
+from generate.text.tokenizer import byte_alphabet
 
 # Few different bytes, among them whole characters, parts of them and bytes that UTF-8 never has, so that stops do occur.
 PIECES = [b"a", b"b", b"ab", b"\n", b"\xff", b"\xc3", b"\xa9", *("é", "狐", "🦊", "👨‍👩‍👧", "e\u0301")]
@@ -191,7 +191,7 @@ def test_a_tokenizer_without_every_byte_refuses_what_it_cannot_write(models, tmp
     from tokenizers import Tokenizer
     from tokenizers import models as kinds
 
-    from generate.text import Tokenizer as Ours
+    from generate.text.tokenizer import Tokenizer as Ours
 
     Tokenizer(kinds.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])).save(str(tmp_path / "tokenizer.json"))
     assert Ours(tmp_path, 3).encode("abba") == [2, 1, 0]

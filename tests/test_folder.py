@@ -13,8 +13,8 @@ from conftest import edit_json
 from safetensors.numpy import load_file, save_file
 
 from generate import Refusal, find_model, list_models
-from generate.folder import check_folder
-from generate.model import load_model
+from generate.folders.contract import check_folder
+from generate.transformer.model import load_model
 
 
 def edit_weights(folder: Path, change: Callable[[dict], object]) -> None:

@@ -10,9 +10,9 @@ import pytest
 import tokenizers
 from conftest import ROOT, TRICKY, edit_json
 
-import generate.models
+import generate.folders.finding
 from generate import Refusal, find_model, list_models
-from generate.folder import check_folder
+from generate.folders.contract import check_folder
 
 
 def test_vocab_and_merges_encode_as_tokenizer_json_does(folder):
@@ -46,14 +46,14 @@ def test_a_folder_that_comes_breaks_is_mended_or_goes_is_noticed_without_a_resta
 
 
 def test_a_folder_that_goes_while_it_is_looked_at_does_not_hide_the_others(folder, monkeypatch):
-    real = generate.models.signature
+    real = generate.folders.finding.signature
 
     def too_late(path):
         if path == folder:
             shutil.rmtree(path)
         return real(path)
 
-    monkeypatch.setattr(generate.models, "signature", too_late)
+    monkeypatch.setattr(generate.folders.finding, "signature", too_late)
     assert [item.name for item in list_models(folder.parent) if item.folder] == ["good"]
 
 

@@ -6,7 +6,7 @@ from conftest import Writer, started
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from generate import Engine
-from generate.graphs import Graphs
+from generate.transformer.graphs import Graphs
 
 WAITING = ("item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
 

@@ -10,11 +10,11 @@ from conftest import finished
 from engines import ids_of, running
 
 from generate import find_model
-from generate.compiled import fused
-from generate.int8 import LOWEST
-from generate.linear import ACTIVATIONS
-from generate.model import load_model
-from generate.precision import LEAST_SAME, MOST_KL, effect
+from generate.transformer.int8 import fused
+from generate.transformer.int8.model import LOWEST
+from generate.transformer.linear import ACTIVATIONS
+from generate.transformer.model import load_model
+from generate.transformer.precision import LEAST_SAME, MOST_KL, effect
 
 CPU = torch.device("cpu")
 SIZES = [1, 2, 3, 7, 8, 16, 31, 32, 33, 34, 40, 300]
@@ -151,7 +151,7 @@ def test_the_storyteller_is_hardly_changed_by_what_auto_chose(models):
     reference, model = load_model(folder, CPU, "float32"), load_model(folder, CPU, chosen)
     with torch.inference_mode():
         told = effect(folder, reference, model)
-    from generate.precision import TEXT
+    from generate.transformer.precision import TEXT
 
     ids, kl, same, count = folder.encode_prompt(TEXT.read_text("utf-8"))[:2048], 0.0, 0, 0
     for start in range(0, len(ids), 512):

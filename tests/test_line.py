@@ -7,9 +7,9 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate.line import Line, Ticket
-from generate.options import Sampling
-from generate.request import Request
+from generate.interface.request import Request
+from generate.sampling.options import Sampling
+from generate.scheduling.queue import Line, Ticket
 
 OWNERS = ["ada", "ben", "cleo", "dan", ""]  # "" is whoever gives no name, say a script
 

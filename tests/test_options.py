@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generate import OPTIONS, SETTINGS, Refusal, Sampling, parse_sampling, read_settings
-from generate.options import parse_stop, unescape
+from generate.sampling.options import parse_stop, unescape
 
 WHOLE = [option for option in OPTIONS if option.kind is int]
 FRACTION = [option for option in OPTIONS if option.kind is float]

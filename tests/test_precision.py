@@ -10,10 +10,10 @@ from conftest import edit_json, make_model
 from engines import running
 from safetensors.torch import load_file, save_file
 
-import generate.precision
+import generate.transformer.precision
 from generate import Refusal, find_model
-from generate.model import load_model
-from generate.precision import choose_precision, negligible
+from generate.transformer.model import load_model
+from generate.transformer.precision import choose_precision, negligible
 
 CPU = torch.device("cpu")
 
@@ -29,9 +29,9 @@ def models_folder(models, tmp_path):
 @pytest.fixture
 def measured(monkeypatch):
     """The precisions that are measured from now on, by name."""
-    names, real = [], generate.precision.effect
+    names, real = [], generate.transformer.precision.effect
     monkeypatch.setattr(
-        generate.precision, "effect", lambda folder, a, b: names.append(b.precision) or real(folder, a, b)
+        generate.transformer.precision, "effect", lambda folder, a, b: names.append(b.precision) or real(folder, a, b)
     )
     return names
 
@@ -39,7 +39,7 @@ def measured(monkeypatch):
 @pytest.fixture(autouse=True)
 def int8_is_fastest(monkeypatch):
     """Or so these tests say, whatever this machine thinks of such small models."""
-    monkeypatch.setattr(generate.precision, "fastest_first", lambda config: ["int8", "bfloat16", "float32"])
+    monkeypatch.setattr(generate.transformer.precision, "fastest_first", lambda config: ["int8", "bfloat16", "float32"])
 
 
 def auto(root, name="tiny") -> str:
@@ -169,7 +169,7 @@ def test_the_fastest_that_is_good_enough_is_taken_and_the_slower_ones_are_not_me
     folder, names = find_model(models_folder, "tiny"), []
     answers = {"int8": {"kl": 2e-3, "same": 0.99}, "bfloat16": {"kl": 1e-4, "same": 0.99}}
     monkeypatch.setattr(
-        generate.precision, "effect", lambda folder, a, b: names.append(b.precision) or answers[b.precision]
+        generate.transformer.precision, "effect", lambda folder, a, b: names.append(b.precision) or answers[b.precision]
     )
     assert choose_precision(folder, CPU, lambda name: load_model(folder, CPU, name)).precision == "bfloat16"
     assert names == ["int8", "bfloat16"]
@@ -190,7 +190,7 @@ def test_what_counts_as_negligible(kl, same, good):
 
 def test_a_manifest_stays_json_whatever_was_measured(models_folder, monkeypatch):
     monkeypatch.setattr(
-        generate.precision, "effect", lambda folder, a, b: {"kl": float("nan"), "same": 0.0, "tokens": 1}
+        generate.transformer.precision, "effect", lambda folder, a, b: {"kl": float("nan"), "same": 0.0, "tokens": 1}
     )
     assert auto(models_folder) == "float32"
     text = (models_folder / "tiny" / "rubric.json").read_text()

@@ -10,10 +10,10 @@ from engines import ids_of, running, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate.cache import Prefix, kv_bytes
-from generate.folder import Config
-from generate.prefixes import LEAST_LENGTH, MOST_TEXTS, Prefixes
-from generate.record import unknown_records
+from generate.folders.contract import Config
+from generate.sampling.records import unknown_records
+from generate.scheduling.prefix_cache import LEAST_LENGTH, MOST_TEXTS, Prefixes
+from generate.transformer.kv_cache import Prefix, kv_bytes
 
 CONFIG = Config(vocab_size=300, n_positions=64, n_embd=8, n_layer=2, n_head=2, n_inner=32)
 CPU, POSITION = torch.device("cpu"), kv_bytes(CONFIG, 1, torch.float32)

@@ -9,9 +9,9 @@ from conftest import finished
 from engines import at_once, ids_of, running, stop, until, until_written, watch
 
 from generate import find_model
-from generate.batch import Batch
-from generate.cache import Shelf
-from generate.memory import poisoned
+from generate.scheduling.batch import Batch
+from generate.scheduling.memory import poisoned
+from generate.transformer.kv_cache import Shelf
 
 LONG = 4096
 FAULT = "CUDA error: an illegal memory access was encountered (invented by a test)"
@@ -349,13 +349,13 @@ def test_memory_that_runs_out_while_a_text_is_remembered_ends_no_run(models):
 
 
 def test_memory_that_runs_out_while_a_window_restarts_ends_one_run_at_the_most(eight, monkeypatch):
-    import generate.cache
+    import generate.transformer.kv_cache
 
     old = eight.submit(max_new_tokens=300, seed=7)
     until_written(old, 5)
     new = eight.submit(max_new_tokens=300, seed=8)
     until_written(new, 5)
-    real, calls = generate.cache.Prefix, []
+    real, calls = generate.transformer.kv_cache.Prefix, []
 
     class Short(real):
         @cached_property
@@ -365,7 +365,7 @@ def test_memory_that_runs_out_while_a_window_restarts_ends_one_run_at_the_most(e
                 raise MemoryError("no room")
             return real.kv.func(self)
 
-    monkeypatch.setattr(generate.cache, "Prefix", Short)
+    monkeypatch.setattr(generate.transformer.kv_cache, "Prefix", Short)
     finished(old)
     finished(new)
     monkeypatch.undo()

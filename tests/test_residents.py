@@ -7,10 +7,10 @@ import pytest
 from conftest import finished, make_model
 from engines import running, stop, until, until_written
 
-import generate.residents
+import generate.scheduling.loaded_models
 from generate import Refusal, find_model
-from generate.memory import free_in_group, loading_bytes, model_bytes
-from generate.residents import SPARE, Residents, size_of
+from generate.scheduling.loaded_models import SPARE, Residents, size_of
+from generate.scheduling.memory import free_in_group, loading_bytes, model_bytes
 
 LONG = 4096
 
@@ -120,7 +120,7 @@ def test_the_model_used_least_recently_makes_room(room, monkeypatch):
         room.write(model=name, max_new_tokens=1)
     assert room.engine.loaded == ["tiny", "third", "other"]
     memory = Memory(room, size(room.engine.models, "tiny", "third", "big") + SPARE)
-    monkeypatch.setattr(generate.residents, "free_bytes", memory)
+    monkeypatch.setattr(generate.scheduling.loaded_models, "free_bytes", memory)
     room.write(model="big", max_new_tokens=1)
     assert room.engine.loaded == ["big", "tiny", "third"]
     assert memory.asked
@@ -131,7 +131,7 @@ def test_a_model_that_writes_never_makes_room(room, monkeypatch):
     base = room.submit(max_new_tokens=LONG)
     until_written(base, 1)
     monkeypatch.setattr(
-        generate.residents, "free_bytes", Memory(room, size(room.engine.models, "tiny", "third") + SPARE)
+        generate.scheduling.loaded_models, "free_bytes", Memory(room, size(room.engine.models, "tiny", "third") + SPARE)
     )
     room.write(model="third", max_new_tokens=1)
     assert set(room.engine.loaded) == {"tiny", "third"}
@@ -140,7 +140,7 @@ def test_a_model_that_writes_never_makes_room(room, monkeypatch):
 
 
 def test_a_model_that_can_never_fit_is_refused_with_both_sizes(room, monkeypatch):
-    monkeypatch.setattr(generate.residents, "free_bytes", lambda device: 200_000_000)
+    monkeypatch.setattr(generate.scheduling.loaded_models, "free_bytes", lambda device: 200_000_000)
     run = finished(room.submit(model="big"))
     assert run.samples[0].finish_reason == "error"
     assert "The model big needs 0.3 GB of memory and 0.2 GB are free." in run.samples[0].error
@@ -151,7 +151,9 @@ def test_a_model_that_can_never_fit_is_refused_with_both_sizes(room, monkeypatch
 def test_a_model_that_can_never_fit_drives_out_nobody(room, monkeypatch):
     """Else anybody who asks for it empties the memory for all the others."""
     room.write(model="other", max_new_tokens=1)
-    monkeypatch.setattr(generate.residents, "free_bytes", Memory(room, size(room.engine.models, "tiny", "other") + 9))
+    monkeypatch.setattr(
+        generate.scheduling.loaded_models, "free_bytes", Memory(room, size(room.engine.models, "tiny", "other") + 9)
+    )
     finished(room.submit(model="big"))
     assert set(room.engine.loaded) == {"tiny", "other"}
 
@@ -160,7 +162,9 @@ def test_a_run_that_waits_for_memory_is_not_passed_for_ever_by_runs_of_the_loade
     """Somebody always has a run of `tiny` to send; the one for `other` comes in when the first of them is through."""
     base = room.submit(max_new_tokens=1500, owner="ada")
     until_written(base, 1)
-    monkeypatch.setattr(generate.residents, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE))
+    monkeypatch.setattr(
+        generate.scheduling.loaded_models, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE)
+    )
     run = room.submit(model="other", max_new_tokens=5, owner="ben")
     until(lambda: room.engine._blocked is not None, what="waiting for memory")
     later = [room.submit(max_new_tokens=20, owner=owner) for owner in ("cleo", "dan", "eve")]
@@ -173,7 +177,9 @@ def test_a_run_that_waits_for_memory_is_not_passed_for_ever_by_runs_of_the_loade
 def test_a_run_that_waits_for_memory_and_is_cancelled_blocks_nobody(room, monkeypatch):
     base = room.submit(max_new_tokens=LONG, owner="ada")
     until_written(base, 1)
-    monkeypatch.setattr(generate.residents, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE))
+    monkeypatch.setattr(
+        generate.scheduling.loaded_models, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE)
+    )
     run = room.submit(model="other", owner="ben")
     until(lambda: room.engine._blocked is not None, what="waiting for memory")
     later = room.submit(max_new_tokens=5, owner="cleo")
@@ -184,14 +190,14 @@ def test_a_run_that_waits_for_memory_and_is_cancelled_blocks_nobody(room, monkey
 
 def test_what_auto_loads_to_measure_is_counted_too(shelf):
     """It holds the float32 model while it loads the next precision: that is the most there ever is at a time."""
-    from generate.memory import model_bytes
+    from generate.scheduling.memory import model_bytes
 
     folder = find_model(shelf, "big")
     residents = Residents.__new__(Residents)
     residents.device, residents.precision, residents.all, residents.loading = None, "auto", {}, None
     needed = model_bytes(folder.config, "float32") + loading_bytes(folder, "int8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate.residents, "free_bytes", lambda device: needed + SPARE - 1)
+        patch.setattr(generate.scheduling.loaded_models, "free_bytes", lambda device: needed + SPARE - 1)
         with pytest.raises(Refusal):
             residents._make_room(folder, set())
 

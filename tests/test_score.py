@@ -19,7 +19,7 @@ from transformers import GPT2LMHeadModel
 
 from generate import Request, RunLog, Vocabulary, find_model, parse_sampling, perplexity, unknown_records, window_start
 from generate.__main__ import main
-from generate.window import windows
+from generate.scheduling.window import windows
 
 NUMBERS = ("logprob", "entropy", "log_z", "alt_logprobs")
 FABLE = (

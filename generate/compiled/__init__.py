@@ -1,4 +1,5 @@
-"""GPT-2 in int8, and the sampling of every precision on a CPU, as machine code, compiled by numba when it is first used (10 seconds) and kept for the next start.
+"""What is machine code, compiled by numba when it is first used (10 seconds) and kept for the next start: GPT-2 in int8, and
+the sampling of every precision on a CPU.
 
 numba keeps what it compiled for as long as a function's own file is unchanged. Functions here are built from those of
 other files, so the place where it is kept follows from all of them.
@@ -12,11 +13,13 @@ from pathlib import Path
 import numba
 
 FOLDER = Path(__file__).parent
+# all files with functions that are compiled; a test keeps it so
+KERNELS = ("compiled/*.py", "sampling/draw.py", "sampling/likeliest.py", "transformer/int8/fused.py")
 
 
 def cache_folder() -> str:
     """Beside the code, or where that cannot be written to, among the user's temporary files."""
-    sources = b"".join(file.read_bytes() for file in sorted(FOLDER.glob("*.py")))
+    sources = b"".join(file.read_bytes() for kernel in KERNELS for file in sorted(FOLDER.parent.glob(kernel)))
     name = f"numba-{hashlib.sha256(sources).hexdigest()[:12]}"
     if os.access(FOLDER, os.W_OK):
         return str(FOLDER / "__pycache__" / name)

@@ -1,0 +1,72 @@
+"""Fetching a GPT-2 from the Hugging Face hub into `models/`: the only part of the engine that uses the network."""
+
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from generate.errors import Refusal
+from generate.folders.contract import check_folder
+
+FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "LICENSE*",
+    "README.md",
+)
+PATIENCE = 5.0  # seconds to reach the hub; huggingface_hub alone retries for 47
+
+
+def fetch(name: str, models: Path, target: str | None = None) -> Path:
+    """Download hub model `name` to `models/target`; raises Refusal without a network, or when it is no GPT-2.
+
+    It is checked before it gets its name, so an interrupted download leaves nothing that the page would list.
+    """
+    home = models / (target or name.split("/")[-1])
+    if home.parent != models or home.name.startswith("."):
+        raise Refusal(f"{(target or name)!r} cannot be the name of a folder in models/.")
+    if home.exists():
+        raise Refusal(f"{home} exists already; remove it first, or choose another name with --as.")
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    require_network(constants.ENDPOINT)
+    models.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".download-", dir=models))
+    try:
+        snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
+        shutil.rmtree(part / ".cache", ignore_errors=True)
+        check_folder(part)
+        part.chmod(0o755)
+        part.rename(home)
+        return home
+    except (RepositoryNotFoundError, HFValidationError):
+        raise Refusal(f"The hub has no model called {name!r} that anyone may read.") from None
+    except Refusal as refusal:
+        raise Refusal(f"{name} was fetched but cannot be served: {str(refusal).replace(part.name, name)}") from None
+    except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise Refusal(f"Fetching {name} failed: {reason}.") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def require_network(endpoint: str) -> None:
+    """Raise Refusal unless the hub's address answers within PATIENCE seconds (or a proxy is to be asked instead)."""
+    from urllib.request import getproxies
+
+    address = urlsplit(getproxies().get("https") or endpoint)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname, port), timeout=PATIENCE).close()
+    except OSError as error:
+        raise Refusal(
+            f"The Hugging Face hub ({address.hostname}) cannot be reached: {error.strerror or error}. "
+            "Connect this computer to the network, or copy a model folder into models/ by hand."
+        ) from None

@@ -1,0 +1,56 @@
+"""The models at hand: the folders of `models/`, looked at anew whenever a file in them changes. No torch in here."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from generate.errors import Refusal
+from generate.folders.contract import ModelFolder, check_folder, signature
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One folder of `models/` as the page shows it: either `folder`, or the `problem` that keeps it from being used."""
+
+    name: str
+    folder: ModelFolder | None
+    problem: str | None
+
+
+def models_folder(settings: Mapping) -> Path:
+    """The folder that holds one folder per model: RUBRIC_MODELS, else `models/` beside the code."""
+    return Path(settings["RUBRIC_MODELS"] or Path(__file__).parent.parent.parent / "models").resolve()
+
+
+def list_models(root: Path) -> list[Listed]:
+    """All folders under `root`, by name, checked anew only when a file in them changed."""
+    if not root.is_dir():
+        return []
+    found = (path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return [look_at(path, signature(path)) for path in found]
+
+
+def find_model(root: Path, name: str) -> ModelFolder:
+    """The model called `name` under `root`; raises Refusal when there is none, or it does not keep the contract."""
+    for listed in list_models(root):
+        if listed.name == name:
+            if listed.folder is None:
+                raise Refusal(f"The model {name} cannot be used: {listed.problem}", "model")
+            return listed.folder
+    known = ", ".join(item.name for item in list_models(root) if item.folder) or "none"
+    raise Refusal(f"There is no model called {name[:80]!r} here; the models are: {known}.", "model")
+
+
+@lru_cache(maxsize=256)
+def look_at(path: Path, _signature: tuple) -> Listed:
+    name = os.fsencode(path.name).decode("utf-8", "replace")
+    if name != path.name:
+        return Listed(name, None, f"{name}: the folder's name is not UTF-8; rename it.")
+    try:
+        return Listed(name, check_folder(path), None)
+    except Refusal as refusal:
+        return Listed(name, None, str(refusal))
+    except OSError as error:
+        return Listed(name, None, f"{name}: a file cannot be read ({error.strerror}); check its permissions.")

@@ -1,0 +1,1 @@
+"""What crosses the seam between an engine and whoever asks it. No torch."""

@@ -1,0 +1,101 @@
+"""The log of one run: the engine appends, any number of readers read from an index and wait for more."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from generate.sampling.records import record_dtype, unknown_records
+from generate.text.tokenizer import Vocabulary
+
+
+class SampleLog:
+    """One sample: its tokens' records, and how it ended. Guarded by the run's condition."""
+
+    def __init__(self, dtype: np.dtype, records: bytes = b""):
+        self._dtype = dtype
+        self._records = bytearray(records)
+        self.released = 0
+        self.finish_reason: str | None = None  # stop, length, error, or why it was cancelled
+        self.text_end: int | None = None  # bytes of visible text, known once it is finished
+        self.error: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._records) // self._dtype.itemsize
+
+    def size(self, vocabulary: Vocabulary) -> int:
+        """Bytes of all its tokens, those included that a stop string hides."""
+        return len(vocabulary.bytes_of(self.read()["id"].tolist()))
+
+    def append(self, record: np.void | np.ndarray, released: int) -> None:
+        """Add a record, or several."""
+        self._records += record.tobytes()
+        self.released = released
+
+    def read(self, start: int = 0, end: int | None = None) -> np.ndarray:
+        """A copy of the records from `start` up to `end` (default: all there are)."""
+        size = self._dtype.itemsize
+        end = len(self) if end is None else end
+        return np.frombuffer(bytes(self._records[start * size : end * size]), self._dtype)
+
+
+class RunLog:
+    """Everything said and known of one run while it is in memory.
+
+    `state` goes waiting, loading (the model), reading (the prompt), writing, done; a log that was restored is `paused`
+    until somebody goes on with it. While waiting, `place` is the place
+    in line, from 1, and `seconds` an estimate of how long it will be (None: nothing is known). `changed` guards all fields; `version` counts the changes.
+    """
+
+    def __init__(self, prompt_ids: Sequence[int], samples: int, vocab_size: int):
+        dtype = record_dtype(vocab_size)
+        self.changed = threading.Condition()
+        self.version = 0
+        self.state = "waiting"
+        self.place = 0
+        self.seconds: float | None = None
+        self.restarts = 0  # times that the model had to be restarted while this was written
+        self.prompt = unknown_records(prompt_ids, vocab_size)
+        self.samples = [SampleLog(dtype) for _ in range(samples)]
+        self.fingerprint: str | None = None  # of the weights that write it, known when they are loaded
+        self.precision: str | None = None
+        self.device: str | None = None
+        self.cancelled: str | None = None  # once it is asked to end: the finish_reason its samples will have
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
+
+    def touch(self) -> None:
+        """Tell readers that something changed; call with `changed` held."""
+        self.version += 1
+        self.changed.notify_all()
+
+    def set_state(self, state: str, place: int = 0, seconds: float | None = None) -> None:
+        """Say where the run is; an estimate that changed by less than a second is no news."""
+        with self.changed:
+            news = seconds is not None and (self.seconds is None or abs(seconds - self.seconds) >= 1)
+            if (state, place) != (self.state, self.place) or news:
+                self.state, self.place, self.seconds = state, place, seconds
+                self.touch()
+
+    def note_restart(self) -> None:
+        with self.changed:
+            self.restarts += 1
+            self.touch()
+
+    def finish(self, sample: SampleLog, reason: str, text_end: int, error: str | None = None) -> None:
+        """End one sample, once; the run is done when all its samples are. Every token is released now."""
+        with self.changed:
+            if sample.finish_reason is None:
+                sample.finish_reason, sample.text_end, sample.error = reason, text_end, error
+                sample.released = len(sample)
+            if all(s.finish_reason for s in self.samples):
+                self.state = "done"
+            self.touch()
+
+    def wait(self, version: int, timeout: float) -> int:
+        """Wait until the log differs from `version`, at most `timeout` seconds; return its version now."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.version != version, timeout)
+            return self.version

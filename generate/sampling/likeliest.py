@@ -1,0 +1,69 @@
+"""One look over logits: what statistics and sampling need of a whole row, and its likeliest tokens."""
+
+import numpy as np
+
+from generate.compiled.tiles import sum_of
+from generate.transformer.int8.fused import exactly, exp, maximum
+
+GROUP = 64  # the likeliest tokens are looked for in groups of this size whose maximum is large enough
+PIECE = 2048
+
+
+@exactly
+def sums_below(x, peak, shares):
+    """The sums of e^(x - peak) and of (x - peak) e^(x - peak), piece by piece so that these stay in the cache."""
+    total, weighted = np.float32(0), np.float32(0)
+    for start in range(0, len(x), PIECE):
+        count = min(PIECE, len(x) - start)
+        for i in range(count):
+            below = x[start + i] - peak
+            below = np.float32(-80) if below < np.float32(-80) else below
+            shares[0, i] = exp(below)
+            shares[1, i] = shares[0, i] * below
+        total += sum_of(shares, 0, count)
+        weighted += sum_of(shares, PIECE, count)
+    return total, weighted
+
+
+@exactly
+def insert(value, place, values, ids, count):
+    """Put a value into its place among `count` sorted ones, the largest first; of equal ones the first come first."""
+    at = min(count, len(values) - 1)
+    while at > 0 and values[at - 1] < value:
+        values[at], ids[at] = values[at - 1], ids[at - 1]
+        at -= 1
+    values[at], ids[at] = value, place
+
+
+@exactly
+def top(x, maxima, values, ids):
+    """The largest of a row, sorted. Exact: len(values) groups hold a value as large as `least`, so no less one comes in."""
+    size, few, groups = len(x), len(values), len(maxima)
+    least = np.float32(-np.inf) if groups < few else np.partition(maxima, groups - few)[groups - few]
+    count, values[:], ids[:] = 0, np.float32(-np.inf), 0
+    for group in range(groups):
+        if maxima[group] < least:
+            continue
+        for i in range(group * GROUP, min(size, (group + 1) * GROUP)):
+            if x[i] >= least and (count < few or x[i] > values[few - 1]):
+                insert(x[i], i, values, ids, count)
+                count = min(count + 1, few)
+
+
+@exactly
+def survey(logits, stride, size, log_z, entropy, values, ids):
+    """Log-sum-exp, entropy [B] and the likeliest [B, FEW] of rows of `size` logits that begin every `stride` numbers.
+
+    `logits` is flat: numba takes a row of a wider array for one with gaps, and does not vectorise what it does there.
+    """
+    maxima = np.empty((size + GROUP - 1) // GROUP, np.float32)
+    shares = np.empty((2, PIECE), np.float32)
+    for row in range(len(log_z)):
+        x = logits[row * stride : row * stride + size]
+        for group in range(len(maxima)):
+            maxima[group] = maximum(x[group * GROUP : (group + 1) * GROUP])
+        peak = maximum(maxima)
+        total, weighted = sums_below(x, peak, shares)
+        log_z[row] = peak + np.log(total)
+        entropy[row] = np.log(total) - weighted / total
+        top(x, maxima, values[row], ids[row])

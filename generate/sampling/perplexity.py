@@ -1,0 +1,48 @@
+"""How likely a model finds a text, as one number."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from generate.text.tokenizer import Vocabulary
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a text was predicted: `tokens` of its tokens were, and the others do not count.
+
+    `nats` is the mean of -logprob over them, `perplexity` its exponential. `bits_per_byte` is what they cost together,
+    over the bytes they stand for: models with other tokens can be compared by it. None: there was nothing to measure.
+    """
+
+    tokens: int
+    nats: float | None
+    perplexity: float | None
+    bits_per_byte: float | None
+
+    @classmethod
+    def of(cls, total: float, tokens: int, size: int) -> "Score":
+        """From the sum of -logprob over `tokens` tokens, in nats, and the `size` in bytes of what they stand for."""
+        if not tokens:
+            return cls(0, None, None, None)
+        nats = total / tokens
+        return cls(
+            tokens=tokens,
+            nats=nats,
+            perplexity=math.exp(nats) if nats < 700 else math.inf,  # past that a float overflows
+            bits_per_byte=total / math.log(2) / size if size else None,
+        )
+
+    def __str__(self) -> str:
+        if self.nats is None:
+            return "nothing of it is predicted"
+        size = "no bytes" if self.bits_per_byte is None else f"{self.bits_per_byte:,.3f} bits per byte"
+        return f"perplexity {self.perplexity:,.2f}, {size}"
+
+
+def perplexity(records: np.ndarray, vocabulary: Vocabulary) -> Score:
+    """Judge a text by its records [N]; tokens of which no prediction is known (NaN) are left out."""
+    known = records[~np.isnan(records["logprob"])]
+    total = -float(known["logprob"].sum(dtype=np.float64))
+    return Score.of(total, len(known), len(vocabulary.bytes_of(known["id"].tolist())))

@@ -1,0 +1,135 @@
+"""What the page shows of a token: what the model thought of it, before any filter, and what the filters made of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generate.sampling import likeliest
+from generate.sampling.records import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
+from generate.sampling.sampler import FEW, Choice, Rows, Top, scaled_at, top_few
+
+
+@dataclass
+class Survey:
+    """What is known of the model's distribution at each row: log-sum-exp and entropy [B, 1], and the likeliest tokens."""
+
+    log_z: Tensor
+    entropy: Tensor
+    top: Top
+
+
+def survey(logits: Tensor) -> Survey:
+    """Look over logits [B, V] float32; on a CPU in one pass, which is twice as fast as torch's operators."""
+    if logits.device.type != "cpu":
+        return survey_by_torch(logits)
+    rows, size = logits.shape
+    log_z, entropy = torch.empty(rows, 1), torch.empty(rows, 1)
+    top = Top(torch.empty(rows, min(FEW, size)), torch.empty(rows, min(FEW, size), dtype=torch.int64))
+    if logits.stride(1) != 1 or logits.stride(0) < size:
+        logits = logits.contiguous()
+    stride = logits.stride(0)
+    flat = logits.as_strided(((rows - 1) * stride + size,), (1,)).numpy()
+    arrays = (part.numpy() for part in (log_z[:, 0], entropy[:, 0], top.values, top.ids))
+    likeliest.survey(flat, stride, size, *arrays)
+    return Survey(log_z, entropy, top)
+
+
+def survey_by_torch(logits: Tensor) -> Survey:
+    """The same on any device; torch's softmax is twice as fast as its logsumexp, and holds the same."""
+    top, probabilities = top_few(logits), logits.softmax(1)
+    log_z = top.values[:, :1] - probabilities.gather(1, top.ids[:, :1]).log()
+    return Survey(log_z, -torch.linalg.vecdot(probabilities, logits - log_z)[:, None], top)
+
+
+def statistics(logits: Tensor, ids: Tensor, seen: Survey) -> tuple[Tensor, Tensor]:
+    """What the model thought of the tokens `ids` [B], given logits [B, V] float32 and their survey.
+
+    Returns floats [B, 3 + A] (logprob, entropy, log_z, alternatives' logprobs) and int64 [B, 1 + A] (rank,
+    alternatives' ids), where A is 10 or the whole of a smaller vocabulary.
+    """
+    chosen, width = logits.gather(1, ids[:, None]), min(ALTERNATIVES, logits.shape[1])
+    logprobs = torch.cat((chosen, seen.top.values[:, :width]), 1) - seen.log_z
+    floats = torch.cat((logprobs[:, :1], seen.entropy, seen.log_z, logprobs[:, 1:]), 1)
+    return floats, torch.cat((rank(logits, chosen, seen.top), seen.top.ids[:, :width]), 1)
+
+
+def rank(logits: Tensor, chosen: Tensor, top: Top) -> Tensor:
+    """1 + how many tokens are likelier than the chosen one; int64 [B, 1]."""
+    found = 1 + (top.values > chosen).sum(1, keepdim=True)
+    deep = found[:, 0] > top.values.shape[1]
+    if logits.device.type != "cpu":
+        return torch.where(deep[:, None], 1 + (logits > chosen).sum(1, keepdim=True), found)
+    if deep.any():
+        found[deep] = 1 + (logits[deep] > chosen[deep]).sum(1, keepdim=True)
+    return found
+
+
+class Report:
+    """The numbers of B tokens on their way from the device, in one transfer that the caller need not wait for.
+
+    `floats` [B, F] are logprob, entropy, log_z, the alternatives' logprobs, and for sampled tokens sampled_logprob and
+    filter_norm; `whole` [B, W] are rank, the alternatives' ids, and for sampled tokens the bits of those cut.
+    Without statistics `floats` is sampled_logprob alone, and `whole` is empty.
+    """
+
+    def __init__(self, ids: Tensor, floats: Tensor, whole: Tensor, vocab_size: int):
+        self.ids, self._vocab_size, self._split = ids, vocab_size, floats.shape[1]
+        self._table = torch.cat((floats.double(), whole, ids[:, None]), 1)  # float64 holds every id and float32
+        self._arrived = None
+        if ids.device.type == "cuda":
+            self._table = torch.empty(self._table.shape, dtype=torch.float64, pin_memory=True).copy_(
+                self._table, non_blocking=True
+            )
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def records(self) -> np.ndarray:
+        """Wait for the numbers and lay them out as records [B]."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        floats, whole, ids = np.split(self._table.numpy(), (self._split, self._table.shape[1] - 1), 1)
+        if floats.shape[1] == 1:
+            records = unknown_records(ids[:, 0], self._vocab_size)
+            records["sampled_logprob"] = floats[:, 0]
+            return records
+        width = min(ALTERNATIVES, self._vocab_size)
+        records = np.zeros(len(ids), record_dtype(self._vocab_size))
+        records["id"], records["rank"] = ids[:, 0], whole[:, 0]
+        records["logprob"], records["entropy"], records["log_z"] = floats[:, :3].T
+        records["alt_logprobs"] = UNKNOWN
+        records["alt_logprobs"][:, :width] = floats[:, 3 : 3 + width]
+        records["alt_ids"][:, :width] = whole[:, 1 : 1 + width]
+        records["sampled_logprob"], records["filter_norm"] = UNKNOWN, UNKNOWN
+        if floats.shape[1] > 3 + width:
+            records["sampled_logprob"], records["filter_norm"] = floats[:, 3 + width :].T
+            records["cut"] = whole[:, 1 + width]
+        return records
+
+
+def prompt_records(logits: Tensor, ids: Tensor) -> np.ndarray:
+    """Records [B] of tokens `ids` [B] of a prompt, each predicted by its row of logits [B, V]."""
+    return Report(ids, *statistics(logits, ids, survey(logits)), logits.shape[1]).records()
+
+
+def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: Rows) -> Report:
+    """All there is to say of tokens that were chosen from logits [B, V]."""
+    floats, whole = statistics(logits, choice.ids, seen)
+    filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
+    cut = scaled_at(logits, whole[:, 1:], rows) < choice.threshold[:, None]
+    bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
+    floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
+    return Report(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])
+
+
+def report_plain(choice: Choice, vocab_size: int) -> Report:
+    """Only the tokens, and the sampler's probability of each."""
+    return Report(choice.ids, choice.sampled_logprob[:, None], choice.ids[:, None][:, :0], vocab_size)
+
+
+def as_prompt(records: np.ndarray) -> np.ndarray:
+    """Records of written tokens as those of a prompt, which no sampler has touched."""
+    records = records.copy()
+    records["sampled_logprob"], records["filter_norm"], records["cut"] = UNKNOWN, UNKNOWN, 0
+    return records

@@ -1,0 +1,1 @@
+"""Who is read, written and let in when: the engine's thread and its batches."""

@@ -1,0 +1,155 @@
+"""The models in memory. Loading goes on beside the running ones; the least recently used makes room."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from generate.errors import Refusal, sentence_of
+from generate.folders.contract import ModelFolder
+from generate.scheduling.batch import Batch
+from generate.scheduling.memory import free_bytes, loading_bytes, model_bytes
+from generate.transformer.model import GPT2, load_model
+from generate.transformer.precision import choose_precision
+
+log = logging.getLogger(__name__)
+
+SPARE = 256 << 20  # bytes left alone when a model is loaded
+
+
+@dataclass(eq=False)
+class Resident:
+    """A model in memory with the batch that runs on it."""
+
+    folder: ModelFolder
+    fingerprint: str
+    model: GPT2
+    batch: Batch
+    used: float = field(default_factory=time.monotonic)
+    restarts: int = 0  # in a row
+
+
+def size_of(resident: Resident) -> int:
+    """Bytes that come free when a model goes."""
+    return model_bytes(resident.model.config, resident.model.precision)
+
+
+@dataclass(eq=False)
+class Loading:
+    """A model that is being loaded on a thread of its own; it ends with `resident` or with `problem`."""
+
+    folder: ModelFolder
+    resident: Resident | None = None
+    problem: str | None = None
+    done: bool = False
+
+
+class Residents:
+    """Changed by the engine's thread alone; `on_change` is called from the loading thread when a model is there."""
+
+    def __init__(
+        self, device: torch.device, precision: str, new_batch: Callable[[GPT2, ModelFolder], Batch], on_change
+    ):
+        self.device, self.precision = device, precision
+        self._new_batch, self._on_change = new_batch, on_change
+        self.all: dict[tuple, Resident] = {}
+        self.loading: Loading | None = None
+        self._thread: threading.Thread | None = None
+
+    def get(self, folder: ModelFolder) -> Resident | None:
+        """The model of this folder, if it is in memory."""
+        return self.all.get(folder.identity)
+
+    @property
+    def busy(self) -> list[Resident]:
+        pairs = [(resident, resident.batch) for resident in list(self.all.values())]  # web threads ask as well
+        return [resident for resident, batch in pairs if batch is not None and batch.busy]
+
+    def idle(self, wanted: set[tuple]) -> list[Resident]:
+        """Models that nobody uses or waits for, the least recently used first."""
+        free = [r for key, r in self.all.items() if key not in wanted and not r.batch.held and not r.batch.readings]
+        return sorted(free, key=lambda resident: resident.used)
+
+    def start_loading(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
+        """Begin to load a model as soon as memory allows; False while others must end first.
+
+        Raises Refusal when it cannot fit even alone.
+        """
+        if self.loading is not None or not self._make_room(folder, wanted):
+            return False
+        self.loading = Loading(folder)
+        self._thread = threading.Thread(target=self._load, args=(self.loading,), name="loading", daemon=True)
+        self._thread.start()
+        return True
+
+    def _make_room(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
+        """Count the memory before it is taken; idle models go until there is enough, and none goes in vain."""
+        needed, free, idle = loading_bytes(folder, self.precision) + SPARE, free_bytes(self.device), self.idle(wanted)
+        if needed > free + sum(map(size_of, self.all.values())):
+            raise Refusal(
+                f"The model {folder.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.",
+                "model",
+            )
+        if needed > free + sum(map(size_of, idle)):
+            return False
+        for resident in idle:
+            if needed <= free_bytes(self.device):
+                break
+            log.info("%s makes room for %s", resident.folder.name, folder.name)
+            self.drop(resident)
+        return True
+
+    def drop(self, resident: Resident) -> None:
+        del self.all[resident.folder.identity]
+        resident.model = resident.batch = None  # whoever still holds the resident holds no memory
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Wait for what is being loaded: a process that ends in the midst of it ends with an abort."""
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+
+    def _load(self, loading: Loading) -> None:
+        try:
+            with torch.inference_mode():
+                loading.resident = self.load(loading.folder)
+        except BaseException as error:  # a panic in a library's Rust code is no Exception, and this thread ends anyhow
+            if not isinstance(error, Refusal):
+                log.exception("%s could not be loaded", loading.folder.name)
+            loading.problem = sentence_of(error)
+        loading.done = True
+        self._on_change()
+
+    def load(self, folder: ModelFolder) -> Resident:
+        """Read a model, choose its precision, and try one step of it; raises Refusal when it cannot be used."""
+        fingerprint = folder.fingerprint()
+
+        def load(precision: str) -> GPT2:
+            return load_model(folder, self.device, precision)
+
+        model = choose_precision(folder, self.device, load) if self.precision == "auto" else load(self.precision)
+        batch = self._new_batch(model, folder)
+        batch.warm_up()
+        taken = model_bytes(model.config, model.precision) / 1e6
+        log.info("%s (%s…) is loaded: %s, %.0f MB", folder.name, fingerprint[:12], model.precision, taken)
+        return Resident(folder, fingerprint, model, batch)
+
+    def collect(self) -> Loading | None:
+        """The loading that has ended since the last call, if any; its model is among the residents then."""
+        loading = self.loading
+        if loading is None or not loading.done:
+            return None
+        self.loading = None
+        if loading.resident is not None:
+            self.all[loading.folder.identity] = loading.resident
+        return loading
+
+    def reload(self, resident: Resident) -> None:
+        """Read the weights of a model anew after its device failed, and let its runs go on where they were."""
+        fresh = self.load(resident.folder)
+        fresh.batch.take_over(resident.batch)
+        resident.model, resident.batch = fresh.model, fresh.batch

@@ -1,0 +1,111 @@
+"""One sample being written, and the options of several as tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generate.interface.log import RunLog, SampleLog
+from generate.interface.request import Request
+from generate.sampling.sampler import Rows
+from generate.scheduling.window import window_start
+from generate.text.ending import Ending
+from generate.text.tokenizer import Vocabulary, split_half_character
+from generate.transformer.kv_cache import Seat
+
+
+@dataclass(eq=False)
+class Row:
+    """One sample being written. `ids` are all tokens since the root; `window` is the first one the model sees.
+
+    `read` are the records of those it began with, as far as reading them told: from index `judged` on.
+    """
+
+    run: RunLog
+    log: SampleLog
+    request: Request
+    number: int
+    ids: list[int]
+    ending: Ending
+    window: int
+    seen: Tensor | None
+    admitted: int  # how many runs the batch had taken in with this one
+    seat: Seat | None = None
+    read: np.ndarray | None = None
+    judged: int = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.log.finish_reason is not None
+
+    @property
+    def left(self) -> int:
+        """How many tokens it may still write."""
+        return self.request.sampling.max_new_tokens - self.ending.tokens
+
+
+def new_rows(request: Request, run: RunLog, admitted: int, vocabulary: Vocabulary, device: torch.device) -> list[Row]:
+    """The rows of a run that begins, or of one that goes on: its samples that have not ended."""
+    end_text = (request.folder.end_text,) if request.folder.end_text else ()
+    stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
+    half = split_half_character(vocabulary.bytes_of(request.prompt_ids))[1]
+    rows = []
+    for index, sample in enumerate(run.samples):
+        if sample.finish_reason is not None:
+            continue
+        written = sample.read()["id"].tolist()
+        ids = [*request.prompt_ids, *written]
+        ending = Ending(stops, half)
+        for token in written:
+            ending.feed(vocabulary.tokens[token])
+        rows.append(
+            Row(
+                run=run,
+                log=sample,
+                request=request,
+                number=request.first_sample + index,
+                ids=ids,
+                ending=ending,
+                window=window_start(len(ids), request.folder.config.n_positions),
+                seen=seen_tokens(request, ids, device),
+                admitted=admitted,
+            )
+        )
+    return rows
+
+
+def seen_tokens(request: Request, ids: Sequence[int], device: torch.device) -> Tensor | None:
+    """Which tokens a text holds, where a penalty needs to know; bool [V]."""
+    if request.sampling.repetition_penalty == 1:
+        return None
+    seen = torch.zeros(request.folder.config.vocab_size, dtype=torch.bool, device=device)
+    seen[torch.tensor(ids, device=device)] = True
+    return seen
+
+
+def stack_options(rows: list[Row], vocab_size: int, device: torch.device) -> Rows:
+    """The options of all rows as tensors, for the sampler."""
+    options = [row.request.sampling for row in rows]
+    seen = None
+    if any(option.repetition_penalty != 1 for option in options):
+        blank = torch.zeros(vocab_size, dtype=torch.bool, device=device)
+        seen = torch.stack([blank if row.seen is None else row.seen for row in rows])
+
+    def floats(name):
+        return torch.tensor([getattr(option, name) for option in options], dtype=torch.float32, device=device)
+
+    def whole(values):
+        return torch.tensor(list(values), dtype=torch.int64, device=device)
+
+    return Rows(
+        temperature=floats("temperature"),
+        top_k=whole(option.top_k for option in options),
+        top_p=floats("top_p"),
+        penalty=floats("repetition_penalty"),
+        seed=whole(option.seed for option in options),
+        sample=whole(row.number for row in rows),
+        position=whole(len(row.ids) for row in rows),
+        seen=seen,
+    )

@@ -1,0 +1,179 @@
+"""Writing runs to a terminal, a pipe or a file."""
+
+import argparse
+import codecs
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from generate.errors import Refusal
+from generate.folders.contract import ModelFolder
+from generate.folders.finding import find_model
+from generate.interface.log import RunLog, SampleLog
+from generate.interface.request import Request
+from generate.sampling.options import Sampling, parse_sampling, unescape
+from generate.sampling.perplexity import perplexity
+from generate.sampling.records import record_as_dict
+from generate.scheduling.engine import Engine
+from generate.text.tokenizer import split_half_character
+
+RED, PLAIN = "\x1b[31m", "\x1b[39m"
+
+
+def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -> None:
+    """Do what the command line asked: one run, or one after another with --interactive."""
+    folder = find_model(models, args.model or settings["RUBRIC_MODEL"])
+    given["stop"] = [unescape(stop) for stop in given["stop"] or ()]
+    sampling = parse_sampling(given, dict(folder.defaults))
+    names = ("DEVICE", "PRECISION", "THREADS", "MAX_ROWS")
+    engine = Engine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder.name)
+    try:
+        for prompt in prompts(args, settings["RUBRIC_MAX_PROMPT"]):
+            ids = tuple(folder.encode_prompt(prompt))
+            run = engine.submit(Request(folder, ids, sampling))
+            try:
+                if sampling.max_new_tokens == 0:
+                    score(run, folder, prompt, args.to_file, args.force)
+                elif args.to_file:
+                    to_file(run, folder, prompt, sampling, args.to_file, args.include_prompt, args.force)
+                else:
+                    to_terminal(run, folder, prompt, sampling, sys.stdout, args.include_prompt)
+            finally:
+                engine.cancel(run)
+            for sample in run.samples:
+                if sample.error:
+                    raise Refusal(sample.error)
+    finally:
+        engine.close()
+
+
+def prompts(args: argparse.Namespace, limit: int) -> Iterator[str]:
+    """The prompts to continue: one, or with --interactive as many as are typed (an empty one starts from nothing)."""
+    if args.interactive:
+        while (line := ask()) is not None:
+            yield within(line, limit)
+    elif args.unconditional:
+        yield ""
+    else:
+        prompt = args.prompt
+        if prompt is None:
+            if sys.stdin.isatty():
+                print("Type a prompt, then Ctrl-D:", file=sys.stderr)
+            prompt = sys.stdin.read()
+        yield within(prompt, limit)
+
+
+def within(prompt: str, limit: int) -> str:
+    """The prompt as clean text; raises Refusal when it is too long."""
+    size = len(prompt.encode("utf-8", "replace"))
+    if size > limit:
+        raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
+    return prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def ask() -> str | None:
+    try:
+        return input("prompt> " if sys.stdin.isatty() else "")
+    except EOFError:
+        return None
+
+
+def stream(run: RunLog, sample: SampleLog, folder: ModelFolder) -> Iterator[str]:
+    """Yield a sample's text piece by piece as it is written, whole characters only, up to its visible end."""
+    vocabulary = folder.tokenizer.vocabulary
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(split_half_character(vocabulary.bytes_of(run.prompt["id"]))[1])
+    version, sent, size = 0, 0, 0
+    while True:
+        version = run.wait(version, 1)
+        with run.changed:
+            finished, end, released = sample.finish_reason is not None, sample.text_end, sample.released
+        data = vocabulary.bytes_of(sample.read(sent, released)["id"])
+        data = data[: end - size] if finished else data
+        sent, size = released, size + len(data)
+        yield decoder.decode(data, final=finished)
+        if finished:
+            return
+
+
+def to_terminal(run: RunLog, folder: ModelFolder, prompt: str, sampling: Sampling, out: TextIO, include: bool) -> None:
+    colour = out.isatty() and not os.environ.get("NO_COLOR")
+    for number, sample in enumerate(run.samples, 1):
+        if sampling.samples > 1:
+            print(f"{'' if number == 1 else chr(10)}======== sample {number} ========", file=out)
+        out.write(prompt if include else "")
+        for piece in stream(run, sample, folder):
+            out.write(f"{RED}{piece}{PLAIN}" if colour and piece else piece)
+            out.flush()
+        out.write("\n")
+
+
+def to_file(
+    run: RunLog, folder: ModelFolder, prompt: str, sampling: Sampling, path: Path, include: bool, force: bool
+) -> None:
+    """Write all samples to `path` when they are done; until then it does not exist under that name."""
+    show_progress(run, sampling)
+    texts = ["".join(stream(run, sample, folder)) for sample in run.samples]
+    as_line: Callable[[int], str] = lambda n: json_line(run.samples[n], n, texts[n], prompt, sampling, folder)  # noqa: E731
+    if path.suffix == ".jsonl":
+        body = "".join(as_line(n) for n in range(len(texts)))
+    else:
+        body = "\n".join(
+            (f"======== sample {n} ========\n" if len(texts) > 1 else "") + (prompt if include else "") + text + "\n"
+            for n, text in enumerate(texts, 1)
+        )
+    save(body, path, force)
+
+
+def score(run: RunLog, folder: ModelFolder, prompt: str, path: Path | None, force: bool) -> None:
+    """Say how likely the model finds a text, in one line; as JSON lines with every token."""
+    version = 0
+    while not run.done:
+        version = run.wait(version, 1)
+    if run.samples[0].finish_reason != "length":  # it failed, and the caller says why
+        return
+    vocabulary = folder.tokenizer.vocabulary
+    found = perplexity(run.prompt, vocabulary)
+    if path is not None and path.suffix == ".jsonl":
+        facts = {"prompt": prompt, "model": folder.name, "predicted": found.tokens}
+        facts |= {"perplexity": found.perplexity, "bits_per_byte": found.bits_per_byte}
+        tokens = [record_as_dict(record, vocabulary) for record in run.prompt]
+        line = json.dumps(facts | {"tokens": tokens}, ensure_ascii=False) + "\n"
+    else:
+        line = f"{len(run.prompt):,} token{'s' * (len(run.prompt) != 1)}, {found}\n"
+    if path is None:
+        sys.stdout.write(line)
+    else:
+        save(line, path, force)
+
+
+def save(body: str, path: Path, force: bool) -> None:
+    """Write `body` to `path` in one move; without `force`, a file that appeared there meanwhile is left alone."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(body.encode("utf-8", "replace"))
+        if path.exists() and not force:
+            raise Refusal(f"--to-file {path} appeared while the text was written; the text is in {part}.")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise Refusal(f"--to-file {path} cannot be written: {error.strerror}.") from None
+
+
+def json_line(sample: SampleLog, n: int, text: str, prompt: str, sampling: Sampling, folder: ModelFolder) -> str:
+    facts = {"prompt": prompt, "sample": n, "text": text, "finish_reason": sample.finish_reason, "model": folder.name}
+    tokens = [record_as_dict(record, folder.tokenizer.vocabulary) for record in sample.read()]
+    return json.dumps(facts | {"options": sampling.as_dict(), "tokens": tokens}, ensure_ascii=False) + "\n"
+
+
+def show_progress(run: RunLog, sampling: Sampling) -> None:
+    version = 0
+    with tqdm(total=sampling.samples * sampling.max_new_tokens, unit=" tokens", disable=None) as bar:
+        while not run.done:
+            version = run.wait(version, 1)
+            bar.update(sum(len(sample) for sample in run.samples) - bar.n)

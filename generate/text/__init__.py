@@ -1,0 +1,1 @@
+"""Between text, bytes and token ids. No torch."""

@@ -1,0 +1,1 @@
+"""GPT-2's forward pass, and where keys and values lie."""

@@ -1,0 +1,122 @@
+"""Keys and values of the int8 model: what `transformer/kv_cache.py` is for the others, over pages instead of tensors."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from generate.folders.contract import Config
+from generate.transformer.int8.fused import PAGE
+from generate.transformer.int8.pages import Pages, Pool
+
+EARLY = 32  # positions before its page is full that a row may have the next
+
+Places = tuple[list[np.ndarray], np.ndarray]  # tables of pages, and for each token the number of its table
+
+
+class PagedPrefix:
+    """Keys and values of one text, of which the first `length` positions are known."""
+
+    def __init__(self, pool: Pool, n_positions: int):
+        self.pool = pool
+        self.pages = Pages(pool, n_positions)
+
+    @property
+    def length(self) -> int:
+        return self.pages.length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        self.pages.length = length
+
+    @property
+    def nbytes(self) -> int:
+        return self.pages.count * self.pool.page_bytes
+
+    def begin_with(self, other: "PagedPrefix", length: int) -> None:
+        """Take over the first positions of another text; full pages are shared."""
+        self.pages = other.pages.fork(length)
+
+    def places(self, count: int) -> Places:
+        """Where the next `count` tokens go."""
+        self.pages.reserve(self.length + count)
+        return [self.pages.table], np.zeros(count, np.int64)
+
+
+@dataclass(eq=False)
+class PagedSeat:
+    """A row's place."""
+
+    row: object
+    pages: Pages
+
+    @property
+    def position(self) -> int:
+        """The position that this row's next token takes in its window."""
+        return self.pages.length
+
+    length = position
+
+
+class PagedCache:
+    """The running rows of one model, in the order of the batch."""
+
+    def __init__(self, config: Config, most_rows: int, prefix_bytes: int):
+        self.config = config
+        per_row = -(-config.n_positions // PAGE) + 1
+        # a text that is read is held twice for a moment, by the row that joins and by the text that is remembered
+        pages = 2 * most_rows * per_row + prefix_bytes // page_bytes(config)
+        self.pool = Pool(config, pages)
+        self.seats: list[PagedSeat] = []
+
+    def new_prefix(self, _size: int) -> PagedPrefix:
+        return PagedPrefix(self.pool, self.config.n_positions)
+
+    def join(self, row: object, prefix: PagedPrefix, shared: bool = True) -> PagedSeat:
+        """Seat a row after a text that was read; it shares the text's full pages."""
+        seat = PagedSeat(row, prefix.pages.fork(prefix.length))
+        self.seats.append(seat)
+        return seat
+
+    def leave(self, seat: PagedSeat) -> None:
+        self.seats.remove(seat)
+        seat.pages.close()
+        if not self.seats:
+            self.pool.release()
+
+    def prefix_of(self, seat: PagedSeat) -> PagedPrefix:
+        """All keys and values of a row, to be kept after it has left."""
+        prefix = self.new_prefix(0)
+        prefix.pages = seat.pages.fork(seat.pages.length)
+        return prefix
+
+    def make_room(self) -> bool:
+        """Have a place for each row's next position; the order of the batch stays.
+
+        One row a step has its next page EARLY: rows that began together would all take theirs in one step, a long one
+        where the system has to find the memory.
+        """
+        most, early = self.config.n_positions, None
+        for seat in self.seats:
+            length = seat.pages.length
+            seat.pages.reserve(min(length + 1, most))
+            if early is None and seat.pages.count * PAGE < min(length + EARLY, most):
+                early = seat
+        if early is not None and len(self.pool.free) > len(self.seats):
+            early.pages.reserve(min(early.pages.length + EARLY, most))
+            self.pool.touch(early.pages.table[early.pages.count - 1])
+        return False
+
+    def begin_step(self) -> None:
+        """Nothing has to be prepared: the kernel reads how long each row is."""
+
+    def places(self, _count: int) -> Places:
+        """Where each row's next token goes."""
+        return [seat.pages.table for seat in self.seats], np.arange(len(self.seats))
+
+    def end_step(self) -> None:
+        for seat in self.seats:
+            seat.pages.length += 1
+
+
+def page_bytes(config: Config) -> int:
+    return config.n_layer * 2 * config.n_embd * PAGE * 2
