@@ -20,7 +20,9 @@ from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import record_as_dict, record_dtype, unknown_records
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
-from generate.text.tokenizer import CharacterGate, Vocabulary, open_tokenizer, read_vocabulary, split_half_character
+from generate.text.characters import CharacterGate, split_half_character
+from generate.text.tokenizer import open_tokenizer
+from generate.text.vocabulary import Vocabulary, read_vocabulary
 
 __all__ = [
     "OPTIONS",

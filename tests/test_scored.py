@@ -10,7 +10,7 @@ from browser import Window, serving
 from conftest import TRICKY
 
 from generate import unknown_records, window_start
-from generate.text.tokenizer import Vocabulary
+from generate.text.vocabulary import Vocabulary
 from webapp.views.sentences import rounded, verdict
 
 

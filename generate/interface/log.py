@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from generate.sampling.records import record_dtype, unknown_records
-from generate.text.tokenizer import Vocabulary
+from generate.text.vocabulary import Vocabulary
 
 
 class SampleLog:

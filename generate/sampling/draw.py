@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from generate.transformer.int8.fused import exactly
+from generate.compiled.arithmetic import exactly
 
 WORD = np.int64(0xFFFFFFFF)
 

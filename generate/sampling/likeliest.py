@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from generate.compiled.arithmetic import exactly, exp, maximum
 from generate.compiled.tiles import sum_of
-from generate.transformer.int8.fused import exactly, exp, maximum
 
 GROUP = 64  # the likeliest tokens are looked for in groups of this size whose maximum is large enough
 PIECE = 2048

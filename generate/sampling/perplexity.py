@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generate.text.tokenizer import Vocabulary
+from generate.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from generate.text.tokenizer import Vocabulary
+from generate.text.vocabulary import Vocabulary
 
 ALTERNATIVES = 10
 UNKNOWN = math.nan

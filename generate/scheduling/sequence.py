@@ -11,8 +11,9 @@ from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.sampling.sampler import Rows
 from generate.scheduling.window import window_start
+from generate.text.characters import split_half_character
 from generate.text.ending import Ending
-from generate.text.tokenizer import Vocabulary, split_half_character
+from generate.text.vocabulary import Vocabulary
 from generate.transformer.kv_cache import Seat
 
 

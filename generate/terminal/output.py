@@ -20,7 +20,7 @@ from generate.sampling.options import Sampling, parse_sampling, unescape
 from generate.sampling.perplexity import perplexity
 from generate.sampling.records import record_as_dict
 from generate.scheduling.engine import Engine
-from generate.text.tokenizer import split_half_character
+from generate.text.characters import split_half_character
 
 RED, PLAIN = "\x1b[31m", "\x1b[39m"
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from generate.text.tokenizer import CharacterGate
+from generate.text.characters import CharacterGate
 
 
 class Ending:

@@ -1,0 +1,88 @@
+"""`python -m generate`: what the old scripts did on the terminal. `python -m generate download NAME` fetches a model."""
+
+import argparse
+import io
+import logging
+import sys
+from pathlib import Path
+
+from generate.errors import Refusal
+from generate.folders.finding import models_folder
+from generate.sampling.options import OPTIONS
+from generate.settings import read_settings
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m generate",
+        description="Continue a prompt, or standard input, with a model of models/. Your words keep the terminal's colour; "
+        "the model's are red.",
+        epilog="python -m generate download NAME fetches a GPT-2 from the Hugging Face hub into models/.",
+    )
+    p.add_argument("prompt", nargs="?", help="the text to continue; left out, it is read from standard input")
+    p.add_argument("--model", help="a folder of models/ (default: RUBRIC_MODEL)")
+    for option in OPTIONS:
+        shown = "random" if option.name == "seed" else "the model's"
+        p.add_argument("--" + option.name.replace("_", "-"), metavar="N", help=f"{option.meaning} (default: {shown})")
+    p.add_argument("--stop", action="append", metavar="TEXT", help="end a sample before this text; may be repeated")
+    p.add_argument("--interactive", action="store_true", help="ask for one prompt after another")
+    p.add_argument("--unconditional", action="store_true", help="no prompt: start from the end-of-text token")
+    p.add_argument(
+        "--include-prompt",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write the prompt before its continuation (default: yes)",
+    )
+    p.add_argument("--to-file", type=Path, metavar="FILE", help="write to FILE; as JSON lines when it ends in .jsonl")
+    p.add_argument("--force", action="store_true", help="let --to-file overwrite an existing file")
+    return p
+
+
+def download(arguments: list[str]) -> None:
+    p = argparse.ArgumentParser(
+        prog="python -m generate download", description="Fetch a GPT-2 from the Hugging Face hub."
+    )
+    p.add_argument("name", help="its name on the hub, such as gpt2 or gpt2-medium")
+    p.add_argument("--as", dest="target", help="its name in models/ (default: the hub's, without the owner)")
+    args = p.parse_args(arguments)
+    from generate.folders.download import fetch
+
+    target = fetch(args.name, models_folder(read_settings()), args.target)
+    print(f"{args.name} is in {target}; the page lists it now.")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be meant together, before a model is loaded."""
+    chosen = [args.prompt is not None, args.interactive, args.unconditional]
+    if sum(chosen) > 1:
+        raise Refusal("give a prompt, or --interactive, or --unconditional: only one of them.")
+    if args.interactive and args.to_file:
+        raise Refusal("--to-file does not go with --interactive.")
+    if args.to_file and args.to_file.exists() and not args.force:
+        raise Refusal(f"--to-file {args.to_file} exists already; choose another name, or add --force.")
+    if args.to_file and not args.to_file.resolve().parent.is_dir():
+        raise Refusal(f"--to-file {args.to_file}: there is no folder {args.to_file.resolve().parent}.")
+
+
+def main(arguments: list[str]) -> int:
+    logging.getLogger("generate").addHandler(logging.NullHandler())  # a failure is told once, below
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # bytes that are no text must not end in a traceback
+    try:
+        if arguments[:1] == ["download"]:
+            download(arguments[1:])
+            return 0
+        args = parser().parse_args(arguments)
+        settings = read_settings()
+        given = {option.name: getattr(args, option.name) for option in OPTIONS} | {"stop": args.stop}
+        check(args)
+        from generate.terminal.output import write
+
+        write(args, settings, models_folder(settings), given)
+        return 0
+    except Refusal as refusal:
+        print(f"generate: {refusal}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130

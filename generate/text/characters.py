@@ -1,0 +1,25 @@
+"""How much of a growing byte string is whole characters."""
+
+import codecs
+
+
+class CharacterGate:
+    """Follows a growing byte string and says how much of it is whole characters.
+
+    The text of a prefix that ends where `pending` is 0 is the same whatever follows, so it may be shown.
+    Bytes that are not UTF-8 decode as U+FFFD, as `bytes.decode(errors="replace")` does.
+    """
+
+    def __init__(self):
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes) -> int:
+        """Take more bytes; return how many at the end wait for the rest of their character (0 to 3)."""
+        self._decoder.decode(data)
+        return len(self._decoder.getstate()[0])
+
+
+def split_half_character(data: bytes) -> tuple[bytes, bytes]:
+    """Cut `data` into whole characters and the half character it ends in (b"" where it ends well)."""
+    pending = CharacterGate().feed(data)
+    return data[: len(data) - pending], data[len(data) - pending :]
