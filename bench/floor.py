@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bench.measure import Timing, median
-from generate.folders.contract import read_config
+from generate import read_config
 
 SWEEPS = 5
 BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}

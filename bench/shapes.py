@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from generate.folders.contract import read_config, tensor_shapes
+from generate import read_config, tensor_shapes
 
 ROOT = Path(__file__).parent.parent
 STORYTELLER = ROOT / "models" / "storyteller"

@@ -11,13 +11,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate.errors import Busy, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json
-from generate.folders.contract import ModelFolder, check_folder
+from generate.folders.contract import Config, ModelFolder, check_folder, read_config, tensor_shapes
 from generate.folders.finding import Listed, find_model, list_models, models_folder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import record_as_dict, record_dtype, unknown_records
+from generate.scheduling.queue import Outlook
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
 from generate.text.characters import CharacterGate, split_half_character
@@ -29,9 +30,11 @@ __all__ = [
     "SETTINGS",
     "Busy",
     "CharacterGate",
+    "Config",
     "Engine",
     "Listed",
     "ModelFolder",
+    "Outlook",
     "Refusal",
     "Request",
     "RunLog",
@@ -49,12 +52,14 @@ __all__ = [
     "open_tokenizer",
     "parse_sampling",
     "perplexity",
+    "read_config",
     "read_settings",
     "read_vocabulary",
     "record_as_dict",
     "record_dtype",
     "split_half_character",
     "sync",
+    "tensor_shapes",
     "unknown_records",
     "window_start",
     "write_json",

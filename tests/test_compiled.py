@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from generate.folders.contract import Config, tensor_shapes
+from generate import Config, tensor_shapes
 from generate.sampling import likeliest
 from generate.sampling.sampler import FEW
 from generate.sampling.statistics import survey, survey_by_torch

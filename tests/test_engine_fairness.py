@@ -6,7 +6,7 @@ import pytest
 from conftest import finished
 from engines import at_once, ids_of, owners, running, stop, until, until_written, watch
 
-from generate.scheduling.queue import Outlook
+from generate import Outlook
 
 LONG = 4096
 

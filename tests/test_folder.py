@@ -12,8 +12,7 @@ import torch
 from conftest import edit_json
 from safetensors.numpy import load_file, save_file
 
-from generate import Refusal, find_model, list_models
-from generate.folders.contract import check_folder
+from generate import Refusal, check_folder, find_model, list_models
 from generate.transformer.model import load_model
 
 

@@ -11,8 +11,7 @@ import tokenizers
 from conftest import ROOT, TRICKY, edit_json
 
 import generate.folders.finding
-from generate import Refusal, find_model, list_models
-from generate.folders.contract import check_folder
+from generate import Refusal, check_folder, find_model, list_models
 
 
 def test_vocab_and_merges_encode_as_tokenizer_json_does(folder):

@@ -7,8 +7,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate.interface.request import Request
-from generate.sampling.options import Sampling
+from generate import Request, Sampling
 from generate.scheduling.queue import Line, Ticket
 
 OWNERS = ["ada", "ben", "cleo", "dan", ""]  # "" is whoever gives no name, say a script

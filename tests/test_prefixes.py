@@ -10,8 +10,7 @@ from engines import ids_of, running, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generate.folders.contract import Config
-from generate.sampling.records import unknown_records
+from generate import Config, unknown_records
 from generate.scheduling.prefix_cache import LEAST_LENGTH, MOST_TEXTS, Prefixes
 from generate.transformer.kv_cache import Prefix, kv_bytes
 

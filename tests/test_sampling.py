@@ -8,12 +8,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from generate import record_as_dict, record_dtype
+from generate import Vocabulary, record_as_dict, record_dtype, unknown_records
 from generate.sampling.noise import gumbel, place_keys, row_key
-from generate.sampling.records import unknown_records
 from generate.sampling.sampler import FEW, Rows, choose, scaled_at, top_few
 from generate.sampling.statistics import prompt_records, report_sampled, survey
-from generate.text.vocabulary import Vocabulary
 
 OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
 

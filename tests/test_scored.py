@@ -9,8 +9,7 @@ import pytest
 from browser import Window, serving
 from conftest import TRICKY
 
-from generate import unknown_records, window_start
-from generate.text.vocabulary import Vocabulary
+from generate import Vocabulary, unknown_records, window_start
 from webapp.views.sentences import rounded, verdict
 
 

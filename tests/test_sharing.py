@@ -9,7 +9,7 @@ from engines import until
 from PIL import Image
 from test_card import painted
 
-from generate.scheduling.queue import Outlook
+from generate import Outlook
 
 
 def meta(html: str) -> dict[str, str]:
