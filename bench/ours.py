@@ -64,7 +64,7 @@ class Ours:
     def decode(self, prompts: list[list[int]], steps: int, statistics: bool = True) -> list[float]:
         """Seconds of each of `steps` steps of a batch with a row for every prompt."""
         runs = admit(self.batch, self.folder, prompts, usual(len(prompts), LONG), statistics)
-        while self.batch.readings or len(self.batch.rows) < len(prompts):
+        while self.batch.prefills or len(self.batch.sequences) < len(prompts):
             self.batch.step()
         times = []
         for _ in range(steps):

@@ -116,7 +116,7 @@ class Writer:
 
     def batch(self, model="tiny"):
         """The running batch of a model that is in memory."""
-        return next(r.batch for r in self.engine._residents.all.values() if r.folder.name == model)
+        return next(r.batch for r in self.engine._loaded_models.all.values() if r.folder.name == model)
 
     def write(self, *args, **options):
         run = finished(self.submit(*args, **options))

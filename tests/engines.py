@@ -54,7 +54,7 @@ def watch(batch, seen) -> None:
 
 
 def owners(batch) -> Counter:
-    return Counter(row.request.owner for row in batch.held_rows())
+    return Counter(sequence.request.owner for sequence in batch.admitted())
 
 
 def ids_of(run) -> list[list[int]]:

@@ -47,7 +47,7 @@ def read(model, cache, ids, pieces=1):
 def write(model, cache, ids):
     """One more token for every row of the cache; hidden states."""
     cache.make_room()
-    positions = torch.tensor([seat.position for seat in cache.seats])
+    positions = torch.tensor([slot.position for slot in cache.slots])
     found = model.hidden([(cache, torch.from_numpy(ids), positions)])
     cache.end_step()
     return found
@@ -118,8 +118,8 @@ def test_pages_are_given_back_and_what_was_in_them_does_not_matter(model):
     assert torch.equal(read(model, cache, ids)[1], fresh)
     for _ in range(3):
         cache.join(None, read(model, cache, ids)[0])
-    for seat in list(cache.seats):
-        cache.leave(seat)
+    for slot in list(cache.slots):
+        cache.leave(slot)
     assert not cache.pool.users.any()
     assert len(cache.pool.free) == len(cache.pool.users)
     assert torch.equal(read(model, cache, ids)[1], fresh)

@@ -40,9 +40,9 @@ def beginnings(writer, runs) -> list:
     order = []
 
     def look(batch):
-        for row in batch.held_rows():
-            if row.run in runs and row.run not in order:
-                order.append(row.run)
+        for sequence in batch.admitted():
+            if sequence.run in runs and sequence.run not in order:
+                order.append(sequence.run)
 
     watch(writer.batch(), look)
     return order
@@ -131,8 +131,8 @@ def test_cancelling_a_run_of_eight_samples_ends_those_that_write_and_those_that_
     until(lambda: sum(len(sample) > 2 for sample in run.samples) == 2, what="two samples writing")
     stop(two, run)
     assert [sample.finish_reason for sample in run.samples] == ["cancelled"] * 8
-    until(lambda: two.engine._line.tickets == [] and not two.batch().busy, what="an empty engine")
-    assert two.batch().readings == []
+    until(lambda: two.engine._queue.tickets == [] and not two.batch().busy, what="an empty engine")
+    assert two.batch().prefills == []
 
 
 def test_cancelling_a_run_ends_it_also_while_another_model_has_all_rows(models):
@@ -160,10 +160,10 @@ def test_whoever_sends_run_after_run_does_not_starve_another(models):
         begun = []
 
         def look(batch):
-            for row in batch.held_rows():
-                if row.run not in begun:
-                    begun.append(row.run)
-                    if row.request.owner == "ben" and len(ben) < 5:
+            for sequence in batch.admitted():
+                if sequence.run not in begun:
+                    begun.append(sequence.run)
+                    if sequence.request.owner == "ben" and len(ben) < 5:
                         ben.append(one.submit(owner="ben", max_new_tokens=30))
 
         watch(one.batch(), look)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generate import Request, Sampling
-from generate.scheduling.queue import Line, Ticket
+from generate.scheduling.queue import Queue, Ticket
 
 OWNERS = ["ada", "ben", "cleo", "dan", ""]  # "" is whoever gives no name, say a script
 
@@ -17,8 +17,8 @@ def ticket(owner, samples=1, seconds=1.0) -> Ticket:
     return Ticket(Request(None, (1,), Sampling(samples=samples), owner=owner), None, seconds)
 
 
-def line_of(tickets) -> Line:
-    line = Line()
+def line_of(tickets) -> Queue:
+    line = Queue()
     for one in tickets:
         line.add(one)
     return line

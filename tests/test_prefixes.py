@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generate import Config, unknown_records
-from generate.scheduling.prefix_cache import LEAST_LENGTH, MOST_TEXTS, Prefixes
+from generate.scheduling.prefix_cache import LEAST_LENGTH, MOST_TEXTS, PrefixCache
 from generate.transformer.kv_cache import Prefix, kv_bytes
 
 CONFIG = Config(vocab_size=300, n_positions=64, n_embd=8, n_layer=2, n_head=2, n_inner=32)
@@ -33,8 +33,8 @@ def records(ids):
     return found
 
 
-def memory(positions=1000) -> Prefixes:
-    return Prefixes(positions * POSITION, POSITION)
+def memory(positions=1000) -> PrefixCache:
+    return PrefixCache(positions * POSITION, POSITION)
 
 
 def keep(prefixes, ids, with_records=True):
@@ -199,7 +199,7 @@ def agree(one, other) -> None:
 
 def spared(writer, model) -> list[int]:
     """From now on: how many tokens of each text were known when it came."""
-    prefixes, lengths = writer.batch(model).prefixes, []
+    prefixes, lengths = writer.batch(model).prefix_cache, []
     real = prefixes.fill
 
     def fill(prefix, ids, with_records):
@@ -217,7 +217,7 @@ def test_the_same_prompt_again_says_the_same(clever, plain, model):
     first = clever.write(**wish)
     lengths = spared(clever, model)
     again = clever.write(**wish)
-    del clever.batch(model).prefixes.fill
+    del clever.batch(model).prefix_cache.fill
     assert lengths[0] == len(again.prompt) - 1
     agree(first, right)
     agree(again, right)
@@ -230,7 +230,7 @@ def test_a_continuation_says_what_it_says_without_memory(clever, plain, model):
     ids = [*parent.prompt["id"].tolist(), *ids_of(parent)[0]]
     lengths = spared(clever, model)
     child = clever.write(ids=ids, model=model, max_new_tokens=15, seed=6)
-    del clever.batch(model).prefixes.fill
+    del clever.batch(model).prefix_cache.fill
     assert lengths[0] == len(ids) - 2  # the last but one is read again for what it says of the last
     agree(child, plain.write(ids=ids, model=model, max_new_tokens=15, seed=6))
 
@@ -252,7 +252,7 @@ def test_prompts_that_share_a_long_beginning_say_what_they_say_without_memory(cl
         ids = stem + [dice.randrange(1, 299) for _ in range(dice.choice([0, 1, 2, 9]))]
         wish = {"ids": ids, "max_new_tokens": dice.choice([1, 5, 40]), "seed": 3, "samples": dice.choice([1, 5])}
         agree(clever.write(**wish), plain.write(**wish))
-        prefixes = clever.batch().prefixes
+        prefixes = clever.batch().prefix_cache
         assert prefixes.nbytes <= prefixes.limit
 
 
@@ -266,7 +266,7 @@ def test_runs_at_the_same_time_with_the_same_prompt_say_what_they_say_without_me
 def test_memory_stays_within_its_bound_at_any_moment(tmp_path):
     make_model(tmp_path / "wide", seed=4, n_embd=256, n_positions=256)
     with running(tmp_path, "wide", prefix_memory=1) as writer:
-        prefixes, dice = writer.batch("wide").prefixes, random.Random(6)
+        prefixes, dice = writer.batch("wide").prefix_cache, random.Random(6)
         assert prefixes.limit == 1 << 20
         kept = 0
         for number in range(12):

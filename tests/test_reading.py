@@ -102,7 +102,7 @@ def test_a_prompt_that_is_cancelled_while_it_is_read_leaves_nothing_behind(long_
     assert run.samples[0].finish_reason == "cancelled"
     assert len(run.samples[0]) == 0
     until_written(other, len(other.samples[0]) + 3)
-    assert long_window.batch("long").readings == []
+    assert long_window.batch("long").prefills == []
     stop(long_window, other)
 
 

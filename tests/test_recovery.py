@@ -11,7 +11,7 @@ from engines import at_once, ids_of, running, stop, until, until_written, watch
 from generate import find_model
 from generate.scheduling.batch import Batch
 from generate.scheduling.memory import poisoned
-from generate.transformer.kv_cache import Shelf
+from generate.transformer.kv_cache import Bucket
 
 LONG = 4096
 FAULT = "CUDA error: an illegal memory access was encountered (invented by a test)"
@@ -38,7 +38,7 @@ def fail_once(batch, when, error):
 
     def hidden(*given):
         if armed and not fired:
-            fired.append(Counter(id(row.run) for row in batch.held_rows()))
+            fired.append(Counter(id(sequence.run) for sequence in batch.admitted()))
             raise error
         return real(*given)
 
@@ -48,12 +48,12 @@ def fail_once(batch, when, error):
 
 def reads(batch) -> bool:
     """Whether a text is half read while others write."""
-    return bool(batch.rows) and any(r.statistics and r.prefix.length and r.left for r in batch.readings)
+    return bool(batch.sequences) and any(r.statistics and r.prefix.length and r.left for r in batch.prefills)
 
 
 def restarted(batch) -> bool:
     """Whether a row has filled its window and begun it again."""
-    return any(row.window > 0 for row in batch.rows)
+    return any(sequence.window > 0 for sequence in batch.sequences)
 
 
 def test_only_a_fault_of_the_device_is_one():
@@ -73,7 +73,7 @@ def test_after_a_fault_of_the_device_all_runs_go_on_as_if_nothing_had_been(eight
     ]
     alone = [eight.ids(**wish) for wish in wishes]
     eight.batch().pace.budget = lambda rows: 8  # tokens read in a step
-    eight.batch().prefixes.drop()
+    eight.batch().prefix_cache.drop()
     fired = fail_once(eight.batch(), lambda b: reads(b) and restarted(b), torch.AcceleratorError(FAULT))
     late = []
     watch(eight.batch(), lambda b: late or not restarted(b) or late.append(eight.submit(**wishes[3])))
@@ -92,7 +92,7 @@ def test_after_a_fault_samples_that_still_wait_for_a_row_get_theirs(three):
     alone = three.ids(**wish)
     fired = fail_once(
         three.batch("storyteller"),
-        lambda b: len(b.rows) == 3 and len(b.rows[0].ids) > 95,
+        lambda b: len(b.sequences) == 3 and len(b.sequences[0].ids) > 95,
         torch.AcceleratorError(FAULT),
     )
     run = finished(three.submit(**wish))
@@ -101,7 +101,7 @@ def test_after_a_fault_samples_that_still_wait_for_a_row_get_theirs(three):
 
 
 def test_a_run_counts_each_restart_once_however_many_samples_it_has(three):
-    fired = fail_once(three.batch(), lambda b: len(b.rows) == 3, torch.AcceleratorError(FAULT))
+    fired = fail_once(three.batch(), lambda b: len(b.sequences) == 3, torch.AcceleratorError(FAULT))
     run = three.submit(samples=6, max_new_tokens=30)
     finished(run)
     assert fired
@@ -166,7 +166,7 @@ def test_a_model_that_fails_for_good_ends_its_runs_also_beside_one_that_works(mo
         real = Batch.step
 
         def step(batch):
-            if any(row.request.folder.name == "other" for row in batch.held_rows()):
+            if any(sequence.request.folder.name == "other" for sequence in batch.admitted()):
                 raise torch.AcceleratorError(FAULT)
             real(batch)
 
@@ -238,7 +238,7 @@ def test_a_prompt_that_cannot_be_read_does_not_end_one_that_is_read_beside_it(ei
 
 
 def old_and_new(writer):
-    """An old run that is past its first 64 positions, and a new one: they lie in different shelves."""
+    """An old run that is past its first 64 positions, and a new one: they lie in different buckets."""
     old = writer.submit("the old king", "storyteller", max_new_tokens=LONG, seed=2)
     until_written(old, 80)
     new = writer.submit("the fox", "storyteller", max_new_tokens=LONG, seed=3)
@@ -256,12 +256,12 @@ def test_memory_that_runs_out_costs_the_remembered_texts_first(models):
         writer.write("the old king " * 20, "storyteller", max_new_tokens=3)
         old, new = old_and_new(writer)
         batch = writer.batch("storyteller")
-        assert len(batch.prefixes)
+        assert len(batch.prefix_cache)
         fired = fail_once(batch, lambda b: True, MemoryError("no room"))
         until(lambda: fired, what="memory running out")
         assert goes_on(old)
         assert goes_on(new)
-        assert len(batch.prefixes) == 0
+        assert len(batch.prefix_cache) == 0
         stop(writer, old, new)
 
 
@@ -288,15 +288,15 @@ def test_memory_that_runs_out_then_ends_the_newest_run_alone(eight, error):
 def test_memory_that_runs_out_while_a_row_moves_to_a_longer_shelf_ends_one_run_at_the_most(eight, monkeypatch):
     old = eight.submit("the old king", "storyteller", max_new_tokens=400, seed=2)
     until_written(old, 5)
-    real, calls = Shelf.join, []
+    real, calls = Bucket.join, []
 
-    def join(shelf, seat, kv):
-        if shelf.room > 64 and not calls:
+    def join(bucket, slot, kv):
+        if bucket.room > 64 and not calls:
             calls.append(1)
             raise MemoryError("no room")
-        return real(shelf, seat, kv)
+        return real(bucket, slot, kv)
 
-    monkeypatch.setattr(Shelf, "join", join)
+    monkeypatch.setattr(Bucket, "join", join)
     new = eight.submit("the fox", "storyteller", max_new_tokens=400, seed=3)
     until(lambda: calls, what="a row that moves")
     monkeypatch.undo()
@@ -324,7 +324,7 @@ def test_memory_that_runs_out_while_rows_are_seated_costs_nobody_else_a_token(ei
     finished(old)
     assert old.samples[0].error is None
     assert ids_of(old) == [whole]
-    until(lambda: not eight.batch().cache.seats, what="an empty cache")
+    until(lambda: not eight.batch().cache.slots, what="an empty cache")
 
 
 def test_memory_that_runs_out_while_a_text_is_remembered_ends_no_run(models):
@@ -334,11 +334,11 @@ def test_memory_that_runs_out_while_a_text_is_remembered_ends_no_run(models):
         cache, calls = writer.batch("storyteller").cache, []
         real = cache.prefix_of
 
-        def prefix_of(seat):
+        def prefix_of(slot):
             calls.append(1)
             if len(calls) == 1:
                 raise MemoryError("no room")
-            return real(seat)
+            return real(slot)
 
         cache.prefix_of = prefix_of
         new = finished(writer.submit("the fox", "storyteller", max_new_tokens=20))

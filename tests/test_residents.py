@@ -9,7 +9,7 @@ from engines import running, stop, until, until_written
 
 import generate.scheduling.loaded_models
 from generate import Refusal, find_model
-from generate.scheduling.loaded_models import SPARE, Residents, size_of
+from generate.scheduling.loaded_models import SPARE, LoadedModels, size_of
 from generate.scheduling.memory import free_in_group, loading_bytes, model_bytes
 
 LONG = 4096
@@ -41,7 +41,7 @@ class Memory:
 
     def __call__(self, device) -> int:
         self.asked += 1
-        residents = self.writer.engine._residents.all.values()
+        residents = self.writer.engine._loaded_models.all.values()
         return self.total - sum(map(size_of, residents))
 
 
@@ -64,8 +64,8 @@ def test_models_stay_in_memory_side_by_side_and_write_at_the_same_time(room):
 
 def test_who_writes_goes_on_while_another_model_is_loaded(room, monkeypatch):
     """The load takes as long as the test wants, and the running one writes fifty tokens meanwhile."""
-    go_on, real = threading.Event(), Residents.load
-    monkeypatch.setattr(Residents, "load", lambda self, folder: go_on.wait(60) and real(self, folder))
+    go_on, real = threading.Event(), LoadedModels.load
+    monkeypatch.setattr(LoadedModels, "load", lambda self, folder: go_on.wait(60) and real(self, folder))
     try:
         base = room.submit(max_new_tokens=LONG)
         until_written(base, 3)
@@ -82,8 +82,8 @@ def test_who_writes_goes_on_while_another_model_is_loaded(room, monkeypatch):
 
 
 def test_a_run_that_is_cancelled_while_its_model_is_loaded_ends_at_once(room, monkeypatch):
-    go_on, real = threading.Event(), Residents.load
-    monkeypatch.setattr(Residents, "load", lambda self, folder: go_on.wait(60) and real(self, folder))
+    go_on, real = threading.Event(), LoadedModels.load
+    monkeypatch.setattr(LoadedModels, "load", lambda self, folder: go_on.wait(60) and real(self, folder))
     try:
         run = room.submit(model="other", max_new_tokens=5)
         until(lambda: run.state == "loading", what="loading")
@@ -95,14 +95,14 @@ def test_a_run_that_is_cancelled_while_its_model_is_loaded_ends_at_once(room, mo
 
 def test_a_model_whose_loading_fails_ends_only_the_runs_that_wait_for_it(room, monkeypatch):
     base = room.submit(max_new_tokens=LONG)
-    real = Residents.load
+    real = LoadedModels.load
 
     def load(self, folder):
         if folder.name == "other":
             raise OSError("the disk is gone")
         return real(self, folder)
 
-    monkeypatch.setattr(Residents, "load", load)
+    monkeypatch.setattr(LoadedModels, "load", load)
     bad = [room.submit(model="other") for _ in range(2)]
     good = room.submit(model="third", max_new_tokens=5)
     for run in bad:
@@ -193,7 +193,7 @@ def test_what_auto_loads_to_measure_is_counted_too(shelf):
     from generate.scheduling.memory import model_bytes
 
     folder = find_model(shelf, "big")
-    residents = Residents.__new__(Residents)
+    residents = LoadedModels.__new__(LoadedModels)
     residents.device, residents.precision, residents.all, residents.loading = None, "auto", {}, None
     needed = model_bytes(folder.config, "float32") + loading_bytes(folder, "int8")
     with pytest.MonkeyPatch.context() as patch:

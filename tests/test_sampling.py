@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from generate import Vocabulary, record_as_dict, record_dtype, unknown_records
 from generate.sampling.noise import gumbel, place_keys, row_key
-from generate.sampling.sampler import FEW, Rows, choose, scaled_at, top_few
+from generate.sampling.sampler import FEW, RowOptions, choose, scaled_at, top_few
 from generate.sampling.statistics import prompt_records, report_sampled, survey
 
 OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
 
 
-def rows(*wishes: dict, seen=None) -> Rows:
+def rows(*wishes: dict, seen=None) -> RowOptions:
     """One row for each wish; what it leaves out is off."""
     columns = {name: [(OPTIONS | wish)[name] for wish in wishes] for name in OPTIONS}
-    return Rows(**{n: torch.tensor(c, dtype=kind(n)) for n, c in columns.items()}, seen=seen)
+    return RowOptions(**{n: torch.tensor(c, dtype=kind(n)) for n, c in columns.items()}, seen=seen)
 
 
 def kind(name: str) -> torch.dtype:
@@ -131,7 +131,7 @@ wishes = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-def scaled_all(logits: torch.Tensor, options: Rows) -> torch.Tensor:
+def scaled_all(logits: torch.Tensor, options: RowOptions) -> torch.Tensor:
     """What the sampler makes of all logits."""
     return scaled_at(logits, torch.arange(logits.shape[1]).expand(len(logits), -1), options)
 

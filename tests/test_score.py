@@ -214,7 +214,7 @@ def test_a_score_takes_no_seat_and_leaves_nothing(either, length, monkeypatch):
     batch = either.batch()
     monkeypatch.setattr(batch.cache, "join", lambda *given, **named: 1 / 0)
     ended(score(either, dice_text(length, 1), samples=32))
-    until(lambda: not batch.busy and not batch.readings and not either.engine._line.tickets, what="rest")
+    until(lambda: not batch.busy and not batch.prefills and not either.engine._queue.tickets, what="rest")
 
 
 def test_a_text_of_one_token_has_nothing_to_predict(either, models):
@@ -277,7 +277,7 @@ def test_a_score_that_is_cancelled_while_it_is_read_keeps_what_was_read(alone, m
     stop(alone, run)
     assert [(s.finish_reason, len(s), s.text_end) for s in run.samples] == [("cancelled", 0, 0)] * 4
     assert (run.prompt["rank"] == 0).any()
-    until(lambda: not batch.busy and not batch.readings and not alone.engine._line.tickets, what="rest")
+    until(lambda: not batch.busy and not batch.prefills and not alone.engine._queue.tickets, what="rest")
 
 
 def test_a_score_cancelled_in_line_ends(models):
@@ -432,7 +432,7 @@ def test_what_somebody_else_knew_of_a_prompt_is_told_to_nobody_else(models, alon
             agree(fresh.prompt, right.prompt)
             longer = [*ids, *ids_of(fresh)[0], 8]
             agree(score(writer, longer).prompt, score(alone, longer).prompt)
-            writer.batch().prefixes.drop()
+            writer.batch().prefix_cache.drop()
 
 
 def test_random_children_say_with_memory_what_they_say_without(clever, alone, models):
@@ -460,16 +460,16 @@ def test_a_continuation_that_knows_its_prompt_reads_next_to_nothing(clever, mode
     parent = clever.write("one two three the sea", max_new_tokens=length, seed=13)
     until(lambda: not clever.batch().busy, what="rest")
     read, batch = [], clever.batch()
-    real = batch.prefixes.fill
+    real = batch.prefix_cache.fill
 
     def fill(prefix, ids, first):
         found = real(prefix, ids, first)
         read.append(len(ids) - prefix.length)
         return found
 
-    batch.prefixes.fill = fill
+    batch.prefix_cache.fill = fill
     go_on(clever, child_of(parent), models, max_new_tokens=3, seed=13)
-    del batch.prefixes.fill
+    del batch.prefix_cache.fill
     assert read == [most]
 
 

@@ -24,23 +24,23 @@ def test_the_prompt_is_kept_once(sharing):
     batch, seen = sharing.batch("storyteller"), []
 
     def look(batch):
-        seats = batch.cache.seats
-        seen.append([(id(seat.shared), seat.shared.length, seat.length) for seat in seats])
+        slots = batch.cache.slots
+        seen.append([(id(slot.shared), slot.shared.length, slot.length) for slot in slots])
 
     watch(batch, look)
     run = finished(sharing.submit(PROMPT, "storyteller", samples=6, max_new_tokens=10))
     del batch.step
-    seats = seen[-1]
-    assert len(seats) == 6
-    assert len({prompt for prompt, *_ in seats}) == 1
-    assert seats[0][1] == len(run.prompt) > 64
-    assert all(length < 64 for *_, length in seats)  # their own part lies on the shortest shelf
+    slots = seen[-1]
+    assert len(slots) == 6
+    assert len({prompt for prompt, *_ in slots}) == 1
+    assert slots[0][1] == len(run.prompt) > 64
+    assert all(length < 64 for *_, length in slots)  # their own part lies in the shortest bucket
 
 
 @pytest.mark.parametrize(("text", "samples"), [(PROMPT, 3), ("Once upon a time", 6)])
 def test_few_samples_or_a_short_prompt_are_copied(sharing, text, samples):
     batch, seen = sharing.batch("storyteller"), []
-    watch(batch, lambda batch: seen.append([seat.shared for seat in batch.cache.seats]))
+    watch(batch, lambda batch: seen.append([slot.shared for slot in batch.cache.slots]))
     sharing.write(text, "storyteller", samples=samples, max_new_tokens=10)
     del batch.step
     assert seen[-1] == [None] * samples
@@ -102,8 +102,8 @@ def test_two_runs_share_each_its_own_prompt(sharing):
 def test_a_shared_prompt_and_rows_are_given_back_when_the_run_ends(sharing):
     sharing.write(PROMPT, "storyteller", samples=5, max_new_tokens=3)
     batch = sharing.batch("storyteller")
-    until(lambda: not batch.busy and not batch.readings, what="rest")
-    assert batch.cache.seats == []
+    until(lambda: not batch.busy and not batch.prefills, what="rest")
+    assert batch.cache.slots == []
 
 
 def test_logprobs_agree_with_transformers_within_1e_4(sharing, models):

@@ -165,12 +165,12 @@ def test_a_thousand_runs_cancelled_at_random_moments_leave_no_row_behind(writer,
         for where, model in ((writer, "tiny"), (Writer(engine), "storyteller")):
             cancel_at_random(where, model)
             batch, deadline = where.batch(model), time.time() + 10
-            while batch.busy or batch.readings:  # a run is told to be over a moment before its place is cleared
+            while batch.busy or batch.prefills:  # a run is told to be over a moment before its place is cleared
                 assert time.time() < deadline
                 time.sleep(0.01)
-            assert batch.cache.seats == []
-        assert not any("kv" in vars(shelf) for shelf in writer.batch().cache.shelves.values())
-        batch.prefixes.drop()
+            assert batch.cache.slots == []
+        assert not any("kv" in vars(bucket) for bucket in writer.batch().cache.buckets.values())
+        batch.prefix_cache.drop()
         gc.collect()
         assert not batch.cache.pool.users.any(), "pages were not given back"
     finally:

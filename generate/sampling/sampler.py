@@ -19,7 +19,7 @@ GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would 
 
 
 @dataclass
-class Rows:
+class RowOptions:
     """The options of B rows as tensors [B] on the device; `seen` is bool [B, V] where any row has a penalty."""
 
     temperature: Tensor
@@ -67,12 +67,12 @@ class Rows:
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
 
-    def pick(self, index: Tensor) -> "Rows":
+    def pick(self, index: Tensor) -> "RowOptions":
         """Some of the rows; all of them are given back as they are."""
         if len(index) == len(self.seed):
             return self
         parts = (self.temperature, self.top_k, self.top_p, self.penalty, self.seed, self.sample, self.position)
-        return Rows(*(part[index] for part in parts), None if self.seen is None else self.seen[index])
+        return RowOptions(*(part[index] for part in parts), None if self.seen is None else self.seen[index])
 
 
 @dataclass
@@ -124,7 +124,7 @@ def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
     return torch.where(seen, torch.where(logits > 0, logits / factor, logits * factor), logits)
 
 
-def scaled_at(logits: Tensor, ids: Tensor, rows: Rows) -> Tensor:
+def scaled_at(logits: Tensor, ids: Tensor, rows: RowOptions) -> Tensor:
     """What the sampler makes of the logits of some tokens `ids` [B, K], before top_k and top_p cut any."""
     seen = None if rows.seen is None else rows.seen.gather(1, ids)
     return penalise(logits.gather(1, ids), rows.penalty, seen) / rows.divisor
@@ -149,7 +149,7 @@ def threshold_top_p(values: Tensor, top_p: Tensor, top_k_threshold: Tensor) -> T
     return torch.where(top_p < 1, torch.maximum(least, top_k_threshold), top_k_threshold)
 
 
-def choose(logits: Tensor, rows: Rows, top: Top | None = None) -> Choice:
+def choose(logits: Tensor, rows: RowOptions, top: Top | None = None) -> Choice:
     """Choose the next token of every row from logits [B, V] float32, whose `top_few` may be known already.
 
     A row's choice depends on that row alone.
@@ -168,20 +168,20 @@ def choose(logits: Tensor, rows: Rows, top: Top | None = None) -> Choice:
     return Choice(ids, sampled_logprob, norm, threshold)
 
 
-def take_likeliest(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def take_likeliest(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
     """The greedy choice, of equally likely tokens the first, as argmax has it; returns ids, threshold, norm, each [B]."""
     ids = top.ids.masked_fill(top.values < top.values[:, :1], scores.shape[1]).amin(1)
     return ids, top.values[:, 0], top.values[:, 0]
 
 
-def draw_plain(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def draw_plain(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
     """Draw with no filter; returns ids, threshold, norm, each [B], as all ways do."""
     scaled = scores / rows.divisor
     noise = gumbel(rows.keys, torch.arange(scaled.shape[1], device=scaled.device)[None])
     return noise.add_(scaled).argmax(1), scaled.amin(1), scaled.logsumexp(1)
 
 
-def draw_few(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def draw_few(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
     """Filter and draw among the FEW likeliest; where ties may go on beyond them, rows are sorted whole."""
     ids = torch.empty(len(scores), dtype=torch.int64)
     threshold, norm = torch.empty(len(scores)), torch.empty(len(scores))
@@ -192,13 +192,13 @@ def draw_few(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tens
     return ids, threshold, norm
 
 
-def draw_sorted(scores: Tensor, top: Top, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def draw_sorted(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
     """Filter and draw among all tokens."""
     values, ids = scores.sort(dim=1, descending=True)
     return draw_filtered(values / rows.divisor, ids, rows)
 
 
-def draw_filtered(values: Tensor, candidates: Tensor, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+def draw_filtered(values: Tensor, candidates: Tensor, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
     """Filter and draw among `candidates` [B, K] whose scaled logits `values` are sorted, largest first."""
     threshold = threshold_top_k(values, rows.top_k)
     if rows.some_top_p:

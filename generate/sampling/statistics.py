@@ -8,7 +8,7 @@ from torch import Tensor
 
 from generate.sampling import likeliest
 from generate.sampling.records import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
-from generate.sampling.sampler import FEW, Choice, Rows, Top, scaled_at, top_few
+from generate.sampling.sampler import FEW, Choice, RowOptions, Top, scaled_at, top_few
 
 
 @dataclass
@@ -113,7 +113,7 @@ def prompt_records(logits: Tensor, ids: Tensor) -> np.ndarray:
     return Report(ids, *statistics(logits, ids, survey(logits)), logits.shape[1]).records()
 
 
-def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: Rows) -> Report:
+def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOptions) -> Report:
     """All there is to say of tokens that were chosen from logits [B, V]."""
     floats, whole = statistics(logits, choice.ids, seen)
     filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]

@@ -1,7 +1,7 @@
-"""The running batch of one loaded model: rows join, and read, write and leave together.
+"""The running batch of one loaded model: sequences join, and read, write and leave together.
 
-A step is one pass of the model over the next token of every running row and, beside them, some tokens of the texts that
-other rows wait for. Nothing counts as done before the pass is through: a step that fails can be tried again in parts.
+A step is one pass of the model over the next token of every running sequence and, beside them, some tokens of the texts
+that others wait for. Nothing counts as done before the pass is through: a step that fails can be tried again in parts.
 """
 
 import logging
@@ -17,12 +17,12 @@ from generate.folders.contract import ModelFolder
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.sampling.records import unknown_records
-from generate.sampling.sampler import Rows, choose
+from generate.sampling.sampler import RowOptions, choose
 from generate.sampling.statistics import Report, as_prompt, prompt_records, report_plain, report_sampled, survey
 from generate.scheduling.memory import out_of_memory, poisoned, rows_that_fit
-from generate.scheduling.prefill import Pace, Reading, smooth
-from generate.scheduling.prefix_cache import Prefixes
-from generate.scheduling.sequence import Row, new_rows, seen_tokens, stack_options
+from generate.scheduling.prefill import Pace, Prefill, smooth
+from generate.scheduling.prefix_cache import PrefixCache
+from generate.scheduling.sequence import Sequence, new_sequences, seen_tokens, stack_options
 from generate.scheduling.window import window_start, windows
 from generate.transformer.graphs import Graphs
 from generate.transformer.kv_cache import SHARE_LENGTH, SHARE_ROWS, kv_bytes, room_for
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 STATISTICS_ROWS = 64  # prompt positions whose logits are held at once
 OUT_OF_RANGE = "The model's numbers ran out of range (NaN or infinity)."
 
-Part = tuple[Reading, int]  # a text, and how many of its tokens to read in this step
+Part = tuple[Prefill, int]  # a text, and how many of its tokens to read in this step
 
 
 class Batch:
@@ -45,24 +45,23 @@ class Batch:
         self.max_rows = min(max_rows, rows_that_fit(model))
         self.cache = model.new_cache(self.max_rows, prefix_bytes)
         self.graphs = Graphs(model, self.cache) if model.device.type == "cuda" else None
-        self.prefixes = Prefixes(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
-        self.rows: list[Row] = []  # in the cache's order
-        self.readings: list[Reading] = []
+        self.prefix_cache = PrefixCache(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
+        self.sequences: list[Sequence] = []  # in the cache's order
+        self.prefills: list[Prefill] = []
         self.pace = Pace()
-        self._admitted = 0  # runs so far
-        self.share_written = 1.0  # of the tokens that rows may write at the most, how many they did of late
+        self._arrivals = 0  # runs so far
+        self.share_written = 1.0  # of the tokens that sequences may write at the most, how many they did of late
         self.look_ahead = model.device.type == "cuda"  # begin a step before the last one's tokens are handed out
-        self._pending: tuple[list[Row], Report] | None = (
-            None  # the last step's tokens, when they were not handed out yet
-        )
-        self._options: Rows | None = None  # of `rows`, until they change
-        self._ids: Tensor | None = None  # the last token of each of `rows`
+        # the last step's tokens, when they were not handed out yet
+        self._pending: tuple[list[Sequence], Report] | None = None
+        self._options: RowOptions | None = None  # of `sequences`, until they change
+        self._ids: Tensor | None = None  # the last token of each of `sequences`
         self._positions: Tensor | None = None
 
     @property
     def held(self) -> int:
-        """Rows that are let in: writing, or waiting for their text to be read."""
-        return len(self.rows) + sum(len(reading.rows) for reading in self.readings)
+        """Sequences that are let in: writing, or waiting for their text to be read."""
+        return len(self.sequences) + sum(len(prefill.sequences) for prefill in self.prefills)
 
     @property
     def busy(self) -> bool:
@@ -72,8 +71,8 @@ class Batch:
     def has_room(self) -> bool:
         return self.held < self.max_rows
 
-    def held_rows(self) -> list[Row]:
-        return [*self.rows, *(row for reading in self.readings for row in reading.rows)]
+    def admitted(self) -> list[Sequence]:
+        return [*self.sequences, *(sequence for prefill in self.prefills for sequence in prefill.sequences)]
 
     def warm_up(self) -> None:
         """Read one token and write one, so that a model that cannot run is known before it is offered.
@@ -83,15 +82,15 @@ class Batch:
         prefix = self.cache.new_prefix(1)
         first, one = (torch.full((1,), n, dtype=torch.int64, device=self.device) for n in (0, 1))
         logits = self.model.logits(self.model.hidden([(prefix, first, first)]))
-        options = Rows(one.float(), one, one.float(), one.float(), one, first, first, None)
+        options = RowOptions(one.float(), one, one.float(), one.float(), one, first, first, None)
         report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
         if self.config.n_positions > 1:
             prefix.length = 1
-            seat = self.cache.join(None, prefix, shared=False)
+            slot = self.cache.join(None, prefix, shared=False)
             self.cache.make_room()
             self.cache.begin_step()
             self.model.hidden([(self.cache, first, first + 1)])
-            self.cache.leave(seat)
+            self.cache.leave(slot)
 
     # Coming
 
@@ -99,18 +98,18 @@ class Batch:
         """Take a run in: its prompt is read once. `rows` of its samples may write (all, by default), the rest `later`.
 
         A run that was written in part goes on: each sample's text is read up to its last token. One that only reads
-        takes no seat: its samples end when its text is read.
+        takes no slot: its samples end when its text is read.
         """
         run.set_state("reading")
         try:
-            self._admitted += 1
-            new = new_rows(request, run, self._admitted, self.vocabulary, self.device)
+            self._arrivals += 1
+            new = new_sequences(request, run, self._arrivals, self.vocabulary, self.device)
             if request.only_reads and new:
                 self._score(run, deque(new), list(request.prompt_ids), 0)
                 return
-            for row in new:
-                self._end_if_over(row)
-            going = [row for row in new if not row.finished]
+            for sequence in new:
+                self._end_if_over(sequence)
+            going = [sequence for sequence in new if not sequence.finished]
             if not going:
                 return
             fresh = not any(len(sample) for sample in run.samples)  # else the prompt's records are there already
@@ -120,9 +119,9 @@ class Batch:
             if request.statistics and fresh:
                 # in the first window also what is known: whoever begins with the same text may know less of it
                 judged = first_unknown(run, first.window + 1, len(ids)) if first.window else 1
-            reading = self._reading(run, [first], ids, first.window, judged)
-            reading.later.extend(going[1:])
-            self.readings.append(reading)
+            prefill = self._begin_prefill(run, [first], ids, first.window, judged)
+            prefill.later.extend(going[1:])
+            self.prefills.append(prefill)
             for _ in range((rows or len(going)) - 1):
                 self.let_in(run)
         except Exception as error:
@@ -132,35 +131,37 @@ class Batch:
 
     def let_in(self, run: RunLog) -> None:
         """One more sample of a run that was admitted may write."""
-        reading = next((reading for reading in self.readings if reading.run is run and reading.later), None)
-        if reading is None:
+        prefill = next((prefill for prefill in self.prefills if prefill.run is run and prefill.later), None)
+        if prefill is None:
             return
-        row = reading.later.popleft()
-        if row.ids == reading.ids:
-            reading.rows.append(row)
+        sequence = prefill.later.popleft()
+        if sequence.ids == prefill.ids:
+            prefill.sequences.append(sequence)
         else:  # the run goes on, and this sample has a text of its own
-            self.readings.append(self._reading(run, [row], list(row.ids), row.window, len(row.ids)))
+            self.prefills.append(
+                self._begin_prefill(run, [sequence], list(sequence.ids), sequence.window, len(sequence.ids))
+            )
 
-    def _reading(
-        self, run: RunLog, rows: list[Row], ids: list[int], start: int, first: int, end: int | None = None
-    ) -> Reading:
-        """Begin to read ids[start:end], from as far on as it was read before; tokens from index `first` on are judged."""
+    def _begin_prefill(
+        self, run: RunLog, sequences: list[Sequence], ids: list[int], start: int, first: int, end: int | None = None
+    ) -> Prefill:
+        """Begin to read ids[start:end], from as far on as was read before; tokens from index `first` on are judged."""
         end = len(ids) if end is None else end
         known = unknown_records(ids[start : end + 1], self.config.vocab_size)
-        reading = Reading(run, rows, self.cache.new_prefix(end - start), ids, start, end, first, known)
+        prefill = Prefill(run, sequences, self.cache.new_prefix(end - start), ids, start, end, first, known)
         try:
-            records = self.prefixes.fill(reading.prefix, ids[start:end], first - start)
+            records = self.prefix_cache.fill(prefill.prefix, ids[start:end], first - start)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            self.prefixes.drop()
-            records, reading.prefix = None, self.cache.new_prefix(end - start)
+            self.prefix_cache.drop()
+            records, prefill.prefix = None, self.cache.new_prefix(end - start)
         if records is not None:
-            reading.note(first, records[first - start :])
-        return reading
+            prefill.note(first, records[first - start :])
+        return prefill
 
-    def _score(self, run: RunLog, rows: deque[Row], ids: list[int], start: int) -> None:
-        """Read the next window of a text that is only scored, from the one at `start` on; end its rows after the last.
+    def _score(self, run: RunLog, sequences: deque[Sequence], ids: list[int], start: int) -> None:
+        """Read the next window of a text that is only scored, from `start` on; its sequences end with the last.
 
         Windows in which all is known are left out. Others whose texts wait to be read get theirs in between.
         """
@@ -168,17 +169,17 @@ class Batch:
         for window, first, end in windows(count, most, start):
             first = first_unknown(run, first, end)
             if first < end:
-                reading = self._reading(run, [rows[0]], ids, window, first, min(window + most, count))
-                reading.later.extend(row for row in rows if row is not rows[0])
-                self.readings.append(reading)
+                prefill = self._begin_prefill(run, [sequences[0]], ids, window, first, min(window + most, count))
+                prefill.later.extend(sequence for sequence in sequences if sequence is not sequences[0])
+                self.prefills.append(prefill)
                 return
-        for row in rows:
-            self._finish(row, "length")
+        for sequence in sequences:
+            self._finish(sequence, "length")
 
     # A step
 
     def step(self) -> None:
-        """Drop what was cancelled, write one token a row, read some, seat the rows whose text is read."""
+        """Drop what was cancelled, write one token a sequence, read some, seat the sequences whose text is read."""
         self.drop_cancelled()
         parts = self._plan()
         if parts or not self._may_go_ahead():
@@ -187,16 +188,16 @@ class Batch:
         try:
             self._make_room()
             self.pace.begin()
-            self._advance(len(self.rows), parts)
-            self.pace.end(len(self.rows), sum(count for _, count in parts))
+            self._advance(len(self.sequences), parts)
+            self.pace.end(len(self.sequences), sum(count for _, count in parts))
         except Exception as error:
             self._try_apart(error, parts)
-        for reading in list(self.readings):
-            if reading.logits is not None and reading.rows:
-                if reading.rows[0].request.only_reads:
-                    self._guard(lambda reading=reading: self._score_on(reading), [*reading.rows, *reading.later])
+        for prefill in list(self.prefills):
+            if prefill.logits is not None and prefill.sequences:
+                if prefill.sequences[0].request.only_reads:
+                    self._guard(lambda prefill=prefill: self._score_on(prefill), [*prefill.sequences, *prefill.later])
                 else:
-                    self._guard(lambda reading=reading: self._seat(reading), reading.rows)
+                    self._guard(lambda prefill=prefill: self._seat(prefill), prefill.sequences)
         self._sweep()
 
     def _make_room(self) -> None:
@@ -209,38 +210,38 @@ class Batch:
 
     def _plan(self) -> list[Part]:
         """The texts to read in this step, the first come first."""
-        budget, parts = self.pace.budget(len(self.rows)), []
-        for reading in self.readings:
-            if reading.left and budget > 0:
-                parts.append((reading, min(reading.left, budget)))
+        budget, parts = self.pace.budget(len(self.sequences)), []
+        for prefill in self.prefills:
+            if prefill.left and budget > 0:
+                parts.append((prefill, min(prefill.left, budget)))
                 budget -= parts[-1][1]
         return parts
 
     def _advance(self, rows: int, parts: list[Part]) -> None:
-        """One pass over the running rows (all of them, or none) and over parts of texts; then note what came of it."""
+        """One pass over the running sequences (all, or none) and over parts of texts; then note what came of it."""
         if not rows and not parts:
             return
         hidden = self._pass(rows, parts)
         starts = np.cumsum([rows, *(count for _, count in parts)])
-        ended = [place for place, (reading, count) in enumerate(parts) if count == reading.left]
+        ended = [place for place, (prefill, count) in enumerate(parts) if count == prefill.left]
         wanted = [*range(rows), *(int(starts[place + 1]) - 1 for place in ended)]
         every = None  # logits of all tokens, where they are few enough for one product
-        if len(hidden) <= STATISTICS_ROWS and any(reading.judged(count) for reading, count in parts):
+        if len(hidden) <= STATISTICS_ROWS and any(prefill.judged(count) for prefill, count in parts):
             every = self.model.logits(hidden)
         if every is not None or not wanted:
             logits = hidden[:0] if every is None else every[wanted]
         else:
             logits = self.model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
-        report = self._choose(logits[:rows], self.rows, self._options) if rows else None
+        report = self._choose(logits[:rows], self.sequences, self._options) if rows else None
         told = [
             self._statistics(part, hidden[start:], None if every is None else every[start:])
             for part, start in zip(parts, starts, strict=False)
         ]
         last = [logits[rows + number :][:1].clone() for number in range(len(ended))]
         # from here on nothing can fail for want of memory or by the device
-        for (reading, count), (place, found) in zip(parts, told, strict=True):
-            reading.note(place, found)
-            reading.prefix.length += count
+        for (prefill, count), (place, found) in zip(parts, told, strict=True):
+            prefill.note(place, found)
+            prefill.prefix.length += count
         for number, place in enumerate(ended):
             parts[place][0].logits = last[number]
             self._keep(parts[place][0])
@@ -249,12 +250,12 @@ class Batch:
             self._ids, self._positions = report.ids, self._positions + 1
             self._options.advance(report.ids)
             self._hand_out()
-            self._pending = self.rows, report
+            self._pending = self.sequences, report
             if not self.look_ahead:
                 self._hand_out()
 
     def _pass(self, rows: int, parts: list[Part]) -> Tensor:
-        """Hidden states [M, n_embd] of the rows' last tokens and then of the parts."""
+        """Hidden states [M, n_embd] of the sequences' last tokens and then of the parts."""
         pieces = []
         if rows:
             self._prepare()
@@ -262,22 +263,22 @@ class Batch:
                 return self.graphs.hidden(self._ids, self._positions)
             self.cache.begin_step()
             pieces.append((self.cache, self._ids, self._positions))
-        for reading, count in parts:
-            ids = torch.tensor(reading.ids[reading.next : reading.next + count], device=self.device)
-            first = reading.prefix.length
-            pieces.append((reading.prefix, ids, torch.arange(first, first + count, device=self.device)))
+        for prefill, count in parts:
+            ids = torch.tensor(prefill.ids[prefill.next : prefill.next + count], device=self.device)
+            first = prefill.prefix.length
+            pieces.append((prefill.prefix, ids, torch.arange(first, first + count, device=self.device)))
         return self.model.hidden(pieces)
 
     def _prepare(self) -> None:
-        """Bring the tensors that describe the running rows up to date."""
+        """Bring the tensors that describe the running sequences up to date."""
         if self._options is None:
-            self._options = stack_options(self.rows, self.config.vocab_size, self.device)
-            self._ids = torch.tensor([row.ids[-1] for row in self.rows], device=self.device)
-            self._positions = torch.tensor([row.seat.position for row in self.rows], device=self.device)
+            self._options = stack_options(self.sequences, self.config.vocab_size, self.device)
+            self._ids = torch.tensor([sequence.ids[-1] for sequence in self.sequences], device=self.device)
+            self._positions = torch.tensor([sequence.slot.position for sequence in self.sequences], device=self.device)
 
-    def _choose(self, logits: Tensor, rows: list[Row], options: Rows) -> Report:
-        """Choose each row's next token."""
-        if not any(row.request.statistics for row in rows):
+    def _choose(self, logits: Tensor, sequences: list[Sequence], options: RowOptions) -> Report:
+        """Choose each sequence's next token."""
+        if not any(sequence.request.statistics for sequence in sequences):
             return report_plain(choose(logits, options), logits.shape[1])
         seen = survey(logits)
         return report_sampled(logits, seen, choose(logits, options, seen.top), options)
@@ -287,12 +288,12 @@ class Batch:
 
         `hidden` begins with the part's tokens, and so does `logits` where they are known already.
         """
-        reading, count = part
-        judged = reading.judged(count)
-        found = reading.records[:0]
+        prefill, count = part
+        judged = prefill.judged(count)
+        found = prefill.records[:0]
         for place in judged[::STATISTICS_ROWS]:
-            ids = torch.tensor(reading.ids[place : min(place + STATISTICS_ROWS, judged.stop)], device=hidden.device)
-            low = place - 1 - reading.next
+            ids = torch.tensor(prefill.ids[place : min(place + STATISTICS_ROWS, judged.stop)], device=hidden.device)
+            low = place - 1 - prefill.next
             known = self.model.logits(hidden[low : low + len(ids)]) if logits is None else logits[low : low + len(ids)]
             found = np.concatenate((found, prompt_records(known, ids)))
         return judged.start, found
@@ -303,114 +304,120 @@ class Batch:
         """Whether the next step may begin before the last one's tokens are known: nobody's room or count runs out."""
         most = self.config.n_positions
         return self._pending is None or all(
-            row.left > 1 and row.seat.length < room_for(row.seat.length, most) and row.seat.position < most
-            for row in self.rows
+            sequence.left > 1
+            and sequence.slot.length < room_for(sequence.slot.length, most)
+            and sequence.slot.position < most
+            for sequence in self.sequences
         )
 
     def _hand_out(self) -> None:
         """Report the tokens of the last step; on a GPU the next one runs already."""
         if self._pending is not None:
-            (rows, report), self._pending = self._pending, None
-            self._take(rows, report.records())
+            (sequences, report), self._pending = self._pending, None
+            self._take(sequences, report.records())
 
-    def _take(self, rows: list[Row], records: np.ndarray) -> None:
-        """Report each row's next token, and end the rows that it ends."""
+    def _take(self, sequences: list[Sequence], records: np.ndarray) -> None:
+        """Report each sequence's next token, and end the sequences that it ends."""
         sane = np.isfinite(records["sampled_logprob"])
-        for row, record, good in zip(rows, records, sane, strict=True):
-            if row.finished:  # by a stop that came while this token was being written
+        for sequence, record, good in zip(sequences, records, sane, strict=True):
+            if sequence.finished:  # by a stop that came while this token was being written
                 continue
             if good:
-                self._append(row, record)
+                self._append(sequence, record)
             else:
-                self._finish(row, "error", OUT_OF_RANGE)
+                self._finish(sequence, "error", OUT_OF_RANGE)
 
-    def _append(self, row: Row, record: np.void) -> None:
+    def _append(self, sequence: Sequence, record: np.void) -> None:
         token = int(record["id"])
-        row.ids.append(token)
-        if row.seen is not None:
-            row.seen[token] = True
-        row.ending.feed(self.vocabulary.tokens[token])
-        with row.run.changed:
-            row.log.append(record, row.ending.released)
-            row.run.touch()
-        self._end_if_over(row)
+        sequence.ids.append(token)
+        if sequence.seen is not None:
+            sequence.seen[token] = True
+        sequence.ending.feed(self.vocabulary.tokens[token])
+        with sequence.run.changed:
+            sequence.log.append(record, sequence.ending.released)
+            sequence.run.touch()
+        self._end_if_over(sequence)
 
-    def _end_if_over(self, row: Row) -> None:
-        """End a row whose last token was its last."""
-        if row.ending.stop_at is not None or (row.ending.tokens and row.ids[-1] == self.end_id):
-            self._finish(row, "stop")
-        elif row.left <= 0:
-            self._finish(row, "length")
+    def _end_if_over(self, sequence: Sequence) -> None:
+        """End a sequence whose last token was its last."""
+        if sequence.ending.stop_at is not None or (sequence.ending.tokens and sequence.ids[-1] == self.end_id):
+            self._finish(sequence, "stop")
+        elif sequence.left <= 0:
+            self._finish(sequence, "length")
 
-    def _finish(self, row: Row, reason: str, error: str | None = None) -> None:
-        if reason in ("stop", "length") and not row.request.only_reads:
-            written = row.ending.tokens / row.request.sampling.max_new_tokens
+    def _finish(self, sequence: Sequence, reason: str, error: str | None = None) -> None:
+        if reason in ("stop", "length") and not sequence.request.only_reads:
+            written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
-        end = row.ending.size if row.ending.stop_at is None else row.ending.stop_at
-        row.run.finish(row.log, reason, end, error)
+        end = sequence.ending.size if sequence.ending.stop_at is None else sequence.ending.stop_at
+        sequence.run.finish(sequence.log, reason, end, error)
 
-    def _keep(self, reading: Reading) -> None:
+    def _keep(self, prefill: Prefill) -> None:
         """Remember a text that was read, for whoever begins with it; of a scored one its last window is enough."""
-        if reading.end == len(reading.ids):
-            ids, records = reading.ids[reading.start :], reading.records if reading.statistics else None
-            self.prefixes.keep(ids, reading.prefix, records, reading.first - reading.start)
+        if prefill.end == len(prefill.ids):
+            ids, records = prefill.ids[prefill.start :], prefill.records if prefill.statistics else None
+            self.prefix_cache.keep(ids, prefill.prefix, records, prefill.first - prefill.start)
 
-    def _keep_written(self, row: Row | None) -> None:
-        """Remember what a row has written, for whoever goes on from there. One a step: it has to be copied."""
-        if row is None or row.log.finish_reason == "error" or not self.prefixes.has_room_for(row.seat.position):
+    def _keep_written(self, sequence: Sequence | None) -> None:
+        """Remember what a sequence has written, for whoever goes on from there. One a step: it has to be copied."""
+        if (
+            sequence is None
+            or sequence.log.finish_reason == "error"
+            or not self.prefix_cache.has_room_for(sequence.slot.position)
+        ):
             return
-        ids = row.ids[row.window : row.window + row.seat.position]
+        ids = sequence.ids[sequence.window : sequence.window + sequence.slot.position]
         records = None
-        if row.window == 0 and row.request.statistics:
-            written = row.log.read(len(row.read) - len(row.request.prompt_ids))
-            records = np.concatenate((row.read, as_prompt(written)))[: len(ids)]
+        if sequence.window == 0 and sequence.request.statistics:
+            written = sequence.log.read(len(sequence.read) - len(sequence.request.prompt_ids))
+            records = np.concatenate((sequence.read, as_prompt(written)))[: len(ids)]
         try:
-            self.prefixes.keep(ids, self.cache.prefix_of(row.seat), records, row.judged)
+            self.prefix_cache.keep(ids, self.cache.prefix_of(sequence.slot), records, sequence.judged)
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            self.prefixes.drop()
+            self.prefix_cache.drop()
 
-    def _seat(self, reading: Reading) -> None:
-        """Let the rows that waited for a text join the others, with the first tokens that follow it.
+    def _seat(self, prefill: Prefill) -> None:
+        """Let the sequences that waited for a text join the others, with the first tokens that follow it.
 
-        Rows that find no memory wait on; the others are seated.
+        Sequences that find no memory wait on; the others are seated.
         """
-        rows = list(reading.rows)
-        options = stack_options(rows, self.config.vocab_size, self.device)
-        records = self._choose(reading.logits.expand(len(rows), -1), rows, options).records()
-        shared = self.graphs is None and reading.prefix.length >= SHARE_LENGTH
-        shared = shared and len(rows) + len(reading.later) >= SHARE_ROWS
+        sequences = list(prefill.sequences)
+        options = stack_options(sequences, self.config.vocab_size, self.device)
+        records = self._choose(prefill.logits.expand(len(sequences), -1), sequences, options).records()
+        shared = self.graphs is None and prefill.prefix.length >= SHARE_LENGTH
+        shared = shared and len(sequences) + len(prefill.later) >= SHARE_ROWS
         try:
-            for row in rows:
-                row.seat = self.cache.join(row, reading.prefix, shared)
-                row.read, row.judged = reading.records, reading.first
-                reading.rows.remove(row)
+            for sequence in sequences:
+                sequence.slot = self.cache.join(sequence, prefill.prefix, shared)
+                sequence.read, sequence.judged = prefill.records, prefill.first
+                prefill.sequences.remove(sequence)
         finally:
             self._reorder()
-            seated = [row for row in rows if row.seat is not None]
-            for row in seated:
-                row.run.set_state("writing")
+            seated = [sequence for sequence in sequences if sequence.slot is not None]
+            for sequence in seated:
+                sequence.run.set_state("writing")
             self._take(seated, records[: len(seated)])
 
-    def _score_on(self, reading: Reading) -> None:
+    def _score_on(self, prefill: Prefill) -> None:
         """Go on with a text that is only scored, of which one window is read."""
-        rows, sane = deque([*reading.rows, *reading.later]), np.isfinite(reading.records["logprob"])
-        if not sane[max(0, reading.first - reading.start) :].all():
-            for row in rows:
-                self._finish(row, "error", OUT_OF_RANGE)
+        sequences, sane = deque([*prefill.sequences, *prefill.later]), np.isfinite(prefill.records["logprob"])
+        if not sane[max(0, prefill.first - prefill.start) :].all():
+            for sequence in sequences:
+                self._finish(sequence, "error", OUT_OF_RANGE)
         else:
             half = max(1, self.config.n_positions // 2)
-            self._score(reading.run, rows, reading.ids, reading.start + half)
-            self.readings.remove(reading)
+            self._score(prefill.run, sequences, prefill.ids, prefill.start + half)
+            self.prefills.remove(prefill)
 
-    def _restart_if_full(self, row: Row) -> bool:
-        """Let a row whose window is full wait until its later half was read anew; True when it must."""
-        start = window_start(len(row.ids), self.config.n_positions)
-        if start == row.window:
+    def _restart_if_full(self, sequence: Sequence) -> bool:
+        """Let a sequence whose window is full wait until its later half was read anew; True when it must."""
+        start = window_start(len(sequence.ids), self.config.n_positions)
+        if start == sequence.window:
             return False
-        row.window = start
-        self.readings.insert(0, self._reading(row.run, [row], row.ids, start, len(row.ids)))
+        sequence.window = start
+        self.prefills.insert(0, self._begin_prefill(sequence.run, [sequence], sequence.ids, start, len(sequence.ids)))
         return True
 
     # Going
@@ -418,30 +425,30 @@ class Batch:
     def _reorder(self) -> None:
         """The batch's order has changed; tokens of the old one have to be handed out before."""
         self._hand_out()
-        self.rows = [seat.row for seat in self.cache.seats]
+        self.sequences = [slot.sequence for slot in self.cache.slots]
         self._options = None
 
     def drop_cancelled(self) -> None:
-        for row in self._all_rows():
-            if row.run.cancelled and not row.finished:
-                self._finish(row, row.run.cancelled)
+        for sequence in self.everyone():
+            if sequence.run.cancelled and not sequence.finished:
+                self._finish(sequence, sequence.run.cancelled)
         self._sweep()
 
     def _sweep(self) -> None:
-        """Take finished rows out of the batch, and send rows with a full window back to reading."""
-        if any(row.finished for row in self.rows):
+        """Take finished sequences out of the batch, and send sequences with a full window back to reading."""
+        if any(sequence.finished for sequence in self.sequences):
             self._hand_out()
-        going = [row for row in self.rows if row.finished or self._restart_if_full(row)]
-        self._keep_written(next((row for row in going if row.finished), None))
-        for row in going:
-            self.cache.leave(row.seat)
-            row.seat = None
+        going = [sequence for sequence in self.sequences if sequence.finished or self._restart_if_full(sequence)]
+        self._keep_written(next((sequence for sequence in going if sequence.finished), None))
+        for sequence in going:
+            self.cache.leave(sequence.slot)
+            sequence.slot = None
         if going:
             self._reorder()
-        for reading in self.readings:
-            reading.rows[:] = [row for row in reading.rows if not row.finished]
-            reading.later = type(reading.later)(row for row in reading.later if not row.finished)
-        self.readings = [reading for reading in self.readings if reading.rows or reading.later]
+        for prefill in self.prefills:
+            prefill.sequences[:] = [sequence for sequence in prefill.sequences if not sequence.finished]
+            prefill.later = type(prefill.later)(sequence for sequence in prefill.later if not sequence.finished)
+        self.prefills = [prefill for prefill in self.prefills if prefill.sequences or prefill.later]
 
     # When something fails
 
@@ -451,22 +458,24 @@ class Batch:
             raise error
         if out_of_memory(error):
             self._free_memory(error)
-        elif parts and (self.rows or len(parts) > 1):
+        elif parts and (self.sequences or len(parts) > 1):
             log.warning("a step failed (%s); trying its parts", error)
-            self._guard(lambda: self._advance(len(self.rows), []), self.rows)
+            self._guard(lambda: self._advance(len(self.sequences), []), self.sequences)
             for part in parts:
-                self._guard(lambda part=part: self._advance(0, [part]), [*part[0].rows, *part[0].later])
+                self._guard(lambda part=part: self._advance(0, [part]), [*part[0].sequences, *part[0].later])
         else:
-            self._fail(error, self.rows if self.rows else [r for p, _ in parts for r in (*p.rows, *p.later)])
+            self._fail(
+                error, self.sequences if self.sequences else [r for p, _ in parts for r in (*p.sequences, *p.later)]
+            )
 
     def _free_memory(self, error: Exception) -> None:
         """Give up remembered texts; if there are none, the run that came last. The step is tried again."""
-        if not self.prefixes.drop():
-            newest = max(self.held_rows(), key=lambda row: row.admitted).run
-            self._fail(error, [row for row in self._all_rows() if row.run is newest])
+        if not self.prefix_cache.drop():
+            newest = max(self.admitted(), key=lambda sequence: sequence.arrival).run
+            self._fail(error, [sequence for sequence in self.everyone() if sequence.run is newest])
 
-    def _guard(self, work: Callable[[], None], touched: list[Row]) -> None:
-        """Do `work`; an exception ends the rows it touched with `error`, and the batch goes on."""
+    def _guard(self, work: Callable[[], None], touched: list[Sequence]) -> None:
+        """Do `work`; an exception ends the sequences it touched with `error`, and the batch goes on."""
         touched = list(touched)  # as they are now: half-done work may have moved them
         try:
             work()
@@ -478,37 +487,39 @@ class Batch:
             else:
                 self._fail(error, touched)
 
-    def _all_rows(self) -> list[Row]:
-        """All rows of all runs that were admitted, let in or not."""
-        return [*self.held_rows(), *(row for reading in self.readings for row in reading.later)]
+    def everyone(self) -> list[Sequence]:
+        """All sequences of all runs that were admitted, let in or not."""
+        return [*self.admitted(), *(sequence for prefill in self.prefills for sequence in prefill.later)]
 
-    def _fail(self, error: Exception, rows: list[Row]) -> None:
+    def _fail(self, error: Exception, sequences: list[Sequence]) -> None:
         log.error("a step of the model failed", exc_info=error)
-        for row in list(rows):
-            self._finish(row, "error", what_failed(error))
+        for sequence in list(sequences):
+            self._finish(sequence, "error", what_failed(error))
         self._sweep()
 
     def take_over(self, other: "Batch") -> None:
-        """Go on with the rows of a batch whose device failed: everything is read anew, nothing of it is copied."""
-        for seat in other.cache.seats:
-            seat.row.seat = None
-            seat.row.window = window_start(len(seat.row.ids), self.config.n_positions)
-            self.readings.append(
-                self._reading(seat.row.run, [seat.row], seat.row.ids, seat.row.window, len(seat.row.ids))
+        """Go on with the sequences of a batch whose device failed: everything is read anew, nothing of it is copied."""
+        for slot in other.cache.slots:
+            slot.sequence.slot = None
+            slot.sequence.window = window_start(len(slot.sequence.ids), self.config.n_positions)
+            self.prefills.append(
+                self._begin_prefill(
+                    slot.sequence.run, [slot.sequence], slot.sequence.ids, slot.sequence.window, len(slot.sequence.ids)
+                )
             )
-        for old in other.readings:
-            reading = self._reading(old.run, old.rows, old.ids, old.start, old.first, old.end)
-            reading.later = old.later
-            self.readings.append(reading)
-        for row in self._all_rows():
-            row.seen = seen_tokens(row.request, row.ids, self.device)
-        for run in {row.run for row in self._all_rows()}:
+        for old in other.prefills:
+            prefill = self._begin_prefill(old.run, old.sequences, old.ids, old.start, old.first, old.end)
+            prefill.later = old.later
+            self.prefills.append(prefill)
+        for sequence in self.everyone():
+            sequence.seen = seen_tokens(sequence.request, sequence.ids, self.device)
+        for run in {sequence.run for sequence in self.everyone()}:
             run.note_restart()
 
     def abandon(self, error: Exception) -> None:
-        """End every row with `error`; the batch must not be used afterwards."""
-        for row in self._all_rows():
-            self._finish(row, "error", what_failed(error))
+        """End every sequence with `error`; the batch must not be used afterwards."""
+        for sequence in self.everyone():
+            self._finish(sequence, "error", what_failed(error))
 
 
 def first_unknown(run: RunLog, start: int, end: int) -> int:

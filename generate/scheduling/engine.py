@@ -16,9 +16,9 @@ from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.sampling.options import Sampling
 from generate.scheduling.batch import Batch
-from generate.scheduling.loaded_models import Resident, Residents
+from generate.scheduling.loaded_models import LoadedModel, LoadedModels
 from generate.scheduling.memory import poisoned
-from generate.scheduling.queue import Line, Outlook, Ticket
+from generate.scheduling.queue import Outlook, Queue, Ticket
 from generate.transformer.cpu import keep_freed_memory
 from generate.transformer.model import GPT2
 from generate.transformer.tuning import choose_threads, thread_limit
@@ -56,9 +56,9 @@ class Engine:
         self.max_rows, self.max_waiting = max_rows, max_waiting
         self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()
-        self._line = Line()
+        self._queue = Queue()
         self.outlook = Outlook()
-        self._residents = Residents(self.device, precision, self._new_batch, self._notify)
+        self._loaded_models = LoadedModels(self.device, precision, self._new_batch, self._notify)
         self._problem: str | None = "The engine has not started yet."
         self._closing = False
         self._over = False
@@ -83,7 +83,7 @@ class Engine:
         self._notify()
         if self._thread.is_alive():
             self._thread.join(timeout=30)
-        self._residents.close()
+        self._loaded_models.close()
 
     def submit(self, request: Request, run: RunLog | None = None) -> RunLog:
         """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone).
@@ -97,12 +97,12 @@ class Engine:
         with self._wake:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
-            waiting, begun = len(self._line.waiting), len(self._line.tickets)
+            waiting, begun = len(self._queue.waiting), len(self._queue.tickets)
             if waiting >= self.max_waiting or begun >= self.max_waiting + self.max_rows:
                 after = max(5, min(600, round(self.outlook.seconds or 60)))
                 raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.", after)
             ended = sum(sample.finish_reason is not None for sample in run.samples)
-            self._line.add(Ticket(request, run, ended=ended))
+            self._queue.add(Ticket(request, run, ended=ended))
             run.set_state("waiting", waiting + 1)  # a first guess, until the engine has looked
             self._told = 0.0
         self._notify()
@@ -118,16 +118,16 @@ class Engine:
         if self._over or not self._thread.is_alive():
             return "The engine has stopped; the server has to be started again."
         silent = time.monotonic() - self._beat
-        if self._problem is None and silent > STUCK and self._residents.busy:
+        if self._problem is None and silent > STUCK and self._loaded_models.busy:
             return f"The engine has not finished a step for {silent:.0f} seconds."
         return self._problem
 
     @property
     def loaded(self) -> list[str]:
         """Names of the models in memory, the one used last first."""
-        residents = list(self._residents.all.values())  # in one go: the engine's thread may add one meanwhile
-        residents.sort(key=lambda resident: -resident.used)
-        return [resident.folder.name for resident in residents]
+        models = list(self._loaded_models.all.values())  # in one go: the engine's thread may add one meanwhile
+        models.sort(key=lambda loaded: -loaded.used)
+        return [loaded.folder.name for loaded in models]
 
     # The engine's own thread
 
@@ -151,11 +151,11 @@ class Engine:
         try:
             folder = find_model(self.models, first) if isinstance(first, str) else first
             self._problem = f"The model {folder.name} is being loaded."
-            resident = self._residents.load(folder)
+            loaded = self._loaded_models.load(folder)
             if self._threads == 0 and self.device.type == "cpu":
-                self._threads = choose_threads(resident.model)
+                self._threads = choose_threads(loaded.model)
                 log.info("%d of the processor's threads write fastest", self._threads)
-            self._residents.all[folder.identity] = resident
+            self._loaded_models.all[folder.identity] = loaded
             self._problem = None
         except Exception as error:
             self._problem = sentence_of(error)
@@ -168,12 +168,12 @@ class Engine:
         self._welcome_loaded()
         self._let_in()
         self._tell_places()
-        for resident in self._residents.busy:
-            self._step(resident)
-        if not self._residents.busy:
+        for loaded in self._loaded_models.busy:
+            self._step(loaded)
+        if not self._loaded_models.busy:
             self._tell_places()  # before this thread sleeps: nobody is writing any more
             with self._wake:
-                self._wake.wait_for(lambda: self._news, timeout=TELL if self._line.tickets else None)
+                self._wake.wait_for(lambda: self._news, timeout=TELL if self._queue.tickets else None)
                 self._news = False
 
     def _notify(self) -> None:
@@ -182,28 +182,28 @@ class Engine:
             self._news = True
             self._wake.notify_all()
 
-    def _step(self, resident: Resident) -> None:
-        resident.used = time.monotonic()
-        self._do(resident, resident.batch.step)
+    def _step(self, loaded: LoadedModel) -> None:
+        loaded.used = time.monotonic()
+        self._do(loaded, loaded.batch.step)
 
-    def _do(self, resident: Resident, work: Callable[[], None]) -> None:
+    def _do(self, loaded: LoadedModel, work: Callable[[], None]) -> None:
         """Work of a batch. When it fails as a whole, its runs end; when the device failed, the model is restarted."""
         try:
             work()
-            resident.restarts = 0
+            loaded.restarts = 0
         except Exception as error:
-            log.exception("%s failed as a whole", resident.folder.name)
-            self._restart(resident, error)
+            log.exception("%s failed as a whole", loaded.folder.name)
+            self._restart(loaded, error)
 
-    def _restart(self, resident: Resident, error: Exception) -> None:
-        resident.restarts += 1
+    def _restart(self, loaded: LoadedModel, error: Exception) -> None:
+        loaded.restarts += 1
         try:
-            if resident.restarts > RESTARTS or not poisoned(error):
+            if loaded.restarts > RESTARTS or not poisoned(error):
                 raise error
-            self._residents.reload(resident)
+            self._loaded_models.reload(loaded)
         except Exception as reason:
-            resident.batch.abandon(reason)
-            self._residents.drop(resident)
+            loaded.batch.abandon(reason)
+            self._loaded_models.drop(loaded)
             if poisoned(reason):
                 self._problem = "The device failed and could not be restarted; the server has to be started again."
 
@@ -211,9 +211,9 @@ class Engine:
         """End everything with `error`, so that nobody waits for an engine that is gone."""
         with self._wake:
             self._over = True
-            tickets, self._line = self._line.tickets, Line()
-        for resident in self._residents.all.values():
-            resident.batch.abandon(error)
+            tickets, self._queue = self._queue.tickets, Queue()
+        for loaded in self._loaded_models.all.values():
+            loaded.batch.abandon(error)
         for ticket in tickets:
             end(ticket, "error", what_failed(error))
 
@@ -221,24 +221,24 @@ class Engine:
 
     def _held(self) -> Counter:
         """How many rows each owner holds, in all models together."""
-        residents = self._residents.all.values()
-        return Counter(row.request.owner for resident in residents for row in resident.batch.held_rows())
+        models = self._loaded_models.all.values()
+        return Counter(sequence.request.owner for loaded in models for sequence in loaded.batch.admitted())
 
     def _let_in(self) -> None:
         """Give rows to those in line, one by one, as long as there are any; begin to load models that are wanted."""
-        while self._line.tickets:
+        while self._queue.tickets:
             held = self._held()
             free = held.total() < self.max_rows
 
             def fits(ticket: Ticket, free: bool = free) -> bool:
-                resident = self._residents.get(ticket.request.folder)
-                if not free or resident is None or not resident.batch.has_room or self._is_behind(ticket):
+                loaded = self._loaded_models.get(ticket.request.folder)
+                if not free or loaded is None or not loaded.batch.has_room or self._is_behind(ticket):
                     return False
                 # each run holds its prompt until its last sample is let in, so those are bounded as well
-                return ticket.granted > 0 or len(resident.batch.readings) < self.max_rows
+                return ticket.granted > 0 or len(loaded.batch.prefills) < self.max_rows
 
             with self._wake:
-                ticket = self._line.next(held, fits)
+                ticket = self._queue.next(held, fits)
             if ticket is None:
                 break
             self._admit(ticket)
@@ -246,40 +246,40 @@ class Engine:
 
     def _admit(self, ticket: Ticket) -> None:
         """Let in one sample of a run."""
-        resident, request, run = self._residents.get(ticket.request.folder), ticket.request, ticket.log
+        loaded, request, run = self._loaded_models.get(ticket.request.folder), ticket.request, ticket.log
         if ticket.granted == 0:
-            run.fingerprint, run.device = resident.fingerprint, self.device.type
-            run.precision = resident.model.precision
-            resident.batch.admit(request, run, rows=1)
+            run.fingerprint, run.device = loaded.fingerprint, self.device.type
+            run.precision = loaded.model.precision
+            loaded.batch.admit(request, run, rows=1)
         else:
-            resident.batch.let_in(run)
+            loaded.batch.let_in(run)
         with self._wake:
-            self._line.grant(ticket)
+            self._queue.grant(ticket)
 
     def _is_behind(self, ticket: Ticket) -> bool:
         """Whether a run must wait for an earlier one whose model finds no memory yet; else that would wait for ever."""
-        tickets, blocked = self._line.tickets, self._blocked
+        tickets, blocked = self._queue.tickets, self._blocked
         return blocked in tickets and ticket.granted == 0 and tickets.index(ticket) > tickets.index(blocked)
 
     def _load_wanted(self) -> None:
         """Begin to load the first model that somebody waits for."""
         self._blocked, before = None, set()
-        for ticket in self._line.waiting:
-            folder, loading = ticket.request.folder, self._residents.loading
-            if self._residents.get(folder) is None and loading is None:
+        for ticket in self._queue.waiting:
+            folder, loading = ticket.request.folder, self._loaded_models.loading
+            if self._loaded_models.get(folder) is None and loading is None:
                 try:
-                    if not self._residents.start_loading(folder, before):
+                    if not self._loaded_models.start_loading(folder, before):
                         self._blocked = self._blocked or ticket
                 except Refusal as refusal:
                     self._refuse(folder, str(refusal))
-                loading = self._residents.loading
+                loading = self._loaded_models.loading
             if loading is not None and loading.folder.identity == folder.identity:
                 ticket.log.set_state("loading")
             before.add(folder.identity)
 
     def _welcome_loaded(self) -> None:
         """See to a model whose loading has ended."""
-        loading = self._residents.collect()
+        loading = self._loaded_models.collect()
         if loading is None:
             return
         if loading.problem is not None:
@@ -289,21 +289,21 @@ class Engine:
 
     def _refuse(self, folder: ModelFolder, reason: str) -> None:
         """End the runs that wait for a model that cannot be had."""
-        for ticket in list(self._line.waiting):
+        for ticket in list(self._queue.waiting):
             if ticket.request.folder.identity == folder.identity:
-                self._leave_line(ticket, "error", reason)
+                self._leave_queue(ticket, "error", reason)
 
     def _cancel_waiting(self) -> None:
-        for ticket in list(self._line.tickets):
+        for ticket in list(self._queue.tickets):
             if ticket.log.cancelled or ticket.log.done:  # done: all its samples failed with the first
-                self._leave_line(ticket, ticket.log.cancelled)
-                resident = self._residents.get(ticket.request.folder)
-                if ticket.granted and resident is not None and not resident.batch.busy:  # it has no steps to do it in
-                    self._do(resident, resident.batch.drop_cancelled)
+                self._leave_queue(ticket, ticket.log.cancelled)
+                loaded = self._loaded_models.get(ticket.request.folder)
+                if ticket.granted and loaded is not None and not loaded.batch.busy:  # it has no steps to do it in
+                    self._do(loaded, loaded.batch.drop_cancelled)
 
-    def _leave_line(self, ticket: Ticket, reason: str, error: str | None = None) -> None:
+    def _leave_queue(self, ticket: Ticket, reason: str, error: str | None = None) -> None:
         with self._wake:
-            self._line.remove(ticket)
+            self._queue.remove(ticket)
             self._told = 0.0
         if ticket.granted == 0:
             end(ticket, reason, error)
@@ -311,45 +311,43 @@ class Engine:
     def _tell_places(self) -> None:
         """Tell everybody who waits, and who thinks of coming, a place and an estimate, now and then."""
         now = time.monotonic()
-        if not self._line.tickets and not self._residents.busy:
+        if not self._queue.tickets and not self._loaded_models.busy:
             self.outlook = Outlook()
             return
         if now - self._told < TELL:
             return
         self._told = now
-        residents = list(self._residents.all.values())
+        models = list(self._loaded_models.all.values())
         running = [
-            (row.left * self._pace(resident) + self._reading_time(row.request, resident), row.request.owner)
-            for resident in residents
-            for row in resident.batch.held_rows()
+            (sequence.left * self._pace(loaded) + self._reading_time(sequence.request, loaded), sequence.request.owner)
+            for loaded in models
+            for sequence in loaded.batch.admitted()
         ]
         with self._wake:
-            for ticket in self._line.tickets:
-                resident = self._residents.get(ticket.request.folder)
-                ticket.seconds = ticket.request.sampling.max_new_tokens * self._pace(resident)
-                ticket.seconds += self._reading_time(ticket.request, resident)
+            for ticket in self._queue.tickets:
+                loaded = self._loaded_models.get(ticket.request.folder)
+                ticket.seconds = ticket.request.sampling.max_new_tokens * self._pace(loaded)
+                ticket.seconds += self._reading_time(ticket.request, loaded)
             free = max(0, self.max_rows - len(running))
-            forecasts = self._line.forecast(running, free) if self._line.tickets else []
-            newcomer = Ticket(
-                NEWCOMER, RunLog((), 1, 1), TYPICAL_TOKENS * self._pace(residents[-1] if residents else None)
-            )
-            played = self._line.forecast(running, free, newcomer)
-        loading = self._residents.loading
+            forecasts = self._queue.forecast(running, free) if self._queue.tickets else []
+            newcomer = Ticket(NEWCOMER, RunLog((), 1, 1), TYPICAL_TOKENS * self._pace(models[-1] if models else None))
+            played = self._queue.forecast(running, free, newcomer)
+        loading = self._loaded_models.loading
         seconds = next((f.seconds for f in played if f.ticket is newcomer), None)
-        writing = {row.run for resident in residents for row in resident.batch.held_rows()}
-        self.outlook = Outlook(len(writing), len(self._line.waiting), seconds)
+        writing = {sequence.run for loaded in models for sequence in loaded.batch.admitted()}
+        self.outlook = Outlook(len(writing), len(self._queue.waiting), seconds)
         for forecast in forecasts:
             if loading is None or loading.folder.identity != forecast.ticket.request.folder.identity:
                 forecast.ticket.log.set_state("waiting", forecast.place, forecast.seconds)
 
-    def _pace(self, resident: Resident | None) -> float:
+    def _pace(self, loaded: LoadedModel | None) -> float:
         """Seconds that one of the tokens asked for takes: a step's time, and how much of what they may runs do write."""
-        batch = resident.batch if resident else None
+        batch = loaded.batch if loaded else None
         return batch.pace.writing * batch.share_written if batch and batch.pace.writing else FIRST_GUESS
 
-    def _reading_time(self, request: Request, resident: Resident | None) -> float:
+    def _reading_time(self, request: Request, loaded: LoadedModel | None) -> float:
         """Seconds that a run takes which only reads; a part of a window, as others read, does not count."""
-        token = resident.batch.pace.token if resident else None
+        token = loaded.batch.pace.token if loaded else None
         return len(request.prompt_ids) * token if request.only_reads and token else 0.0
 
 

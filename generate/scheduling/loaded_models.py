@@ -21,7 +21,7 @@ SPARE = 256 << 20  # bytes left alone when a model is loaded
 
 
 @dataclass(eq=False)
-class Resident:
+class LoadedModel:
     """A model in memory with the batch that runs on it."""
 
     folder: ModelFolder
@@ -32,22 +32,22 @@ class Resident:
     restarts: int = 0  # in a row
 
 
-def size_of(resident: Resident) -> int:
+def size_of(loaded: LoadedModel) -> int:
     """Bytes that come free when a model goes."""
-    return model_bytes(resident.model.config, resident.model.precision)
+    return model_bytes(loaded.model.config, loaded.model.precision)
 
 
 @dataclass(eq=False)
 class Loading:
-    """A model that is being loaded on a thread of its own; it ends with `resident` or with `problem`."""
+    """A model that is being loaded on a thread of its own; it ends with `loaded` or with `problem`."""
 
     folder: ModelFolder
-    resident: Resident | None = None
+    loaded: LoadedModel | None = None
     problem: str | None = None
     done: bool = False
 
 
-class Residents:
+class LoadedModels:
     """Changed by the engine's thread alone; `on_change` is called from the loading thread when a model is there."""
 
     def __init__(
@@ -55,23 +55,23 @@ class Residents:
     ):
         self.device, self.precision = device, precision
         self._new_batch, self._on_change = new_batch, on_change
-        self.all: dict[tuple, Resident] = {}
+        self.all: dict[tuple, LoadedModel] = {}
         self.loading: Loading | None = None
         self._thread: threading.Thread | None = None
 
-    def get(self, folder: ModelFolder) -> Resident | None:
+    def get(self, folder: ModelFolder) -> LoadedModel | None:
         """The model of this folder, if it is in memory."""
         return self.all.get(folder.identity)
 
     @property
-    def busy(self) -> list[Resident]:
-        pairs = [(resident, resident.batch) for resident in list(self.all.values())]  # web threads ask as well
-        return [resident for resident, batch in pairs if batch is not None and batch.busy]
+    def busy(self) -> list[LoadedModel]:
+        pairs = [(loaded, loaded.batch) for loaded in list(self.all.values())]  # web threads ask as well
+        return [loaded for loaded, batch in pairs if batch is not None and batch.busy]
 
-    def idle(self, wanted: set[tuple]) -> list[Resident]:
+    def idle(self, wanted: set[tuple]) -> list[LoadedModel]:
         """Models that nobody uses or waits for, the least recently used first."""
-        free = [r for key, r in self.all.items() if key not in wanted and not r.batch.held and not r.batch.readings]
-        return sorted(free, key=lambda resident: resident.used)
+        free = [r for key, r in self.all.items() if key not in wanted and not r.batch.held and not r.batch.prefills]
+        return sorted(free, key=lambda loaded: loaded.used)
 
     def start_loading(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
         """Begin to load a model as soon as memory allows; False while others must end first.
@@ -95,16 +95,16 @@ class Residents:
             )
         if needed > free + sum(map(size_of, idle)):
             return False
-        for resident in idle:
+        for loaded in idle:
             if needed <= free_bytes(self.device):
                 break
-            log.info("%s makes room for %s", resident.folder.name, folder.name)
-            self.drop(resident)
+            log.info("%s makes room for %s", loaded.folder.name, folder.name)
+            self.drop(loaded)
         return True
 
-    def drop(self, resident: Resident) -> None:
-        del self.all[resident.folder.identity]
-        resident.model = resident.batch = None  # whoever still holds the resident holds no memory
+    def drop(self, loaded: LoadedModel) -> None:
+        del self.all[loaded.folder.identity]
+        loaded.model = loaded.batch = None  # whoever still holds `loaded` holds no memory
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -116,7 +116,7 @@ class Residents:
     def _load(self, loading: Loading) -> None:
         try:
             with torch.inference_mode():
-                loading.resident = self.load(loading.folder)
+                loading.loaded = self.load(loading.folder)
         except BaseException as error:  # a panic in a library's Rust code is no Exception, and this thread ends anyhow
             if not isinstance(error, Refusal):
                 log.exception("%s could not be loaded", loading.folder.name)
@@ -124,7 +124,7 @@ class Residents:
         loading.done = True
         self._on_change()
 
-    def load(self, folder: ModelFolder) -> Resident:
+    def load(self, folder: ModelFolder) -> LoadedModel:
         """Read a model, choose its precision, and try one step of it; raises Refusal when it cannot be used."""
         fingerprint = folder.fingerprint()
 
@@ -136,20 +136,20 @@ class Residents:
         batch.warm_up()
         taken = model_bytes(model.config, model.precision) / 1e6
         log.info("%s (%s…) is loaded: %s, %.0f MB", folder.name, fingerprint[:12], model.precision, taken)
-        return Resident(folder, fingerprint, model, batch)
+        return LoadedModel(folder, fingerprint, model, batch)
 
     def collect(self) -> Loading | None:
-        """The loading that has ended since the last call, if any; its model is among the residents then."""
+        """The loading that has ended since the last call, if any; its model is in `all` then."""
         loading = self.loading
         if loading is None or not loading.done:
             return None
         self.loading = None
-        if loading.resident is not None:
-            self.all[loading.folder.identity] = loading.resident
+        if loading.loaded is not None:
+            self.all[loading.folder.identity] = loading.loaded
         return loading
 
-    def reload(self, resident: Resident) -> None:
+    def reload(self, loaded: LoadedModel) -> None:
         """Read the weights of a model anew after its device failed, and let its runs go on where they were."""
-        fresh = self.load(resident.folder)
-        fresh.batch.take_over(resident.batch)
-        resident.model, resident.batch = fresh.model, fresh.batch
+        fresh = self.load(loaded.folder)
+        fresh.batch.take_over(loaded.batch)
+        loaded.model, loaded.batch = fresh.model, fresh.batch

@@ -18,7 +18,7 @@ def free_bytes(device: torch.device) -> int:
 def rows_that_fit(model: GPT2) -> int:
     """How many rows with a full window fit into half of the memory that is free now; at least 1.
 
-    On a GPU each shelf has its memory for all rows at once, and keeps it.
+    On a GPU each bucket has its memory for all rows at once, and keeps it.
     """
     most = model.config.n_positions
     positions = sum(rooms(most)) if model.device.type == "cuda" else most

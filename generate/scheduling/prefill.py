@@ -1,4 +1,4 @@
-"""Texts that are read before their rows can write: prompts, and windows that restart. A few tokens of them a step.
+"""Texts that are read before their sequences can write: prompts, and windows that restart. A few tokens of them a step.
 
 So are texts that are only scored, one window after another.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from generate.interface.log import RunLog
-from generate.scheduling.sequence import Row
+from generate.scheduling.sequence import Sequence
 from generate.transformer.kv_cache import Prefix
 
 MOST_TOKENS = 1024  # read in one step when nobody is writing
@@ -20,9 +20,9 @@ SLOWER = 1.8  # a step that also reads may take this many times the step that on
 
 
 @dataclass(eq=False)
-class Reading:
-    """A stretch of tokens to read, `ids` from `start` up to `end`. `rows` wait for it; `later` are the run's rows not
-    yet let in.
+class Prefill:
+    """A stretch of tokens to read, `ids` from `start` up to `end`. `sequences` wait for it; `later` are those of
+    the run not yet let in.
 
     When it is read, `logits` [1, V] predict the next token. The tokens from index `first` on are judged (none where it
     is past the last). `records` are what this reading knows of ids[start : end + 1]. They are no more than that: the
@@ -30,14 +30,14 @@ class Reading:
     """
 
     run: RunLog
-    rows: list[Row]
+    sequences: list[Sequence]
     prefix: Prefix
     ids: list[int]
     start: int
     end: int
     first: int
     records: np.ndarray
-    later: deque[Row] = field(default_factory=deque)
+    later: deque[Sequence] = field(default_factory=deque)
     logits: Tensor | None = None
 
     @property
@@ -66,7 +66,9 @@ class Reading:
             known = self.run.prompt[place : place + len(found)]
             new = (known["rank"] == 0) & (found["rank"] > 0)
             known[new] = found[new]
-            if self.rows and self.rows[0].request.only_reads:  # nothing else will tell that there is more to see
+            if (
+                self.sequences and self.sequences[0].request.only_reads
+            ):  # nothing else will tell that there is more to see
                 self.run.touch()
 
 
@@ -84,19 +86,19 @@ class Pace:
     def begin(self) -> None:
         self._begun = time.perf_counter()
 
-    def end(self, rows: int, tokens: int) -> None:
-        """A step is over that wrote for `rows` rows and read `tokens` tokens."""
+    def end(self, sequences: int, tokens: int) -> None:
+        """A step is over that wrote for so many sequences and read `tokens` tokens."""
         taken = time.perf_counter() - self._begun
         if tokens == 0:
             self.writing = smooth(self.writing, taken)
-        elif rows == 0:
+        elif sequences == 0:
             self.token = smooth(self.token, taken / tokens)
         elif self.writing is not None and tokens >= LEAST_TOKENS:  # of fewer the fixed part is most
             self.token = smooth(self.token, max(0.0, taken - self.writing) / tokens)
 
-    def budget(self, rows: int) -> int:
-        """Tokens that the next step may read while it writes for `rows` rows."""
-        if rows == 0:
+    def budget(self, sequences: int) -> int:
+        """Tokens that the next step may read while it writes for so many sequences."""
+        if sequences == 0:
             return MOST_TOKENS
         if self.writing is None:
             return 0  # one step without reading tells

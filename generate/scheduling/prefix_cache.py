@@ -12,7 +12,7 @@ LEAST_LENGTH = 8  # shorter beginnings are read again as fast as they are found
 
 
 @dataclass
-class Kept:
+class CachedPrefix:
     """One text; `records` are what the model thought of its tokens, known from index `first` on (None: of none)."""
 
     prefix: Prefix
@@ -24,13 +24,13 @@ class Kept:
         return self.prefix.nbytes
 
 
-class Prefixes:
+class PrefixCache:
     """The least recently used text goes first when more than `limit` bytes would be kept."""
 
     def __init__(self, limit: int, position_bytes: int):
         self.limit, self.position_bytes = limit, position_bytes
         self.nbytes = 0
-        self._texts: OrderedDict[bytes, Kept] = OrderedDict()
+        self._texts: OrderedDict[bytes, CachedPrefix] = OrderedDict()
 
     def has_room_for(self, length: int) -> bool:
         """Whether a text of so many tokens is worth keeping: it may take a quarter of the memory at the most."""
@@ -51,7 +51,7 @@ class Prefixes:
             return
         for other in [k for k, kept in self._texts.items() if key.startswith(k) and worse(kept, first)]:
             self._forget(other)
-        self._texts[key] = Kept(prefix, records, first)
+        self._texts[key] = CachedPrefix(prefix, records, first)
         self.nbytes += prefix.nbytes
         while self.nbytes > self.limit or len(self._texts) > MOST_TEXTS:
             self._forget(next(iter(self._texts)))
@@ -90,12 +90,12 @@ def pack(ids: list[int]) -> bytes:
     return np.array(ids, np.int32).tobytes()
 
 
-def worse(kept: Kept, first: int) -> bool:
+def worse(kept: CachedPrefix, first: int) -> bool:
     """Whether a kept text is no longer needed beside a longer one whose records are known from `first` on."""
     return kept.first >= min(first, kept.prefix.length)
 
 
-def usable(kept: Kept, common: int, first: int, length: int) -> int:
+def usable(kept: CachedPrefix, common: int, first: int, length: int) -> int:
     """How many positions a text of `length` tokens may take over from one that begins with the same `common` ones.
 
     Reading a token tells what the model thinks of the next one. So the last token is always left to be read, and where

@@ -53,7 +53,7 @@ class Outlook:
     seconds: float | None = 0.0
 
 
-class Line:
+class Queue:
     """Rows go one by one to the owner who holds the fewest, of those to the one served longest ago.
 
     An owner's own runs come in the order they were sent, so whoever sends ten waits for the nine before the tenth, and

@@ -1,6 +1,6 @@
 """One sample being written, and the options of several as tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
-from generate.sampling.sampler import Rows
+from generate.sampling.sampler import RowOptions
 from generate.scheduling.window import window_start
 from generate.text.characters import split_half_character
 from generate.text.ending import Ending
 from generate.text.vocabulary import Vocabulary
-from generate.transformer.kv_cache import Seat
+from generate.transformer.kv_cache import Slot
 
 
 @dataclass(eq=False)
-class Row:
+class Sequence:
     """One sample being written. `ids` are all tokens since the root; `window` is the first one the model sees.
 
     `read` are the records of those it began with, as far as reading them told: from index `judged` on.
@@ -32,8 +32,8 @@ class Row:
     ending: Ending
     window: int
     seen: Tensor | None
-    admitted: int  # how many runs the batch had taken in with this one
-    seat: Seat | None = None
+    arrival: int  # how many runs the batch had taken in with this one
+    slot: Slot | None = None
     read: np.ndarray | None = None
     judged: int = 0
 
@@ -47,12 +47,14 @@ class Row:
         return self.request.sampling.max_new_tokens - self.ending.tokens
 
 
-def new_rows(request: Request, run: RunLog, admitted: int, vocabulary: Vocabulary, device: torch.device) -> list[Row]:
-    """The rows of a run that begins, or of one that goes on: its samples that have not ended."""
+def new_sequences(
+    request: Request, run: RunLog, arrival: int, vocabulary: Vocabulary, device: torch.device
+) -> list[Sequence]:
+    """The sequences of a run that begins, or of one that goes on: its samples that have not ended."""
     end_text = (request.folder.end_text,) if request.folder.end_text else ()
     stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
     half = split_half_character(vocabulary.bytes_of(request.prompt_ids))[1]
-    rows = []
+    sequences = []
     for index, sample in enumerate(run.samples):
         if sample.finish_reason is not None:
             continue
@@ -61,8 +63,8 @@ def new_rows(request: Request, run: RunLog, admitted: int, vocabulary: Vocabular
         ending = Ending(stops, half)
         for token in written:
             ending.feed(vocabulary.tokens[token])
-        rows.append(
-            Row(
+        sequences.append(
+            Sequence(
                 run=run,
                 log=sample,
                 request=request,
@@ -71,13 +73,13 @@ def new_rows(request: Request, run: RunLog, admitted: int, vocabulary: Vocabular
                 ending=ending,
                 window=window_start(len(ids), request.folder.config.n_positions),
                 seen=seen_tokens(request, ids, device),
-                admitted=admitted,
+                arrival=arrival,
             )
         )
-    return rows
+    return sequences
 
 
-def seen_tokens(request: Request, ids: Sequence[int], device: torch.device) -> Tensor | None:
+def seen_tokens(request: Request, ids: Iterable[int], device: torch.device) -> Tensor | None:
     """Which tokens a text holds, where a penalty needs to know; bool [V]."""
     if request.sampling.repetition_penalty == 1:
         return None
@@ -86,13 +88,13 @@ def seen_tokens(request: Request, ids: Sequence[int], device: torch.device) -> T
     return seen
 
 
-def stack_options(rows: list[Row], vocab_size: int, device: torch.device) -> Rows:
-    """The options of all rows as tensors, for the sampler."""
-    options = [row.request.sampling for row in rows]
+def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.device) -> RowOptions:
+    """The options of all sequences as tensors, for the sampler."""
+    options = [sequence.request.sampling for sequence in sequences]
     seen = None
     if any(option.repetition_penalty != 1 for option in options):
         blank = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-        seen = torch.stack([blank if row.seen is None else row.seen for row in rows])
+        seen = torch.stack([blank if sequence.seen is None else sequence.seen for sequence in sequences])
 
     def floats(name):
         return torch.tensor([getattr(option, name) for option in options], dtype=torch.float32, device=device)
@@ -100,13 +102,13 @@ def stack_options(rows: list[Row], vocab_size: int, device: torch.device) -> Row
     def whole(values):
         return torch.tensor(list(values), dtype=torch.int64, device=device)
 
-    return Rows(
+    return RowOptions(
         temperature=floats("temperature"),
         top_k=whole(option.top_k for option in options),
         top_p=floats("top_p"),
         penalty=floats("repetition_penalty"),
         seed=whole(option.seed for option in options),
-        sample=whole(row.number for row in rows),
-        position=whole(len(row.ids) for row in rows),
+        sample=whole(sequence.number for sequence in sequences),
+        position=whole(len(sequence.ids) for sequence in sequences),
         seen=seen,
     )

@@ -1,7 +1,7 @@
-"""Keys and values: of one text while it is read (Prefix), and of all running rows while they are written (Cache).
+"""Keys and values: of one text while it is read (Prefix), and of all running rows while they are written (KVCache).
 
-Rows lie in shelves by length. All rows of a shelf have room for the same number of positions, and a step reads that
-room whole: memory is read twice as fast without gaps, so a row that is full moves to the next shelf instead of using a
+Rows lie in buckets by length. All rows of a bucket have room for the same number of positions, and a step reads that
+room whole: memory is read twice as fast without gaps, so a row that is full moves to the next bucket instead of using a
 part of a larger room. Rows join, leave and move one at a time; nobody else is copied.
 """
 
@@ -26,7 +26,7 @@ def kv_bytes(config: Config, positions: int, dtype: torch.dtype) -> int:
 
 
 def room_for(length: int, n_positions: int) -> int:
-    """Room of the shelf for rows of this length: 64, 128, 192, 256, 384, 512, 768, 1024 ..."""
+    """Room of the bucket for rows of this length: 64, 128, 192, 256, 384, 512, 768, 1024 ..."""
     room = 64
     while room < length:
         step = 1 << (room.bit_length() - 1)
@@ -35,7 +35,7 @@ def room_for(length: int, n_positions: int) -> int:
 
 
 def rooms(n_positions: int) -> list[int]:
-    """The rooms of all shelves there may be."""
+    """The rooms of all buckets there may be."""
     found = [room_for(1, n_positions)]
     while found[-1] < n_positions:
         found.append(room_for(found[-1] + 1, n_positions))
@@ -77,10 +77,10 @@ class Prefix:
 
 
 @dataclass(eq=False)
-class Seat:
-    """A row's place: `length` positions in its shelf, after those of `shared` where several rows share a prompt."""
+class Slot:
+    """A row's place: `length` positions in its bucket, after those of `shared` where several rows share a prompt."""
 
-    row: object
+    sequence: object
     length: int
     shared: Prefix | None = None
 
@@ -91,10 +91,10 @@ class Seat:
 
 
 @dataclass(eq=False)
-class Shelf:
+class Bucket:
     """Rows with `room` positions each: keys and values [n_layer, 2, most_rows, n_head, room, head_dim].
 
-    The first len(seats) rows are in use. On a CPU the memory is taken page by page as rows first write to it.
+    The first len(slots) rows are in use. On a CPU the memory is taken page by page as rows first write to it.
     """
 
     config: Config
@@ -102,7 +102,7 @@ class Shelf:
     most_rows: int
     device: torch.device
     dtype: torch.dtype
-    seats: list[Seat] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
     _viewed: int = 0  # rows that the prepared views show
 
     @cached_property
@@ -115,34 +115,34 @@ class Shelf:
         blank = np.zeros(shape, {4: np.float32, 2: np.uint16}[self.dtype.itemsize])  # costs nothing until it is used
         return torch.from_numpy(blank).view(self.dtype)
 
-    def join(self, seat: Seat, kv: Tensor | None) -> None:
+    def join(self, slot: Slot, kv: Tensor | None) -> None:
         """Take a row in; `kv` [2, n_layer, n_head, length, head_dim] are the positions it has."""
         if kv is not None:
-            self.kv[:, :, len(self.seats), :, : seat.length] = kv.transpose(0, 1)
-        self.seats.append(seat)
+            self.kv[:, :, len(self.slots), :, : slot.length] = kv.transpose(0, 1)
+        self.slots.append(slot)
 
-    def content(self, seat: Seat) -> Tensor:
+    def content(self, slot: Slot) -> Tensor:
         """A view of a row's positions, [2, n_layer, n_head, length, head_dim]."""
-        return self.kv[:, :, self.seats.index(seat), :, : seat.length].transpose(0, 1)
+        return self.kv[:, :, self.slots.index(slot), :, : slot.length].transpose(0, 1)
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, slot: Slot) -> None:
         """Let a row go; the last one takes its place, so that rows stay together."""
-        place, last = self.seats.index(seat), self.seats[-1]
-        if seat is not last:
-            self.kv[:, :, place, :, : last.length] = self.kv[:, :, len(self.seats) - 1, :, : last.length]
-            self.seats[place] = last
-            self.kv[:, :, place, :, last.length : seat.length + 1] = 0
+        place, last = self.slots.index(slot), self.slots[-1]
+        if slot is not last:
+            self.kv[:, :, place, :, : last.length] = self.kv[:, :, len(self.slots) - 1, :, : last.length]
+            self.slots[place] = last
+            self.kv[:, :, place, :, last.length : slot.length + 1] = 0
         # a row that went to NaN must leave nothing behind, not even in the position after its last
-        self.kv[:, :, len(self.seats) - 1, :, : last.length + 1] = 0
-        self.seats.pop()
-        if not self.seats and self.device.type == "cpu":  # all memory is given back; a GPU's graphs need it where it is
+        self.kv[:, :, len(self.slots) - 1, :, : last.length + 1] = 0
+        self.slots.pop()
+        if not self.slots and self.device.type == "cpu":  # all memory is given back; a GPU's graphs need it where it is
             del self.kv
             self._vectors, self._kv, self._viewed = [], [], 0
 
     def begin_step(self, rows: int) -> None:
         """Fix where this step writes and what it may see; `rows` beyond those seated are blank ones that fill it up."""
         heads, room = self.config.n_head, self.room
-        lengths = [seat.length for seat in self.seats] + [0] * (rows - len(self.seats))
+        lengths = [slot.length for slot in self.slots] + [0] * (rows - len(self.slots))
         at = torch.tensor(lengths, device=self.device)
         hidden = torch.arange(room, device=self.device) > at[:, None]
         mask = torch.zeros(rows, room, dtype=self.dtype, device=self.device).masked_fill_(hidden, -torch.inf)
@@ -157,9 +157,9 @@ class Shelf:
         self._vectors = [kv.view(-1, kv.shape[-1]) for kv in self.kv]
         self._kv = [kv[:, :rows].view(2, rows * heads, room, -1).unbind() for kv in self.kv]
         head = torch.arange(heads, device=self.device)
-        slot = torch.arange(rows, device=self.device)[:, None, None]
+        row = torch.arange(rows, device=self.device)[:, None, None]
         side = torch.arange(2, device=self.device)[:, None] * self.most_rows
-        self._starts = ((side + slot) * heads + head) * room  # of a row's vectors, one for each side and head
+        self._starts = ((side + row) * heads + head) * room  # of a row's vectors, one for each side and head
 
     def attend(self, layer: int, qkv: Tensor) -> tuple[Tensor, Tensor]:
         """Attention of one new position per row, [B, 3, H, D], over that row's positions here.
@@ -174,95 +174,95 @@ class Shelf:
         return scores, torch.bmm(scores.softmax(-1), v)
 
 
-class Cache:
-    """The running rows of one model. Their order, shelf by shelf, is that of the batch."""
+class KVCache:
+    """The running rows of one model. Their order, bucket by bucket, is that of the batch."""
 
     def __init__(self, config: Config, device: torch.device, dtype: torch.dtype, most_rows: int):
         self.config, self.device, self.dtype, self.most_rows = config, device, dtype, most_rows
-        self.shelves: dict[int, Shelf] = {}
-        # the shelves of this step, each with the first of its rows in the batch and the one after its last
-        self.parts: list[tuple[Shelf, int, int]] = []
+        self.buckets: dict[int, Bucket] = {}
+        # the buckets of this step, each with the first of its rows in the batch and the one after its last
+        self.parts: list[tuple[Bucket, int, int]] = []
 
     @property
-    def seats(self) -> list[Seat]:
-        """All seats in the batch's order."""
-        return [seat for shelf in self._used() for seat in shelf.seats]
+    def slots(self) -> list[Slot]:
+        """All slots in the batch's order."""
+        return [slot for bucket in self._used() for slot in bucket.slots]
 
-    def _used(self) -> list[Shelf]:
-        return [self.shelves[room] for room in sorted(self.shelves) if self.shelves[room].seats]
+    def _used(self) -> list[Bucket]:
+        return [self.buckets[room] for room in sorted(self.buckets) if self.buckets[room].slots]
 
-    def _shelf(self, length: int) -> Shelf:
+    def _bucket(self, length: int) -> Bucket:
         room = room_for(length, self.config.n_positions)
-        if room not in self.shelves:
-            self.shelves[room] = Shelf(self.config, room, self.most_rows, self.device, self.dtype)
-        return self.shelves[room]
+        if room not in self.buckets:
+            self.buckets[room] = Bucket(self.config, room, self.most_rows, self.device, self.dtype)
+        return self.buckets[room]
 
     def new_prefix(self, size: int) -> Prefix:
         return Prefix(self.config, size, self.device, self.dtype)
 
-    def join(self, row: object, prefix: Prefix, shared: bool) -> Seat:
+    def join(self, sequence: object, prefix: Prefix, shared: bool) -> Slot:
         """Seat a row after a text that was read: copied into its place, or read from `prefix`, together with others."""
         shared = shared or (prefix.length >= LONG and self.device.type == "cpu")
-        seat = Seat(row, 0, prefix) if shared else Seat(row, prefix.length)
-        shelf = self._shelf(seat.length + 1)
-        shelf.join(seat, None if shared else prefix.kv)
-        return seat
+        slot = Slot(sequence, 0, prefix) if shared else Slot(sequence, prefix.length)
+        bucket = self._bucket(slot.length + 1)
+        bucket.join(slot, None if shared else prefix.kv)
+        return slot
 
-    def leave(self, seat: Seat) -> None:
-        next(shelf for shelf in self._used() if seat in shelf.seats).leave(seat)
+    def leave(self, slot: Slot) -> None:
+        next(bucket for bucket in self._used() if slot in bucket.slots).leave(slot)
 
-    def prefix_of(self, seat: Seat) -> Prefix:
+    def prefix_of(self, slot: Slot) -> Prefix:
         """A copy of all keys and values of a row."""
-        own = next(shelf for shelf in self._used() if seat in shelf.seats).content(seat)
-        prefix = Prefix(self.config, seat.position, self.device, self.dtype)
-        prefix.length = seat.position
-        if seat.shared:
-            prefix.kv[:, :, :, : seat.shared.length] = seat.shared.kv
-        prefix.kv[:, :, :, prefix.length - seat.length :] = own
+        own = next(bucket for bucket in self._used() if slot in bucket.slots).content(slot)
+        prefix = Prefix(self.config, slot.position, self.device, self.dtype)
+        prefix.length = slot.position
+        if slot.shared:
+            prefix.kv[:, :, :, : slot.shared.length] = slot.shared.kv
+        prefix.kv[:, :, :, prefix.length - slot.length :] = own
         return prefix
 
     def make_room(self) -> bool:
-        """Move rows whose room is full to the next shelf; True when the batch's order has changed.
+        """Move rows whose room is full to the next bucket; True when the batch's order has changed.
 
         One row a step moves EARLY, the longest: rows that began together would all be moved in one step, a long one.
         """
-        going = [(shelf, seat) for shelf in self._used() for seat in shelf.seats if seat.length == shelf.room]
+        going = [(bucket, slot) for bucket in self._used() for slot in bucket.slots if slot.length == bucket.room]
         most = self.config.n_positions
         soon = [
-            (shelf, seat)
-            for shelf in self._used()
-            for seat in shelf.seats
-            if shelf.room - EARLY <= seat.length < shelf.room < most and len(shelf.seats) > 1
+            (bucket, slot)
+            for bucket in self._used()
+            for slot in bucket.slots
+            if bucket.room - EARLY <= slot.length < bucket.room < most and len(bucket.slots) > 1
         ]
         if soon and not going:
             going = [max(soon, key=lambda pair: pair[1].length)]
-        for shelf, seat in going:
-            self._shelf(shelf.room + 1).join(seat, shelf.content(seat))
-            shelf.leave(seat)
+        for bucket, slot in going:
+            self._bucket(bucket.room + 1).join(slot, bucket.content(slot))
+            bucket.leave(slot)
         return bool(going)
 
     def begin_step(self, fill_up: bool = False) -> None:
         """Fix what this step attends to; call `make_room` first. Nothing counts as written before `end_step`.
 
-        With `fill_up` each shelf's rows are filled up with blank ones to 1, 2, 4, 8 ..., so that few sizes occur.
+        With `fill_up` each bucket's rows are filled up with blank ones to 1, 2, 4, 8 ..., so that few sizes occur.
         """
         self.parts = []
-        for shelf in self._used():
-            rows = len(shelf.seats)
+        for bucket in self._used():
+            rows = len(bucket.slots)
             rows = min(1 << (rows - 1).bit_length(), self.most_rows) if fill_up else rows
-            shelf.begin_step(rows)
+            bucket.begin_step(rows)
             start = self.parts[-1][2] if self.parts else 0
-            self.parts.append((shelf, start, start + rows))
+            self.parts.append((bucket, start, start + rows))
         groups: dict[Prefix, list[int]] = {}
-        for place, seat in enumerate(self.seats):
-            if seat.shared:
-                groups.setdefault(seat.shared, []).append(place)
+        for place, slot in enumerate(self.slots):
+            if slot.shared:
+                groups.setdefault(slot.shared, []).append(place)
         self._groups = [(prefix, torch.tensor(rows, device=self.device)) for prefix, rows in groups.items()]
 
     def attend(self, layer: int, qkv: Tensor) -> Tensor:
         """Attention of one new position per row, [B, 3, H, D] -> [B, H * D], over that row's own positions."""
         rows, _, heads, width = qkv.shape
-        parts = [shelf.attend(layer, qkv[start:end]) for shelf, start, end in self.parts]
+        parts = [bucket.attend(layer, qkv[start:end]) for bucket, start, end in self.parts]
         y = parts[0][1] if len(parts) == 1 else torch.cat([part[1] for part in parts])
         if self._groups:
             y = y.view(rows, heads, width)
@@ -272,8 +272,8 @@ class Cache:
         return y.view(rows, heads * width)
 
     def end_step(self) -> None:
-        for seat in self.seats:
-            seat.length += 1
+        for slot in self.slots:
+            slot.length += 1
 
 
 def blend(own: Tensor, weight: Tensor, q: Tensor, kv: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ from torch import Tensor
 from generate.errors import Refusal
 from generate.folders.contract import Config, ModelFolder, is_foreign, tensor_shapes
 from generate.transformer.int8.model import Int8GPT2
-from generate.transformer.kv_cache import Cache, Prefix
+from generate.transformer.kv_cache import KVCache, Prefix
 from generate.transformer.linear import Function, pack
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # dtype of the tensors
 
 Norm = tuple[Tensor, Tensor]
 # tokens of one text or of all running rows: who keeps their keys and values, their ids and positions, int64 [T] each
-Piece = tuple[Cache | Prefix, Tensor, Tensor]
+Piece = tuple[KVCache | Prefix, Tensor, Tensor]
 
 
 class Block:
@@ -47,8 +47,8 @@ class GPT2:
         self.head: Function = pack(self.wte.t(), None)
         self.blocks = [Block(tensors, f"h.{layer}.", config.activation) for layer in range(config.n_layer)]
 
-    def new_cache(self, most_rows: int, _prefix_bytes: int) -> Cache:
-        return Cache(self.config, self.device, self.dtype, most_rows)
+    def new_cache(self, most_rows: int, _prefix_bytes: int) -> KVCache:
+        return KVCache(self.config, self.device, self.dtype, most_rows)
 
     def hidden(self, pieces: list[Piece]) -> Tensor:
         """The final hidden states [M, n_embd] of all tokens of some pieces, one after the other."""

@@ -43,10 +43,10 @@ class PagedPrefix:
 
 
 @dataclass(eq=False)
-class PagedSeat:
+class PagedSlot:
     """A row's place."""
 
-    row: object
+    sequence: object
     pages: Pages
 
     @property
@@ -57,7 +57,7 @@ class PagedSeat:
     length = position
 
 
-class PagedCache:
+class PagedKVCache:
     """The running rows of one model, in the order of the batch."""
 
     def __init__(self, config: Config, most_rows: int, prefix_bytes: int):
@@ -66,27 +66,27 @@ class PagedCache:
         # a text that is read is held twice for a moment, by the row that joins and by the text that is remembered
         pages = 2 * most_rows * per_row + prefix_bytes // page_bytes(config)
         self.pool = Pool(config, pages)
-        self.seats: list[PagedSeat] = []
+        self.slots: list[PagedSlot] = []
 
     def new_prefix(self, _size: int) -> PagedPrefix:
         return PagedPrefix(self.pool, self.config.n_positions)
 
-    def join(self, row: object, prefix: PagedPrefix, shared: bool = True) -> PagedSeat:
+    def join(self, sequence: object, prefix: PagedPrefix, shared: bool = True) -> PagedSlot:
         """Seat a row after a text that was read; it shares the text's full pages."""
-        seat = PagedSeat(row, prefix.pages.fork(prefix.length))
-        self.seats.append(seat)
-        return seat
+        slot = PagedSlot(sequence, prefix.pages.fork(prefix.length))
+        self.slots.append(slot)
+        return slot
 
-    def leave(self, seat: PagedSeat) -> None:
-        self.seats.remove(seat)
-        seat.pages.close()
-        if not self.seats:
+    def leave(self, slot: PagedSlot) -> None:
+        self.slots.remove(slot)
+        slot.pages.close()
+        if not self.slots:
             self.pool.release()
 
-    def prefix_of(self, seat: PagedSeat) -> PagedPrefix:
+    def prefix_of(self, slot: PagedSlot) -> PagedPrefix:
         """All keys and values of a row, to be kept after it has left."""
         prefix = self.new_prefix(0)
-        prefix.pages = seat.pages.fork(seat.pages.length)
+        prefix.pages = slot.pages.fork(slot.pages.length)
         return prefix
 
     def make_room(self) -> bool:
@@ -96,12 +96,12 @@ class PagedCache:
         where the system has to find the memory.
         """
         most, early = self.config.n_positions, None
-        for seat in self.seats:
-            length = seat.pages.length
-            seat.pages.reserve(min(length + 1, most))
-            if early is None and seat.pages.count * PAGE < min(length + EARLY, most):
-                early = seat
-        if early is not None and len(self.pool.free) > len(self.seats):
+        for slot in self.slots:
+            length = slot.pages.length
+            slot.pages.reserve(min(length + 1, most))
+            if early is None and slot.pages.count * PAGE < min(length + EARLY, most):
+                early = slot
+        if early is not None and len(self.pool.free) > len(self.slots):
             early.pages.reserve(min(early.pages.length + EARLY, most))
             self.pool.touch(early.pages.table[early.pages.count - 1])
         return False
@@ -111,11 +111,11 @@ class PagedCache:
 
     def places(self, _count: int) -> Places:
         """Where each row's next token goes."""
-        return [seat.pages.table for seat in self.seats], np.arange(len(self.seats))
+        return [slot.pages.table for slot in self.slots], np.arange(len(self.slots))
 
     def end_step(self) -> None:
-        for seat in self.seats:
-            seat.pages.length += 1
+        for slot in self.slots:
+            slot.pages.length += 1
 
 
 def page_bytes(config: Config) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from generate.folders.contract import Config
 from generate.transformer.int8 import fused
 from generate.transformer.int8.fused import LANES, Linear, Weights, empty_linear, fill_linear, round_up
-from generate.transformer.int8.kv_cache import PagedCache, PagedPrefix
+from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix
 
 KINDS = {"gelu_new": 0, "gelu_pytorch_tanh": 0, "gelu": 1, "relu": 2, "silu": 3}  # as fused.activate counts them
 LOWEST = {"gelu_new": -0.1701, "gelu_pytorch_tanh": -0.1701, "gelu": -0.17, "relu": 0.0, "silu": -0.2785}
@@ -21,7 +21,7 @@ BLOCK = (
     128  # tokens in one pass: what lies between its products stays in the processor's cache (0.5 ms a token, else 0.75)
 )
 
-Piece = tuple[PagedCache | PagedPrefix, Tensor, Tensor]
+Piece = tuple[PagedKVCache | PagedPrefix, Tensor, Tensor]
 
 
 class Int8GPT2:
@@ -38,8 +38,8 @@ class Int8GPT2:
         self._kind, self._lowest = KINDS[config.activation], np.float32(LOWEST[config.activation])
         self._epsilon = np.float32(config.layer_norm_epsilon)
 
-    def new_cache(self, most_rows: int, prefix_bytes: int) -> PagedCache:
-        return PagedCache(self.config, most_rows, prefix_bytes)
+    def new_cache(self, most_rows: int, prefix_bytes: int) -> PagedKVCache:
+        return PagedKVCache(self.config, most_rows, prefix_bytes)
 
     def hidden(self, pieces: list[Piece]) -> Tensor:
         """The final hidden states [M, n_embd] of M tokens, as `GPT2.hidden` has it."""
