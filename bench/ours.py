@@ -15,7 +15,7 @@ import torch
 
 from bench.measure import Timing, median
 from bench.shapes import SAMPLING
-from generate import ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
+from generate import FinishReason, ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
 from generate.scheduling.batch import Batch
 from generate.transformer.cpu import keep_freed_memory
 from generate.transformer.model import load_model
@@ -94,7 +94,7 @@ def admit(
 def cancel(batch: Batch, runs: list[RunLog]) -> None:
     """End the runs, and step until they are out of the batch; one that failed is an error here."""
     for run in runs:
-        run.cancelled = "cancelled"
+        run.cancelled = FinishReason.CANCELLED
     while batch.busy:
         batch.step()
     check(runs)

@@ -15,6 +15,7 @@ from generate.folders.contract import Config, ModelFolder, check_folder, read_co
 from generate.folders.finding import Listed, find_model, list_models, models_folder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
+from generate.interface.states import FinishReason, RunState
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import record_as_dict, record_dtype, unknown_records
@@ -32,12 +33,14 @@ __all__ = [
     "CharacterGate",
     "Config",
     "Engine",
+    "FinishReason",
     "Listed",
     "ModelFolder",
     "Outlook",
     "Refusal",
     "Request",
     "RunLog",
+    "RunState",
     "SampleLog",
     "Sampling",
     "Score",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from generate.interface.states import RunState
 from generate.sampling.records import record_dtype, unknown_records
 from generate.text.vocabulary import Vocabulary
 
@@ -16,7 +17,7 @@ class SampleLog:
         self._dtype = dtype
         self._records = bytearray(records)
         self.released = 0
-        self.finish_reason: str | None = None  # stop, length, error, or why it was cancelled
+        self.finish_reason: str | None = None  # a FinishReason, or what `cancelled` says
         self.text_end: int | None = None  # bytes of visible text, known once it is finished
         self.error: str | None = None
 
@@ -42,16 +43,15 @@ class SampleLog:
 class RunLog:
     """Everything said and known of one run while it is in memory.
 
-    `state` goes waiting, loading (the model), reading (the prompt), writing, done; a log that was restored is `paused`
-    until somebody goes on with it. While waiting, `place` is the place
-    in line, from 1, and `seconds` an estimate of how long it will be (None: nothing is known). `changed` guards all fields; `version` counts the changes.
+    While `state` is WAITING, `place` is the place in line, from 1, and `seconds` an estimate of how long it will be (None:
+    nothing is known). `changed` guards all fields; `version` counts the changes.
     """
 
     def __init__(self, prompt_ids: Sequence[int], samples: int, vocab_size: int):
         dtype = record_dtype(vocab_size)
         self.changed = threading.Condition()
         self.version = 0
-        self.state = "waiting"
+        self.state = RunState.WAITING
         self.place = 0
         self.seconds: float | None = None
         self.restarts = 0  # times that the model had to be restarted while this was written
@@ -64,14 +64,14 @@ class RunLog:
 
     @property
     def done(self) -> bool:
-        return self.state == "done"
+        return self.state == RunState.DONE
 
     def touch(self) -> None:
         """Tell readers that something changed; call with `changed` held."""
         self.version += 1
         self.changed.notify_all()
 
-    def set_state(self, state: str, place: int = 0, seconds: float | None = None) -> None:
+    def set_state(self, state: RunState, place: int = 0, seconds: float | None = None) -> None:
         """Say where the run is; an estimate that changed by less than a second is no news."""
         with self.changed:
             news = seconds is not None and (self.seconds is None or abs(seconds - self.seconds) >= 1)
@@ -91,7 +91,7 @@ class RunLog:
                 sample.finish_reason, sample.text_end, sample.error = reason, text_end, error
                 sample.released = len(sample)
             if all(s.finish_reason for s in self.samples):
-                self.state = "done"
+                self.state = RunState.DONE
             self.touch()
 
     def wait(self, version: int, timeout: float) -> int:

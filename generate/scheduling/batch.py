@@ -16,6 +16,7 @@ from generate.errors import what_failed
 from generate.folders.contract import ModelFolder
 from generate.interface.log import RunLog
 from generate.interface.request import Request
+from generate.interface.states import BY_ITSELF, FinishReason, RunState
 from generate.sampling.records import unknown_records
 from generate.sampling.sampler import RowOptions, choose
 from generate.sampling.statistics import Report, as_prompt, prompt_records, report_plain, report_sampled, survey
@@ -100,7 +101,7 @@ class Batch:
         A run that was written in part goes on: each sample's text is read up to its last token. One that only reads
         takes no slot: its samples end when its text is read.
         """
-        run.set_state("reading")
+        run.set_state(RunState.READING)
         try:
             self._arrivals += 1
             new = new_sequences(request, run, self._arrivals, self.vocabulary, self.device)
@@ -127,7 +128,7 @@ class Batch:
         except Exception as error:
             log.exception("a run could not be admitted")
             for sample in run.samples:
-                run.finish(sample, "error", sample.size(self.vocabulary), what_failed(error))
+                run.finish(sample, FinishReason.ERROR, sample.size(self.vocabulary), what_failed(error))
 
     def let_in(self, run: RunLog) -> None:
         """One more sample of a run that was admitted may write."""
@@ -174,7 +175,7 @@ class Batch:
                 self.prefills.append(prefill)
                 return
         for sequence in sequences:
-            self._finish(sequence, "length")
+            self._finish(sequence, FinishReason.LENGTH)
 
     # A step
 
@@ -325,7 +326,7 @@ class Batch:
             if good:
                 self._append(sequence, record)
             else:
-                self._finish(sequence, "error", OUT_OF_RANGE)
+                self._finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
 
     def _append(self, sequence: Sequence, record: np.void) -> None:
         token = int(record["id"])
@@ -341,12 +342,12 @@ class Batch:
     def _end_if_over(self, sequence: Sequence) -> None:
         """End a sequence whose last token was its last."""
         if sequence.ending.stop_at is not None or (sequence.ending.tokens and sequence.ids[-1] == self.end_id):
-            self._finish(sequence, "stop")
+            self._finish(sequence, FinishReason.STOP)
         elif sequence.left <= 0:
-            self._finish(sequence, "length")
+            self._finish(sequence, FinishReason.LENGTH)
 
     def _finish(self, sequence: Sequence, reason: str, error: str | None = None) -> None:
-        if reason in ("stop", "length") and not sequence.request.only_reads:
+        if reason in BY_ITSELF and not sequence.request.only_reads:
             written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
         end = sequence.ending.size if sequence.ending.stop_at is None else sequence.ending.stop_at
@@ -362,7 +363,7 @@ class Batch:
         """Remember what a sequence has written, for whoever goes on from there. One a step: it has to be copied."""
         if (
             sequence is None
-            or sequence.log.finish_reason == "error"
+            or sequence.log.finish_reason == FinishReason.ERROR
             or not self.prefix_cache.has_room_for(sequence.slot.position)
         ):
             return
@@ -397,7 +398,7 @@ class Batch:
             self._reorder()
             seated = [sequence for sequence in sequences if sequence.slot is not None]
             for sequence in seated:
-                sequence.run.set_state("writing")
+                sequence.run.set_state(RunState.WRITING)
             self._take(seated, records[: len(seated)])
 
     def _score_on(self, prefill: Prefill) -> None:
@@ -405,7 +406,7 @@ class Batch:
         sequences, sane = deque([*prefill.sequences, *prefill.later]), np.isfinite(prefill.records["logprob"])
         if not sane[max(0, prefill.first - prefill.start) :].all():
             for sequence in sequences:
-                self._finish(sequence, "error", OUT_OF_RANGE)
+                self._finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
         else:
             half = max(1, self.config.n_positions // 2)
             self._score(prefill.run, sequences, prefill.ids, prefill.start + half)
@@ -494,7 +495,7 @@ class Batch:
     def _fail(self, error: Exception, sequences: list[Sequence]) -> None:
         log.error("a step of the model failed", exc_info=error)
         for sequence in list(sequences):
-            self._finish(sequence, "error", what_failed(error))
+            self._finish(sequence, FinishReason.ERROR, what_failed(error))
         self._sweep()
 
     def take_over(self, other: "Batch") -> None:
@@ -519,7 +520,7 @@ class Batch:
     def abandon(self, error: Exception) -> None:
         """End every sequence with `error`; the batch must not be used afterwards."""
         for sequence in self.everyone():
-            self._finish(sequence, "error", what_failed(error))
+            self._finish(sequence, FinishReason.ERROR, what_failed(error))
 
 
 def first_unknown(run: RunLog, start: int, end: int) -> int:

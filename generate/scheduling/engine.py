@@ -14,6 +14,7 @@ from generate.folders.contract import ModelFolder
 from generate.folders.finding import find_model
 from generate.interface.log import RunLog
 from generate.interface.request import Request
+from generate.interface.states import FinishReason, RunState
 from generate.sampling.options import Sampling
 from generate.scheduling.batch import Batch
 from generate.scheduling.loaded_models import LoadedModel, LoadedModels
@@ -103,12 +104,12 @@ class Engine:
                 raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.", after)
             ended = sum(sample.finish_reason is not None for sample in run.samples)
             self._queue.add(Ticket(request, run, ended=ended))
-            run.set_state("waiting", waiting + 1)  # a first guess, until the engine has looked
+            run.set_state(RunState.WAITING, waiting + 1)  # a first guess, until the engine has looked
             self._told = 0.0
         self._notify()
         return run
 
-    def cancel(self, run: RunLog, reason: str = "cancelled") -> None:
+    def cancel(self, run: RunLog, reason: str = FinishReason.CANCELLED) -> None:
         """Ask for a run to end; before the next step its samples end, with `reason` for a `finish_reason`."""
         run.cancelled = run.cancelled or reason
         self._notify()
@@ -215,7 +216,7 @@ class Engine:
         for loaded in self._loaded_models.all.values():
             loaded.batch.abandon(error)
         for ticket in tickets:
-            end(ticket, "error", what_failed(error))
+            end(ticket, FinishReason.ERROR, what_failed(error))
 
     # The line
 
@@ -274,7 +275,7 @@ class Engine:
                     self._refuse(folder, str(refusal))
                 loading = self._loaded_models.loading
             if loading is not None and loading.folder.identity == folder.identity:
-                ticket.log.set_state("loading")
+                ticket.log.set_state(RunState.LOADING)
             before.add(folder.identity)
 
     def _welcome_loaded(self) -> None:
@@ -291,7 +292,7 @@ class Engine:
         """End the runs that wait for a model that cannot be had."""
         for ticket in list(self._queue.waiting):
             if ticket.request.folder.identity == folder.identity:
-                self._leave_queue(ticket, "error", reason)
+                self._leave_queue(ticket, FinishReason.ERROR, reason)
 
     def _cancel_waiting(self) -> None:
         for ticket in list(self._queue.tickets):
@@ -338,7 +339,7 @@ class Engine:
         self.outlook = Outlook(len(writing), len(self._queue.waiting), seconds)
         for forecast in forecasts:
             if loading is None or loading.folder.identity != forecast.ticket.request.folder.identity:
-                forecast.ticket.log.set_state("waiting", forecast.place, forecast.seconds)
+                forecast.ticket.log.set_state(RunState.WAITING, forecast.place, forecast.seconds)
 
     def _pace(self, loaded: LoadedModel | None) -> float:
         """Seconds that one of the tokens asked for takes: a step's time, and how much of what they may runs do write."""

@@ -16,6 +16,7 @@ from generate.folders.contract import ModelFolder
 from generate.folders.finding import find_model
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
+from generate.interface.states import FinishReason
 from generate.sampling.options import Sampling, parse_sampling, unescape
 from generate.sampling.perplexity import perplexity
 from generate.sampling.records import record_as_dict
@@ -135,7 +136,7 @@ def score(run: RunLog, folder: ModelFolder, prompt: str, path: Path | None, forc
     version = 0
     while not run.done:
         version = run.wait(version, 1)
-    if run.samples[0].finish_reason != "length":  # it failed, and the caller says why
+    if run.samples[0].finish_reason != FinishReason.LENGTH:  # it failed, and the caller says why
         return
     vocabulary = folder.tokenizer.vocabulary
     found = perplexity(run.prompt, vocabulary)
