@@ -16,6 +16,7 @@ from generate.folders.finding import Listed, find_model, list_models, models_fol
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
+from generate.sampling.filters import sampler_logprob
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import record_as_dict, record_dtype, unknown_records
@@ -60,6 +61,7 @@ __all__ = [
     "read_vocabulary",
     "record_as_dict",
     "record_dtype",
+    "sampler_logprob",
     "split_half_character",
     "sync",
     "tensor_shapes",

@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from generate import Vocabulary, record_as_dict, record_dtype, unknown_records
+from generate import Vocabulary, record_as_dict, record_dtype, sampler_logprob, unknown_records
 from generate.sampling.noise import gumbel, place_keys, row_key
 from generate.sampling.sampler import FEW, RowOptions, choose, scaled_at, top_few
 from generate.sampling.statistics import prompt_records, report_sampled, survey
@@ -274,3 +274,28 @@ def test_the_last_id_and_the_last_rank_fit_into_a_record(size):
     logits = -torch.arange(size, dtype=torch.float32)[None] / 1000
     record = prompt_records(logits, torch.tensor([size - 1]))[0]
     assert (record["id"], record["rank"]) == (size - 1, size)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 5e-5, 9.99999999e-5, 1e-4, 0.01, 1.0])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_records_give_the_sampler_s_probability_of_every_token_it_kept(temperature, penalty):
+    """Also just below and above the temperature from which on the engine is not greedy any more."""
+    logits = torch.randn(1, 8, generator=torch.Generator().manual_seed(3))
+    before = np.array([int(logits.argmax()), int(logits.argmin())])
+    seen = torch.zeros(1, 8, dtype=torch.bool)
+    seen[0, before] = True
+    wish = {"temperature": temperature, "penalty": penalty}
+    options = rows(wish, seen=seen)
+    found = survey(logits)
+    record = report_sampled(logits, found, choose(logits, options, found.top), options).records()[0]
+    scaled = scaled_all(logits, options)[0].double()
+    right = scaled - scaled.logsumexp(0)
+    if options.greedy:
+        right = torch.where(torch.arange(8) == scaled.argmax(), 0, -torch.inf)
+    told = {"temperature": temperature, "repetition_penalty": penalty}
+    close = 1e-6 * max(1.0, scaled.abs().max().item())  # what float32 holds of the scaled logits
+    for index, logprob in zip(record["alt_ids"][:8], record["alt_logprobs"], strict=False):
+        ours = sampler_logprob(record, float(logprob), index, told, before)
+        assert ours == pytest.approx(right[index].item(), abs=close)
+    own = sampler_logprob(record, float(record["logprob"]), record["id"], told, before)
+    assert own == pytest.approx(float(record["sampled_logprob"]), abs=close)

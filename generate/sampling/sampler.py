@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from generate.sampling.draw import draw
+from generate.sampling.filters import divisor, is_greedy, penalised
 from generate.sampling.noise import gumbel, place_keys, row_key
 
 FEW = 48  # rows whose top_k is less than this are sampled among their FEW likeliest tokens only
 GROUP = 64  # the likeliest tokens are looked for in the groups of this size with the largest maxima
 AHEAD = 32  # positions whose keys of the noise are computed at once
-GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would overflow float32
 
 
 @dataclass
@@ -36,8 +36,8 @@ class RowOptions:
 
         The way follows from a row's own options, so that its neighbours change nothing, not even a rounding.
         """
-        self.greedy = self.temperature < GREEDY_BELOW
-        self.divisor = torch.where(self.greedy, 1.0, self.temperature)[:, None]
+        self.greedy = is_greedy(self.temperature)
+        self.divisor = divisor(self.temperature, torch.where)[:, None]
         self.some_top_p = bool((self.top_p < 1).any())
         self._key, self._ahead, self._keys = row_key(self.seed, self.sample), AHEAD, ()
         filtered = (self.top_k > 0) | (self.top_p < 1)
@@ -114,14 +114,10 @@ def top_few(scores: Tensor) -> Top:
 
 
 def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
-    """Make seen tokens less likely: positive logits are divided by the penalty, negative ones multiplied.
-
-    Source: Keskar et al. 2019 (CTRL), section 4.1, as `transformers` has it.
-    """
+    """Make seen tokens less likely; logits and `seen` are [B, N], `penalty` [B]."""
     if seen is None:
         return logits
-    factor = penalty[:, None]
-    return torch.where(seen, torch.where(logits > 0, logits / factor, logits * factor), logits)
+    return torch.where(seen, penalised(logits, penalty[:, None], torch.where), logits)
 
 
 def scaled_at(logits: Tensor, ids: Tensor, rows: RowOptions) -> Tensor:

@@ -1,0 +1,45 @@
+"""What penalty and temperature make of a logit: stated once, for the engine's tensors and for records that are kept.
+
+`where` is the one of torch or of numpy, whichever the numbers are of. No torch in here.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would overflow float32
+
+
+def is_greedy(temperature):
+    """Whether a temperature (a float32, or a tensor of them) means the likeliest token and no other."""
+    return temperature < GREEDY_BELOW
+
+
+def divisor(temperature, where: Callable):
+    """What logits are divided by: the temperature, or 1 where the choice is greedy."""
+    return where(is_greedy(temperature), 1.0, temperature)
+
+
+def penalised(logits, penalty, where: Callable):
+    """Make tokens that occurred less likely: positive logits are divided by the penalty, negative ones multiplied.
+
+    Source: Keskar et al. 2019 (CTRL), section 4.1, as `transformers` has it.
+    """
+    return where(logits > 0, logits / penalty, logits * penalty)
+
+
+def sampler_logprob(record: np.void, logprob: float, index: int, options: Mapping, before: np.ndarray) -> float:
+    """The natural log of the sampler's probability of token `index`, which it did not cut; NaN where nothing was sampled.
+
+    `logprob` is what the model gave the token at the place of `record`; `before` holds the ids of all tokens before it,
+    which a repetition penalty acts on. `options` are temperature and repetition_penalty of the sampling.
+    """
+    if np.isnan(record["filter_norm"]):
+        return math.nan
+    if is_greedy(np.float32(options["temperature"])):
+        return 0.0 if index == record["id"] else -math.inf
+    penalty, log_z = options["repetition_penalty"], float(record["log_z"])
+    if penalty != 1 and (before == index).any():
+        logprob = float(penalised(logprob + log_z, penalty, np.where)) - log_z
+    return logprob / options["temperature"] - float(record["filter_norm"])
