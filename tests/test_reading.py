@@ -9,7 +9,7 @@ from engines import ids_of, running, stop, until_written
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate.scheduling.prefill import LEAST_TOKENS, MOST_TOKENS, SLOWER, Pace
+from generate.scheduling.pace import LEAST_TOKENS, MOST_TOKENS, SLOWER, Pace
 
 
 @pytest.fixture(scope="module")

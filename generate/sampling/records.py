@@ -57,6 +57,12 @@ def unknown_records(ids: Sequence[int], vocab_size: int) -> np.ndarray:
     return records
 
 
+def first_unknown(records: np.ndarray, start: int, end: int) -> int:
+    """Index of the first token of a prompt, from `start` up to `end`, of which nothing is known; else `end`."""
+    unknown = (records["rank"][start:end] == 0).nonzero()[0]
+    return start + int(unknown[0]) if len(unknown) else end
+
+
 def record_as_dict(record: np.void, vocabulary: Vocabulary) -> dict:
     """One record as plain values for JSON; unknown numbers are None, `bytes` are a list of 0 to 255."""
     known = ~np.isnan(record["alt_logprobs"])

@@ -17,11 +17,12 @@ from generate.folders.contract import ModelFolder
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState
-from generate.sampling.records import unknown_records
+from generate.sampling.records import first_unknown, unknown_records
 from generate.sampling.sampler import RowOptions, choose
 from generate.sampling.statistics import Report, as_prompt, prompt_records, report_plain, report_sampled, survey
 from generate.scheduling.memory import out_of_memory, poisoned, rows_that_fit
-from generate.scheduling.prefill import Pace, Prefill, smooth
+from generate.scheduling.pace import Pace, smooth
+from generate.scheduling.prefill import Prefill
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence, new_sequences, seen_tokens, stack_options
 from generate.scheduling.window import window_start, windows
@@ -75,24 +76,6 @@ class Batch:
     def admitted(self) -> list[Sequence]:
         return [*self.sequences, *(sequence for prefill in self.prefills for sequence in prefill.sequences)]
 
-    def warm_up(self) -> None:
-        """Read one token and write one, so that a model that cannot run is known before it is offered.
-
-        Whatever is compiled at its first use is compiled here, and not while somebody waits for a text.
-        """
-        prefix = self.cache.new_prefix(1)
-        first, one = (torch.full((1,), n, dtype=torch.int64, device=self.device) for n in (0, 1))
-        logits = self.model.logits(self.model.hidden([(prefix, first, first)]))
-        options = RowOptions(one.float(), one, one.float(), one.float(), one, first, first, None)
-        report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
-        if self.config.n_positions > 1:
-            prefix.length = 1
-            slot = self.cache.join(None, prefix, shared=False)
-            self.cache.make_room()
-            self.cache.begin_step()
-            self.model.hidden([(self.cache, first, first + 1)])
-            self.cache.leave(slot)
-
     # Coming
 
     def admit(self, request: Request, run: RunLog, rows: int | None = None) -> None:
@@ -119,7 +102,7 @@ class Batch:
             judged = len(ids)
             if request.statistics and fresh:
                 # in the first window also what is known: whoever begins with the same text may know less of it
-                judged = first_unknown(run, first.window + 1, len(ids)) if first.window else 1
+                judged = first_unknown(run.prompt, first.window + 1, len(ids)) if first.window else 1
             prefill = self._begin_prefill(run, [first], ids, first.window, judged)
             prefill.later.extend(going[1:])
             self.prefills.append(prefill)
@@ -168,7 +151,7 @@ class Batch:
         """
         count, most = len(ids), self.config.n_positions
         for window, first, end in windows(count, most, start):
-            first = first_unknown(run, first, end)
+            first = first_unknown(run.prompt, first, end)
             if first < end:
                 prefill = self._begin_prefill(run, [sequences[0]], ids, window, first, min(window + most, count))
                 prefill.later.extend(sequence for sequence in sequences if sequence is not sequences[0])
@@ -521,9 +504,3 @@ class Batch:
         """End every sequence with `error`; the batch must not be used afterwards."""
         for sequence in self.everyone():
             self._finish(sequence, FinishReason.ERROR, what_failed(error))
-
-
-def first_unknown(run: RunLog, start: int, end: int) -> int:
-    """Index of the first token of a prompt, from `start` up to `end`, of which nothing is known; else `end`."""
-    unknown = (run.prompt["rank"][start:end] == 0).nonzero()[0]
-    return start + int(unknown[0]) if len(unknown) else end

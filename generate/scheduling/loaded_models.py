@@ -12,6 +12,7 @@ from generate.errors import Refusal, sentence_of
 from generate.folders.contract import ModelFolder
 from generate.scheduling.batch import Batch
 from generate.scheduling.memory import free_bytes, loading_bytes, model_bytes
+from generate.scheduling.warm_up import warm_up
 from generate.transformer.model import GPT2, load_model
 from generate.transformer.precision import choose_precision
 
@@ -133,7 +134,7 @@ class LoadedModels:
 
         model = choose_precision(folder, self.device, load) if self.precision == "auto" else load(self.precision)
         batch = self._new_batch(model, folder)
-        batch.warm_up()
+        warm_up(model, batch.cache)
         taken = model_bytes(model.config, model.precision) / 1e6
         log.info("%s (%s…) is loaded: %s, %.0f MB", folder.name, fingerprint[:12], model.precision, taken)
         return LoadedModel(folder, fingerprint, model, batch)

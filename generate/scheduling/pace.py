@@ -1,0 +1,47 @@
+"""How long steps take, and so how much may be read beside the writing."""
+
+import time
+
+MOST_TOKENS = 1024  # read in one step when nobody is writing
+LEAST_TOKENS = 8  # read in one step however slow the machine
+SLOWER = 1.8  # a step that also reads may take this many times the step that only writes
+
+
+class Pace:
+    """How many tokens may be read beside the writing, so that nobody's text halts.
+
+    It learns how long a step takes that only writes, and what each token read adds to one; both in seconds.
+    """
+
+    def __init__(self):
+        self.writing: float | None = None
+        self.token: float | None = None
+        self._begun = 0.0
+
+    def begin(self) -> None:
+        self._begun = time.perf_counter()
+
+    def end(self, sequences: int, tokens: int) -> None:
+        """A step is over that wrote for so many sequences and read `tokens` tokens."""
+        taken = time.perf_counter() - self._begun
+        if tokens == 0:
+            self.writing = smooth(self.writing, taken)
+        elif sequences == 0:
+            self.token = smooth(self.token, taken / tokens)
+        elif self.writing is not None and tokens >= LEAST_TOKENS:  # of fewer the fixed part is most
+            self.token = smooth(self.token, max(0.0, taken - self.writing) / tokens)
+
+    def budget(self, sequences: int) -> int:
+        """Tokens that the next step may read while it writes for so many sequences."""
+        if sequences == 0:
+            return MOST_TOKENS
+        if self.writing is None:
+            return 0  # one step without reading tells
+        if not self.token:
+            return LEAST_TOKENS
+        spare = (SLOWER - 1) * self.writing / self.token
+        return int(min(max(spare, LEAST_TOKENS), MOST_TOKENS))
+
+
+def smooth(before: float | None, now: float) -> float:
+    return now if before is None else 0.8 * before + 0.2 * now

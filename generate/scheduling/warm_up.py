@@ -1,0 +1,27 @@
+"""One step of a model before anybody waits for it."""
+
+import torch
+
+from generate.sampling.sampler import RowOptions, choose
+from generate.sampling.statistics import report_sampled, survey
+from generate.transformer.kv_cache import KVCache
+from generate.transformer.model import GPT2
+
+
+def warm_up(model: GPT2, cache: KVCache) -> None:
+    """Read one token and write one, so that a model that cannot run is known before it is offered.
+
+    Whatever is compiled at its first use is compiled here, and not while somebody waits for a text.
+    """
+    prefix = cache.new_prefix(1)
+    first, one = (torch.full((1,), n, dtype=torch.int64, device=model.device) for n in (0, 1))
+    logits = model.logits(model.hidden([(prefix, first, first)]))
+    options = RowOptions(one.float(), one, one.float(), one.float(), one, first, first, None)
+    report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
+    if model.config.n_positions > 1:
+        prefix.length = 1
+        slot = cache.join(None, prefix, shared=False)
+        cache.make_room()
+        cache.begin_step()
+        model.hidden([(cache, first, first + 1)])
+        cache.leave(slot)
