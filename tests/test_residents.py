@@ -1,7 +1,9 @@
 """Several models in memory at once: loading goes on beside the writing, and who was used last makes room last."""
 
+import gc
 import shutil
 import threading
+import weakref
 
 import pytest
 from conftest import finished, make_model
@@ -200,6 +202,22 @@ def test_what_auto_loads_to_measure_is_counted_too(shelf):
         patch.setattr(generate.scheduling.loaded_models, "free_bytes", lambda device: needed + SPARE - 1)
         with pytest.raises(Refusal):
             residents._make_room(folder, set())
+
+
+def test_a_model_that_goes_frees_its_memory_at_once(models):
+    """Nothing in a batch holds the batch: else its model would stay until the garbage collector comes by."""
+    with running(models) as writer:
+        writer.write(max_new_tokens=5)
+        loaded = next(iter(writer.engine._loaded_models.all.values()))
+        gc.collect()
+        gc.disable()
+        try:
+            gone = weakref.ref(loaded.model), weakref.ref(loaded.batch)
+            writer.engine.close()
+            writer.engine._loaded_models.drop(loaded)
+            assert [one() for one in gone] == [None, None]
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize(("limit", "used", "free"), [("max", "5", 1 << 62), ("100", "40", 60), ("100", "140", 0)])

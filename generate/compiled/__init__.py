@@ -1,5 +1,5 @@
-"""What is machine code, compiled by numba when it is first used (10 seconds) and kept for the next start: GPT-2 in int8, and
-the sampling of every precision on a CPU.
+"""What is machine code, compiled by numba when it is first used (10 seconds) and kept for the next start: GPT-2 in int8,
+and the sampling of every precision on a CPU.
 
 numba keeps what it compiled for as long as a function's own file is unchanged. Functions here are built from those of
 other files, so the place where it is kept follows from all of them.

@@ -43,8 +43,8 @@ class SampleLog:
 class RunLog:
     """Everything said and known of one run while it is in memory.
 
-    While `state` is WAITING, `place` is the place in line, from 1, and `seconds` an estimate of how long it will be (None:
-    nothing is known). `changed` guards all fields; `version` counts the changes.
+    While `state` is WAITING, `place` is the place in line, from 1, and `seconds` an estimate of how long it will be
+    (None: nothing is known). `changed` guards all fields; `version` counts the changes.
     """
 
     def __init__(self, prompt_ids: Sequence[int], samples: int, vocab_size: int):

@@ -1,4 +1,4 @@
-"""What a run goes through, and how its samples end. They are strings: stored, compared and sent as JSON like any other."""
+"""What a run goes through, and how its samples end: strings, stored, compared and sent as JSON like any other."""
 
 from enum import StrEnum
 

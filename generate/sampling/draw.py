@@ -1,4 +1,4 @@
-"""Drawing among a row's likeliest tokens in one pass: what `sampler.draw_filtered` does with 30 of torch's operators."""
+"""Drawing among a row's likeliest tokens in one pass: `sampler.draw_filtered` does it with 30 of torch's operators."""
 
 import numpy as np
 

@@ -30,7 +30,7 @@ def penalised(logits, penalty, where: Callable):
 
 
 def sampler_logprob(record: np.void, logprob: float, index: int, options: Mapping, before: np.ndarray) -> float:
-    """The natural log of the sampler's probability of token `index`, which it did not cut; NaN where nothing was sampled.
+    """The log of the sampler's probability of token `index`, which it did not cut; NaN where nothing was sampled.
 
     `logprob` is what the model gave the token at the place of `record`; `before` holds the ids of all tokens before it,
     which a repetition penalty acts on. `options` are temperature and repetition_penalty of the sampling.

@@ -251,7 +251,7 @@ class Engine:
         if ticket.granted == 0:
             run.fingerprint, run.device = loaded.fingerprint, self.device.type
             run.precision = loaded.model.precision
-            loaded.batch.admit(request, run, rows=1)
+            loaded.batch.admit(request, run, count=1)
         else:
             loaded.batch.let_in(run)
         with self._wake:
@@ -344,7 +344,7 @@ class Engine:
     def _pace(self, loaded: LoadedModel | None) -> float:
         """Seconds that one of the tokens asked for takes: a step's time, and how much of what they may runs do write."""
         batch = loaded.batch if loaded else None
-        return batch.pace.writing * batch.share_written if batch and batch.pace.writing else FIRST_GUESS
+        return batch.pace.writing * batch.delivery.share_written if batch and batch.pace.writing else FIRST_GUESS
 
     def _reading_time(self, request: Request, loaded: LoadedModel | None) -> float:
         """Seconds that a run takes which only reads; a part of a window, as others read, does not count."""

@@ -10,8 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from generate.interface.log import RunLog
+from generate.sampling.records import unknown_records
+from generate.scheduling.memory import out_of_memory
+from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence
-from generate.transformer.kv_cache import Prefix
+from generate.transformer.int8.kv_cache import PagedKVCache
+from generate.transformer.kv_cache import KVCache, Prefix
 
 
 @dataclass(eq=False)
@@ -34,6 +38,16 @@ class Prefill:
     records: np.ndarray
     later: deque[Sequence] = field(default_factory=deque)
     logits: Tensor | None = None
+
+    @property
+    def everyone(self) -> list[Sequence]:
+        """All who wait for it, let in or not."""
+        return [*self.sequences, *self.later]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is read, and somebody waits for what follows."""
+        return self.logits is not None and bool(self.sequences)
 
     @property
     def left(self) -> int:
@@ -65,3 +79,65 @@ class Prefill:
                 self.sequences and self.sequences[0].request.only_reads
             ):  # nothing else will tell that there is more to see
                 self.run.touch()
+
+
+Part = tuple[Prefill, int]  # a text, and how many of its tokens to read in this step
+
+
+class Prefills(list[Prefill]):
+    """All texts that a batch has to read, the first come first."""
+
+    def __init__(self, cache: KVCache | PagedKVCache, prefix_cache: PrefixCache):
+        super().__init__()
+        self._cache, self._prefix_cache = cache, prefix_cache
+
+    def begin(
+        self, run: RunLog, sequences: list[Sequence], ids: list[int], start: int, first: int, end: int | None = None
+    ) -> Prefill:
+        """Begin to read ids[start:end], from as far on as was read before; tokens from index `first` on are judged.
+
+        It is not added here.
+        """
+        end = len(ids) if end is None else end
+        known = unknown_records(ids[start : end + 1], self._cache.config.vocab_size)
+        prefill = Prefill(run, sequences, self._cache.new_prefix(end - start), ids, start, end, first, known)
+        try:
+            records = self._prefix_cache.fill(prefill.prefix, ids[start:end], first - start)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self._prefix_cache.drop()
+            records, prefill.prefix = None, self._cache.new_prefix(end - start)
+        if records is not None:
+            prefill.note(first, records[first - start :])
+        return prefill
+
+    def begin_again(self, sequence: Sequence) -> Prefill:
+        """Begin to read what a sequence's window holds of its text; nothing of it is judged. It is not added here."""
+        return self.begin(sequence.run, [sequence], sequence.ids, sequence.window, len(sequence.ids))
+
+    def with_later(self, run: RunLog) -> Prefill | None:
+        """The text of a run of which some samples are not yet let in."""
+        return next((prefill for prefill in self if prefill.run is run and prefill.later), None)
+
+    def plan(self, budget: int) -> list[Part]:
+        """What to read of which texts in a step that may read so many tokens."""
+        parts = []
+        for prefill in self:
+            if prefill.left and budget > 0:
+                parts.append((prefill, min(prefill.left, budget)))
+                budget -= parts[-1][1]
+        return parts
+
+    def remember(self, prefill: Prefill) -> None:
+        """Keep a text that was read, for whoever begins with it; of a scored one its last window is enough."""
+        if prefill.end == len(prefill.ids):
+            ids, records = prefill.ids[prefill.start :], prefill.records if prefill.statistics else None
+            self._prefix_cache.keep(ids, prefill.prefix, records, prefill.first - prefill.start)
+
+    def drop_finished(self) -> None:
+        """Forget sequences that have ended, and texts that nobody waits for any more."""
+        for prefill in self:
+            prefill.sequences[:] = [sequence for sequence in prefill.sequences if not sequence.finished]
+            prefill.later = deque(sequence for sequence in prefill.later if not sequence.finished)
+        self[:] = [prefill for prefill in self if prefill.sequences or prefill.later]

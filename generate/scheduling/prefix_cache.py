@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generate.transformer.kv_cache import Prefix
+from generate.interface.states import FinishReason
+from generate.sampling.statistics import as_prompt
+from generate.scheduling.memory import out_of_memory
+from generate.scheduling.sequence import Sequence
+from generate.transformer.int8.kv_cache import PagedKVCache
+from generate.transformer.kv_cache import KVCache, Prefix
 
 MOST_TEXTS = 256  # each is compared with every new text, which must stay a matter of microseconds
 LEAST_LENGTH = 8  # shorter beginnings are read again as fast as they are found
@@ -77,6 +82,22 @@ class PrefixCache:
         kept = self._texts[best]
         prefix.begin_with(kept.prefix, size)
         return kept.records[:told] if kept.first <= first < told else None
+
+    def keep_written(self, sequence: Sequence, cache: KVCache | PagedKVCache) -> None:
+        """Keep what a sequence has written, for whoever goes on from there; where memory runs out, forget all."""
+        if sequence.log.finish_reason == FinishReason.ERROR or not self.has_room_for(sequence.slot.position):
+            return
+        ids = sequence.ids[sequence.window : sequence.window + sequence.slot.position]
+        records = None
+        if sequence.window == 0 and sequence.request.statistics:
+            written = sequence.log.read(len(sequence.read) - len(sequence.request.prompt_ids))
+            records = np.concatenate((sequence.read, as_prompt(written)))[: len(ids)]
+        try:
+            self.keep(ids, cache.prefix_of(sequence.slot), records, sequence.judged)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            self.drop()
 
     def drop(self) -> bool:
         """Forget everything; True when there was something."""

@@ -1,7 +1,7 @@
 """A GPU's steps as CUDA graphs: one launch instead of some hundred, which is most of a small model's time there.
 
-A graph repeats what was launched once, on the same memory. So the shapes are few (each bucket's rows filled up to a power
-of two), and whatever changes from step to step is copied into tensors that stay where they are.
+A graph repeats what was launched once, on the same memory. So the shapes are few (each bucket's rows filled up to a
+power of two), and whatever changes from step to step is copied into tensors that stay where they are.
 
 Measured on no GPU yet. What can be tried without one is tried: the shapes, that nothing moves, and that no operation
 waits for an answer (tests/test_graphs.py).

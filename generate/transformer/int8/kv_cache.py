@@ -1,4 +1,4 @@
-"""Keys and values of the int8 model: what `transformer/kv_cache.py` is for the others, over pages instead of tensors."""
+"""Keys and values of the int8 model: what `../kv_cache.py` is for the others, over pages instead of tensors."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,85 @@
+"""One pass of the model over all that a step has to do."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generate.scheduling.decoding import Decoding
+from generate.scheduling.prefill import Part
+from generate.transformer.graphs import Graphs
+from generate.transformer.int8.model import Int8GPT2
+from generate.transformer.model import GPT2
+
+FEW_LOGITS = 64  # tokens whose logits are made by one product, and held at once
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step has to do: write a token of every running sequence (if `decode`), and read `parts` of texts.
+
+    Which sequences those are is asked when it is done: making room changes their order.
+    """
+
+    decode: bool
+    parts: list[Part]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are read."""
+        return sum(count for _, count in self.parts)
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What came out of a pass over the last tokens of `rows` running sequences and then over parts of texts.
+
+    `hidden` [M, n_embd] are of all tokens, those of part n from `starts[n]` on; so are `every` [M, V], their logits,
+    where they are few. `logits` [rows, V] are of the running sequences; `last` of the end of each part that ends its
+    text, [1, V] each, and `ended` the numbers of those parts.
+    """
+
+    rows: int
+    hidden: Tensor
+    starts: np.ndarray
+    every: Tensor | None
+    logits: Tensor
+    ended: list[int]
+    last: list[Tensor]
+
+
+def forward(model: GPT2 | Int8GPT2, graphs: Graphs | None, decoding: Decoding, work: Work) -> Passed:
+    """Read and decode. Nothing counts as done by it."""
+    rows = len(decoding.sequences) if work.decode else 0
+    hidden = pass_over(model, graphs, decoding, rows, work.parts)
+    starts = np.cumsum([rows, *(count for _, count in work.parts)])
+    ended = [place for place, (prefill, count) in enumerate(work.parts) if count == prefill.left]
+    wanted = [*range(rows), *(int(starts[place + 1]) - 1 for place in ended)]
+    every = None
+    if len(hidden) <= FEW_LOGITS and any(prefill.judged(count) for prefill, count in work.parts):
+        every = model.logits(hidden)
+    if every is not None or not wanted:
+        logits = hidden[:0] if every is None else every[wanted]
+    else:
+        logits = model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
+    last = [logits[place : place + 1].clone() for place in range(rows, rows + len(ended))]
+    return Passed(rows, hidden, starts, every, logits[:rows], ended, last)
+
+
+def pass_over(
+    model: GPT2 | Int8GPT2, graphs: Graphs | None, decoding: Decoding, rows: int, parts: list[Part]
+) -> Tensor:
+    """Hidden states [M, n_embd] of the running sequences' last tokens (if `rows`) and then of the parts."""
+    pieces = []
+    if rows:
+        decoding.prepare()
+        if not parts and graphs is not None:
+            return graphs.hidden(decoding.ids, decoding.positions)
+        decoding.cache.begin_step()
+        pieces.append((decoding.cache, decoding.ids, decoding.positions))
+    for prefill, count in parts:
+        ids = torch.tensor(prefill.ids[prefill.next : prefill.next + count], device=model.device)
+        first = prefill.prefix.length
+        pieces.append((prefill.prefix, ids, torch.arange(first, first + count, device=model.device)))
+    return model.hidden(pieces)

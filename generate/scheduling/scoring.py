@@ -1,0 +1,69 @@
+"""What the model thought of the tokens it read, and texts that are only scored."""
+
+from collections import deque
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from generate.interface.log import RunLog
+from generate.interface.states import FinishReason
+from generate.sampling.records import first_unknown
+from generate.sampling.statistics import prompt_records
+from generate.scheduling.delivery import OUT_OF_RANGE, Delivery
+from generate.scheduling.forward import FEW_LOGITS
+from generate.scheduling.prefill import Part, Prefill, Prefills
+from generate.scheduling.sequence import Sequence
+from generate.scheduling.window import windows
+from generate.transformer.int8.model import Int8GPT2
+from generate.transformer.model import GPT2
+
+
+def judge(model: GPT2 | Int8GPT2, part: Part, hidden: Tensor, logits: Tensor | None) -> tuple[int, np.ndarray]:
+    """What the model thought of the tokens that follow those of a part: the first one's index, and records.
+
+    `hidden` begins with the part's tokens, and so does `logits` where they are known already.
+    """
+    prefill, count = part
+    judged = prefill.judged(count)
+    found = prefill.records[:0]
+    for place in judged[::FEW_LOGITS]:
+        ids = torch.tensor(prefill.ids[place : min(place + FEW_LOGITS, judged.stop)], device=hidden.device)
+        low = place - 1 - prefill.next
+        known = model.logits(hidden[low : low + len(ids)]) if logits is None else logits[low : low + len(ids)]
+        found = np.concatenate((found, prompt_records(known, ids)))
+    return judged.start, found
+
+
+class Scoring:
+    """Texts that are only scored, one window after another; others' texts are read in between."""
+
+    def __init__(self, prefills: Prefills, delivery: Delivery, n_positions: int):
+        self._prefills, self._delivery, self._most = prefills, delivery, n_positions
+
+    def next_window(self, run: RunLog, sequences: deque[Sequence], ids: list[int], start: int) -> None:
+        """Read the next window of a text, from the one at `start` on; its sequences end with the last.
+
+        Windows in which all is known are left out.
+        """
+        count = len(ids)
+        for window, first, end in windows(count, self._most, start):
+            first = first_unknown(run.prompt, first, end)
+            if first < end:
+                prefill = self._prefills.begin(run, [sequences[0]], ids, window, first, min(window + self._most, count))
+                prefill.later.extend(sequence for sequence in sequences if sequence is not sequences[0])
+                self._prefills.append(prefill)
+                return
+        for sequence in sequences:
+            self._delivery.finish(sequence, FinishReason.LENGTH)
+
+    def go_on(self, prefill: Prefill) -> None:
+        """Go on with a text of which one window is read."""
+        sequences, sane = deque(prefill.everyone), np.isfinite(prefill.records["logprob"])
+        if not sane[max(0, prefill.first - prefill.start) :].all():
+            for sequence in sequences:
+                self._delivery.finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
+        else:
+            half = max(1, self._most // 2)
+            self.next_window(prefill.run, sequences, prefill.ids, prefill.start + half)
+            self._prefills.remove(prefill)
