@@ -14,7 +14,7 @@ from generate.scheduling.delivery import OUT_OF_RANGE, Delivery
 from generate.scheduling.forward import FEW_LOGITS
 from generate.scheduling.prefill import Part, Prefill, Prefills
 from generate.scheduling.sequence import Sequence
-from generate.scheduling.window import windows
+from generate.scheduling.window import half_window, windows
 from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.model import GPT2
 
@@ -64,6 +64,5 @@ class Scoring:
             for sequence in sequences:
                 self._delivery.finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
         else:
-            half = max(1, self._most // 2)
-            self.next_window(prefill.run, sequences, prefill.ids, prefill.start + half)
+            self.next_window(prefill.run, sequences, prefill.ids, prefill.start + half_window(self._most))
             self._prefills.remove(prefill)
