@@ -199,7 +199,7 @@ def app(models, writer, tmp_path_factory, request):
     live = app.extensions["rubric"]
     live.start()
     yield app
-    for run_id in live.entries():
+    for run_id in live.registry.entries():
         live.stop(run_id)
     live.engine = None  # it is the session's, and goes on
     live.close()

@@ -46,10 +46,10 @@ class Server:
         return told(self, run)
 
     def knows(self, run) -> bool:
-        return run[3:] in self.live.entries()
+        return run[3:] in self.live.registry.entries()
 
     def entry(self, run):
-        return self.live.entries()[run[3:]]
+        return self.live.registry.entries()[run[3:]]
 
     def log(self, run):
         return self.entry(run).log
@@ -66,7 +66,7 @@ class Server:
             db.session.commit()
 
     def close(self) -> None:
-        for run_id in self.live.entries():
+        for run_id in self.live.registry.entries():
             self.live.stop(run_id)
         with self.app.app_context():
             db.engine.dispose()
@@ -216,7 +216,7 @@ def copy(server, run) -> tuple[str, RunLog, RunLog]:
     log = RunLog(whole.prompt["id"], len(whole.samples), fields["vocab_size"])
     log.prompt = whole.prompt
     log.fingerprint, log.precision, log.device = whole.fingerprint, whole.precision, whole.device
-    server.live.add(changes["id"], log)
+    server.live.registry.add(changes["id"], log)
     return f"/r/{changes['id']}", log, whole
 
 

@@ -273,12 +273,12 @@ def test_viewers_of_a_server_that_was_killed_count_no_more_after_a_while(a, b):
     with closing(Reader(b, run)):
         b.do(follower.tell_viewers)
     a.do(follower.tell_viewers)
-    assert a.live.watching(run[3:]) == 1
+    assert a.live.registry.watching(run[3:]) == 1
     with a.app.app_context():
         db.session.execute(update(Watch).where(Watch.run_id == run[3:]).values(seen=time.time() - follower.AWAY - 1))
         db.session.commit()
     a.do(follower.tell_viewers)
-    assert a.live.watching(run[3:]) == 0
+    assert a.live.registry.watching(run[3:]) == 0
 
 
 def test_a_reader_who_leaves_an_entry_that_was_let_go_is_not_counted_off_the_next_one(a, b):

@@ -15,7 +15,7 @@ def until_indexed(app, *runs, seconds=60):
     from webapp.runs.tables import Run, db
 
     deadline = time.time() + seconds
-    while {run[3:] for run in runs} & app.extensions["rubric"].entries().keys():
+    while {run[3:] for run in runs} & app.extensions["rubric"].registry.entries().keys():
         assert time.time() < deadline
         time.sleep(0.05)
     with app.app_context():

@@ -149,7 +149,7 @@ def test_a_replay_is_stored_nowhere(app, visitor):
 
     run = visitor.start(max_new_tokens=5)
     visitor.finish(run)
-    until(lambda: run[3:] not in app.extensions["rubric"].entries())
+    until(lambda: run[3:] not in app.extensions["rubric"].registry.entries())
     before = rows()
     verdict_of(visitor, run)
     assert rows() == before

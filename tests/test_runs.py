@@ -64,7 +64,7 @@ def test_a_stored_run_is_told_again_exactly_and_not_generated(app, visitor, writ
 
 
 def wait_until_stored(app, run):
-    until(lambda: run.rsplit("/", 1)[1] not in app.extensions["rubric"].entries(), what="the last saving")
+    until(lambda: run.rsplit("/", 1)[1] not in app.extensions["rubric"].registry.entries(), what="the last saving")
 
 
 def test_a_reader_who_comes_back_gets_exactly_the_rest(visitor):
@@ -113,9 +113,9 @@ def test_an_unknown_run_s_stream_says_done_and_never_404(visitor):
 
 def test_too_many_streams_are_told_to_come_back(app, visitor):
     run = long_run(visitor)
-    live = app.extensions["rubric"]
+    streams = app.extensions["rubric"].streams
     taken = 0
-    while live.open_stream():
+    while streams.take():
         taken += 1
     try:
         answer = visitor.get(f"{run}/events")
@@ -123,7 +123,7 @@ def test_too_many_streams_are_told_to_come_back(app, visitor):
         assert visitor.get(f"{run}/plain").status_code == 503
     finally:
         for _ in range(taken):
-            live.close_stream()
+            streams.give_back()
         visitor.post(f"{run}/stop")
     visitor.events(run)
     assert taken == 20

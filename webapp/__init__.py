@@ -23,8 +23,8 @@ from webapp.routes import (
     sharing,
     token,
 )
-from webapp.runs.registry import Live
 from webapp.runs.replays import Replays
+from webapp.runs.scheduler import Live
 from webapp.runs.tables import connect
 from webapp.views.replay import judge
 from webapp.views.tokens import escape

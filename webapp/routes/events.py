@@ -14,8 +14,9 @@ from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
 from webapp.http.visitors import visitor
-from webapp.runs.registry import Live, hold, live
+from webapp.runs.registry import hold
 from webapp.runs.repository import find_run, get_run, is_gone
+from webapp.runs.scheduler import Live, live
 from webapp.views.run_view import RunView, SampleView, look, tool_facts
 from webapp.views.tokens import escape
 
@@ -71,7 +72,7 @@ def events(run_id: str):
     )
     parts = follow(state, view, restarts, sent, "prompt" in request.args, closing, at)
     try:
-        return event_stream(hold(state, parts, view.id, view.log))
+        return event_stream(hold(state.streams, state.registry, parts, view.id, view.log))
     except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
 
@@ -82,7 +83,8 @@ def plain(run_id: str):
     run = find_run(run_id)
     view, state = look(run), live()
     head, tail = render_template("pages/plain.html", run=run, view=view, story=STORY).split(STORY)
-    return Response(hold(state, grow(state, view, head, tail), view.id, view.log), mimetype="text/html")
+    parts = grow(state, view, head, tail)
+    return Response(hold(state.streams, state.registry, parts, view.id, view.log), mimetype="text/html")
 
 
 def read_cursor(samples: int) -> tuple[int, list[int]]:
@@ -116,10 +118,10 @@ def follow(
             yield event("done", "deleted")
             return
         parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
-        if (now := view.status(state.problem() if state.writes(view.id) else None)) != status:
+        if (now := view.status(state.problem() if state.registry.writes(view.id) else None)) != status:
             status = now
             parts.append(partial(f"#{at}status", "innerHTML", escape(status)))
-        if closing and (now := 0 if done else state.watching(view.id)) != watching:
+        if closing and (now := 0 if done else state.registry.watching(view.id)) != watching:
             watching = now
             parts.append(partial("#watching", "innerHTML", f"{watching} watching" if watching > 1 else ""))
         for number in newly_ended(view, ended) if closing else ():
@@ -185,7 +187,7 @@ def grow_sample(state: Live, view: RunView, reader: SampleView) -> Iterator[str]
 def breathe(state: Live, view: RunView, version: int) -> None:
     """Wait until there is more to say: a while in any case, and up to a beat."""
     begun = time.monotonic()
-    time.sleep(min(BEAT, max(FLUSH, state.open_streams / EVENTS)))
+    time.sleep(min(BEAT, max(FLUSH, state.streams.taken / EVENTS)))
     view.log.wait(version, max(0, begun + BEAT - time.monotonic()))
 
 

@@ -2,7 +2,7 @@
 
 from flask import Blueprint
 
-from webapp.runs.registry import live
+from webapp.runs.scheduler import live
 
 blueprint = Blueprint("health", __name__)
 

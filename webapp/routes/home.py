@@ -10,8 +10,8 @@ from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
-from webapp.runs.registry import live
 from webapp.runs.repository import find_run, same_vocabulary
+from webapp.runs.scheduler import live
 from webapp.runs.service import models, start
 from webapp.views.run_view import look
 from webapp.views.sentences import outlook

@@ -9,9 +9,10 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
-from webapp.runs.registry import Live, hold, live
+from webapp.runs.registry import hold
 from webapp.runs.removal import delete_run
 from webapp.runs.repository import find_run, find_vocabulary
+from webapp.runs.scheduler import Live, live
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
 from webapp.views.card.kept import forget_cards
@@ -45,7 +46,8 @@ def download():
     newest = runs_of(visitor()).with_only_columns(Run.id).order_by(Run.created.desc(), Run.id)
     ids = db.session.scalars(newest).all()
     start = link_to("-")["url"].removesuffix("-")
-    lines = hold(live(), each_run(live(), ids, start))
+    state = live()
+    lines = hold(state.streams, state.registry, each_run(state, ids, start))
     response = Response(lines, mimetype="application/jsonl")
     response.headers["Content-Disposition"] = 'attachment; filename="rubric-runs.jsonl"'
     return response

@@ -7,9 +7,9 @@ from generate import Refusal, Request, find_model
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
-from webapp.runs.registry import live
 from webapp.runs.replays import Replay, Written, replays
 from webapp.runs.repository import find_run, get_run, same_vocabulary
+from webapp.runs.scheduler import live
 from webapp.runs.service import require_engine, sampling_of
 from webapp.runs.tables import Run
 from webapp.views.replay import progress

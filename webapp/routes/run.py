@@ -11,8 +11,8 @@ from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs import derivation
 from webapp.runs.lineage import family_of
-from webapp.runs.registry import live
 from webapp.runs.repository import find_run
+from webapp.runs.scheduler import live
 from webapp.runs.service import check_size, comparable, model_of, sampling_of, start, to_write
 from webapp.runs.tables import Run, db
 from webapp.views.lenses import LEGENDS

@@ -15,7 +15,8 @@ from generate import RunLog
 from webapp.runs.tables import Block, Run, Sample, Watch, db
 
 if TYPE_CHECKING:
-    from webapp.runs.registry import Entry, Live
+    from webapp.runs.registry import Entry
+    from webapp.runs.scheduler import Live
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
 AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 conditions
@@ -23,15 +24,15 @@ AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 cond
 
 def follow(live: "Live") -> None:
     """Bring the logs of runs that others write up to date."""
-    entries = {run_id: entry for run_id, entry in live.entries().items() if not entry.ours}
+    entries = live.registry.others()
     if not entries:
         return
     catch_up(live, entries)
     for run_id, entry in entries.items():
         if entry.log.done:
-            live.drop(run_id, entry)
+            live.registry.drop(run_id, entry)
         else:
-            live.drop_unwatched(run_id, entry)
+            live.registry.drop_unwatched(run_id, entry)
 
 
 def catch_up(live: "Live", entries: dict[str, "Entry"]) -> None:
@@ -44,7 +45,7 @@ def catch_up(live: "Live", entries: dict[str, "Entry"]) -> None:
         append(entries[block.run_id].log, block)
     for run_id, entry in entries.items():
         if run_id in runs:
-            read_progress(entry, runs[run_id], live.now())
+            read_progress(entry, runs[run_id], live.clock.now())
         else:
             vanish(entry.log)
     for sample in ended:
@@ -105,7 +106,7 @@ def vanish(log: RunLog) -> None:
 
 def tell_viewers(live: "Live") -> None:
     """Tell the servers that write how many watch here, and hear the same of our runs."""
-    now, entries = live.now(), live.entries()
+    now, entries = live.clock.now(), live.registry.entries()
     mine = {run_id: entry.viewers for run_id, entry in entries.items() if not entry.ours and entry.viewers}
     kept = set(db.session.scalars(select(Watch.run_id).where(Watch.server == live.server)))
     for run_id, viewers in mine.items():

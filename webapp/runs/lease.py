@@ -2,7 +2,7 @@
 
 Whoever stores anything of a run checks in the same transaction that the lease is still its own, so two servers never
 write one run, whatever their clocks say; clocks only decide when a silent server's runs may be taken over. `now` is
-seconds since 1970 by the database's clock (`Live.now`).
+seconds since 1970 by the database's clock (`Clock.now`).
 """
 
 from collections.abc import Iterable

@@ -9,7 +9,8 @@ from webapp.runs import lease
 from webapp.runs.tables import Block, Gone, Run, Sample, db
 
 if TYPE_CHECKING:
-    from webapp.runs.registry import Entry, Live
+    from webapp.runs.registry import Entry
+    from webapp.runs.scheduler import Live
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ def save_round(live: "Live") -> None:
     When that fails, each is tried alone: no run holds up the others, and one whose saving succeeded without our being
     told goes on from what is there.
     """
-    ours = {run_id: entry for run_id, entry in live.entries().items() if entry.ours}
+    ours = live.registry.ours()
     if not ours:
         return
     try:
@@ -48,7 +49,7 @@ def count_again(run_id: str, entry: "Entry") -> None:
 
 def save(live: "Live", ours: dict[str, "Entry"]) -> None:
     """One transaction over some of our runs."""
-    held = lease.renew(live.server, ours, live.now())
+    held = lease.renew(live.server, ours, live.clock.now())
     stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
     lost = {run_id: "moved" for run_id in ours if run_id not in held}
     if lost:
@@ -61,10 +62,10 @@ def save(live: "Live", ours: dict[str, "Entry"]) -> None:
         if held[run_id]:
             live.engine.cancel(entry.log, held[run_id])
         if done:
-            live.drop(run_id, entry)
+            live.registry.drop(run_id, entry)
     for run_id, reason in lost.items():
         live.engine.cancel(ours[run_id].log, reason)
-        live.drop(run_id, ours[run_id])
+        live.registry.drop(run_id, ours[run_id])
 
 
 def store_news(run_id: str, entry: "Entry") -> tuple[list[int], bool, dict]:
@@ -111,6 +112,5 @@ def end_sample(run_id: str, number: int, reason: str, text_end: int, error: str 
 
 def release(live: "Live") -> None:
     """This server ends: others may go on with its runs at once."""
-    ours = [run_id for run_id, entry in live.entries().items() if entry.ours]
-    lease.give_up(live.server, ours, live.now())
+    lease.give_up(live.server, live.registry.ours(), live.clock.now())
     db.session.commit()

@@ -9,7 +9,7 @@ from webapp.runs.lease import CHANGE
 from webapp.runs.tables import BUSY, Block, Gone, Run, Sample, Watch, db
 
 if TYPE_CHECKING:
-    from webapp.runs.registry import Live
+    from webapp.runs.scheduler import Live
 
 EXPIRED = 200  # runs removed in one round
 

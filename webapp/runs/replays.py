@@ -13,7 +13,7 @@ import numpy as np
 from flask import current_app
 
 from generate import Busy, RunLog, Vocabulary
-from webapp.runs.registry import Live
+from webapp.runs.scheduler import Live
 from webapp.runs.tables import Run
 
 KEPT = 600.0  # seconds, verdicts included

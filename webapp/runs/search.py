@@ -10,7 +10,7 @@ from webapp.runs.tables import Run, db
 from webapp.runs.transcript import Transcript
 
 if TYPE_CHECKING:
-    from webapp.runs.registry import Live
+    from webapp.runs.scheduler import Live
 
 INDEXED = 20  # runs made searchable in one round
 

@@ -23,8 +23,8 @@ from generate import (
 )
 from webapp.runs.derivation import Beginning
 from webapp.runs.lease import CHANGE, LEASE
-from webapp.runs.registry import live
 from webapp.runs.repository import GONE, find_run, keep_vocabulary, new_run, same_vocabulary
+from webapp.runs.scheduler import live
 from webapp.runs.tables import Block, Run, Sample, db
 
 READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
@@ -77,12 +77,12 @@ def start(folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: 
             parent_id=beginning.parent.id if beginning.parent else None,
             parent_sample=beginning.parent_sample,
             holder=live().server,
-            lease_until=live().now() + LEASE,
+            lease_until=live().clock.now() + LEASE,
         )
     except Exception:
         engine.cancel(log)
         raise
-    live().add(run_id, log)
+    live().registry.add(run_id, log)
     return run_id
 
 

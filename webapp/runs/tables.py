@@ -1,7 +1,7 @@
 """What is kept: runs, their samples, their tokens, and the vocabularies that give the tokens their bytes.
 
 Several servers may share one database. Each unfinished run is written by the one that holds its lease; columns that hold
-a moment of a lease or of a watch are seconds since 1970 by the database's clock (`Live.now`):
+a moment of a lease or of a watch are seconds since 1970 by the database's clock (`Clock.now`):
 PostgreSQL has its own, and servers that share a SQLite file share a machine.
 
 Plain column types, so that one migration history serves SQLite and PostgreSQL. Tokens are packed as

@@ -14,7 +14,8 @@ from webapp.runs.repository import find_vocabulary, same_vocabulary, stored_log
 from webapp.runs.tables import Run, Watch, db
 
 if TYPE_CHECKING:
-    from webapp.runs.registry import Entry, Live
+    from webapp.runs.registry import Entry
+    from webapp.runs.scheduler import Live
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +24,10 @@ def adopt(live: "Live") -> None:
     """Go on with runs that are watched here and whose server has fallen silent."""
     if live.engine is None:
         return
-    entries = {run_id: e for run_id, e in live.entries().items() if not e.ours and e.seen_lately(live.grace)}
+    entries = {run_id: e for run_id, e in live.registry.others().items() if e.seen_lately(live.registry.grace)}
     if not entries:
         return
-    free = select(Run.id).where(Run.id.in_(entries), Run.state == "writing", Run.lease_until < live.now())
+    free = select(Run.id).where(Run.id.in_(entries), Run.state == "writing", Run.lease_until < live.clock.now())
     for run_id in db.session.scalars(free).all():
         try:
             run = db.session.get(Run, run_id)
@@ -47,10 +48,10 @@ def go_on(live: "Live", run: Run, entry: "Entry") -> None:
             raise Refusal(f"The model {run.model} was replaced by another while this was being written.")
         sampling = parse_sampling(run.options)
     except Refusal as refusal:
-        if live.now() - run.lease_until > live.grace:  # until then another server may have what we lack
+        if live.clock.now() - run.lease_until > live.registry.grace:  # until then another server may have what we lack
             end(live, run, "error", f"{refusal} What was written is kept.")
         return
-    if not lease.take(live.server, run.id, live.now()):
+    if not lease.take(live.server, run.id, live.clock.now()):
         db.session.rollback()
         return
     catch_up(live, {run.id: entry})
@@ -63,30 +64,32 @@ def go_on(live: "Live", run: Run, entry: "Entry") -> None:
             entry.log.note_restart()
         entry.ours = True
     except Busy:  # the line is full; another server may have room, or we in a while
-        lease.give_up(live.server, [run.id], live.now())
+        lease.give_up(live.server, [run.id], live.clock.now())
         db.session.commit()
         entry.log.set_state("paused")
 
 
 def stop_unwatched(live: "Live") -> None:
     """End our own runs that nobody has watched for the grace time."""
-    for entry in live.entries().values():
+    for entry in live.registry.entries().values():
         if entry.viewers or entry.elsewhere:
             entry.seen = time.monotonic()
-        elif entry.ours and not entry.seen_lately(live.grace):
+        elif entry.ours and not entry.seen_lately(live.registry.grace):
             live.engine.cancel(entry.log, "unwatched")
 
 
 def reap(live: "Live") -> None:
     """End abandoned runs that nobody watches anywhere, or that somebody has stopped."""
-    now = live.now()
+    now = live.clock.now()
     db.session.execute(delete(Watch).where(Watch.seen < now - 10 * AWAY))
     watched = select(Watch.run_id).where(Watch.seen > now - AWAY)
-    here = [run_id for run_id, entry in live.entries().items() if entry.seen_lately(live.grace)]
+    here = [run_id for run_id, entry in live.registry.entries().items() if entry.seen_lately(live.registry.grace)]
     abandoned = (Run.state == "writing") & (Run.lease_until < now)
     which = [select(Run.id).where(abandoned, Run.stop_asked.is_not(None))]
-    if time.monotonic() - live.born > live.grace:  # readers need a while to come back to a server that was down
-        long_ago = Run.lease_until < now - live.grace
+    if (
+        time.monotonic() - live.born > live.registry.grace
+    ):  # readers need a while to come back to a server that was down
+        long_ago = Run.lease_until < now - live.registry.grace
         which.append(select(Run.id).where(abandoned, long_ago, Run.id.not_in(watched), Run.id.not_in(here)))
     ids = [run_id for query in which for run_id in db.session.scalars(query)]
     db.session.commit()
@@ -102,7 +105,7 @@ def reap(live: "Live") -> None:
 
 def end(live: "Live", run: Run, reason: str, error: str | None = None) -> None:
     """End an abandoned run where it stands."""
-    if not lease.take(live.server, run.id, live.now()):
+    if not lease.take(live.server, run.id, live.clock.now()):
         db.session.rollback()
         return
     run_log, vocabulary = stored_log(run), find_vocabulary(run.vocabulary_id)

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import RunLog, Vocabulary, window_start
-from webapp.runs.registry import live
 from webapp.runs.repository import GONE, find_vocabulary
+from webapp.runs.scheduler import live
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes

@@ -3,7 +3,7 @@
 import math
 
 from generate import perplexity
-from webapp.runs.registry import live
+from webapp.runs.scheduler import live
 from webapp.runs.transcript import Transcript
 
 
