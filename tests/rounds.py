@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, delete, insert, select, text, update
 from generate import RunLog, split_half_character, unknown_records
 from generate.text.ending import Ending
 from webapp import create_app
-from webapp.runs import lease, recorder
+from webapp.runs import lease
 from webapp.runs.repository import find_vocabulary, new_run, stored_log
 from webapp.runs.tables import Block, Run, db
 
@@ -27,10 +27,15 @@ class Server:
         self.live = self.app.extensions["rubric"]
         self.visitor = Visitor(self.app)
 
-    def do(self, *rounds) -> None:
-        for work in rounds:
+    def do(self, *names) -> None:
+        """Do some jobs once, in this order; a failure is the test's."""
+        for name in names:
             with self.app.app_context():
-                work(self.live)
+                self.live.jobs[name].work()
+
+    def attempt(self, name) -> None:
+        """Do a job as its thread does: a failure is logged."""
+        self.live.attempt(self.live.jobs[name])
 
     def write(self, prompt="the old king", **fields) -> str:
         """A run that nothing disturbs, stored whole; returns its address."""
@@ -41,7 +46,7 @@ class Server:
     def finish(self, run) -> list:
         """Wait until our engine has written a run, and store it; returns what came of it."""
         finished(self.log(run))
-        self.do(recorder.save_round)
+        self.do("save")
         assert not self.knows(run)
         return told(self, run)
 

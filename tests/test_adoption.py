@@ -11,7 +11,7 @@ from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select, update
 
 from generate import Busy
-from webapp.runs import follower, lease, recorder, takeover
+from webapp.runs import follower, lease, recorder, repository, takeover
 from webapp.runs.tables import Block, Run, Watch, db
 
 # A run whose server is gone
@@ -34,7 +34,7 @@ def test_an_orphan_that_somebody_watches_ends_with_the_text_it_would_have_had(a,
     cut(a, run, *counts)
     page = b.visitor.get(run)
     assert "goes on in a moment" in page.text
-    b.do(takeover.adopt)
+    b.do("take_over")
     assert b.finish(run) == whole
     again = b.visitor.json(run)["prompt"]
     assert [t["id"] for t in again["tokens"]] == [t["id"] for t in prompt["tokens"]]
@@ -50,7 +50,7 @@ def test_an_orphan_that_ended_at_a_stop_string_does_so_again(a, b):
     for count in (0, len(whole[0][0]) // 2, len(whole[0][0]) - 1, len(whole[0][0])):
         cut(a, run, count)
         b.visitor.get(run)
-        b.do(takeover.adopt)
+        b.do("take_over")
         assert b.finish(run) == whole
 
 
@@ -64,7 +64,7 @@ def test_an_orphan_cut_in_the_middle_of_a_character_shows_it_only_when_it_is_who
     with closing(Reader(b, run)) as reader:
         reader.until()
         assert pictured(whole[0][1]).startswith(reader.shown["#sample-0"])
-        b.do(takeover.adopt)
+        b.do("take_over")
         reader.until("done")
     assert reader.shown["#sample-0"] == pictured(whole[0][1])
     assert b.finish(run) == whole
@@ -76,7 +76,7 @@ def test_a_reader_of_an_orphan_is_told_that_it_goes_on_and_then_reads_on(a, b):
     cut(a, run, 10, 5)
     with closing(Reader(b, run)) as reader:
         reader.until(status="The server that wrote this has stopped; it goes on in a moment.")
-        b.do(takeover.adopt)
+        b.do("take_over")
         reader.until("done")
     assert [reader.shown[f"#sample-{n}"] for n in range(2)] == [pictured(sample[1]) for sample in whole]
     assert set(reader.swaps) == {"beforeend"}
@@ -86,8 +86,8 @@ def test_a_run_whose_lease_is_valid_is_left_alone(a, b):
     run = a.write()
     cut(a, run, 5, lease_until=time.time() + 60)
     b.visitor.get(run)
-    b.live.born -= 1000
-    b.do(takeover.adopt, takeover.reap)
+    b.live.takeover.born -= 1000
+    b.do("take_over", "reap")
     assert not b.entry(run).ours
     assert b.row(run, Run.state, Run.holder) == ("writing", "killed")
 
@@ -118,10 +118,10 @@ def test_of_two_servers_that_both_have_readers_only_one_goes_on(a, b, serve):
     for server in others:
         server.visitor.get(run)
     for server in others:
-        server.do(takeover.adopt)
+        server.do("take_over")
     assert [server.entry(run).ours for server in others] == [True, False]
     assert b.finish(run) == whole
-    others[1].do(follower.follow)
+    others[1].do("follow")
     assert told(others[1], run) == whole
 
 
@@ -135,13 +135,13 @@ def test_an_orphan_that_finds_the_line_full_is_tried_again(a, b, writer):
             raise Busy("The line is full.")
 
     b.visitor.get(run)
-    b.live.engine = Full()
-    b.do(takeover.adopt)
+    b.live.takeover.engine = Full()
+    b.do("take_over")
     assert not b.entry(run).ours
     assert b.row(run, Run.holder) is None
     assert b.log(run).state == "paused"
-    b.live.engine = writer.engine
-    b.do(follower.follow, takeover.adopt)
+    b.live.takeover.engine = writer.engine
+    b.do("follow", "take_over")
     assert b.finish(run) == whole
 
 
@@ -154,7 +154,7 @@ def test_an_orphan_whose_model_was_replaced_ends_with_one_sentence_and_keeps_its
     make_model(tmp_path / "new", seed=9)
     (tmp_path / "new" / "model.safetensors").replace(tmp_path / "tiny" / "model.safetensors")
     server.visitor.get(run)
-    server.do(takeover.adopt, follower.follow)
+    server.do("take_over", "follow")
     [(ids, said, reason, error)] = told(server, run)
     assert (ids, reason) == (whole[0][0][:9], "error")
     assert whole[0][1].startswith(said.rstrip("\ufffd"))
@@ -167,7 +167,7 @@ def test_an_orphan_whose_model_is_gone_ends_with_one_sentence(a, serve, tmp_path
     cut(a, run, 9, lease_until=time.time() - 1000)
     server = serve(RUBRIC_MODELS=str(tmp_path))
     server.visitor.get(run)
-    server.do(takeover.adopt, follower.follow)
+    server.do("take_over", "follow")
     assert told(server, run)[0][2] == "error"
     assert "What was written is kept." in told(server, run)[0][3]
 
@@ -178,9 +178,9 @@ def test_a_sample_that_ended_just_before_its_server_gave_up_the_run_is_not_writt
     cut(a, run, 9, 9)
     b.visitor.get(run)
     with a.app.app_context():
-        recorder.end_sample(run[3:], 0, "error", 5, "The model's numbers ran out of range (NaN or infinity).")
+        repository.end_sample(run[3:], 0, "error", 5, "The model's numbers ran out of range (NaN or infinity).")
         db.session.commit()
-    b.do(takeover.adopt)
+    b.do("take_over")
     assert [len(ids) for ids, *_ in b.finish(run)] == [9, 30]
 
 
@@ -197,7 +197,7 @@ def test_an_orphan_that_cannot_be_looked_at_does_not_keep_others_from_going_on(a
         return real(*given)
 
     monkeypatch.setattr(takeover, "find_model", find_model)
-    b.live._try(takeover.adopt)
+    b.attempt("take_over")
     assert [b.entry(run).ours for run in runs].count(True) == 1
 
 
@@ -209,11 +209,11 @@ def test_an_orphan_that_nobody_watches_ends_after_the_grace_time_and_keeps_its_t
     whole = told(a, run)
     cut(a, run, 9, None, lease_until=time.time() - 8)
     server = serve(RUBRIC_GRACE=10)
-    server.live.born -= 1000
-    server.do(takeover.reap)
+    server.live.takeover.born -= 1000
+    server.do("reap")
     assert server.row(run, Run.state) == "writing"
     server.change(run, lease_until=time.time() - 11)
-    server.do(takeover.reap)
+    server.do("reap")
     (first, second) = told(server, run)
     assert (first[0], first[2]) == (whole[0][0][:9], "unwatched")
     assert second == whole[1]
@@ -224,14 +224,14 @@ def test_a_server_that_just_started_gives_readers_time_to_come_back(a, serve):
     run = a.write()
     cut(a, run, 9, lease_until=time.time() - 1000)
     server = serve(RUBRIC_GRACE=10)
-    server.do(takeover.reap)
+    server.do("reap")
     assert server.row(run, Run.state) == "writing"
     server.visitor.get(run)
-    server.live.born -= 1000
-    server.do(takeover.reap)
+    server.live.takeover.born -= 1000
+    server.do("reap")
     assert server.row(run, Run.state) == "writing"  # somebody came
     server.entry(run).seen -= 11
-    server.do(takeover.reap)
+    server.do("reap")
     assert server.row(run, Run.state) == "done"
 
 
@@ -239,45 +239,45 @@ def test_an_orphan_that_is_watched_on_another_server_is_left_to_that_one(a, b, s
     run = a.write()
     cut(a, run, 9, lease_until=time.time() - 1000)
     with closing(Reader(b, run)):
-        b.do(follower.tell_viewers)
+        b.do("tell_viewers")
         server = serve(RUBRIC_GRACE=10)
-        server.live.born -= 1000
-        server.do(takeover.reap)
+        server.live.takeover.born -= 1000
+        server.do("reap")
         assert server.row(run, Run.state) == "writing"
 
 
 def test_a_run_of_ours_goes_on_while_anyone_watches_here_or_elsewhere_and_then_for_the_grace_time(a, b):
     run = a.visitor.start(model="slow", max_new_tokens=4096)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(b, run)):
         a.entry(run).seen -= 1000
-        b.do(follower.tell_viewers)
-        a.do(follower.tell_viewers, takeover.stop_unwatched)
+        b.do("tell_viewers")
+        a.do("tell_viewers", "stop_unwatched")
         assert a.log(run).cancelled is None
-    b.do(follower.tell_viewers)
-    a.do(follower.tell_viewers)
+    b.do("tell_viewers")
+    a.do("tell_viewers")
     with closing(Reader(a, run)):
         a.entry(run).seen -= 1000
-        a.do(takeover.stop_unwatched)
+        a.do("stop_unwatched")
         assert a.log(run).cancelled is None
-    a.do(takeover.stop_unwatched)
+    a.do("stop_unwatched")
     assert a.log(run).cancelled is None
     a.entry(run).seen -= 1000
-    a.do(takeover.stop_unwatched)
+    a.do("stop_unwatched")
     assert a.finish(run)[0][2] == "unwatched"
 
 
 def test_viewers_of_a_server_that_was_killed_count_no_more_after_a_while(a, b):
     run = a.visitor.start(model="slow", max_new_tokens=4096)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(b, run)):
-        b.do(follower.tell_viewers)
-    a.do(follower.tell_viewers)
+        b.do("tell_viewers")
+    a.do("tell_viewers")
     assert a.live.registry.watching(run[3:]) == 1
     with a.app.app_context():
         db.session.execute(update(Watch).where(Watch.run_id == run[3:]).values(seen=time.time() - follower.AWAY - 1))
         db.session.commit()
-    a.do(follower.tell_viewers)
+    a.do("tell_viewers")
     assert a.live.registry.watching(run[3:]) == 0
 
 
@@ -285,7 +285,7 @@ def test_a_reader_who_leaves_an_entry_that_was_let_go_is_not_counted_off_the_nex
     run = a.visitor.start(model="slow", max_new_tokens=4096)
     slow = Reader(a, run)
     a.change(run, holder="another", lease_until=time.time() + 60)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(a, run)):
         slow.close()
         assert a.entry(run).viewers == 1
@@ -298,14 +298,14 @@ def test_a_server_that_lost_its_lease_stores_nothing_more_and_its_readers_read_o
     original = a.write(max_new_tokens=30)
     run, log, whole = copy(a, original)
     go_on(log, whole, 5)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(a, run)) as reader:
         reader.until(status="Writing…")
         a.change(run, lease_until=0.0)
         b.visitor.get(run)
-        b.do(takeover.adopt)
+        b.do("take_over")
         go_on(log, whole, 5)
-        a.do(recorder.save_round)
+        a.do("save")
         assert not a.knows(run)
         reader.until("pause")
         assert list(reader._parts) == []  # and no `done`
@@ -330,10 +330,10 @@ def test_a_saving_that_was_made_though_the_connection_broke_is_not_made_twice(a,
     with monkeypatch.context() as patch, a.app.app_context():
         real = db.session.commit
         patch.setattr(db.session, "commit", lambda: real() or 1 / 0)
-        recorder.save_round(a.live)
+        a.live.recorder.save_round()
     go_on(log, whole, 30)
     for _ in range(3):
-        a.live._try(recorder.save_round)
+        a.attempt("save")
     assert told(a, run) == told(a, original)
     assert a.row(run, Run.state) == "done"
 
@@ -344,8 +344,8 @@ def test_a_run_that_cannot_be_stored_does_not_keep_the_others_from_it(a, monkeyp
     real = recorder.store_news
     monkeypatch.setattr(recorder, "store_news", lambda name, *rest: real(name, *rest) if name != bad[3:] else 1 / 0)
     go_on(log, whole, 30)
-    a.live._try(recorder.save_round)
-    a.live._try(recorder.save_round)
+    a.attempt("save")
+    a.attempt("save")
     assert a.row(good, Run.state) == "done"
 
 
@@ -358,21 +358,21 @@ def test_stop_reaches_a_run_through_the_database_whichever_server_got_the_click(
     owner.client.set_cookie("rubric", a.visitor.client.get_cookie("rubric").value)
     refused = b.visitor.post(f"{run}/stop")
     assert refused.status_code == 422
-    a.do(recorder.save_round)
+    a.do("save")
     assert a.log(run).cancelled is None
     assert owner.post(f"{run}/stop").status_code == 303
-    a.do(recorder.save_round)
+    a.do("save")
     assert a.finish(run)[0][2] == "cancelled"
 
 
-@pytest.mark.parametrize("work", [takeover.adopt, takeover.reap])
+@pytest.mark.parametrize("work", ["take_over", "reap"])
 def test_stop_ends_an_orphan_where_it_stands(a, b, work):
     run = a.write(max_new_tokens=30)
     whole = told(a, run)
     cut(a, run, 9)
     a.visitor.post(f"{run}/stop")
     with closing(Reader(b, run)) as reader:
-        b.do(work, follower.follow)
+        b.do(work, "follow")
         reader.until("done")
     assert reader.shown["#status"] == "Stopped by hand after 9 tokens."
     assert [(ids, reason) for ids, _, reason, _ in told(b, run)] == [(whole[0][0][:9], "cancelled")]

@@ -10,7 +10,7 @@ from engines import until
 from rounds import copy, cut, go_on
 from sqlalchemy import func, select
 
-from webapp.runs import lease, recorder, removal, search
+from webapp.runs import lease, recorder, removal
 from webapp.runs.tables import Block, Gone, Run, Sample, Watch, db
 
 
@@ -21,7 +21,7 @@ def test_a_deleted_run_leaves_no_byte_of_its_text_on_the_disk(a):
     with a.app.app_context():
         tokens = db.session.scalars(select(Block.tokens).where(Block.run_id == run[3:])).first()[86:172]
     others += write_many(a)
-    until(lambda: a.do(search.index_words) or a.row(run, Run.words), what="the index")
+    until(lambda: a.do("index_words") or a.row(run, Run.words), what="the index")
     for other in others[::2]:
         a.visitor.post(f"{other}/delete")
     assert secret in a.row(run, Run.words)
@@ -35,7 +35,7 @@ def write_many(server) -> list[str]:
     runs = [server.visitor.start(f"number {n} " * 30, max_new_tokens=60) for n in range(12)]
     for run in runs:
         finished(server.log(run))
-    server.do(recorder.save_round)
+    server.do("save")
     return runs
 
 
@@ -85,9 +85,9 @@ def test_runs_are_kept_for_some_days_and_only_finished_ones_are_removed(a, serve
     cut(a, unfinished, 5)
     for run, days in ((old, 8), (new, 6), (unfinished, 8)):
         a.change(run, created=a.row(run, Run.created) - timedelta(days=days))
-    a.do(removal.expire)
+    a.do("expire")
     assert a.visitor.get(old).status_code == 200
-    serve(RUBRIC_KEEP_DAYS=7).do(removal.expire)
+    serve(RUBRIC_KEEP_DAYS=7).do("expire")
     assert [a.visitor.get(run).status_code for run in (old, new, unfinished)] == [410, 200, 200]
     with a.app.app_context():
         assert db.session.get(Gone, old[3:]).reason == "expired"

@@ -6,7 +6,7 @@ from conftest import pictured
 from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select
 
-from webapp.runs import follower, recorder, takeover
+from webapp.runs import follower
 from webapp.runs.tables import Block, db
 
 
@@ -14,15 +14,15 @@ def test_a_viewer_of_another_server_sees_a_run_in_steps_its_place_in_line_and_it
     original = a.write(max_new_tokens=30, samples=2)
     run, log, whole = copy(a, original)
     log.set_state("waiting", 2, 62)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(b, run)) as reader:
-        b.do(follower.follow)
+        b.do("follow")
         reader.until(status="Waiting in line: 2nd, about 60 seconds.")
         seen = set()
         for _ in range(10):
             go_on(log, whole, 3)
-            a.do(recorder.save_round)
-            b.do(follower.follow)
+            a.do("save")
+            b.do("follow")
             reader.until() if not log.done else reader.until("done")
             seen.add(reader.shown["#sample-1"])
     assert len(seen) >= 9
@@ -35,33 +35,33 @@ def test_a_viewer_of_another_server_sees_a_run_in_steps_its_place_in_line_and_it
 
 def test_a_viewer_of_another_server_gets_the_prompt_s_statistics_with_the_first_token(a, b, monkeypatch):
     run, log, whole = copy(a, a.write(max_new_tokens=30))
-    a.do(recorder.save_round)
+    a.do("save")
     b.visitor.get(run)
     real = follower.new_blocks
 
     def late(entries):  # A stores its first tokens between B's two questions
         go_on(log, whole, 5)
-        a.do(recorder.save_round)
+        a.do("save")
         return real(entries)
 
     with b.app.app_context():
         monkeypatch.setattr(follower, "new_blocks", late)
-        follower.follow(b.live)
+        b.live.follower.follow()
     monkeypatch.undo()
-    b.do(follower.follow)
+    b.do("follow")
     assert b.visitor.json(run)["prompt"]["tokens"][1]["logprob"] is not None
 
 
 def test_a_viewer_of_another_server_is_told_when_the_run_is_deleted(a, b):
     run, log, whole = copy(a, a.write())
     go_on(log, whole, 5)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(b, run)) as there, closing(Reader(a, run)) as here:
         there.until(**{"sample-0": here.until(status="Writing…").shown["#sample-0"]})
         a.visitor.post(f"{run}/delete")
         go_on(log, whole, 5)
-        a.do(recorder.save_round)
-        b.do(follower.follow)
+        a.do("save")
+        b.do("follow")
         for reader in (there, here):
             reader.until("done")
             assert "deleted by the person who started it" in reader.shown["#main"]
@@ -74,7 +74,7 @@ def test_a_viewer_of_another_server_is_told_when_the_run_is_deleted(a, b):
 def test_three_watching_counts_the_viewers_of_all_servers(a, b):
     run, log, whole = copy(a, a.write())
     go_on(log, whole, 5)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(a, run)) as here, closing(Reader(b, run)) as there:
         with closing(Reader(b, run)):
             tell_everybody(a, b)
@@ -86,9 +86,9 @@ def test_three_watching_counts_the_viewers_of_all_servers(a, b):
 
 
 def tell_everybody(a, b):
-    b.do(follower.tell_viewers)
-    a.do(follower.tell_viewers, recorder.save_round)
-    b.do(follower.follow)
+    b.do("tell_viewers")
+    a.do("tell_viewers", "save")
+    b.do("follow")
 
 
 def test_many_runs_of_many_samples_can_be_followed_at_once(a, b):
@@ -97,8 +97,8 @@ def test_many_runs_of_many_samples_can_be_followed_at_once(a, b):
     for address, log, whole in runs:
         b.visitor.get(address)
         go_on(log, whole, 1)
-    a.do(recorder.save_round)
-    b.do(follower.follow)
+    a.do("save")
+    b.do("follow")
     assert not any(b.knows(address) for address, *_ in runs)
 
 
@@ -109,14 +109,14 @@ def test_a_reader_who_saw_more_than_was_stored_waits_and_then_gets_the_text_anew
     original = a.write(max_new_tokens=30)
     run, log, whole = copy(a, original)
     go_on(log, whole, 10)
-    a.do(recorder.save_round)
+    a.do("save")
     with closing(Reader(b, run, last="16")) as reader:
-        b.do(follower.follow)
+        b.do("follow")
         reader.until(status="Writing…")
         for _ in range(5):
             go_on(log, whole, 4)
-            a.do(recorder.save_round)
-            b.do(follower.follow)
+            a.do("save")
+            b.do("follow")
             if len(log.samples[0]) >= 16:
                 reader.until("done" if log.done else None)
     assert reader.swaps[0] == "innerHTML"
@@ -130,7 +130,7 @@ def test_a_reader_who_saw_more_than_the_run_ever_had_gets_its_text_anew(a, b):
     with closing(Reader(b, run, last="16")) as reader:
         reader.shown["#sample-0"] = "what was never stored"
         a.visitor.post(f"{run}/stop")
-        b.do(takeover.reap, follower.follow)
+        b.do("reap", "follow")
         reader.until("done")
     assert reader.swaps == ["innerHTML"]
     assert reader.shown["#sample-0"] == pictured(told(b, run)[0][1])
@@ -140,17 +140,17 @@ def test_a_reader_who_saw_more_than_was_stored_and_is_cut_off_again_sees_nothing
     original = a.write(max_new_tokens=30)
     run, log, whole = copy(a, original)
     go_on(log, whole, 10)
-    a.do(recorder.save_round)
+    a.do("save")
     go_on(log, whole, 8)
     with closing(Reader(a, run)) as first:
         first.until(status="Writing…")
     b.visitor.get(run)
-    b.do(follower.follow)
+    b.do("follow")
     with closing(Reader(b, run, first.last)) as waiting:
         waiting.until(status="Writing…")
     go_on(log, whole, 30)
-    a.do(recorder.save_round)
-    b.do(follower.follow)
+    a.do("save")
+    b.do("follow")
     with closing(Reader(b, run, waiting.last)) as again:
         again.shown = dict(first.shown)
         again.until("done")

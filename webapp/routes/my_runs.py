@@ -10,7 +10,6 @@ from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
 from webapp.runs.registry import hold
-from webapp.runs.removal import delete_run
 from webapp.runs.repository import find_run, find_vocabulary
 from webapp.runs.scheduler import Live, live
 from webapp.runs.search import runs_of
@@ -59,7 +58,7 @@ def delete(run_id: str):
     run = find_run(run_id)
     if run.owner != visitor():
         raise Refusal("Only the visitor who started this run can delete it.")
-    if not delete_run(live(), run):
+    if not live().removal.delete(run):
         find_run(run_id)  # another click was quicker; this tells that it is gone
     live().stop(run_id, "deleted")
     forget_cards()

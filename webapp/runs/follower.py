@@ -5,38 +5,59 @@ quarter on average.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import defer
 
 from generate import RunLog
+from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.tables import Block, Run, Sample, Watch, db
-
-if TYPE_CHECKING:
-    from webapp.runs.registry import Entry
-    from webapp.runs.scheduler import Live
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
 AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 conditions
 
 
-def follow(live: "Live") -> None:
-    """Bring the logs of runs that others write up to date."""
-    entries = live.registry.others()
-    if not entries:
-        return
-    catch_up(live, entries)
-    for run_id, entry in entries.items():
-        if entry.log.done:
-            live.registry.drop(run_id, entry)
-        else:
-            live.registry.drop_unwatched(run_id, entry)
+class Follower:
+    """Keeps this server's logs of other servers' runs up to date, and tells those servers who watches here."""
+
+    def __init__(self, server: str, registry: Registry, clock: Clock):
+        self._server, self._registry, self._clock = server, registry, clock
+
+    def follow(self) -> None:
+        """Bring the logs of runs that others write up to date."""
+        entries = self._registry.others()
+        if not entries:
+            return
+        catch_up(entries, self._clock.now())
+        for run_id, entry in entries.items():
+            if entry.log.done:
+                self._registry.drop(run_id, entry)
+            else:
+                self._registry.drop_unwatched(run_id, entry)
+
+    def tell_viewers(self) -> None:
+        """Tell the servers that write how many watch here, and hear the same of our runs."""
+        now, entries = self._clock.now(), self._registry.entries()
+        mine = {run_id: entry.viewers for run_id, entry in entries.items() if not entry.ours and entry.viewers}
+        kept = set(db.session.scalars(select(Watch.run_id).where(Watch.server == self._server)))
+        for run_id, viewers in mine.items():
+            db.session.merge(Watch(run_id=run_id, server=self._server, viewers=viewers, seen=now))
+        if stale := kept - mine.keys():
+            db.session.execute(delete(Watch).where(Watch.server == self._server, Watch.run_id.in_(stale)))
+        ours = [run_id for run_id, entry in entries.items() if entry.ours]
+        counts = select(Watch.run_id, func.sum(Watch.viewers)).where(Watch.run_id.in_(ours), Watch.seen > now - AWAY)
+        found = dict(db.session.execute(counts.group_by(Watch.run_id)).all()) if ours else {}
+        db.session.commit()
+        for run_id in ours:
+            entries[run_id].elsewhere = int(found.get(run_id, 0))
 
 
-def catch_up(live: "Live", entries: dict[str, "Entry"]) -> None:
-    """Read what was stored since the last look. A sample's end is asked for before its blocks: none is missing then."""
+def catch_up(entries: dict[str, Entry], now: float) -> None:
+    """Read what was stored since the last look; `now` is the database's time.
+
+    A sample's end is asked for before its blocks: none is missing then.
+    """
     samples = select(Sample).where(Sample.run_id.in_(entries), Sample.finish_reason.is_not(None))
     ended = db.session.scalars(samples.execution_options(populate_existing=True)).all()
     facts = select(Run).where(Run.id.in_(entries)).options(defer(Run.prompt), defer(Run.words))
@@ -45,7 +66,7 @@ def catch_up(live: "Live", entries: dict[str, "Entry"]) -> None:
         append(entries[block.run_id].log, block)
     for run_id, entry in entries.items():
         if run_id in runs:
-            read_progress(entry, runs[run_id], live.clock.now())
+            read_progress(entry, runs[run_id], now)
         else:
             vanish(entry.log)
     for sample in ended:
@@ -53,7 +74,7 @@ def catch_up(live: "Live", entries: dict[str, "Entry"]) -> None:
         log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.error)
 
 
-def new_blocks(entries: dict[str, "Entry"]) -> Iterator[Block]:
+def new_blocks(entries: dict[str, Entry]) -> Iterator[Block]:
     """What was stored past what our logs hold."""
     wanted = [
         and_(Block.run_id == run_id, Block.number == number, Block.start >= len(sample))
@@ -74,7 +95,7 @@ def append(log: RunLog, block: Block) -> None:
             log.touch()
 
 
-def read_progress(entry: "Entry", run: Run, now: float) -> None:
+def read_progress(entry: Entry, run: Run, now: float) -> None:
     """Take over what the run's row says of it."""
     log, entry.told = entry.log, run.progress or {}
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
@@ -102,20 +123,3 @@ def vanish(log: RunLog) -> None:
         log.cancelled = "deleted"
     for sample in log.samples:
         log.finish(sample, "deleted", 0)
-
-
-def tell_viewers(live: "Live") -> None:
-    """Tell the servers that write how many watch here, and hear the same of our runs."""
-    now, entries = live.clock.now(), live.registry.entries()
-    mine = {run_id: entry.viewers for run_id, entry in entries.items() if not entry.ours and entry.viewers}
-    kept = set(db.session.scalars(select(Watch.run_id).where(Watch.server == live.server)))
-    for run_id, viewers in mine.items():
-        db.session.merge(Watch(run_id=run_id, server=live.server, viewers=viewers, seen=now))
-    if stale := kept - mine.keys():
-        db.session.execute(delete(Watch).where(Watch.server == live.server, Watch.run_id.in_(stale)))
-    ours = [run_id for run_id, entry in entries.items() if entry.ours]
-    counts = select(Watch.run_id, func.sum(Watch.viewers)).where(Watch.run_id.in_(ours), Watch.seen > now - AWAY)
-    found = dict(db.session.execute(counts.group_by(Watch.run_id)).all()) if ours else {}
-    db.session.commit()
-    for run_id in ours:
-        entries[run_id].elsewhere = int(found.get(run_id, 0))

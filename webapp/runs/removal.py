@@ -1,15 +1,11 @@
 """Runs that go: deleted by their owner, or past the time that this server keeps them. Nothing but a mark is left."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, text, update
 
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import BUSY, Block, Gone, Run, Sample, Watch, db
-
-if TYPE_CHECKING:
-    from webapp.runs.scheduler import Live
 
 EXPIRED = 200  # runs removed in one round
 
@@ -29,41 +25,45 @@ def remove(run_id: str, parent_id: str | None, reason: str) -> bool:
     return True
 
 
-def delete_run(live: "Live", run: Run) -> bool:
-    """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
-    found = remove(run.id, run.parent_id, "deleted")
-    for score in db.session.scalars(select(Run.id).where(Run.parent_id == run.id, Run.relation == "score")).all():
-        remove(score, run.id, "deleted")  # it is the same text, read by another model
-    db.session.commit()
-    live.scrubbed = False
-    scrub(live)
-    return found
+class Removal:
+    """Deletes what its owner wants gone, and what is older than `keep_days` (0: nothing is too old)."""
 
+    def __init__(self, keep_days: float):
+        self._keep_days = keep_days
+        self.scrubbed = True  # no deleted text is left in a log of the database
 
-def scrub(live: "Live") -> None:
-    """Take deleted text out of SQLite's log of changes too; while somebody reads there, it is tried again later."""
-    if live.scrubbed:
-        return
-    if db.engine.dialect.name == "sqlite":
-        with db.engine.connect() as connection:
-            connection.execute(text("PRAGMA busy_timeout=50"))
-            try:
-                busy = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).first()[0]
-            finally:
-                connection.execute(text(f"PRAGMA busy_timeout={BUSY}"))
-        live.scrubbed = not busy
-    else:
-        live.scrubbed = True
+    def delete(self, run: Run) -> bool:
+        """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
+        found = remove(run.id, run.parent_id, "deleted")
+        for score in db.session.scalars(select(Run.id).where(Run.parent_id == run.id, Run.relation == "score")).all():
+            remove(score, run.id, "deleted")  # it is the same text, read by another model
+        db.session.commit()
+        self.scrubbed = False
+        self.scrub()
+        return found
 
+    def scrub(self) -> None:
+        """Take deleted text out of SQLite's log of changes too; while somebody reads there, it is tried again later."""
+        if self.scrubbed:
+            return
+        if db.engine.dialect.name == "sqlite":
+            with db.engine.connect() as connection:
+                connection.execute(text("PRAGMA busy_timeout=50"))
+                try:
+                    busy = connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).first()[0]
+                finally:
+                    connection.execute(text(f"PRAGMA busy_timeout={BUSY}"))
+            self.scrubbed = not busy
+        else:
+            self.scrubbed = True
 
-def expire(live: "Live") -> None:
-    """Remove some finished runs that are older than the setting allows."""
-    days = live.settings["RUBRIC_KEEP_DAYS"]
-    if not days:
-        return
-    limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
-    old = select(Run.id, Run.parent_id).where(Run.created < limit, Run.state == "done").limit(EXPIRED)
-    for run in db.session.execute(old).all():
-        remove(run.id, run.parent_id, "expired")
-        live.scrubbed = False
-    db.session.commit()
+    def expire(self) -> None:
+        """Remove some finished runs that are older than the setting allows."""
+        if not self._keep_days:
+            return
+        limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=self._keep_days)
+        old = select(Run.id, Run.parent_id).where(Run.created < limit, Run.state == "done").limit(EXPIRED)
+        for run in db.session.execute(old).all():
+            remove(run.id, run.parent_id, "expired")
+            self.scrubbed = False
+        db.session.commit()

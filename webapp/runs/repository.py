@@ -1,16 +1,21 @@
 """Runs and vocabularies in the database: how they are found, kept, and read as logs."""
 
 import hashlib
+import logging
 import zlib
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import numpy as np
 from flask import abort
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, RunLog, Vocabulary, record_dtype
+from webapp.runs.lease import CHANGE
 from webapp.runs.tables import Block, Gone, Run, Sample, StoredVocabulary, db
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = "There is no such run here. Perhaps the link lost a letter on its way."
 GONE = {
@@ -126,3 +131,23 @@ def find_related(run_id: str, parent_id: str, relation: str) -> Run:
     if (run.parent_id, run.relation) != (parent_id, relation):
         abort(404, UNKNOWN)
     return run
+
+
+def end_sample(run_id: str, number: int, reason: str, text_end: int, error: str | None) -> None:
+    """Store how a sample ended, unless it had ended before. `text_end` counts bytes. Does not commit."""
+    which = (Sample.run_id == run_id) & (Sample.number == number) & Sample.finish_reason.is_(None)
+    change = update(Sample).where(which).values(finish_reason=reason, text_end=text_end, error=error)
+    db.session.execute(change, execution_options=CHANGE)
+
+
+def each_alone(ids: Iterable[str], work: Callable[[str], None], sentence: str) -> None:
+    """Do some work for each of many runs, so that one which fails holds up no other.
+
+    A failure undoes that run's transaction and is logged with `sentence`, in which %s stands for the run's id.
+    """
+    for run_id in ids:
+        try:
+            work(run_id)
+        except Exception:
+            db.session.rollback()
+            log.exception(sentence, run_id)

@@ -5,19 +5,33 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flask import Flask, current_app
 from sqlalchemy import inspect
 
 from generate import Refusal, RunLog
-from webapp.runs import follower, recorder, removal, search, takeover
+from webapp.runs.follower import Follower, show_state
+from webapp.runs.recorder import Recorder
 from webapp.runs.registry import Clock, Registry, Streams
+from webapp.runs.removal import Removal
 from webapp.runs.repository import stored_log
+from webapp.runs.search import index_words
 from webapp.runs.tables import Run, db
+from webapp.runs.takeover import Takeover
 
 log = logging.getLogger(__name__)
 
 ROUND = 0.25  # seconds between two savings, and between two looks at what others saved
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some work that is done again and again, in an app context, `every` so many seconds."""
+
+    name: str
+    work: Callable[[], None]
+    every: float
 
 
 class Live:
@@ -27,11 +41,28 @@ class Live:
         self.app, self.engine = app, engine
         self.settings = app.config["SETTINGS"]
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
-        self.born = time.monotonic()
-        self.scrubbed = True  # no deleted text is left in a log of the database
         self.clock = Clock()
         self.registry = Registry(self.settings["RUBRIC_GRACE"])
         self.streams = Streams(self.settings["RUBRIC_MAX_STREAMS"])
+        cancel = engine.cancel if engine is not None else None  # a server without an engine has no run to cancel
+        self.recorder = Recorder(self.server, self.registry, self.clock, cancel)
+        self.follower = Follower(self.server, self.registry, self.clock)
+        self.takeover = Takeover(self.server, self.registry, self.clock, engine, app.config["MODELS"])
+        self.removal = Removal(self.settings["RUBRIC_KEEP_DAYS"])
+        jobs = (
+            Job("save", self.recorder.save_round, ROUND),
+            Job("release", self.recorder.release, ROUND),
+            Job("follow", self.follower.follow, ROUND),
+            Job("take_over", self.takeover.take_over, ROUND),
+            Job("stop_unwatched", self.takeover.stop_unwatched, ROUND),
+            Job("tell_viewers", self.follower.tell_viewers, 1.0),
+            Job("reap", self.takeover.reap, 2.0),
+            Job("index_words", index_words, 1.0),
+            Job("scrub", self.removal.scrub, 2.0),
+            Job("expire", self.removal.expire, 60.0),
+            Job("clock", self.clock.set, 60.0),
+        )
+        self.jobs = {job.name: job for job in jobs}
         self.alive: Callable[[], bool] = lambda: not self._closing.is_set()
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -67,7 +98,7 @@ class Live:
             run_log = stored_log(run)
             if run_log.done:
                 return run_log
-            follower.show_state(run_log, run, self.clock.now())
+            show_state(run_log, run, self.clock.now())
             entry = self.registry.keep(run.id, run_log)
         entry.seen = time.monotonic()
         return entry.log
@@ -87,42 +118,29 @@ class Live:
     def _record(self) -> None:
         """Store what is written, until the server closes; then all of it, and give up the leases."""
         while not self._closing.wait(ROUND):
-            self._try(recorder.save_round)
+            self.attempt(self.jobs["save"])
         if self.engine is not None:
             self.engine.close()
-        self._try(recorder.save_round)
-        self._try(recorder.release)
+        self.attempt(self.jobs["save"])
+        self.attempt(self.jobs["release"])
 
     def _keep(self) -> None:
         """Follow what others write, take over what nobody does, and clear away what is to go."""
-        chores = [
-            (follower.follow, ROUND),
-            (takeover.adopt, ROUND),
-            (takeover.stop_unwatched, ROUND),
-            (follower.tell_viewers, 1.0),
-        ]
-        chores += [(takeover.reap, 2.0), (search.index_words, 1.0), (removal.scrub, 2.0), (removal.expire, 60.0)]
-        chores += [(set_clock, 60.0)]
-        due = dict.fromkeys(chores, 0.0)
+        due = {job: 0.0 for job in self.jobs.values() if job.name not in ("save", "release")}
         while not self._closing.wait(ROUND):
             now = time.monotonic()
-            for (work, every), when in due.items():
+            for job, when in due.items():
                 if now >= when:
-                    due[work, every] = now + every
-                    self._try(work)
+                    due[job] = now + job.every
+                    self.attempt(job)
 
-    def _try(self, work: Callable[["Live"], None]) -> None:
+    def attempt(self, job: Job) -> None:
         """One round of some work; a database that fails now is asked again in the next round."""
         try:
             with self.app.app_context():
-                work(self)
+                job.work()
         except Exception:
-            log.exception("%s failed; trying again", work.__name__)
-
-
-def set_clock(live: Live) -> None:
-    """Set the clock by the database's."""
-    live.clock.set()
+            log.exception("%s failed; trying again", job.name)
 
 
 def live() -> Live:

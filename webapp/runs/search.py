@@ -1,7 +1,5 @@
 """Runs by their owner and by their words."""
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import Select, select, update
 
 from webapp.runs.lease import CHANGE
@@ -9,13 +7,10 @@ from webapp.runs.repository import find_vocabulary, stored_log
 from webapp.runs.tables import Run, db
 from webapp.runs.transcript import Transcript
 
-if TYPE_CHECKING:
-    from webapp.runs.scheduler import Live
-
 INDEXED = 20  # runs made searchable in one round
 
 
-def index_words(live: "Live") -> None:
+def index_words() -> None:
     """Make runs searchable: keep the text of some that have none yet, or that have ended since."""
     for run_id in db.session.scalars(select(Run.id).where(Run.words.is_(None)).limit(INDEXED)).all():
         run = db.session.get(Run, run_id)
