@@ -37,8 +37,11 @@ def register(app: Flask) -> None:
 
 
 def refused(refusal: Refusal, page: str | None = None):
-    """A person asked for what cannot be done: a `page` that says so, or one of ours; 503 when we are only busy."""
-    status = 503 if isinstance(refusal, Busy) else 422
+    """A person asked for what cannot be done: a `page` that says so, or one of ours.
+
+    The status is the refusal's own, if it has one, else 503 when we are only busy, and 422.
+    """
+    status = getattr(refusal, "status", 503 if isinstance(refusal, Busy) else 422)
     answer = said(status, str(refusal), refusal, page)
     if isinstance(refusal, Busy):
         answer.headers["Retry-After"] = str(refusal.retry_after)

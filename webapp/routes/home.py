@@ -10,7 +10,7 @@ from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
-from webapp.runs.repository import find_run, same_vocabulary
+from webapp.runs.repository import RemovedRun, UnknownRun, find_run, same_vocabulary
 from webapp.runs.scheduler import live
 from webapp.runs.service import models, start
 from webapp.views.run_view import look
@@ -114,8 +114,9 @@ def prompt_text() -> str:
 
 @blueprint.errorhandler(Refusal)
 def again(refusal: Refusal):
-    """A person asked for what cannot be done: their form again, with the sentence."""
-    asked = request.endpoint == "home.create" and not is_fragment()
+    """A person asked for what cannot be done: their form again, with the sentence; but not of a run that is not there."""
+    missing = isinstance(refusal, UnknownRun | RemovedRun)
+    asked = request.endpoint == "home.create" and not is_fragment() and not missing
     return refused(refusal, home_again(str(refusal), refusal.field) if asked else None)
 
 

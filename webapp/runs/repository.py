@@ -7,21 +7,40 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import numpy as np
-from flask import abort
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from generate import ModelFolder, RunLog, Vocabulary, record_dtype
+from generate import ModelFolder, Refusal, RunLog, Vocabulary, record_dtype
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import Block, Gone, Run, Sample, StoredVocabulary, db
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = "There is no such run here. Perhaps the link lost a letter on its way."
-GONE = {
-    "deleted": "This run is gone: the person who started it has deleted it.",
-    "expired": "This run is gone: this server keeps runs for a while only, and its time was over.",
-}
+
+class UnknownRun(Refusal):
+    """There never was such a run. `status` is what HTTP calls it."""
+
+    status = 404
+
+
+class RemovedRun(Refusal):
+    """There was such a run, and it was deleted, or its time was over. `status` is what HTTP calls it."""
+
+    status = 410
+
+
+def unknown_run() -> UnknownRun:
+    """The refusal for an address at which no run ever was."""
+    return UnknownRun("There is no such run here. Perhaps the link lost a letter on its way.")
+
+
+def removed_run(reason: str) -> RemovedRun:
+    """The refusal for a run that is gone: `deleted`, or `expired`."""
+    return RemovedRun(
+        "This run is gone: the person who started it has deleted it."
+        if reason == "deleted"
+        else "This run is gone: this server keeps runs for a while only, and its time was over."
+    )
 
 
 def pack_vocabulary(vocabulary: Vocabulary) -> bytes:
@@ -104,6 +123,7 @@ def new_run(**fields) -> Run:
 
 
 def get_run(run_id: str) -> Run | None:
+    """The stored run, or None."""
     return db.session.get(Run, run_id) if is_name(run_id) else None
 
 
@@ -113,23 +133,24 @@ def is_gone(run_id: str) -> Gone | None:
 
 
 def is_name(run_id: str) -> bool:
+    """Whether this may be a run's id; a database may refuse to look for other text."""
     return len(run_id) <= 24 and "\0" not in run_id
 
 
 def find_run(run_id: str) -> Run:
-    """The stored run; aborts with 404, or 410 when it was there once."""
+    """The stored run; raises UnknownRun, or RemovedRun when it was there once."""
     run = get_run(run_id)
     if run is None:
         gone = is_gone(run_id)
-        abort(410, GONE[gone.reason]) if gone else abort(404, UNKNOWN)
+        raise removed_run(gone.reason) if gone else unknown_run()
     return run
 
 
 def find_related(run_id: str, parent_id: str, relation: str) -> Run:
-    """A run that came from another in this way; aborts with 404 or 410 when there is none."""
+    """A run that came from another in this way; raises UnknownRun or RemovedRun when there is none."""
     run = find_run(run_id)
     if (run.parent_id, run.relation) != (parent_id, relation):
-        abort(404, UNKNOWN)
+        raise unknown_run()
     return run
 
 

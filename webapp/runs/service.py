@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable
 
 import numpy as np
-from flask import abort, current_app
+from flask import current_app
 from sqlalchemy import select, update
 from sqlalchemy.orm.exc import ObjectDeletedError
 
@@ -23,7 +23,7 @@ from generate import (
 )
 from webapp.runs.derivation import Beginning
 from webapp.runs.lease import CHANGE, LEASE
-from webapp.runs.repository import GONE, find_run, keep_vocabulary, new_run, same_vocabulary
+from webapp.runs.repository import find_run, keep_vocabulary, new_run, removed_run, same_vocabulary, unknown_run
 from webapp.runs.scheduler import live
 from webapp.runs.tables import Block, Run, Sample, db
 
@@ -42,11 +42,11 @@ def require_engine():
 
 
 def log_of(run: Run) -> RunLog:
-    """A run's log, live or stored; aborts with 410 when the run was deleted a moment ago."""
+    """A run's log, live or stored; raises RemovedRun when it was deleted a moment ago."""
     try:
         return live().find(run)
     except ObjectDeletedError:
-        abort(410, GONE["deleted"])
+        raise removed_run("deleted") from None
 
 
 def start(folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: str) -> str:
@@ -134,12 +134,12 @@ def kept_score(run: Run, folder: ModelFolder) -> str | None:
 
 
 def lock(run_id: str) -> None:
-    """Lock a run's row until the transaction ends, so that two clicks at once make one page; aborts if it is gone."""
+    """Lock a run's row until the transaction ends, so that two clicks at once make one page; refuses if it is gone."""
     held = update(Run).where(Run.id == run_id).values(parent_id=Run.parent_id)
     if db.session.execute(held, execution_options=CHANGE).rowcount == 0:
         db.session.rollback()
         find_run(run_id)
-        abort(404)
+        raise unknown_run()
 
 
 def find_pick(parent_id: str, number: int, owner: str) -> str | None:

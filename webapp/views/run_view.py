@@ -4,12 +4,11 @@ import threading
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from flask import abort
 from markupsafe import Markup
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import RunLog, Vocabulary, window_start
-from webapp.runs.repository import GONE, find_vocabulary
+from webapp.runs.repository import find_vocabulary, removed_run
 from webapp.runs.scheduler import live
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
@@ -215,8 +214,8 @@ def tool_facts(view: RunView, mine: bool) -> dict:
 
 
 def look(run: Run) -> RunView:
-    """A stored run as pages show it; aborts with 410 when it was deleted a moment ago."""
+    """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""
     try:
         return RunView(run, live().find(run), find_vocabulary(run.vocabulary_id))
     except ObjectDeletedError:
-        abort(410, GONE["deleted"])
+        raise removed_run("deleted") from None
