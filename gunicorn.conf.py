@@ -81,7 +81,7 @@ def post_worker_init(worker):
     begin.set()
     say_where()
     logging.getLogger("gunicorn.error").addFilter(is_no_timeout)  # a client that gave up is no error of ours
-    worker.wsgi.extensions["rubric"].alive = lambda: worker.alive
+    worker.wsgi.extensions["rubric"].scheduler.alive = lambda: worker.alive
 
 
 def worker_exit(server, worker):

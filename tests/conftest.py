@@ -196,13 +196,13 @@ def app(models, writer, tmp_path_factory, request):
     app = create_app(settings, writer.engine)
     with app.app_context():
         upgrade()
-    live = app.extensions["rubric"]
-    live.start()
+    state = app.extensions["rubric"]
+    state.start()
     yield app
-    for run_id in live.registry.entries():
-        live.stop(run_id)
-    live.engine = None  # it is the session's, and goes on
-    live.close()
+    for run_id in state.registry.entries():
+        state.service.cancel(run_id)
+    state.scheduler.engine = None  # it is the session's, and goes on
+    state.close()
     with app.app_context():
         db.engine.dispose()
 

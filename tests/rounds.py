@@ -24,18 +24,18 @@ class Server:
 
     def __init__(self, settings, engine):
         self.app = create_app(settings, engine)
-        self.live = self.app.extensions["rubric"]
+        self.state = self.app.extensions["rubric"]
         self.visitor = Visitor(self.app)
 
     def do(self, *names) -> None:
         """Do some jobs once, in this order; a failure is the test's."""
         for name in names:
             with self.app.app_context():
-                self.live.jobs[name].work()
+                self.state.scheduler.jobs[name].work()
 
     def attempt(self, name) -> None:
         """Do a job as its thread does: a failure is logged."""
-        self.live.attempt(self.live.jobs[name])
+        self.state.scheduler.attempt(self.state.scheduler.jobs[name])
 
     def write(self, prompt="the old king", **fields) -> str:
         """A run that nothing disturbs, stored whole; returns its address."""
@@ -51,10 +51,10 @@ class Server:
         return told(self, run)
 
     def knows(self, run) -> bool:
-        return run[3:] in self.live.registry.entries()
+        return run[3:] in self.state.registry.entries()
 
     def entry(self, run):
-        return self.live.registry.entries()[run[3:]]
+        return self.state.registry.entries()[run[3:]]
 
     def log(self, run):
         return self.entry(run).log
@@ -71,8 +71,8 @@ class Server:
             db.session.commit()
 
     def close(self) -> None:
-        for run_id in self.live.registry.entries():
-            self.live.stop(run_id)
+        for run_id in self.state.registry.entries():
+            self.state.service.cancel(run_id)
         with self.app.app_context():
             db.engine.dispose()
 
@@ -214,14 +214,14 @@ def copy(server, run) -> tuple[str, RunLog, RunLog]:
             released(sample.read()["id"], vocabulary, whole, row.options["stop"]) for sample in whole.samples
         ]
         fields = {column.name: getattr(row, column.name) for column in Run.__table__.columns}
-        changes = {"id": f"copy{time.monotonic_ns()}", "state": "writing", "holder": server.live.server, "words": None}
+        changes = {"id": f"copy{time.monotonic_ns()}", "state": "writing", "holder": server.state.server, "words": None}
         changes |= {"lease_until": time.time() + lease.LEASE, "progress": {}, "stop_asked": None}
         changes["prompt"] = unknown_records(whole.prompt["id"], fields["vocab_size"]).tobytes()
         new_run(**(fields | changes))
     log = RunLog(whole.prompt["id"], len(whole.samples), fields["vocab_size"])
     log.prompt = whole.prompt
     log.fingerprint, log.precision, log.device = whole.fingerprint, whole.precision, whole.device
-    server.live.registry.add(changes["id"], log)
+    server.state.registry.add(changes["id"], log)
     return f"/r/{changes['id']}", log, whole
 
 

@@ -86,7 +86,7 @@ def test_a_run_whose_lease_is_valid_is_left_alone(a, b):
     run = a.write()
     cut(a, run, 5, lease_until=time.time() + 60)
     b.visitor.get(run)
-    b.live.takeover.born -= 1000
+    b.state.takeover.born -= 1000
     b.do("take_over", "reap")
     assert not b.entry(run).ours
     assert b.row(run, Run.state, Run.holder) == ("writing", "killed")
@@ -98,7 +98,7 @@ def test_of_many_servers_that_want_a_run_exactly_one_gets_it(a, serve):
 
     def take(server):
         with server.app.app_context():
-            got = lease.take(server.live.server, run[3:], time.time())
+            got = lease.take(server.state.server, run[3:], time.time())
             db.session.commit()
             return got
 
@@ -107,7 +107,7 @@ def test_of_many_servers_that_want_a_run_exactly_one_gets_it(a, serve):
             cut(a, run, 5)
             got = list(pool.map(take, servers))
             assert got.count(True) == 1
-            assert a.row(run, Run.holder) == servers[got.index(True)].live.server
+            assert a.row(run, Run.holder) == servers[got.index(True)].state.server
 
 
 def test_of_two_servers_that_both_have_readers_only_one_goes_on(a, b, serve):
@@ -135,12 +135,12 @@ def test_an_orphan_that_finds_the_line_full_is_tried_again(a, b, writer):
             raise Busy("The line is full.")
 
     b.visitor.get(run)
-    b.live.takeover.engine = Full()
+    b.state.takeover.engine = Full()
     b.do("take_over")
     assert not b.entry(run).ours
     assert b.row(run, Run.holder) is None
     assert b.log(run).state == "paused"
-    b.live.takeover.engine = writer.engine
+    b.state.takeover.engine = writer.engine
     b.do("follow", "take_over")
     assert b.finish(run) == whole
 
@@ -209,7 +209,7 @@ def test_an_orphan_that_nobody_watches_ends_after_the_grace_time_and_keeps_its_t
     whole = told(a, run)
     cut(a, run, 9, None, lease_until=time.time() - 8)
     server = serve(RUBRIC_GRACE=10)
-    server.live.takeover.born -= 1000
+    server.state.takeover.born -= 1000
     server.do("reap")
     assert server.row(run, Run.state) == "writing"
     server.change(run, lease_until=time.time() - 11)
@@ -227,7 +227,7 @@ def test_a_server_that_just_started_gives_readers_time_to_come_back(a, serve):
     server.do("reap")
     assert server.row(run, Run.state) == "writing"
     server.visitor.get(run)
-    server.live.takeover.born -= 1000
+    server.state.takeover.born -= 1000
     server.do("reap")
     assert server.row(run, Run.state) == "writing"  # somebody came
     server.entry(run).seen -= 11
@@ -241,7 +241,7 @@ def test_an_orphan_that_is_watched_on_another_server_is_left_to_that_one(a, b, s
     with closing(Reader(b, run)):
         b.do("tell_viewers")
         server = serve(RUBRIC_GRACE=10)
-        server.live.takeover.born -= 1000
+        server.state.takeover.born -= 1000
         server.do("reap")
         assert server.row(run, Run.state) == "writing"
 
@@ -273,12 +273,12 @@ def test_viewers_of_a_server_that_was_killed_count_no_more_after_a_while(a, b):
     with closing(Reader(b, run)):
         b.do("tell_viewers")
     a.do("tell_viewers")
-    assert a.live.registry.watching(run[3:]) == 1
+    assert a.state.registry.watching(run[3:]) == 1
     with a.app.app_context():
         db.session.execute(update(Watch).where(Watch.run_id == run[3:]).values(seen=time.time() - follower.AWAY - 1))
         db.session.commit()
     a.do("tell_viewers")
-    assert a.live.registry.watching(run[3:]) == 0
+    assert a.state.registry.watching(run[3:]) == 0
 
 
 def test_a_reader_who_leaves_an_entry_that_was_let_go_is_not_counted_off_the_next_one(a, b):
@@ -312,7 +312,7 @@ def test_a_server_that_lost_its_lease_stores_nothing_more_and_its_readers_read_o
     with a.app.app_context():
         stored = db.session.scalar(select(func.sum(func.length(Block.tokens))).where(Block.run_id == run[3:]))
     assert stored == 5 * whole.prompt.dtype.itemsize
-    assert a.row(run, Run.holder) == b.live.server
+    assert a.row(run, Run.holder) == b.state.server
     b.finish(run)
     with closing(Reader(a, run, reader.last)) as again:
         again.shown = reader.shown
@@ -330,7 +330,7 @@ def test_a_saving_that_was_made_though_the_connection_broke_is_not_made_twice(a,
     with monkeypatch.context() as patch, a.app.app_context():
         real = db.session.commit
         patch.setattr(db.session, "commit", lambda: real() or 1 / 0)
-        a.live.recorder.save_round()
+        a.state.recorder.save_round()
     go_on(log, whole, 30)
     for _ in range(3):
         a.attempt("save")

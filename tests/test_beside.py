@@ -225,18 +225,18 @@ def test_a_page_waits_for_the_second_model_and_then_asks_no_more(visitor, app, m
     visitor.finish(run)
     page, second = shift(visitor, run)
     visitor.finish(second)
-    from webapp.routes import comparison as module
+    from webapp.state import State
 
     assert "every 500ms" not in visitor.get(page).text
-    found = module.look
+    found = State.look
 
-    def still_reading(asked):
-        view = found(asked)
+    def still_reading(self, asked):
+        view = found(self, asked)
         if asked.relation == "score":
             view.log.state = "reading"
         return view
 
-    monkeypatch.setattr(module, "look", still_reading)
+    monkeypatch.setattr(State, "look", still_reading)
     answer = visitor.get(page).text
     assert "every 500ms" in answer
     assert "Reading the prompt" in answer

@@ -105,7 +105,7 @@ def test_no_text_grows_beyond_what_a_prompt_may_have(app, visitor, monkeypatch):
     told = visitor.finish(run)
     *kept, last = told["prompt"]["tokens"] + told["samples"][0]["tokens"]
     limit = sum(len(token["bytes"]) for token in kept)
-    monkeypatch.setitem(app.config["SETTINGS"], "RUBRIC_MAX_PROMPT", limit)
+    monkeypatch.setattr(app.extensions["rubric"].service, "max_prompt", limit)
     child = fork(visitor, run, sample=0, place=11)
     assert len(visitor.finish(child)["prompt"]["tokens"]) == len(kept), "the limit itself is allowed"
     one = next(one for one in last["alternatives"] if one["bytes"])

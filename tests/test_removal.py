@@ -100,7 +100,7 @@ def test_a_run_can_be_deleted_while_its_server_stores_what_is_new(a, b):
     owner = Visitor(b.app)
     owner.client.set_cookie("rubric", a.visitor.client.get_cookie("rubric").value)
     with ThreadPoolExecutor(1) as pool, a.app.app_context():
-        lease.renew(a.live.server, [run[3:]], time.time())
+        lease.renew(a.state.server, [run[3:]], time.time())
         recorder.store_news(run[3:], a.entry(run))
         answer = pool.submit(owner.post, f"{run}/delete")
         time.sleep(0.3)  # for the deletion to get as far as it can

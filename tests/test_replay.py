@@ -188,7 +188,7 @@ def test_a_replay_that_nobody_asks_for_is_given_up(app, visitor, monkeypatch):
     counts = [len(sample["tokens"]) for sample in visitor.finish(run)["samples"]]
     monkeypatch.setattr(replays, "PATIENCE", 0)
     page = visitor.post(f"{run}/replay").headers["Location"]
-    log = app.extensions["replays"].find(run[3:], page.rsplit("/", 1)[1]).log
+    log = app.extensions["rubric"].replays.find(run[3:], page.rsplit("/", 1)[1]).log
     until(lambda: log.done)
     assert log.cancelled
     assert sum(map(len, log.samples)) < sum(counts)
@@ -200,7 +200,7 @@ def test_a_difference_ends_the_writing_at_once(app, visitor, models, changing):
     visitor.finish(run)
     changing(models / "other")
     page = visitor.post(f"{run}/replay").headers["Location"]
-    log = app.extensions["replays"].find(run[3:], page.rsplit("/", 1)[1]).log
+    log = app.extensions["rubric"].replays.find(run[3:], page.rsplit("/", 1)[1]).log
     until(lambda: log.done)
     assert len(log.samples[0]) < 1500
 
@@ -210,14 +210,14 @@ def test_verdicts_are_forgotten_after_a_while_and_when_there_are_too_many(app, v
     visitor.finish(run)
     first = visitor.post(f"{run}/replay").headers["Location"]
     until(lambda: "verdict" in visitor.get(first).text)
-    monkeypatch.setattr(replays, "MOST", len(app.extensions["replays"]._all))
+    monkeypatch.setattr(replays, "MOST", len(app.extensions["rubric"].replays._all))
     verdict_of(visitor, run)
-    assert len(app.extensions["replays"]._all) == replays.MOST
+    assert len(app.extensions["rubric"].replays._all) == replays.MOST
     monkeypatch.setattr(replays, "KEPT", 0)
     answer = visitor.get(first)
     assert answer.status_code == 404
     assert "no longer known" in answer.text
-    assert not app.extensions["replays"]._all
+    assert not app.extensions["rubric"].replays._all
 
 
 def test_too_many_unfinished_ones_and_a_full_line_are_busy_for_a_moment(app, visitor, monkeypatch, writer):
@@ -230,7 +230,7 @@ def test_too_many_unfinished_ones_and_a_full_line_are_busy_for_a_moment(app, vis
     assert "The line is full" in answer.text
     with monkeypatch.context() as patch:
         patch.setattr(replays, "MOST", 0)
-        app.extensions["replays"]._all.clear()
+        app.extensions["rubric"].replays._all.clear()
         assert visitor.post(f"{run}/replay").status_code == 503
 
 

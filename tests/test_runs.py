@@ -333,24 +333,22 @@ def test_a_token_takes_86_bytes_in_the_database(app, visitor):
 )
 def test_a_waiting_run_is_told_its_place_and_how_long_it_may_be(app, visitor, seconds, words):
     from webapp.runs.tables import Run, db
-    from webapp.views.run_view import look
 
     run_id = visitor.start(max_new_tokens=1).rsplit("/", 1)[1]
     visitor.events(f"/r/{run_id}")
     with app.app_context():
-        view = look(db.session.get(Run, run_id))
+        view = app.extensions["rubric"].look(db.session.get(Run, run_id))
     view.log.state, view.log.place, view.log.seconds = "waiting", 2, seconds
     assert view.status().endswith(words)
 
 
 def test_a_run_whose_model_was_restarted_says_so(app, visitor):
     from webapp.runs.tables import Run, db
-    from webapp.views.run_view import look
 
     run_id = visitor.start(max_new_tokens=1).rsplit("/", 1)[1]
     visitor.events(f"/r/{run_id}")
     with app.app_context():
-        view = look(db.session.get(Run, run_id))
+        view = app.extensions["rubric"].look(db.session.get(Run, run_id))
     view.log.state = "writing"
     view.log.note_restart()
     assert view.status() == "Writing… It was interrupted once; nothing is lost."

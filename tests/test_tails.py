@@ -46,7 +46,7 @@ def test_a_viewer_of_another_server_gets_the_prompt_s_statistics_with_the_first_
 
     with b.app.app_context():
         monkeypatch.setattr(follower, "new_blocks", late)
-        b.live.follower.follow()
+        b.state.follower.follow()
     monkeypatch.undo()
     b.do("follow")
     assert b.visitor.json(run)["prompt"]["tokens"][1]["logprob"] is not None

@@ -23,10 +23,8 @@ from webapp.routes import (
     sharing,
     token,
 )
-from webapp.runs.replays import Replays
-from webapp.runs.scheduler import Live
 from webapp.runs.tables import connect
-from webapp.views.replay import judge
+from webapp.state import State
 from webapp.views.tokens import escape
 
 
@@ -61,8 +59,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         hops = settings["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
     connect(app)
-    app.extensions["rubric"] = Live(app, engine)
-    app.extensions["replays"] = Replays(judge)
+    app.extensions["rubric"] = State(app, engine)
     for part in (security, errors, assets):
         part.register(app)
     app.context_processor(request.layout)

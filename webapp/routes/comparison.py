@@ -3,30 +3,35 @@
 Models can be compared token by token where their vocabularies are the same, as a base model's and its fine-tune's are.
 """
 
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 
-from generate import ModelFolder, Refusal, find_model
+from generate import ModelFolder, Refusal
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
-from webapp.runs import derivation
 from webapp.runs.derivation import Beginning
 from webapp.runs.repository import find_related, find_run, same_vocabulary
-from webapp.runs.service import READ_ONLY, kept_score, sampling_of, start, unread
+from webapp.runs.service import sampling_of
 from webapp.runs.tables import Run
+from webapp.state import state
 from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import look, start_samples
+from webapp.views.run_view import start_samples
 
 blueprint = Blueprint("comparison", __name__)
 
 
 def second_model(run: Run) -> ModelFolder:
     """The model that the form names, if it can be compared with the run's."""
-    folder = find_model(current_app.config["MODELS"], request.form.get("model", ""))
+    folder = state().service.model(request.form.get("model", ""))
     if folder.fingerprint() == run.fingerprint:
-        raise Refusal(f"{folder.name} is the model that this run has already; choose another.", "model")
+        raise Refusal("{name} is the model that this run has already; choose another.", "model", name=folder.name)
     if not same_vocabulary(run, folder):
-        raise Refusal(f"{folder.name} has other tokens than {run.model}, so the two cannot be compared.", "model")
+        raise Refusal(
+            "{second} has other tokens than {first}, so the two cannot be compared.",
+            "model",
+            first=run.model,
+            second=folder.name,
+        )
     return folder
 
 
@@ -35,9 +40,9 @@ def second_model(run: Run) -> ModelFolder:
 def write_beside(run_id: str):
     """The same prompt, options and seed for another model."""
     run = find_run(run_id)
-    folder, log = second_model(run), look(run).log
+    folder, log = second_model(run), state().look(run).log
     beginning = Beginning(log.prompt, tuple(run.authors), "beside", run, None, run.first_sample)
-    second = start(folder, beginning, sampling_of(run), make_visitor())
+    second = state().service.start(folder, beginning, sampling_of(run), make_visitor())
     return redirect(url_for("comparison.side_by_side", first=run.id, second=second), 303)
 
 
@@ -51,7 +56,7 @@ def side_by_side(first: str, second: str):
 
 def side(run: Run, at: str) -> dict:
     """One of two runs on a page; the ids of its elements begin with `at`."""
-    view = look(run)
+    view = state().look(run)
     done = view.log.done  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     return {"run": run, "view": view, "done": done, "samples": samples, "at": at, "mine": run.owner == visitor()}
@@ -62,13 +67,10 @@ def side(run: Run, at: str) -> dict:
 def score(run_id: str):
     """Let another model read the run's text (that of its first sample), unless it has done so."""
     run = find_run(run_id)
-    folder, view = second_model(run), look(run)
-    if not view.log.done:
+    folder, log, service = second_model(run), state().look(run).log, state().service
+    if not log.done:
         raise Refusal("This run is still being written; it can be compared when it is done.")
-    records, authors = derivation.joined(run, view.log, 0)
-    second = kept_score(run, folder)
-    if second is None:
-        second = start(folder, unread(view.vocabulary, records["id"], authors, run), READ_ONLY, make_visitor())
+    second = service.kept_score(run, folder) or service.score(run, log, folder, make_visitor())
     return redirect(url_for("comparison.shift", first=run.id, second=second), 303)
 
 
@@ -76,7 +78,7 @@ def score(run_id: str):
 def shift(first: str, second: str):
     """The text of a run, each token coloured by how much likelier the second model finds it than the run's own."""
     run, scored = find_run(first), find_related(second, first, "score")
-    view, scored_view = look(run), look(scored)
+    view, scored_view = state().look(run), state().look(scored)
     facts = {"run": run, "scored": scored}
     if not scored_view.log.done:
         return render_template("pages/shift.html", waiting=scored_view.status(), **facts)

@@ -16,8 +16,8 @@ from generate import Busy
 from webapp.http.visitors import visitor
 from webapp.runs.registry import hold
 from webapp.runs.repository import find_run, get_run, is_gone
-from webapp.runs.scheduler import Live, live
-from webapp.views.run_view import RunView, SampleView, look, tool_facts
+from webapp.state import State, state
+from webapp.views.run_view import RunView, SampleView, tool_facts
 from webapp.views.tokens import escape
 
 blueprint = Blueprint("events", __name__)
@@ -53,7 +53,8 @@ def events(run_id: str):
     at = request.args.get("at", "")
     if not AT.fullmatch(at):
         abort(400, f"at must be a letter and a hyphen, not {at[:40]!r}.")
-    view, state = look(run), live()
+    here = state()
+    view = here.look(run)
     restarts, sent = read_cursor(len(view.log.samples))
     closing = (
         None
@@ -70,9 +71,9 @@ def events(run_id: str):
             deleted=one_line(render_template("partials/deleted.html")),
         )
     )
-    parts = follow(state, view, restarts, sent, "prompt" in request.args, closing, at)
+    parts = follow(here, view, restarts, sent, "prompt" in request.args, closing, at)
     try:
-        return event_stream(hold(state.streams, state.registry, parts, view.id, view.log))
+        return event_stream(hold(here.streams, here.registry, parts, view.id, view.log))
     except Busy:
         return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
 
@@ -81,10 +82,11 @@ def events(run_id: str):
 def plain(run_id: str):
     """The run as one plain page that grows while the text is written."""
     run = find_run(run_id)
-    view, state = look(run), live()
+    here = state()
+    view = here.look(run)
     head, tail = render_template("pages/plain.html", run=run, view=view, story=STORY).split(STORY)
-    parts = grow(state, view, head, tail)
-    return Response(hold(state.streams, state.registry, parts, view.id, view.log), mimetype="text/html")
+    parts = grow(here, view, head, tail)
+    return Response(hold(here.streams, here.registry, parts, view.id, view.log), mimetype="text/html")
 
 
 def read_cursor(samples: int) -> tuple[int, list[int]]:
@@ -97,7 +99,13 @@ def read_cursor(samples: int) -> tuple[int, list[int]]:
 
 
 def follow(
-    state: Live, view: RunView, restarts: int, sent: list[int], tell_prompt: bool, closing: Closing | None, at: str = ""
+    state: State,
+    view: RunView,
+    restarts: int,
+    sent: list[int],
+    tell_prompt: bool,
+    closing: Closing | None,
+    at: str = "",
 ) -> Iterator[str]:
     """Yield events until the run is over (`done` says so) or must be read anew (`pause`; the reader will come back).
 
@@ -109,7 +117,7 @@ def follow(
     ended: set[int] = set()
     told, status, watching, beat = not tell_prompt, "", 0, time.monotonic()
     yield event("beat", "hello")
-    while state.alive():
+    while state.scheduler.alive():
         version, done = view.log.version, view.log.done
         if view.log.cancelled == "moved":
             break
@@ -118,7 +126,7 @@ def follow(
             yield event("done", "deleted")
             return
         parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
-        if (now := view.status(state.problem() if state.registry.writes(view.id) else None)) != status:
+        if (now := view.status(state.service.problem() if state.registry.writes(view.id) else None)) != status:
             status = now
             parts.append(partial(f"#{at}status", "innerHTML", escape(status)))
         if closing and (now := 0 if done else state.registry.watching(view.id)) != watching:
@@ -158,7 +166,7 @@ def newly_ended(view: RunView, ended: set[int]) -> list[int]:
     return new
 
 
-def grow(state: Live, view: RunView, head: str, tail: str) -> Iterator[str]:
+def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
     """Yield the plain page piece by piece; several samples follow one another."""
     yield head
     for number in range(len(view.log.samples)):
@@ -170,7 +178,7 @@ def grow(state: Live, view: RunView, head: str, tail: str) -> Iterator[str]:
     yield tail
 
 
-def grow_sample(state: Live, view: RunView, reader: SampleView) -> Iterator[str]:
+def grow_sample(state: State, view: RunView, reader: SampleView) -> Iterator[str]:
     beat = time.monotonic()
     while True:
         version, over = view.log.version, view.log.samples[reader.number].finish_reason
@@ -179,12 +187,12 @@ def grow_sample(state: Live, view: RunView, reader: SampleView) -> Iterator[str]
         elif time.monotonic() - beat >= BEAT:
             beat = time.monotonic()
             yield "<!-- -->"  # a sign of life; a reader's leaving is only noticed at a write
-        if over or not state.alive() or view.log.cancelled in ("moved", "deleted"):
+        if over or not state.scheduler.alive() or view.log.cancelled in ("moved", "deleted"):
             return
         breathe(state, view, version)
 
 
-def breathe(state: Live, view: RunView, version: int) -> None:
+def breathe(state: State, view: RunView, version: int) -> None:
     """Wait until there is more to say: a while in any case, and up to a beat."""
     begun = time.monotonic()
     time.sleep(min(BEAT, max(FLUSH, state.streams.taken / EVENTS)))

@@ -4,8 +4,8 @@ from flask import Blueprint, Response
 
 from webapp.http.request import link_to
 from webapp.runs.repository import find_run
+from webapp.state import state
 from webapp.views.exports import facts_of, written
-from webapp.views.run_view import look
 
 blueprint = Blueprint("exports", __name__)
 
@@ -13,7 +13,7 @@ blueprint = Blueprint("exports", __name__)
 @blueprint.get("/r/<run_id>.txt")
 def text(run_id: str):
     """Prompt and continuation as UTF-8; several samples are parted by a line, as the old scripts did."""
-    view = look(find_run(run_id))
+    view = state().look(find_run(run_id))
     texts = [view.prompt_text + view.text(number) for number in range(len(view.log.samples))]
     if len(texts) > 1:
         texts = [f"======== sample {number} ========\n{body}\n" for number, body in enumerate(texts, 1)]
@@ -24,5 +24,5 @@ def text(run_id: str):
 def everything(run_id: str):
     """All that is known: tokens with ids, bytes, log-probabilities, ranks, alternatives. What is not known is null."""
     run = find_run(run_id)
-    view = look(run)
+    view = state().look(run)
     return Response(written(facts_of(run, view, link_to(run.id)["url"]), view), mimetype="application/json")

@@ -2,7 +2,7 @@
 
 from flask import Blueprint
 
-from webapp.runs.scheduler import live
+from webapp.state import state
 
 blueprint = Blueprint("health", __name__)
 
@@ -16,5 +16,5 @@ def healthz():
 @blueprint.get("/readyz")
 def readyz():
     """200 when a model is loaded and the engine steps; 503 with the reason when not."""
-    problem = live().problem()
-    return ({"ready": False, "reason": problem}, 503) if problem else {"ready": True, "models": live().engine.loaded}
+    problem = state().service.problem()
+    return ({"ready": False, "reason": problem}, 503) if problem else {"ready": True, "models": state().engine.loaded}

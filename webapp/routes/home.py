@@ -2,18 +2,16 @@
 
 from dataclasses import replace
 
-from flask import Blueprint, current_app, render_template, request
+from flask import Blueprint, render_template, request
 
-from generate import OPTIONS, Refusal, find_model, parse_sampling
+from generate import OPTIONS, Refusal, parse_sampling
 from webapp.http.errors import refused
 from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
 from webapp.runs.repository import RemovedRun, UnknownRun, find_run, same_vocabulary
-from webapp.runs.scheduler import live
-from webapp.runs.service import models, start
-from webapp.views.run_view import look
+from webapp.state import state
 from webapp.views.sentences import outlook
 
 blueprint = Blueprint("home", __name__)
@@ -33,7 +31,7 @@ def home():
     if parent_id is None:
         return form(request.args.to_dict())
     parent = find_run(parent_id)
-    view = look(parent)
+    view = state().look(parent)
     values = {
         k: "\n".join(map(typed, v)) if k == "stop" else v
         for k, v in parent.options.items()
@@ -55,7 +53,8 @@ def home_again(sentence: str, field: str | None) -> str:
 
 
 def form(values: dict, **more) -> str:
-    listed = models()
+    here = state()
+    listed = here.service.models_here()
     chosen = next((m.folder for m in listed if m.name == values.get("model") and m.folder), None)
     chosen = chosen or next((m.folder for m in listed if m.name == settings()["RUBRIC_MODEL"] and m.folder), None)
     defaults = {option.name: option.default for option in OPTIONS} | dict(chosen.defaults if chosen else ())
@@ -66,9 +65,9 @@ def form(values: dict, **more) -> str:
         options=OPTIONS,
         models=listed,
         chosen=values.get("model") or (chosen.name if chosen else settings()["RUBRIC_MODEL"]),
-        loaded=live().engine.loaded if live().engine else None,
+        loaded=here.engine.loaded if here.engine else None,
         ideas=IDEAS,
-        busy=outlook(),
+        busy=how_busy(),
         **more,
     )
 
@@ -83,21 +82,21 @@ def typed(stop: str) -> str:
 def create():
     """Start a run from the form; as an edit when it names a parent."""
     text = prompt_text()
-    folder = find_model(current_app.config["MODELS"], request.form.get("model") or settings()["RUBRIC_MODEL"])
+    folder = state().service.model(request.form.get("model") or settings()["RUBRIC_MODEL"])
     given = {option.name: request.form.get(option.name) for option in OPTIONS}
     if "read" in request.form:  # the button "Only read it"
         given |= {"max_new_tokens": 0, "samples": 1}
     sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
-        return to_run(start(folder, derivation.fresh(folder, text), sampling, make_visitor()))
+        return to_run(state().service.start(folder, derivation.fresh(folder, text), sampling, make_visitor()))
     parent = find_run(parent_id)
     number = request.form.get("parent_sample", type=int)
     if same_vocabulary(parent, folder):
-        beginning = derivation.edit(parent, look(parent).log, number, text, folder)
+        beginning = derivation.edit(parent, state().look(parent).log, number, text, folder)
     else:  # another model with other tokens: only the text can be carried over
         beginning = replace(derivation.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)
-    return to_run(start(folder, beginning, sampling, make_visitor()))
+    return to_run(state().service.start(folder, beginning, sampling, make_visitor()))
 
 
 def prompt_text() -> str:
@@ -106,9 +105,9 @@ def prompt_text() -> str:
     if text is None:
         raise Refusal("prompt is missing from the form; it may be empty, but it must be there.", "prompt")
     text = text.replace("\r\n", "\n")
-    size, limit = len(text.encode("utf-8", "replace")), settings()["RUBRIC_MAX_PROMPT"]
+    size, limit = len(text.encode("utf-8", "replace")), state().service.max_prompt
     if size > limit:
-        raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
+        raise Refusal("prompt may have at most {limit:,} bytes, not {size:,}.", "prompt", limit=limit, size=size)
     return text
 
 
@@ -120,7 +119,13 @@ def again(refusal: Refusal):
     return refused(refusal, home_again(str(refusal), refusal.field) if asked else None)
 
 
+def how_busy() -> str:
+    """One sentence: why nothing can be written, or how long a run would wait that was sent now."""
+    here = state()
+    return here.service.problem() or outlook(here.engine.outlook, here.engine.max_waiting)
+
+
 @blueprint.get("/busy")
 def busy():
     """How busy the model is, for a page that waits to be filled in."""
-    return render_template("partials/busy.html", busy=outlook())
+    return render_template("partials/busy.html", busy=how_busy())

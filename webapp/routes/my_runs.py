@@ -4,20 +4,18 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from sqlalchemy import func, select
-from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import visitor
 from webapp.runs.registry import hold
-from webapp.runs.repository import find_run, find_vocabulary
-from webapp.runs.scheduler import Live, live
+from webapp.runs.repository import RemovedRun, find_run
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
+from webapp.state import State, state
 from webapp.views.card.kept import forget_cards
 from webapp.views.excerpts import excerpts
 from webapp.views.exports import facts_of, written
-from webapp.views.run_view import RunView
 
 blueprint = Blueprint("my_runs", __name__)
 
@@ -45,8 +43,8 @@ def download():
     newest = runs_of(visitor()).with_only_columns(Run.id).order_by(Run.created.desc(), Run.id)
     ids = db.session.scalars(newest).all()
     start = link_to("-")["url"].removesuffix("-")
-    state = live()
-    lines = hold(state.streams, state.registry, each_run(state, ids, start))
+    here = state()
+    lines = hold(here.streams, here.registry, each_run(here, ids, start))
     response = Response(lines, mimetype="application/jsonl")
     response.headers["Content-Disposition"] = 'attachment; filename="rubric-runs.jsonl"'
     return response
@@ -58,21 +56,20 @@ def delete(run_id: str):
     run = find_run(run_id)
     if run.owner != visitor():
         raise Refusal("Only the visitor who started this run can delete it.")
-    if not live().removal.delete(run):
+    if not state().service.delete(run):
         find_run(run_id)  # another click was quicker; this tells that it is gone
-    live().stop(run_id, "deleted")
     forget_cards()
     return redirect(url_for("my_runs.runs"), 303)
 
 
-def each_run(state: Live, ids: list[str], start: str) -> Iterator[str]:
+def each_run(state: State, ids: list[str], start: str) -> Iterator[str]:
     """One line of JSON after the other. No database session is held while a line is on its way."""
     for run_id in ids:
         with state.app.app_context():
             run = db.session.get(Run, run_id)
             try:
-                view = RunView(run, state.find(run), find_vocabulary(run.vocabulary_id)) if run else None
-            except ObjectDeletedError:
+                view = state.look(run) if run else None
+            except RemovedRun:
                 view = None
             if view is None:  # deleted meanwhile
                 continue

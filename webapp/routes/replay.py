@@ -1,19 +1,17 @@
 """A finished run once more: asking for its replay, and looking how far it is."""
 
-from flask import Blueprint, Response, current_app, redirect, render_template, url_for
+from flask import Blueprint, Response, redirect, render_template, url_for
 from markupsafe import escape
 
-from generate import Refusal, Request, find_model
+from generate import Refusal
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
-from webapp.runs.replays import Replay, Written, replays
-from webapp.runs.repository import find_run, get_run, same_vocabulary
-from webapp.runs.scheduler import live
-from webapp.runs.service import require_engine, sampling_of
+from webapp.runs.replays import Replay
+from webapp.runs.repository import find_run, get_run
 from webapp.runs.tables import Run
+from webapp.state import state
 from webapp.views.replay import progress
-from webapp.views.run_view import look
 
 blueprint = Blueprint("replay", __name__)
 
@@ -26,9 +24,9 @@ def begin(run_id: str):
     """Write a finished run again, as far as it went; anybody may."""
     run = find_run(run_id)
     owner = make_visitor()
-    key = replays().going_on(run.id, owner) or start(run, owner)
+    key = state().replays.going_on(run.id, owner) or start(run, owner)
     if is_fragment():
-        return page(run, key, replays().find(run.id, key))
+        return page(run, key, state().replays.find(run.id, key))
     return redirect(url_for("replay.show", run_id=run.id, key=key), 303)
 
 
@@ -36,7 +34,7 @@ def begin(run_id: str):
 def show(run_id: str, key: str):
     """How far a replay is, or its verdict."""
     run = get_run(run_id)
-    replay = replays().find(run_id, key) if run else None
+    replay = state().replays.find(run_id, key) if run else None
     if not is_fragment():
         if replay is None:
             find_run(run_id)  # tells of one that was deleted
@@ -59,17 +57,7 @@ def page(run: Run | None, key: str, replay: Replay | None) -> Response:
 
 def start(run: Run, owner: str) -> str:
     """Put the same request in line again; return the replay's key."""
-    view = look(run)
+    view = state().look(run)
     if not view.log.done:
         raise Refusal("This run is still being written; it can be replayed when it is done.")
-    written = Written.of(run, view.log, view.vocabulary)
-    if not written.longest:
-        raise Refusal("Nothing was written in this run, so there is nothing to replay.")
-    folder = find_model(current_app.config["MODELS"], run.model)
-    if not same_vocabulary(run, folder):  # other weights will do, and are what one may want to see
-        raise Refusal(f"The model {run.model} has other tokens now than when this was written; it cannot be replayed.")
-    sampling = sampling_of(run, max_new_tokens=written.longest)
-    request = Request(folder, tuple(view.prompt_ids.tolist()), sampling, run.first_sample, owner)
-    engine = require_engine()
-    replays().make_room()
-    return replays().add(Replay(run.id, owner, written, engine.submit(request)), live())
+    return state().service.replay(run, view.log, view.vocabulary, owner)

@@ -3,7 +3,6 @@
 import secrets
 
 from flask import Blueprint, Response, render_template, request
-from sqlalchemy import update
 
 from generate import Refusal
 from webapp.http.request import is_fragment, link_to, to_run, whole_number
@@ -12,11 +11,10 @@ from webapp.http.visitors import make_visitor, visitor
 from webapp.runs import derivation
 from webapp.runs.lineage import family_of
 from webapp.runs.repository import find_run
-from webapp.runs.scheduler import live
-from webapp.runs.service import check_size, comparable, model_of, sampling_of, start, to_write
-from webapp.runs.tables import Run, db
+from webapp.runs.service import sampling_of, to_write
+from webapp.state import state
 from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import look, start_samples, tool_facts
+from webapp.views.run_view import start_samples, tool_facts
 from webapp.views.samples import contact_sheet
 
 blueprint = Blueprint("run", __name__)
@@ -26,7 +24,7 @@ blueprint = Blueprint("run", __name__)
 def run_page(run_id: str):
     """A run, as far as it is; the rest comes by its events."""
     run = find_run(run_id)
-    view = look(run)
+    view = state().look(run)
     facts = tool_facts(view, run.owner == visitor())  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     return render_template(
@@ -34,7 +32,7 @@ def run_page(run_id: str):
         run=run,
         samples=samples,
         sheet=contact_sheet(view, samples, facts["done"]) if len(samples) > 1 else None,
-        others=comparable(run),
+        others=state().service.comparable(run),
         family=family_of(run),
         legends=LEGENDS,
         link=link_to(run.id),
@@ -48,8 +46,10 @@ def run_page(run_id: str):
 def retry(run_id: str):
     """The same prompt and options with a new seed."""
     parent = find_run(run_id)
-    folder, beginning = model_of(parent), derivation.retry(parent, look(parent).log)
-    return to_run(start(folder, beginning, sampling_of(parent, seed=secrets.randbelow(2**32)), make_visitor()))
+    here = state()
+    folder, beginning = here.service.model_of(parent), derivation.retry(parent, here.look(parent).log)
+    sampling = sampling_of(parent, seed=secrets.randbelow(2**32))
+    return to_run(here.service.start(folder, beginning, sampling, make_visitor()))
 
 
 @blueprint.post("/r/<run_id>/continue")
@@ -57,13 +57,13 @@ def retry(run_id: str):
 def go_on(run_id: str):
     """One sample and on, with the seed it had."""
     parent = find_run(run_id)
-    view = look(parent)
+    view, service = state().look(parent), state().service
     if not view.log.done:
         raise Refusal("This run is still being written; it can be continued when it is done.")
     beginning = derivation.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
-    check_size(beginning.ids, view.vocabulary, "be continued")
-    folder, sampling = model_of(parent), sampling_of(parent, samples=1, **to_write(parent))
-    return to_run(start(folder, beginning, sampling, make_visitor()))
+    service.check_size(beginning.ids, view.vocabulary, "be continued")
+    folder, sampling = service.model_of(parent), sampling_of(parent, samples=1, **to_write(parent))
+    return to_run(service.start(folder, beginning, sampling, make_visitor()))
 
 
 @blueprint.post("/r/<run_id>/fork")
@@ -71,14 +71,14 @@ def go_on(run_id: str):
 def fork(run_id: str):
     """The text up to a token and another token there, or `again` from there on; with a new seed, as a run of one's own."""
     parent = find_run(run_id)
-    view = look(parent)
+    view, service = state().look(parent), state().service
     number = None if request.form.get("sample") == "prompt" else whole_number("sample")
     token = whole_number("token") if request.form.get("token") else None
-    folder = model_of(parent)
+    folder = service.model_of(parent)
     beginning = derivation.fork(parent, view.log, number, whole_number("place"), token, folder)
-    check_size(beginning.ids, view.vocabulary, "be forked there", "place")
+    service.check_size(beginning.ids, view.vocabulary, "be forked there", "place")
     sampling = sampling_of(parent, samples=1, **to_write(parent), seed=secrets.randbelow(2**32))
-    return to_run(start(folder, beginning, sampling, make_visitor()))
+    return to_run(service.start(folder, beginning, sampling, make_visitor()))
 
 
 @blueprint.post("/r/<run_id>/stop")
@@ -87,9 +87,7 @@ def stop(run_id: str):
     run = find_run(run_id)
     if run.owner != visitor():
         raise Refusal("Only the visitor who started this run can stop it.")
-    db.session.execute(update(Run).where(Run.id == run.id, Run.state == "writing").values(stop_asked="cancelled"))
-    db.session.commit()  # whichever server writes it hears of it
-    live().stop(run.id)
+    state().service.stop(run)
     if is_fragment():
         return Response(status=204)  # the stream brings the news
-    return to_run(run.id)
+    return to_run(run_id)

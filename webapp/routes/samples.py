@@ -7,9 +7,7 @@ from webapp.http.request import to_run
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs.repository import find_run
-from webapp.runs.service import find_pick, lock, make_pick
-from webapp.runs.tables import db
-from webapp.views.run_view import look
+from webapp.state import state
 
 blueprint = Blueprint("samples", __name__)
 
@@ -19,7 +17,7 @@ blueprint = Blueprint("samples", __name__)
 def pick(run_id: str):
     """Give one finished sample a page of its own; a second click leads to the same page."""
     parent = find_run(run_id)
-    log = look(parent).log
+    log = state().look(parent).log
     text = request.form.get("sample", "")
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else len(log.samples)
     if number >= len(log.samples):
@@ -28,8 +26,4 @@ def pick(run_id: str):
         return to_run(parent.id)  # it has its page already
     if log.samples[number].finish_reason is None:
         raise Refusal("This sample is still being written; it can have its own page when it is done.")
-    owner = make_visitor()
-    lock(parent.id)
-    found = find_pick(parent.id, number, owner) or make_pick(parent, log, number, owner)
-    db.session.commit()
-    return to_run(found)
+    return to_run(state().service.pick(parent, log, number, make_visitor()))

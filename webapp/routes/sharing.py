@@ -5,9 +5,10 @@ from flask import Blueprint, Response, make_response, render_template, request
 from webapp.http.request import link_to
 from webapp.http.security import allow_frames
 from webapp.runs.repository import find_run
+from webapp.state import state
 from webapp.views.card.kept import card_of
 from webapp.views.qr import qr_svg
-from webapp.views.run_view import look, start_samples
+from webapp.views.run_view import start_samples
 
 blueprint = Blueprint("sharing", __name__)
 
@@ -16,7 +17,7 @@ blueprint = Blueprint("sharing", __name__)
 def card(run_id: str):
     """The preview card: 1200 x 630 px, the text so far in its two inks."""
     run = find_run(run_id)
-    view = look(run)
+    view = state().look(run)
     prompt = [(text, by_model) for text, by_model, _ in view.prompt_parts()]
     parts = (*prompt, (view.text(0).removesuffix("\ufffd"), True))
     response = Response(card_of(parts, run.model), mimetype="image/png", headers={"Cache-Control": "no-cache"})
@@ -34,7 +35,7 @@ def code(run_id: str):
 def embed(run_id: str):
     """The bare text, live, for a frame in anybody's page."""
     run = find_run(run_id)
-    view = look(run)
+    view = state().look(run)
     done = view.log.done  # before the text is read: done too early would lose its end
     samples = start_samples(view)
     return allow_frames(

@@ -4,7 +4,8 @@ import numpy as np
 from flask import Blueprint, Response, abort, render_template, request
 
 from webapp.runs.repository import find_run
-from webapp.views.run_view import RunView, look
+from webapp.state import state
+from webapp.views.run_view import RunView
 from webapp.views.token_panel import describe
 
 blueprint = Blueprint("token", __name__)
@@ -14,7 +15,7 @@ blueprint = Blueprint("token", __name__)
 def token(run_id: str):
     """The panel for a token: `?sample=` (a number, or `prompt`) and `?place=` from its first token, from 0."""
     run = find_run(run_id)
-    view = look(run)
+    view = state().look(run)
     number = None if request.args.get("sample") == "prompt" else request.args.get("sample", type=int)
     place = request.args.get("place", type=int)
     records = spoken(view, number)

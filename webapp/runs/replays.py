@@ -10,10 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from flask import current_app
 
 from generate import Busy, RunLog, Vocabulary
-from webapp.runs.scheduler import Live
 from webapp.runs.tables import Run
 
 KEPT = 600.0  # seconds, verdicts included
@@ -61,16 +59,15 @@ Judge = Callable[[Written, RunLog], str | None]
 
 
 class Replays:
-    """Those of one server. A thread looks at the unfinished ones as long as there are any.
+    """Those of one server.
 
-    `judge` gives the verdict on what there is of a replay, in words; None: there is none yet.
+    `judge` gives the verdict on what there is of a replay, in words; None: there is none yet. `engine` writes them.
     """
 
-    def __init__(self, judge: Judge):
-        self._judge = judge
+    def __init__(self, judge: Judge, engine):
+        self._judge, self._engine = judge, engine
         self._all: dict[str, Replay] = {}
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
 
     def going_on(self, run_id: str, owner: str) -> str | None:
         """The key of an unfinished replay of the same run by the same visitor: a second click starts no other."""
@@ -88,14 +85,11 @@ class Replays:
                     raise Busy("Too many runs are being replayed at once; please try again in a moment.")
                 del self._all[judged]
 
-    def add(self, replay: Replay, state: Live) -> str:
+    def add(self, replay: Replay) -> str:
         """Keep a replay that the engine writes; return its key."""
         key = secrets.token_urlsafe(12)
         with self._lock:
             self._all[key] = replay
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._tend, args=(state,), name="replays", daemon=True)
-                self._thread.start()
         return key
 
     def find(self, run_id: str, key: str) -> Replay | None:
@@ -114,16 +108,12 @@ class Replays:
         for key in [key for key, replay in self._all.items() if replay.verdict and replay.begun < limit]:
             del self._all[key]
 
-    def _tend(self, state: Live) -> None:
-        while True:
-            time.sleep(ROUND)
-            with self._lock:
-                unfinished = [replay for replay in self._all.values() if replay.verdict is None]
-                if not unfinished or not state.alive():
-                    self._thread = None
-                    return
-            for replay in unfinished:
-                tend(replay, state.engine, self._judge)
+    def tend_all(self) -> None:
+        """Judge the unfinished ones as far as that can be done by now; call it every ROUND seconds."""
+        with self._lock:
+            unfinished = [replay for replay in self._all.values() if replay.verdict is None]
+        for replay in unfinished:
+            tend(replay, self._engine, self._judge)
 
 
 def tend(replay: Replay, engine, judge: Judge) -> None:
@@ -155,7 +145,3 @@ def first_difference(written: Written, again: list[tuple[np.ndarray, str | None]
             found.append((both, number))
     place, number = min(found, default=(0, None))
     return None if number is None else (number, place)
-
-
-def replays() -> Replays:
-    return current_app.extensions["replays"]

@@ -1,10 +1,10 @@
-"""What can be done with runs: start one, follow it with another, let another model read it, keep a sample by itself."""
+"""What visitors may ask for: a run to be started, stopped, deleted, looked at, replayed; a sample's page of its own."""
 
 import secrets
+import time
 from collections.abc import Iterable
+from pathlib import Path
 
-import numpy as np
-from flask import current_app
 from sqlalchemy import select, update
 from sqlalchemy.orm.exc import ObjectDeletedError
 
@@ -21,86 +21,221 @@ from generate import (
     parse_sampling,
     unknown_records,
 )
-from webapp.runs.derivation import Beginning
+from webapp.runs.derivation import Beginning, joined
+from webapp.runs.follower import show_state
 from webapp.runs.lease import CHANGE, LEASE
-from webapp.runs.repository import find_run, keep_vocabulary, new_run, removed_run, same_vocabulary, unknown_run
-from webapp.runs.scheduler import live
+from webapp.runs.registry import Clock, Registry
+from webapp.runs.removal import Removal
+from webapp.runs.replays import Replay, Replays, Written
+from webapp.runs.repository import (
+    find_run,
+    keep_vocabulary,
+    new_run,
+    removed_run,
+    same_vocabulary,
+    stored_log,
+    unknown_run,
+)
 from webapp.runs.tables import Block, Run, Sample, db
 
 READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
 
 
-def models() -> list[Listed]:
-    return list_models(current_app.config["MODELS"])
+class Service:
+    """Does what is asked of runs, on one server.
 
+    `engine` is None on a server that writes nothing, `models` is the folder of the models, `max_prompt` the most bytes
+    that a prompt may have.
+    """
 
-def require_engine():
-    engine = live().engine
-    if engine is None:
-        raise Refusal("This server has no engine, so it cannot start a run.")
-    return engine
+    def __init__(
+        self,
+        server: str,
+        registry: Registry,
+        clock: Clock,
+        engine,
+        models: Path,
+        max_prompt: int,
+        removal: Removal,
+        replays: Replays,
+    ):
+        self._server, self._registry, self._clock, self._engine = server, registry, clock, engine
+        self._models, self.max_prompt = models, max_prompt
+        self._removal, self._replays = removal, replays
 
+    # The engine and its models
 
-def log_of(run: Run) -> RunLog:
-    """A run's log, live or stored; raises RemovedRun when it was deleted a moment ago."""
-    try:
-        return live().find(run)
-    except ObjectDeletedError:
-        raise removed_run("deleted") from None
+    def problem(self) -> str | None:
+        """None when runs can be written, else a sentence saying why not."""
+        return "This server has no engine, so it writes nothing." if self._engine is None else self._engine.ready()
 
+    def engine_or_refuse(self):
+        """The engine; raises Refusal where there is none."""
+        if self._engine is None:
+            raise Refusal("This server has no engine, so it cannot start a run.")
+        return self._engine
 
-def start(folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: str) -> str:
-    """Put a run in line and store it; returns its id."""
-    engine = require_engine()
-    fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
-    run_id = secrets.token_urlsafe(12)
-    records = beginning.records
-    if beginning.parent and beginning.parent.fingerprint != fingerprint:  # what others thought of them is not its own
-        records = unknown_records(beginning.ids, folder.config.vocab_size)
-    log = RunLog(beginning.ids, sampling.samples, folder.config.vocab_size)
-    log.prompt = records.copy()  # the engine writes into it
-    engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner), log)
-    try:
-        new_run(
-            id=run_id,
-            owner=owner,
-            model=folder.name,
-            fingerprint=fingerprint,
-            vocabulary_id=vocabulary,
-            vocab_size=folder.config.vocab_size,
-            n_positions=folder.config.n_positions,
-            options=sampling.as_dict(),
-            prompt=records.tobytes(),
-            authors=list(beginning.authors),
-            first_sample=beginning.first_sample,
-            relation=beginning.relation,
-            parent_id=beginning.parent.id if beginning.parent else None,
-            parent_sample=beginning.parent_sample,
-            holder=live().server,
-            lease_until=live().clock.now() + LEASE,
+    def models_here(self) -> list[Listed]:
+        """All models of the folder, those that cannot be used included."""
+        return list_models(self._models)
+
+    def model(self, name: str) -> ModelFolder:
+        """A model by its name; raises Refusal when it is not there or not whole."""
+        return find_model(self._models, name)
+
+    def model_of(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
+        """The model a run was written by, if its tokens still mean the same; raises `other_tokens` if they do not."""
+        folder = self.model(run.model)
+        if not same_vocabulary(run, folder):
+            raise other_tokens or Refusal(
+                "The model {name} has other tokens now than when this was written; edit the text to go on with it.",
+                name=run.model,
+            )
+        return folder
+
+    def comparable(self, run: Run) -> list[str]:
+        """Names of the other models here that have the run's vocabulary."""
+        found = [m for m in self.models_here() if m.folder and m.name != run.model]
+        return [m.name for m in found if same_vocabulary(run, m.folder)]
+
+    # A run
+
+    def log_of(self, run: Run) -> RunLog:
+        """A run's log: a live one, or what was stored. Whoever asks counts as watching at this moment.
+
+        Needs an app context; the log itself does not. Raises RemovedRun when the run was deleted a moment ago.
+        """
+        try:
+            entry = self._registry.get(run.id)
+            if entry is None:
+                db.session.expire_all()  # it may have been saved and let go a moment ago
+                log = stored_log(run)
+                if log.done:
+                    return log
+                show_state(log, run, self._clock.now())
+                entry = self._registry.keep(run.id, log)
+        except ObjectDeletedError:
+            raise removed_run("deleted") from None
+        entry.seen = time.monotonic()
+        return entry.log
+
+    def start(self, folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: str) -> str:
+        """Put a run in line and store it; returns its id. Raises Refusal without an engine, and Busy."""
+        engine = self.engine_or_refuse()
+        fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
+        run_id = secrets.token_urlsafe(12)
+        records = beginning.records
+        if (
+            beginning.parent and beginning.parent.fingerprint != fingerprint
+        ):  # what others thought of them is not its own
+            records = unknown_records(beginning.ids, folder.config.vocab_size)
+        log = RunLog(beginning.ids, sampling.samples, folder.config.vocab_size)
+        log.prompt = records.copy()  # the engine writes into it
+        engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner), log)
+        try:
+            new_run(
+                id=run_id,
+                owner=owner,
+                model=folder.name,
+                fingerprint=fingerprint,
+                vocabulary_id=vocabulary,
+                vocab_size=folder.config.vocab_size,
+                n_positions=folder.config.n_positions,
+                options=sampling.as_dict(),
+                prompt=records.tobytes(),
+                authors=list(beginning.authors),
+                first_sample=beginning.first_sample,
+                relation=beginning.relation,
+                parent_id=beginning.parent.id if beginning.parent else None,
+                parent_sample=beginning.parent_sample,
+                holder=self._server,
+                lease_until=self._clock.now() + LEASE,
+            )
+        except Exception:
+            engine.cancel(log)
+            raise
+        self._registry.add(run_id, log)
+        return run_id
+
+    def stop(self, run: Run, reason: str = "cancelled") -> None:
+        """End a run, whichever server writes it: that one hears of it at its next saving, this one at once."""
+        run_id = run.id
+        asked = update(Run).where(Run.id == run_id, Run.state == "writing").values(stop_asked=reason)
+        db.session.execute(asked)
+        db.session.commit()
+        self.cancel(run_id, reason)
+
+    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+        """End a run at once if it is this server that writes it."""
+        entry = self._registry.get(run_id)
+        if entry is not None and entry.ours:
+            self._engine.cancel(entry.log, reason)
+
+    def delete(self, run: Run) -> bool:
+        """Remove a run for good, at once. False: it was gone already."""
+        run_id = run.id
+        found = self._removal.delete(run)
+        if found:
+            self.cancel(run_id, "deleted")
+        return found
+
+    def check_size(self, ids: Iterable[int], vocabulary: Vocabulary, purpose: str, field: str | None = None) -> None:
+        """Refuse a text of tokens that is longer than a prompt may be, lest runs grow from runs without end."""
+        size = len(vocabulary.bytes_of(ids))
+        if size > self.max_prompt:
+            raise Refusal(
+                "The text has {size:,} bytes and cannot {purpose}; the limit is {limit:,}.",
+                field,
+                size=size,
+                purpose=purpose,
+                limit=self.max_prompt,
+            )
+
+    # What comes from a run
+
+    def kept_score(self, run: Run, folder: ModelFolder) -> str | None:
+        """The id of the run in which these weights read this text, or are reading it."""
+        same = (Run.parent_id == run.id) & (Run.relation == "score") & (Run.fingerprint == folder.fingerprint())
+        for found in db.session.scalars(select(Run).where(same).order_by(Run.created.desc())):
+            log = self.log_of(found)
+            if not log.done or log.samples[0].finish_reason == "length":
+                return found.id
+        return None
+
+    def score(self, run: Run, log: RunLog, folder: ModelFolder, owner: str) -> str:
+        """Let another model with the same vocabulary read a run's text, that of its first sample; returns the new id."""
+        records, authors = joined(run, log, 0)
+        self.check_size(records["id"].tolist(), folder.tokenizer.vocabulary, "be read by another model")
+        text = Beginning(unknown_records(records["id"], run.vocab_size), authors, "score", run, 0)
+        return self.start(folder, text, READ_ONLY, owner)
+
+    def pick(self, parent: Run, log: RunLog, number: int, owner: str) -> str:
+        """Give a finished sample a run of its own; returns its id, the same each time the same visitor asks."""
+        lock(parent.id)
+        found = find_pick(parent.id, number, owner) or make_pick(parent, log, number, owner)
+        db.session.commit()
+        return found
+
+    def replay(self, run: Run, log: RunLog, vocabulary: Vocabulary, owner: str) -> str:
+        """Put a finished run in line once more, as far as it went; returns the replay's key.
+
+        Raises Refusal when there is nothing to replay or nothing to do it with, and Busy.
+        """
+        written = Written.of(run, log, vocabulary)
+        if not written.longest:
+            raise Refusal("Nothing was written in this run, so there is nothing to replay.")
+        folder = self.model_of(  # other weights will do, and are what one may want to see
+            run,
+            Refusal(
+                "The model {name} has other tokens now than when this was written; it cannot be replayed.",
+                name=run.model,
+            ),
         )
-    except Exception:
-        engine.cancel(log)
-        raise
-    live().registry.add(run_id, log)
-    return run_id
-
-
-def check_size(ids: Iterable[int], vocabulary: Vocabulary, purpose: str, field: str | None = None) -> None:
-    """Refuse a text of tokens that is longer than a prompt may be, lest runs grow from runs without end."""
-    size, limit = len(vocabulary.bytes_of(ids)), live().settings["RUBRIC_MAX_PROMPT"]
-    if size > limit:
-        raise Refusal(f"The text has {size:,} bytes and cannot {purpose}; the limit is {limit:,}.", field)
-
-
-def model_of(run: Run) -> ModelFolder:
-    """The model a run was written by; its tokens must still mean the same."""
-    folder = find_model(current_app.config["MODELS"], run.model)
-    if not same_vocabulary(run, folder):
-        raise Refusal(
-            f"The model {run.model} has other tokens now than when this was written; edit the text to go on with it."
-        )
-    return folder
+        sampling = sampling_of(run, max_new_tokens=written.longest)
+        request = Request(folder, tuple(log.prompt["id"].tolist()), sampling, run.first_sample, owner)
+        engine = self.engine_or_refuse()
+        self._replays.make_room()
+        return self._replays.add(Replay(run.id, owner, written, engine.submit(request)))
 
 
 def to_write(run: Run) -> dict:
@@ -109,28 +244,8 @@ def to_write(run: Run) -> dict:
 
 
 def sampling_of(run: Run, **changes) -> Sampling:
+    """A run's options with some changed."""
     return parse_sampling(run.options | changes)
-
-
-def comparable(run: Run) -> list[str]:
-    """Names of the other models here that have the run's vocabulary."""
-    return [m.name for m in models() if m.folder and m.name != run.model and same_vocabulary(run, m.folder)]
-
-
-def unread(vocabulary: Vocabulary, ids: np.ndarray, authors: tuple[int, ...], run: Run) -> Beginning:
-    """A text to be read by another model."""
-    check_size(ids.tolist(), vocabulary, "be read by another model")
-    return Beginning(unknown_records(ids, run.vocab_size), authors, "score", run, 0)
-
-
-def kept_score(run: Run, folder: ModelFolder) -> str | None:
-    """The id of the run in which these weights read this text, or are reading it."""
-    same = (Run.parent_id == run.id) & (Run.relation == "score") & (Run.fingerprint == folder.fingerprint())
-    for found in db.session.scalars(select(Run).where(same).order_by(Run.created.desc())):
-        log = log_of(found)
-        if not log.done or log.samples[0].finish_reason == "length":
-            return found.id
-    return None
 
 
 def lock(run_id: str) -> None:

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from generate import Refusal
 from webapp.files import MIGRATIONS
 
 # Another server's machine may freeze with a lock in its hand, or lose its network: nobody waits for it for long.
@@ -136,6 +137,17 @@ def connect(app: Flask) -> None:
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", prepare_sqlite)
+
+
+def check_tables() -> None:
+    """Raise Refusal unless the database has the tables of this version; needs an app context."""
+    tables = inspect(db.engine)
+    if not tables.has_table("gone"):
+        raise Refusal(
+            "The database is of an older version; run `flask --app webapp db upgrade` once (make run does it)."
+            if tables.has_table("run")
+            else "The database is empty; run `flask --app webapp db upgrade` once (make run does it)."
+        )
 
 
 def prepare_sqlite(connection, _record) -> None:

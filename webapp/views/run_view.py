@@ -5,11 +5,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from markupsafe import Markup
-from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import RunLog, Vocabulary, window_start
-from webapp.runs.repository import find_vocabulary, removed_run
-from webapp.runs.scheduler import live
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
@@ -211,11 +208,3 @@ def start_samples(view: RunView) -> list[dict]:
 def tool_facts(view: RunView, mine: bool) -> dict:
     """What the line of buttons under a story depends on."""
     return {"view": view, "done": view.log.done, "mine": mine}
-
-
-def look(run: Run) -> RunView:
-    """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""
-    try:
-        return RunView(run, live().find(run), find_vocabulary(run.vocabulary_id))
-    except ObjectDeletedError:
-        raise removed_run("deleted") from None

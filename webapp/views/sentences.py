@@ -3,7 +3,6 @@
 import math
 
 from generate import perplexity
-from webapp.runs.scheduler import live
 from webapp.runs.transcript import Transcript
 
 
@@ -58,16 +57,15 @@ def share(logprob: float | None) -> str:
     return f"1 in {math.exp(-logprob):,.0f}" if logprob > -40 else "next to never"
 
 
-def outlook() -> str:
-    """One sentence on how long a run would have to wait that was sent now."""
-    problem, engine = live().problem(), live().engine
-    if engine is None or problem:
-        return problem
-    now = engine.outlook
+def outlook(now, max_waiting: int) -> str:
+    """One sentence on how long a run would have to wait that was sent now.
+
+    `now` is the engine's outlook: how many are `writing` and `waiting`, and the `seconds` until another could begin.
+    """
     if not now.writing and not now.waiting:
         return "Nobody is writing; yours begins at once."
     writing = "One text is being written" if now.writing == 1 else f"{now.writing} texts are being written"
-    if now.waiting >= engine.max_waiting:
+    if now.waiting >= max_waiting:
         return f"{writing} and the line is full; please come back in a while."
     if not now.waiting and now.seconds == 0:
         return f"{writing}; there is room for yours."

@@ -1,0 +1,93 @@
+"""What the requests of one app share: who knows the unfinished runs, who keeps them, and what can be asked of them."""
+
+import secrets
+
+from flask import Flask, current_app
+from sqlalchemy.orm.exc import ObjectDeletedError
+
+from webapp.runs import replays
+from webapp.runs.follower import Follower
+from webapp.runs.recorder import Recorder
+from webapp.runs.registry import Clock, Registry, Streams
+from webapp.runs.removal import Removal
+from webapp.runs.replays import Replays
+from webapp.runs.repository import find_vocabulary, removed_run
+from webapp.runs.scheduler import Job, Scheduler
+from webapp.runs.search import index_words
+from webapp.runs.service import Service
+from webapp.runs.tables import Run, check_tables
+from webapp.runs.takeover import Takeover
+from webapp.views.replay import judge
+from webapp.views.run_view import RunView
+
+
+class State:
+    """The parts of one app, each made once and handed what it needs. `engine` is None on a server that writes nothing."""
+
+    def __init__(self, app: Flask, engine):
+        settings, models = app.config["SETTINGS"], app.config["MODELS"]
+        self.app, self.engine = app, engine
+        self.server = secrets.token_hex(8)  # this process's name among those that share the database
+        self.clock = Clock()
+        self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
+        self.registry = Registry(settings["RUBRIC_GRACE"])
+        cancel = engine.cancel if engine is not None else None  # a server without an engine has no run to cancel
+        self.recorder = Recorder(self.server, self.registry, self.clock, cancel)
+        self.follower = Follower(self.server, self.registry, self.clock)
+        self.takeover = Takeover(self.server, self.registry, self.clock, engine, models)
+        self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])
+        self.replays = Replays(judge, engine)
+        self.service = Service(
+            self.server,
+            self.registry,
+            self.clock,
+            engine,
+            models,
+            settings["RUBRIC_MAX_PROMPT"],
+            self.removal,
+            self.replays,
+        )
+        self.scheduler = Scheduler(
+            app,
+            engine,
+            save=Job("save", self.recorder.save_round),
+            release=Job("release", self.recorder.release),
+            chores=(
+                Job("follow", self.follower.follow),
+                Job("take_over", self.takeover.take_over),
+                Job("stop_unwatched", self.takeover.stop_unwatched),
+                Job("tell_viewers", self.follower.tell_viewers, 1.0),
+                Job("reap", self.takeover.reap, 2.0),
+                Job("index_words", index_words, 1.0),
+                Job("scrub", self.removal.scrub, 2.0),
+                Job("expire", self.removal.expire, 60.0),
+                Job("clock", self.clock.set, 60.0),
+            ),
+            tend=Job("replays", self.replays.tend_all, replays.ROUND),
+        )
+
+    def start(self) -> None:
+        """Begin to record and to follow; call once, in the process that owns the engine.
+
+        Raises Refusal when the database has not the tables of this version.
+        """
+        with self.app.app_context():
+            check_tables()
+            self.clock.set()
+        self.scheduler.start()
+
+    def close(self) -> None:
+        """Stop the engine and store what there is; see `Scheduler.close`."""
+        self.scheduler.close()
+
+    def look(self, run: Run) -> RunView:
+        """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""
+        try:  # any of the three may read the run's row again
+            return RunView(run, self.service.log_of(run), find_vocabulary(run.vocabulary_id))
+        except ObjectDeletedError:
+            raise removed_run("deleted") from None
+
+
+def state() -> State:
+    """The running app's."""
+    return current_app.extensions["rubric"]
