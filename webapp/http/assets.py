@@ -16,8 +16,9 @@ YEAR = 365 * 24 * 3600
 
 
 def register(app: Flask) -> None:
+    """Serve the files, and give templates their addresses; raises Refusal where npm's are missing."""
     if not (NODE_MODULES / PACKAGES["htmx"] / "htmx.min.js").exists():
-        raise Refusal(f"The page's files are not in {NODE_MODULES}; run `npm ci` once (make run does it).")
+        raise Refusal("The page's files are not in {path}; run `npm ci` once (make run does it).", path=NODE_MODULES)
     wanted = json.loads(PACKAGE_JSON.read_text())["dependencies"]
     version = "-".join(wanted.values())
 

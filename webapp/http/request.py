@@ -37,10 +37,10 @@ def layout() -> dict:
 
 
 def whole_number(field: str) -> int:
-    """A field of the form that must be a whole number of at most eight digits."""
+    """A field of the form that must be a whole number of at most eight digits; raises Refusal if it is none."""
     text = request.form.get(field, "")
     if not (text.isascii() and text.isdigit() and len(text) < 9):
-        raise Refusal(f"{field} must be a whole number, not {text[:40]!r}.", field)
+        raise Refusal("{name} must be a whole number, not {text!r}.", field, name=field, text=text[:40])
     return int(text)
 
 

@@ -21,7 +21,12 @@ def pick(run_id: str):
     text = request.form.get("sample", "")
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else len(log.samples)
     if number >= len(log.samples):
-        raise Refusal(f"sample must be a whole number from 0 to {len(log.samples) - 1}, not {text[:40]!r}.", "sample")
+        raise Refusal(
+            "sample must be a whole number from 0 to {most}, not {text!r}.",
+            "sample",
+            most=len(log.samples) - 1,
+            text=text[:40],
+        )
     if len(log.samples) == 1:
         return to_run(parent.id)  # it has its page already
     if log.samples[number].finish_reason is None:

@@ -25,10 +25,12 @@ class Beginning:
 
     @property
     def ids(self) -> tuple[int, ...]:
+        """The tokens' ids."""
         return tuple(self.records["id"].tolist())
 
 
 def fresh(folder: ModelFolder, text: str) -> Beginning:
+    """A text that a person typed, of which a model knows nothing yet."""
     ids = folder.encode_prompt(text)
     return Beginning(unknown_records(ids, folder.config.vocab_size), (len(ids),))
 
@@ -47,19 +49,22 @@ def go_on(parent: Run, log: RunLog, number: int) -> Beginning:
 def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | None, folder: ModelFolder) -> Beginning:
     """The text up to its token `place`, then `token`, one of those the model thought of there, or nothing.
 
-    `place` counts from the first token of the prompt (`number` None), or from the first of sample `number`.
+    `place` counts from the first token of the prompt (`number` None), or from the first of sample `number`. Raises
+    Refusal for a place that is not there, or a token that is not among its alternatives.
     """
     records, authors = joined(parent, log, number)
     start = 0 if number is None else len(log.prompt)
     if not (0 <= place < len(records) - start):
-        raise Refusal(f"place must be from 0 to {len(records) - start - 1}, not {place}.", "place")
+        raise Refusal(
+            "place must be from 0 to {most}, not {place}.", "place", most=len(records) - start - 1, place=place
+        )
     kept, here = records[: start + place], records[start + place]
     if token is None:
         if len(kept):
             return Beginning(kept, turns(authors, len(kept)), "fork", parent, number)
         return Beginning(fresh(folder, "").records, (1,), "fork", parent, number)
     if token != here["id"] and token not in here["alt_ids"][~np.isnan(here["alt_logprobs"])]:
-        raise Refusal(f"token must be one of the alternatives that are shown there, not {token}.", "token")
+        raise Refusal("token must be one of the alternatives that are shown there, not {token}.", "token", token=token)
     chosen = as_chosen(here, token, parent.options, kept["id"])
     return Beginning(np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), "fork", parent, number)
 
@@ -82,11 +87,13 @@ def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelF
 
 
 def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Prompt and one sample (or none) as one list of records, with its authors."""
+    """Prompt and one sample (or none) as one list of records, with its authors; raises Refusal for a wrong number."""
     if number is None:
         return log.prompt, tuple(parent.authors)
     if not 0 <= number < len(log.samples):
-        raise Refusal(f"sample must be from 0 to {len(log.samples) - 1}, not {number}.", "sample")
+        raise Refusal(
+            "sample must be from 0 to {most}, not {number}.", "sample", most=len(log.samples) - 1, number=number
+        )
     written = log.samples[number].read()
     return np.concatenate((log.prompt, written)), add_turn(tuple(parent.authors), len(written), True)
 

@@ -41,7 +41,9 @@ def draw_card(parts: list[tuple[str, bool]], footer: str) -> bytes:
             draw_line(draw, EDGES[0] + MARGINS[0], first + number * LEADING * size, line, size)
         draw_foot(draw, tidy(footer).replace("\n", " ").strip()[:200])
     except OSError as error:
-        raise Refusal(f"The card's typefaces cannot be read ({error}); run `npm ci` once (make run does it).") from None
+        raise Refusal(
+            "The card's typefaces cannot be read ({reason}); run `npm ci` once (make run does it).", reason=str(error)
+        ) from None
     file = BytesIO()
     image.save(file, "PNG", compress_level=4)
     return file.getvalue()
