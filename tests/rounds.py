@@ -15,7 +15,7 @@ from generate import RunLog, split_half_character, unknown_records
 from generate.text.ending import Ending
 from webapp import create_app
 from webapp.runs import lease
-from webapp.runs.repository import find_vocabulary, new_run, stored_log
+from webapp.runs.repository import new_run, stored_log
 from webapp.runs.tables import Block, Run, db
 
 
@@ -172,7 +172,7 @@ def cut(server, run, *counts, lease_until=None) -> None:
     """Make of a whole run what a killed server would have left: so many tokens of each sample (None: all, ended)."""
     with server.app.app_context():
         row = db.session.get(Run, run[3:])
-        whole, vocabulary = stored_log(row), find_vocabulary(row.vocabulary_id)
+        whole, vocabulary = stored_log(row), server.state.vocabularies.find(row.vocabulary_id)
         for kept, sample, count in zip(row.samples, whole.samples, counts, strict=True):
             if count is None:
                 continue
@@ -209,7 +209,7 @@ def copy(server, run) -> tuple[str, RunLog, RunLog]:
     """
     with server.app.app_context():
         row = db.session.get(Run, run[3:])
-        whole, vocabulary = stored_log(row), find_vocabulary(row.vocabulary_id)
+        whole, vocabulary = stored_log(row), server.state.vocabularies.find(row.vocabulary_id)
         whole.shown = [
             released(sample.read()["id"], vocabulary, whole, row.options["stop"]) for sample in whole.samples
         ]

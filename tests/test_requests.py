@@ -184,7 +184,7 @@ def test_too_many_runs_in_a_minute_answer_429(app, visitor, monkeypatch):
 
 
 def test_a_fault_of_ours_is_a_page_too(app, visitor, monkeypatch):
-    monkeypatch.setattr("webapp.runs.service.keep_vocabulary", lambda folder: 1 / 0)
+    monkeypatch.setattr(app.extensions["rubric"].vocabularies, "keep", lambda folder: 1 / 0)
     answer = visitor.post("/runs", data=FORM)
     assert answer.status_code == 500
     assert "on our side" in sentence(answer)

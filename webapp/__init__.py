@@ -60,10 +60,11 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
     connect(app)
     app.extensions["rubric"] = State(app, engine)
-    for part in (security, errors, assets):
-        part.register(app)
+    errors.register(app)
+    assets.register(app)
     app.context_processor(request.layout)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
         app.register_blueprint(page.blueprint)
+    security.register(app)  # last, as it looks at all views
     return app

@@ -1,6 +1,7 @@
 """What the requests of one app share: who knows the unfinished runs, who keeps them, and what can be asked of them."""
 
 import secrets
+from functools import partial
 
 from flask import Flask, current_app
 from sqlalchemy.orm.exc import ObjectDeletedError
@@ -11,14 +12,15 @@ from webapp.runs.recorder import Recorder
 from webapp.runs.registry import Clock, Registry, Streams
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replays
-from webapp.runs.repository import find_vocabulary, removed_run
+from webapp.runs.repository import Vocabularies, removed_run
 from webapp.runs.scheduler import Job, Scheduler
 from webapp.runs.search import index_words
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, check_tables
 from webapp.runs.takeover import Takeover
+from webapp.views.card.kept import Cards
 from webapp.views.replay import judge
-from webapp.views.run_view import RunView
+from webapp.views.run_view import Pieces, RunView
 
 
 class State:
@@ -28,13 +30,14 @@ class State:
         settings, models = app.config["SETTINGS"], app.config["MODELS"]
         self.app, self.engine = app, engine
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
+        self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()
         self.clock = Clock()
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
         cancel = engine.cancel if engine is not None else None  # a server without an engine has no run to cancel
         self.recorder = Recorder(self.server, self.registry, self.clock, cancel)
         self.follower = Follower(self.server, self.registry, self.clock)
-        self.takeover = Takeover(self.server, self.registry, self.clock, engine, models)
+        self.takeover = Takeover(self.server, self.registry, self.clock, engine, models, self.vocabularies)
         self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])
         self.replays = Replays(judge, engine)
         self.service = Service(
@@ -44,6 +47,7 @@ class State:
             engine,
             models,
             settings["RUBRIC_MAX_PROMPT"],
+            self.vocabularies,
             self.removal,
             self.replays,
         )
@@ -58,7 +62,7 @@ class State:
                 Job("stop_unwatched", self.takeover.stop_unwatched),
                 Job("tell_viewers", self.follower.tell_viewers, 1.0),
                 Job("reap", self.takeover.reap, 2.0),
-                Job("index_words", index_words, 1.0),
+                Job("index_words", partial(index_words, self.vocabularies), 1.0),
                 Job("scrub", self.removal.scrub, 2.0),
                 Job("expire", self.removal.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
@@ -83,7 +87,7 @@ class State:
     def look(self, run: Run) -> RunView:
         """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""
         try:  # any of the three may read the run's row again
-            return RunView(run, self.service.log_of(run), find_vocabulary(run.vocabulary_id))
+            return RunView(run, self.service.log_of(run), self.vocabularies.find(run.vocabulary_id), self.pieces)
         except ObjectDeletedError:
             raise removed_run("deleted") from None
 

@@ -1,5 +1,6 @@
 """Headers on every answer, the refusal of forms that come from other sites, and a limit on how many runs are started."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from flask import Flask, abort, current_app, g, request
@@ -18,14 +19,21 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
-limiter = Limiter(get_remote_address, storage_uri="memory://")
-limited = limiter.limit(lambda: settings()["RUBRIC_RATE_LIMIT"])  # stands under a view's route
+
+def limited(view: Callable) -> Callable:
+    """Mark a view that starts a run: each address may ask for it only so often. Stands under the view's route."""
+    view.limited = True
+    return view
 
 
 def register(app: Flask) -> None:
+    """Add headers, refusal and limit to an app that has all its views; answers 429 beyond RUBRIC_RATE_LIMIT."""
     app.before_request(refuse_foreign_forms)
     app.after_request(add_headers)
-    limiter.init_app(app)
+    limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
+    for name, view in list(app.view_functions.items()):
+        if getattr(view, "limited", False):
+            app.view_functions[name] = limiter.limit(lambda: settings()["RUBRIC_RATE_LIMIT"])(view)
 
 
 def refuse_foreign_forms() -> None:
@@ -51,6 +59,7 @@ def allow_frames(response):
 
 
 def add_headers(response):
+    """Put HEADERS on an answer, and keep it out of caches unless it says how long it may stay there."""
     for name, value in HEADERS.items():
         if name not in g.get("without_headers", ()):
             response.headers.setdefault(name, value)

@@ -9,7 +9,7 @@ from generate import ModelFolder, Refusal
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.derivation import Beginning
-from webapp.runs.repository import find_related, find_run, same_vocabulary
+from webapp.runs.repository import find_related, find_run
 from webapp.runs.service import sampling_of
 from webapp.runs.tables import Run
 from webapp.state import state
@@ -25,7 +25,7 @@ def second_model(run: Run) -> ModelFolder:
     folder = state().service.model(request.form.get("model", ""))
     if folder.fingerprint() == run.fingerprint:
         raise Refusal("{name} is the model that this run has already; choose another.", "model", name=folder.name)
-    if not same_vocabulary(run, folder):
+    if not state().vocabularies.same(run, folder):
         raise Refusal(
             "{second} has other tokens than {first}, so the two cannot be compared.",
             "model",

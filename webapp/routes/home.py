@@ -10,7 +10,7 @@ from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
-from webapp.runs.repository import RemovedRun, UnknownRun, find_run, same_vocabulary
+from webapp.runs.repository import RemovedRun, UnknownRun, find_run
 from webapp.state import state
 from webapp.views.sentences import outlook
 
@@ -92,7 +92,7 @@ def create():
         return to_run(state().service.start(folder, derivation.fresh(folder, text), sampling, make_visitor()))
     parent = find_run(parent_id)
     number = request.form.get("parent_sample", type=int)
-    if same_vocabulary(parent, folder):
+    if state().vocabularies.same(parent, folder):
         beginning = derivation.edit(parent, state().look(parent).log, number, text, folder)
     else:  # another model with other tokens: only the text can be carried over
         beginning = replace(derivation.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)

@@ -13,7 +13,6 @@ from webapp.runs.repository import RemovedRun, find_run
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
 from webapp.state import State, state
-from webapp.views.card.kept import forget_cards
 from webapp.views.excerpts import excerpts
 from webapp.views.exports import facts_of, written
 
@@ -31,7 +30,7 @@ def runs():
     wanted = runs_of(visitor(), query).where(func.coalesce(Run.relation, "") != "score")  # the text of another run
     count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
     newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
-    items = excerpts(db.session.scalars(newest).all())
+    items = excerpts(db.session.scalars(newest).all(), state().vocabularies)
     return render_template(
         "pages/my_runs.html", items=items, count=count, query=query, page=page, more=count > page * PAGE
     )
@@ -58,7 +57,7 @@ def delete(run_id: str):
         raise Refusal("Only the visitor who started this run can delete it.")
     if not state().service.delete(run):
         find_run(run_id)  # another click was quicker; this tells that it is gone
-    forget_cards()
+    state().cards.forget()
     return redirect(url_for("my_runs.runs"), 303)
 
 

@@ -6,7 +6,6 @@ from webapp.http.request import link_to
 from webapp.http.security import allow_frames
 from webapp.runs.repository import find_run
 from webapp.state import state
-from webapp.views.card.kept import card_of
 from webapp.views.qr import qr_svg
 from webapp.views.run_view import start_samples
 
@@ -20,7 +19,9 @@ def card(run_id: str):
     view = state().look(run)
     prompt = [(text, by_model) for text, by_model, _ in view.prompt_parts()]
     parts = (*prompt, (view.text(0).removesuffix("\ufffd"), True))
-    response = Response(card_of(parts, run.model), mimetype="image/png", headers={"Cache-Control": "no-cache"})
+    response = Response(
+        state().cards.draw(parts, run.model), mimetype="image/png", headers={"Cache-Control": "no-cache"}
+    )
     response.add_etag()
     return response.make_conditional(request)
 

@@ -53,6 +53,7 @@ def pack_vocabulary(vocabulary: Vocabulary) -> bytes:
 
 
 def unpack_vocabulary(data: bytes) -> Vocabulary:
+    """What `pack_vocabulary` packed."""
     tokens, special, place = [], [], 0
     while place < len(data):
         size = int.from_bytes(data[place : place + 2], "little")
@@ -64,32 +65,41 @@ def unpack_vocabulary(data: bytes) -> Vocabulary:
     return Vocabulary(tokens, special)
 
 
-@lru_cache(maxsize=16)
 def vocabulary_id(vocabulary: Vocabulary) -> str:
+    """The sha256 of what is stored of a vocabulary, before it is compressed."""
     return hashlib.sha256(pack_vocabulary(vocabulary)).hexdigest()
 
 
-def same_vocabulary(run: Run, folder: ModelFolder) -> bool:
-    """Whether the folder's tokens mean what they meant when the run was written."""
-    return vocabulary_id(folder.tokenizer.vocabulary) == run.vocabulary_id
-
-
-def keep_vocabulary(folder: ModelFolder) -> str:
-    """Store the folder's vocabulary unless it is there already; return its id. Commits."""
-    vocabulary = folder.tokenizer.vocabulary
-    name = vocabulary_id(vocabulary)
-    if db.session.get(StoredVocabulary, name) is None:
-        db.session.add(StoredVocabulary(id=name, tokens=zlib.compress(pack_vocabulary(vocabulary))))
-        try:
-            db.session.commit()
-        except IntegrityError:  # another visitor's first run was quicker
-            db.session.rollback()
-    return name
-
-
-@lru_cache(maxsize=16)
-def find_vocabulary(name: str) -> Vocabulary:
+def stored_vocabulary(name: str) -> Vocabulary:
+    """A vocabulary as the database has it, by its id."""
     return unpack_vocabulary(zlib.decompress(db.session.get(StoredVocabulary, name).tokens))
+
+
+class Vocabularies:
+    """The vocabularies that an app uses: each is read, and its id computed, once as long as few are in use."""
+
+    def __init__(self):
+        self._id_of, self._stored = lru_cache(16)(vocabulary_id), lru_cache(16)(stored_vocabulary)
+
+    def find(self, name: str) -> Vocabulary:
+        """A stored vocabulary by its id; it is there, as a run refers to it."""
+        return self._stored(name)
+
+    def same(self, run: Run, folder: ModelFolder) -> bool:
+        """Whether the folder's tokens mean what they meant when the run was written."""
+        return self._id_of(folder.tokenizer.vocabulary) == run.vocabulary_id
+
+    def keep(self, folder: ModelFolder) -> str:
+        """Store the folder's vocabulary unless it is there already; return its id. Commits."""
+        vocabulary = folder.tokenizer.vocabulary
+        name = self._id_of(vocabulary)
+        if db.session.get(StoredVocabulary, name) is None:
+            db.session.add(StoredVocabulary(id=name, tokens=zlib.compress(pack_vocabulary(vocabulary))))
+            try:
+                db.session.commit()
+            except IntegrityError:  # another visitor's first run was quicker
+                db.session.rollback()
+        return name
 
 
 def stored_log(run: Run) -> RunLog:

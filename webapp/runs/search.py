@@ -3,20 +3,20 @@
 from sqlalchemy import Select, select, update
 
 from webapp.runs.lease import CHANGE
-from webapp.runs.repository import find_vocabulary, stored_log
+from webapp.runs.repository import Vocabularies, stored_log
 from webapp.runs.tables import Run, db
 from webapp.runs.transcript import Transcript
 
 INDEXED = 20  # runs made searchable in one round
 
 
-def index_words() -> None:
+def index_words(vocabularies: Vocabularies) -> None:
     """Make runs searchable: keep the text of some that have none yet, or that have ended since."""
     for run_id in db.session.scalars(select(Run.id).where(Run.words.is_(None)).limit(INDEXED)).all():
         run = db.session.get(Run, run_id)
         if run is None:
             continue
-        said, state = Transcript(stored_log(run), find_vocabulary(run.vocabulary_id)), run.state
+        said, state = Transcript(stored_log(run), vocabularies.find(run.vocabulary_id)), run.state
         texts = [said.prompt_text, *(said.text(number) for number in range(len(said.log.samples)))]
         words = "\n".join(texts).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
         as_it_was = (Run.id == run_id) & (Run.state == state)

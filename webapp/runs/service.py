@@ -28,11 +28,10 @@ from webapp.runs.registry import Clock, Registry
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replay, Replays, Written
 from webapp.runs.repository import (
+    Vocabularies,
     find_run,
-    keep_vocabulary,
     new_run,
     removed_run,
-    same_vocabulary,
     stored_log,
     unknown_run,
 )
@@ -56,11 +55,12 @@ class Service:
         engine,
         models: Path,
         max_prompt: int,
+        vocabularies: Vocabularies,
         removal: Removal,
         replays: Replays,
     ):
         self._server, self._registry, self._clock, self._engine = server, registry, clock, engine
-        self._models, self.max_prompt = models, max_prompt
+        self._models, self.max_prompt, self._vocabularies = models, max_prompt, vocabularies
         self._removal, self._replays = removal, replays
 
     # The engine and its models
@@ -86,7 +86,7 @@ class Service:
     def model_of(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
         """The model a run was written by, if its tokens still mean the same; raises `other_tokens` if they do not."""
         folder = self.model(run.model)
-        if not same_vocabulary(run, folder):
+        if not self._vocabularies.same(run, folder):
             raise other_tokens or Refusal(
                 "The model {name} has other tokens now than when this was written; edit the text to go on with it.",
                 name=run.model,
@@ -96,7 +96,7 @@ class Service:
     def comparable(self, run: Run) -> list[str]:
         """Names of the other models here that have the run's vocabulary."""
         found = [m for m in self.models_here() if m.folder and m.name != run.model]
-        return [m.name for m in found if same_vocabulary(run, m.folder)]
+        return [m.name for m in found if self._vocabularies.same(run, m.folder)]
 
     # A run
 
@@ -122,7 +122,7 @@ class Service:
     def start(self, folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: str) -> str:
         """Put a run in line and store it; returns its id. Raises Refusal without an engine, and Busy."""
         engine = self.engine_or_refuse()
-        fingerprint, vocabulary = folder.fingerprint(), keep_vocabulary(folder)
+        fingerprint, vocabulary = folder.fingerprint(), self._vocabularies.keep(folder)
         run_id = secrets.token_urlsafe(12)
         records = beginning.records
         if (

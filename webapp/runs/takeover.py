@@ -9,16 +9,16 @@ from generate import Busy, Refusal, Request, find_model, parse_sampling
 from webapp.runs import lease
 from webapp.runs.follower import AWAY, catch_up
 from webapp.runs.registry import Clock, Entry, Registry
-from webapp.runs.repository import each_alone, end_sample, find_vocabulary, same_vocabulary, stored_log
+from webapp.runs.repository import Vocabularies, each_alone, end_sample, stored_log
 from webapp.runs.tables import Run, Watch, db
 
 
 class Takeover:
     """Takes over what a silent server left. `engine` is None on a server that writes nothing; `models` is a folder."""
 
-    def __init__(self, server: str, registry: Registry, clock: Clock, engine, models: Path):
-        self._server, self._registry, self._clock, self._models = server, registry, clock, models
-        self.engine = engine
+    def __init__(self, server: str, registry: Registry, clock: Clock, engine, models: Path, vocabularies: Vocabularies):
+        self._server, self._registry, self._clock = server, registry, clock
+        self.engine, self._models, self._vocabularies = engine, models, vocabularies
         self.born = time.monotonic()  # readers of a server that was down need a while to come back to this one
 
     def take_over(self) -> None:
@@ -43,7 +43,7 @@ class Takeover:
         """Take over a run and let our engine write on, from its last stored token."""
         try:
             folder = find_model(self._models, run.model)
-            if folder.fingerprint() != run.fingerprint or not same_vocabulary(run, folder):
+            if folder.fingerprint() != run.fingerprint or not self._vocabularies.same(run, folder):
                 raise Refusal("The model {name} was replaced by another while this was being written.", name=run.model)
             sampling = parse_sampling(run.options)
         except Refusal as refusal:
@@ -101,7 +101,7 @@ class Takeover:
         if not lease.take(self._server, run.id, self._clock.now()):
             db.session.rollback()
             return
-        log, vocabulary = stored_log(run), find_vocabulary(run.vocabulary_id)
+        log, vocabulary = stored_log(run), self._vocabularies.find(run.vocabulary_id)
         for number, sample in enumerate(log.samples):
             if sample.finish_reason is None:
                 end_sample(run.id, number, reason, sample.size(vocabulary), error)

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from markupsafe import Markup
 
-from generate import RunLog, Vocabulary, window_start
+from generate import RunLog, SampleLog, Vocabulary, window_start
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
@@ -40,8 +40,17 @@ class Shown:
         self.pieces += new
 
 
-_shown: WeakKeyDictionary[object, Shown] = WeakKeyDictionary()  # by the log of the sample
-_sharing = threading.Lock()
+class Pieces:
+    """The HTML of all samples that somebody reads, as long as their logs are in memory."""
+
+    def __init__(self):
+        self._shown: WeakKeyDictionary[SampleLog, Shown] = WeakKeyDictionary()
+        self._sharing = threading.Lock()
+
+    def of(self, sample: SampleLog) -> Shown:
+        """The one that all readers of a sample share."""
+        with self._sharing:
+            return self._shown.setdefault(sample, Shown())
 
 
 class SampleView:
@@ -60,8 +69,7 @@ class SampleView:
         self.sent = 0 if ahead else sent
         self.swap = "beforeend"  # how the page takes the last news in
         self._told_half = False
-        with _sharing:
-            self._shown = _shown.setdefault(self._sample, Shown())
+        self._shown = run.pieces.of(self._sample)
 
     @property
     def cursor(self) -> int:
@@ -90,11 +98,12 @@ class SampleView:
 class RunView(Transcript):
     """A run as pages show it: its stored row, its log (live or stored) and its vocabulary.
 
-    It touches no database once made, so that a stream may hold it.
+    It touches no database once made, so that a stream may hold it. `pieces` is shared by all views of an app.
     """
 
-    def __init__(self, run: Run, log: RunLog, vocabulary: Vocabulary):
+    def __init__(self, run: Run, log: RunLog, vocabulary: Vocabulary, pieces: Pieces):
         super().__init__(log, vocabulary)
+        self.pieces = pieces
         self.id, self.model, self.n_positions = run.id, run.model, run.n_positions
         self.options, self.authors = run.options, run.authors
 

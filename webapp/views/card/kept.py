@@ -5,16 +5,19 @@ from functools import lru_cache
 
 from webapp.views.card.drawing import draw_card
 
-drawing = threading.Lock()  # one card at a time: it is work for a processor that is there to write
-kept_card = lru_cache(64)(draw_card)
 
+class Cards:
+    """The cards of one app. They are drawn one at a time, as the processor is there to write."""
 
-def card_of(parts: tuple[tuple[str, bool], ...], footer: str) -> bytes:
-    """The picture of these texts, as `draw_card` makes it."""
-    with drawing:
-        return kept_card(parts, footer)
+    def __init__(self):
+        self._drawing = threading.Lock()
+        self._draw = lru_cache(64)(draw_card)
 
+    def draw(self, parts: tuple[tuple[str, bool], ...], footer: str) -> bytes:
+        """The picture of these texts, as `draw_card` makes it."""
+        with self._drawing:
+            return self._draw(parts, footer)
 
-def forget_cards() -> None:
-    """Let no text live on in a picture."""
-    kept_card.cache_clear()
+    def forget(self) -> None:
+        """Let no text live on in a picture."""
+        self._draw.cache_clear()
