@@ -36,10 +36,19 @@ def layout() -> dict:
     return {"layout": "layout/fragment.html" if is_fragment() else "layout/page.html"}
 
 
-def whole_number(field: str) -> int:
-    """A field of the form that must be a whole number of at most eight digits; raises Refusal if it is none."""
+def whole_number(field: str, most: int | None = None) -> int:
+    """A field of the form that must be a whole number, up to `most` or of eight digits; raises Refusal if it is not."""
     text = request.form.get(field, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 9):
+    whole = text.isascii() and text.isdigit() and len(text) < 9
+    if most is not None and not (whole and int(text) <= most):
+        raise Refusal(
+            "{name} must be a whole number from 0 to {most}, not {text!r}.",
+            field,
+            name=field,
+            most=most,
+            text=text[:40],
+        )
+    if not whole:
         raise Refusal("{name} must be a whole number, not {text!r}.", field, name=field, text=text[:40])
     return int(text)
 

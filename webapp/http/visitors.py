@@ -6,6 +6,8 @@ from pathlib import Path
 
 from flask import session
 
+from generate import Refusal
+
 
 def secret_key(instance: Path) -> bytes:
     """The key that signs cookies: made once, kept in the instance folder, readable by its owner alone."""
@@ -20,6 +22,12 @@ def secret_key(instance: Path) -> bytes:
 def visitor() -> str | None:
     """The visitor's name, if they have one yet."""
     return session.get("owner")
+
+
+def require_owner(owner: str, what: str) -> None:
+    """Raise Refusal unless the visitor is a run's owner; `what` only they can do, as in "stop it"."""
+    if owner != visitor():
+        raise Refusal("Only the visitor who started this run can {what}.", what=what)
 
 
 def make_visitor() -> str:

@@ -10,12 +10,12 @@ from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.derivation import Beginning
 from webapp.runs.repository import find_related, find_run
-from webapp.runs.service import sampling_of
+from webapp.runs.service import require_done, sampling_of
 from webapp.runs.tables import Run
 from webapp.state import state
 from webapp.views.comparison import DEGREES, Shift
 from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import start_samples
+from webapp.views.run_view import shown
 
 blueprint = Blueprint("comparison", __name__)
 
@@ -57,8 +57,7 @@ def side_by_side(first: str, second: str):
 def side(run: Run, at: str) -> dict:
     """One of two runs on a page; the ids of its elements begin with `at`."""
     view = state().look(run)
-    done = view.log.done  # before the text is read: done too early would lose its end
-    samples = start_samples(view)
+    done, samples = shown(view)
     return {"run": run, "view": view, "done": done, "samples": samples, "at": at, "mine": run.owner == visitor()}
 
 
@@ -68,8 +67,7 @@ def score(run_id: str):
     """Let another model read the run's text (that of its first sample), unless it has done so."""
     run = find_run(run_id)
     folder, log, service = second_model(run), state().look(run).log, state().service
-    if not log.done:
-        raise Refusal("This run is still being written; it can be compared when it is done.")
+    require_done(log, "compared")
     second = service.kept_score(run, folder) or service.score(run, log, folder, make_visitor())
     return redirect(url_for("comparison.shift", first=run.id, second=second), 303)
 

@@ -61,9 +61,7 @@ def events(run_id: str):
         if "bare" in request.args
         else Closing(
             tools=one_line(
-                render_template(
-                    "partials/tools.html", run=run, **(tool_facts(view, run.owner == visitor()) | {"done": True})
-                )
+                render_template("partials/tools.html", run=run, **tool_facts(view, run.owner == visitor(), done=True))
             ),
             go_on=[
                 one_line(render_template("partials/sample_tools.html", run=run, number=n)) for n in range(len(sent))

@@ -3,12 +3,12 @@
 from flask import Blueprint, Response, redirect, render_template, url_for
 from markupsafe import escape
 
-from generate import Refusal
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs.replays import Replay
 from webapp.runs.repository import find_run, get_run
+from webapp.runs.service import require_done
 from webapp.runs.tables import Run
 from webapp.state import state
 from webapp.views.replay import progress
@@ -58,6 +58,5 @@ def page(run: Run | None, key: str, replay: Replay | None) -> Response:
 def start(run: Run, owner: str) -> str:
     """Put the same request in line again; return the replay's key."""
     view = state().look(run)
-    if not view.log.done:
-        raise Refusal("This run is still being written; it can be replayed when it is done.")
+    require_done(view.log, "replayed")
     return state().service.replay(run, view.log, view.vocabulary, owner)

@@ -4,17 +4,16 @@ import secrets
 
 from flask import Blueprint, Response, render_template, request
 
-from generate import Refusal
 from webapp.http.request import is_fragment, link_to, to_run, whole_number
 from webapp.http.security import limited
-from webapp.http.visitors import make_visitor, visitor
+from webapp.http.visitors import make_visitor, require_owner, visitor
 from webapp.runs import derivation
 from webapp.runs.lineage import family_of
 from webapp.runs.repository import find_run
-from webapp.runs.service import sampling_of, to_write
+from webapp.runs.service import require_done, sampling_of, to_write
 from webapp.state import state
 from webapp.views.lenses import LEGENDS
-from webapp.views.run_view import start_samples, tool_facts
+from webapp.views.run_view import shown, tool_facts
 from webapp.views.samples import contact_sheet
 
 blueprint = Blueprint("run", __name__)
@@ -25,19 +24,18 @@ def run_page(run_id: str):
     """A run, as far as it is; the rest comes by its events."""
     run = find_run(run_id)
     view = state().look(run)
-    facts = tool_facts(view, run.owner == visitor())  # before the text is read: done too early would lose its end
-    samples = start_samples(view)
+    done, samples = shown(view)
     return render_template(
         "pages/run.html",
         run=run,
         samples=samples,
-        sheet=contact_sheet(view, samples, facts["done"]) if len(samples) > 1 else None,
+        sheet=contact_sheet(view, samples, done) if len(samples) > 1 else None,
         others=state().service.comparable(run),
         family=family_of(run),
         legends=LEGENDS,
         link=link_to(run.id),
         beginning=" ".join(view.text(0).split())[:200],
-        **facts,
+        **tool_facts(view, run.owner == visitor(), done),
     )
 
 
@@ -58,8 +56,7 @@ def go_on(run_id: str):
     """One sample and on, with the seed it had."""
     parent = find_run(run_id)
     view, service = state().look(parent), state().service
-    if not view.log.done:
-        raise Refusal("This run is still being written; it can be continued when it is done.")
+    require_done(view.log, "continued")
     beginning = derivation.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
     service.check_size(beginning.ids, view.vocabulary, "be continued")
     folder, sampling = service.model_of(parent), sampling_of(parent, samples=1, **to_write(parent))
@@ -85,8 +82,7 @@ def fork(run_id: str):
 def stop(run_id: str):
     """End a run; only who started it may."""
     run = find_run(run_id)
-    if run.owner != visitor():
-        raise Refusal("Only the visitor who started this run can stop it.")
+    require_owner(run.owner, "stop it")
     state().service.stop(run)
     if is_fragment():
         return Response(status=204)  # the stream brings the news

@@ -1,9 +1,9 @@
 """A sample of several gets a page of its own."""
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from generate import Refusal
-from webapp.http.request import to_run
+from webapp.http.request import to_run, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs.repository import find_run
@@ -18,15 +18,7 @@ def pick(run_id: str):
     """Give one finished sample a page of its own; a second click leads to the same page."""
     parent = find_run(run_id)
     log = state().look(parent).log
-    text = request.form.get("sample", "")
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else len(log.samples)
-    if number >= len(log.samples):
-        raise Refusal(
-            "sample must be a whole number from 0 to {most}, not {text!r}.",
-            "sample",
-            most=len(log.samples) - 1,
-            text=text[:40],
-        )
+    number = whole_number("sample", len(log.samples) - 1)
     if len(log.samples) == 1:
         return to_run(parent.id)  # it has its page already
     if log.samples[number].finish_reason is None:

@@ -7,7 +7,7 @@ from webapp.http.security import allow_frames
 from webapp.runs.repository import find_run
 from webapp.state import state
 from webapp.views.qr import qr_svg
-from webapp.views.run_view import start_samples
+from webapp.views.run_view import shown
 
 blueprint = Blueprint("sharing", __name__)
 
@@ -37,8 +37,7 @@ def embed(run_id: str):
     """The bare text, live, for a frame in anybody's page."""
     run = find_run(run_id)
     view = state().look(run)
-    done = view.log.done  # before the text is read: done too early would lose its end
-    samples = start_samples(view)
+    done, samples = shown(view)
     return allow_frames(
         make_response(render_template("pages/embed.html", run=run, view=view, done=done, samples=samples))
     )

@@ -23,6 +23,17 @@ class Beginning:
     parent_sample: int | None = None
     first_sample: int = 0
 
+    def columns(self) -> dict:
+        """What a run's row says of where it starts, by the names of its columns."""
+        return {
+            "prompt": self.records.tobytes(),
+            "authors": list(self.authors),
+            "first_sample": self.first_sample,
+            "relation": self.relation,
+            "parent_id": self.parent.id if self.parent else None,
+            "parent_sample": self.parent_sample,
+        }
+
     @property
     def ids(self) -> tuple[int, ...]:
         """The tokens' ids."""

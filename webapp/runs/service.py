@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import select, update
@@ -124,13 +125,10 @@ class Service:
         engine = self.engine_or_refuse()
         fingerprint, vocabulary = folder.fingerprint(), self._vocabularies.keep(folder)
         run_id = secrets.token_urlsafe(12)
-        records = beginning.records
-        if (
-            beginning.parent and beginning.parent.fingerprint != fingerprint
-        ):  # what others thought of them is not its own
-            records = unknown_records(beginning.ids, folder.config.vocab_size)
+        if beginning.parent and beginning.parent.fingerprint != fingerprint:  # others' probabilities are not its own
+            beginning = replace(beginning, records=unknown_records(beginning.ids, folder.config.vocab_size))
         log = RunLog(beginning.ids, sampling.samples, folder.config.vocab_size)
-        log.prompt = records.copy()  # the engine writes into it
+        log.prompt = beginning.records.copy()  # the engine writes into it
         engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner), log)
         try:
             new_run(
@@ -142,14 +140,9 @@ class Service:
                 vocab_size=folder.config.vocab_size,
                 n_positions=folder.config.n_positions,
                 options=sampling.as_dict(),
-                prompt=records.tobytes(),
-                authors=list(beginning.authors),
-                first_sample=beginning.first_sample,
-                relation=beginning.relation,
-                parent_id=beginning.parent.id if beginning.parent else None,
-                parent_sample=beginning.parent_sample,
                 holder=self._server,
                 lease_until=self._clock.now() + LEASE,
+                **beginning.columns(),
             )
         except Exception:
             engine.cancel(log)
@@ -238,6 +231,12 @@ class Service:
         return self._replays.add(Replay(run.id, owner, written, engine.submit(request)))
 
 
+def require_done(log: RunLog, what: str) -> None:
+    """Raise Refusal while a run is being written; `what` can be done with it afterwards, as in "continued"."""
+    if not log.done:
+        raise Refusal("This run is still being written; it can be {what} when it is done.", what=what)
+
+
 def to_write(run: Run) -> dict:
     """What to change in a run's options to write on from it: one that was only read gets the usual length."""
     return {} if run.options["max_new_tokens"] else {"max_new_tokens": None}
@@ -268,6 +267,7 @@ def make_pick(parent: Run, log: RunLog, number: int, owner: str) -> str:
 
     Its number in the noise is the sample's, so that it can be continued and replayed.
     """
+    beginning = Beginning(log.prompt, tuple(parent.authors), "pick", parent, number, parent.first_sample + number)
     run = Run(
         id=secrets.token_urlsafe(12),
         owner=owner,
@@ -280,13 +280,8 @@ def make_pick(parent: Run, log: RunLog, number: int, owner: str) -> str:
         precision=log.precision,
         device=log.device,
         options=parent.options | {"samples": 1},
-        prompt=log.prompt.tobytes(),
-        authors=list(parent.authors),
-        first_sample=parent.first_sample + number,
-        relation="pick",
-        parent_id=parent.id,
-        parent_sample=number,
         progress={"restarts": log.restarts} if log.restarts else {},
+        **beginning.columns(),
     )
     sample, records = log.samples[number], log.samples[number].read()
     ending = {"finish_reason": sample.finish_reason, "text_end": sample.text_end, "error": sample.error}

@@ -1,6 +1,7 @@
 """A run as its pages show it: its text in spans of tokens, as far as a reader has it, and the sentences around it."""
 
 import threading
+from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -117,14 +118,18 @@ class RunView(Transcript):
         """How many tokens of the prompt lie before the model's window."""
         return window_start(len(self.prompt_ids), self.n_positions)
 
-    def prompt_parts(self) -> list[tuple[str, bool, bool]]:
-        """The prompt cut where its author or its being read changes: (text, the model wrote it, the model read it)."""
-        parts: list[tuple[str, bool, bool]] = []
+    def prompt_cells(self) -> Iterator[tuple[Cell, bool, bool]]:
+        """The whole characters of the prompt: each cell, whether the model wrote it, and whether the model read it."""
         turn_ends = np.cumsum(self.authors)
         for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head)):
             turn = int(np.searchsorted(turn_ends, cell.start, side="right"))
-            kind = (turn % 2 == 1, cell.start >= self.unread)
-            if parts and parts[-1][1:] == kind:
+            yield cell, turn % 2 == 1, cell.start >= self.unread
+
+    def prompt_parts(self) -> list[tuple[str, bool, bool]]:
+        """The prompt cut where its author or its being read changes: (text, the model wrote it, the model read it)."""
+        parts: list[tuple[str, bool, bool]] = []
+        for cell, *kind in self.prompt_cells():
+            if parts and [*parts[-1][1:]] == kind:
                 parts[-1] = (parts[-1][0] + cell.text, *kind)
             else:
                 parts.append((cell.text, *kind))
@@ -132,17 +137,15 @@ class RunView(Transcript):
 
     def prompt_html(self) -> Markup:
         """The prompt in the inks of those who wrote it, each token that was read in a span of its own."""
-        records, turn_ends = self.log.prompt, np.cumsum(self.authors)
         parts: list[str] = []
-        kind: tuple[str, bool] | None = None
-        for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head)):
-            turn = int(np.searchsorted(turn_ends, cell.start, side="right"))
-            now = ("continuation" if turn % 2 else "prompt", cell.start >= self.unread)
-            if now != kind:
-                parts.append(f'{"</span>" if kind else ""}<span class="{now[0]}{"" if now[1] else " unread"}">')
-                kind = now
-            named = classes(records[cell.start : cell.end])
-            parts.append(token_html(cell, named) if now[1] or named else escape(cell.text))
+        kind: tuple[bool, bool] | None = None
+        for cell, by_model, read in self.prompt_cells():
+            if (by_model, read) != kind:
+                ink = f"{'continuation' if by_model else 'prompt'}{'' if read else ' unread'}"
+                parts.append(f'{"</span>" if kind else ""}<span class="{ink}">')
+                kind = (by_model, read)
+            named = classes(self.log.prompt[cell.start : cell.end])
+            parts.append(token_html(cell, named) if read or named else escape(cell.text))
         return Markup("".join(parts) + ("</span>" if kind else ""))
 
     @property
@@ -203,17 +206,20 @@ class RunView(Transcript):
         return ""
 
 
-def start_samples(view: RunView) -> list[dict]:
-    """What a page shows at once of each sample: its HTML up to now, and the count of tokens in it."""
-    shown = []
+def shown(view: RunView) -> tuple[bool, list[dict]]:
+    """Whether a run is done, and what a page shows at once of each sample: its HTML, and the count of tokens in it.
+
+    The first is asked before the text is read: a page that is told too early that a run is done would lose its end.
+    """
+    done, samples = view.log.done, []
     for number in range(len(view.log.samples)):
         sample = SampleView(view, number)
-        shown.append(
+        samples.append(
             {"number": number, "html": sample.news() or "", "sent": sample.sent, "ending": view.ending(number)}
         )
-    return shown
+    return done, samples
 
 
-def tool_facts(view: RunView, mine: bool) -> dict:
+def tool_facts(view: RunView, mine: bool, done: bool) -> dict:
     """What the line of buttons under a story depends on."""
-    return {"view": view, "done": view.log.done, "mine": mine}
+    return {"view": view, "done": done, "mine": mine}

@@ -41,7 +41,7 @@ class Sheet:
     common: int
     folded: bool
     same: bool
-    samples: list[dict]  # as `start_samples` makes them; `html` is cut into `beginning` and `rest`
+    samples: list[dict]  # as `shown` makes them; `html` is cut into `beginning` and `rest`
 
 
 def contact_sheet(view: RunView, samples: list[dict], done: bool) -> Sheet:
