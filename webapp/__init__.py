@@ -25,6 +25,7 @@ from webapp.routes import (
 )
 from webapp.runs.tables import connect
 from webapp.state import State
+from webapp.views.sentences import moment
 from webapp.views.tokens import escape
 
 
@@ -63,6 +64,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
     errors.register(app)
     assets.register(app)
     app.context_processor(request.layout)
+    app.add_template_filter(moment)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
         app.register_blueprint(page.blueprint)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, abort, render_template, request
 
 from generate import Busy
+from webapp.http.event_stream import event, event_stream, one_line, partial
 from webapp.http.visitors import visitor
 from webapp.runs.registry import hold
 from webapp.runs.repository import find_run, get_run, is_gone
@@ -195,24 +196,3 @@ def breathe(state: State, view: RunView, version: int) -> None:
     begun = time.monotonic()
     time.sleep(min(BEAT, max(FLUSH, state.streams.taken / EVENTS)))
     view.log.wait(version, max(0, begun + BEAT - time.monotonic()))
-
-
-def event(name: str | None, data: str, number: str | None = None, retry: int | None = None) -> str:
-    """One server-sent event. `data` must hold no line break; htmx swaps in only events without a name."""
-    fields = [("event", name), ("id", number), ("retry", retry), ("data", data)]
-    return "".join(f"{key}: {value}\n" for key, value in fields if value is not None) + "\n"
-
-
-def partial(target: str, swap: str, html: str) -> str:
-    """A piece of HTML with the place in the page where htmx puts it."""
-    return f'<hx-partial hx-target="{target}" hx-swap="{swap}">{html}</hx-partial>'
-
-
-def one_line(html: str) -> str:
-    return " ".join(html.split())
-
-
-def event_stream(parts: Iterator[str]) -> Response:
-    response = Response(parts, mimetype="text/event-stream")
-    response.headers["Cache-Control"] = "no-store, no-transform"
-    return response

@@ -24,9 +24,14 @@ def begin(run_id: str):
     """Write a finished run again, as far as it went; anybody may."""
     run = find_run(run_id)
     owner = make_visitor()
-    key = state().replays.going_on(run.id, owner) or start(run, owner)
+    replays = state().replays
+    key = replays.going_on(run.id, owner)
+    if key is None:
+        view = state().look(run)
+        require_done(view.log, "replayed")
+        key = state().service.replay(run, view.log, view.vocabulary, owner)
     if is_fragment():
-        return page(run, key, state().replays.find(run.id, key))
+        return page(run, key, replays.find(run.id, key))
     return redirect(url_for("replay.show", run_id=run.id, key=key), 303)
 
 
@@ -53,10 +58,3 @@ def page(run: Run | None, key: str, replay: Replay | None) -> Response:
         "pages/replay.html", run=run, key=key, verdict=verdict, progress=so_far, alone=not is_fragment()
     )
     return Response(html, 200 if replay else 404)
-
-
-def start(run: Run, owner: str) -> str:
-    """Put the same request in line again; return the replay's key."""
-    view = state().look(run)
-    require_done(view.log, "replayed")
-    return state().service.replay(run, view.log, view.vocabulary, owner)

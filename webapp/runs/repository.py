@@ -102,10 +102,14 @@ class Vocabularies:
         return name
 
 
+def unpack(tokens: bytes, vocab_size: int) -> np.ndarray:
+    """The records of packed tokens, which cannot be written to; `generate.record_dtype` says what they hold."""
+    return np.frombuffer(tokens, record_dtype(vocab_size))
+
+
 def stored_log(run: Run) -> RunLog:
     """The log of a run as the database has it. One that has not ended is `paused`: somebody may go on with it."""
-    dtype = record_dtype(run.vocab_size)
-    prompt = np.frombuffer(run.prompt, dtype).copy()
+    prompt = unpack(run.prompt, run.vocab_size).copy()
     log = RunLog(prompt["id"], len(run.samples), run.vocab_size)
     log.prompt, log.precision, log.device, log.fingerprint = prompt, run.precision, run.device, run.fingerprint
     query = select(Block).where(Block.run_id == run.id).order_by(Block.number, Block.start)
@@ -114,7 +118,7 @@ def stored_log(run: Run) -> RunLog:
         pieces[block.number].append(block)
     for kept, sample in zip(run.samples, log.samples, strict=True):
         for block in pieces[kept.number]:
-            sample.append(np.frombuffer(block.tokens, dtype), block.released)
+            sample.append(unpack(block.tokens, run.vocab_size), block.released)
         if kept.finish_reason:
             log.finish(sample, kept.finish_reason, kept.text_end, kept.error)
     log.restarts = (run.progress or {}).get("restarts", 0)

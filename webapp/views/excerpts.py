@@ -1,10 +1,9 @@
 """What a list of runs shows of each: the end of its prompt and the beginning of its first sample."""
 
-import numpy as np
 from sqlalchemy import select
 
-from generate import Vocabulary, record_dtype, split_half_character
-from webapp.runs.repository import Vocabularies
+from generate import Vocabulary, split_half_character
+from webapp.runs.repository import Vocabularies, unpack
 from webapp.runs.tables import Block, Run, db
 
 EXCERPT = 60  # tokens of the continuation, and of the prompt's end
@@ -21,10 +20,9 @@ def excerpts(found: list[Run], vocabularies: Vocabularies) -> list[dict]:
 
 def excerpt(run: Run, tokens: bytes, vocabulary: Vocabulary) -> dict:
     """What the list shows of one run; `tokens` are the packed first tokens of its first sample."""
-    dtype = record_dtype(run.vocab_size)
-    prompt, written_ids = np.frombuffer(run.prompt, dtype)["id"], np.frombuffer(tokens, dtype)["id"][:EXCERPT]
+    prompt, written_ids = (unpack(packed, run.vocab_size)["id"] for packed in (run.prompt, tokens))
     head, half = split_half_character(vocabulary.bytes_of(prompt[-EXCERPT:].tolist()))
-    data = half + vocabulary.bytes_of(written_ids.tolist())[: run.samples[0].text_end]
+    data = half + vocabulary.bytes_of(written_ids[:EXCERPT].tolist())[: run.samples[0].text_end]
     return {
         "run": run,
         "cut": len(prompt) > EXCERPT,

@@ -1,6 +1,7 @@
 """What a page says of a run in words: how long, how many, how probable, how well predicted."""
 
 import math
+from datetime import datetime
 
 from generate import perplexity
 from webapp.runs.transcript import Transcript
@@ -43,6 +44,11 @@ def how_long(seconds: float | None) -> str:
 def ordinal(number: int) -> str:
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def moment(when: datetime) -> str:
+    """A moment of UTC as the pages write one: `7 March 2026, 14:05 UTC`."""
+    return f"{when:%-d %B %Y, %H:%M} UTC"
 
 
 def share(logprob: float | None) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from generate import ModelFolder, Refusal
 from webapp.views.curve import Curve, Loss, draw
+from webapp.views.sentences import moment
 
 SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
 
@@ -206,7 +207,7 @@ def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
         if said := "; ".join(filter(None, (amount(raw, which), evaluated(evaluations.get(which))))):
             yield Fact(name, said)
     if started := words(raw.get("started")):
-        yield Fact("started", moment(started))
+        yield Fact("started", date(started))
     if place := " on ".join(filter(None, (words(raw.get("precision")), words(raw.get("device"))))):
         yield Fact("precision", place)
     if (steps := number(raw.get("steps"))) is not None:
@@ -234,10 +235,10 @@ def evaluated(found: list[Loss] | None) -> str:
     return f"{said}; before training {found[0].loss:.3f} nats" if found[0].step == 0 < last.step else said
 
 
-def moment(started: str) -> str:
+def date(started: str) -> str:
     """An ISO date as the site's pages write one, or the text as it is."""
     try:
-        return f"{datetime.fromisoformat(started).astimezone(UTC):%-d %B %Y, %H:%M} UTC"
+        return moment(datetime.fromisoformat(started).astimezone(UTC))
     except (ValueError, OverflowError):
         return started
 
