@@ -37,7 +37,7 @@ class Closing:
     """What the page shows once a run is over, rendered before the stream begins (a stream has no app context)."""
 
     tools: str
-    go_on: list[str]
+    sample_tools: list[str]
     deleted: str
 
 
@@ -64,7 +64,7 @@ def events(run_id: str):
             tools=one_line(
                 render_template("partials/tools.html", run=run, **tool_facts(view, run.owner == visitor(), done=True))
             ),
-            go_on=[
+            sample_tools=[
                 one_line(render_template("partials/sample_tools.html", run=run, number=n)) for n in range(len(sent))
             ],
             deleted=one_line(render_template("partials/deleted.html")),
@@ -132,7 +132,7 @@ def follow(
             watching = now
             parts.append(partial("#watching", "innerHTML", f"{watching} watching" if watching > 1 else ""))
         for number in newly_ended(view, ended) if closing else ():
-            html = f"<span>{escape(view.ending(number))}</span>{closing.go_on[number]}"
+            html = f"<span>{escape(view.ending(number))}</span>{closing.sample_tools[number]}"
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
         if not told and view.prompt_known:
             told = True

@@ -52,12 +52,12 @@ def retry(run_id: str):
 
 @blueprint.post("/r/<run_id>/continue")
 @limited
-def go_on(run_id: str):
+def continue_run(run_id: str):
     """One sample and on, with the seed it had."""
     parent = find_run(run_id)
     view, service = state().look(parent), state().service
     require_done(view.log, "continued")
-    beginning = derivation.go_on(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
+    beginning = derivation.continue_run(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
     service.check_size(beginning.ids, view.vocabulary, "be continued")
     folder, sampling = service.model_of(parent), sampling_of(parent, samples=1, **to_write(parent))
     return to_run(service.start(folder, beginning, sampling, make_visitor()))

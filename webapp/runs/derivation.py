@@ -51,7 +51,7 @@ def retry(parent: Run, log: RunLog) -> Beginning:
     return Beginning(log.prompt, tuple(parent.authors), "retry", parent, parent.parent_sample)
 
 
-def go_on(parent: Run, log: RunLog, number: int) -> Beginning:
+def continue_run(parent: Run, log: RunLog, number: int) -> Beginning:
     """Sample `number` and on: the child says what a longer run would have said."""
     records, authors = joined(parent, log, number)
     return Beginning(records, authors, "continue", parent, number, parent.first_sample + number)

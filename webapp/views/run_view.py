@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from itertools import groupby
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -127,26 +128,19 @@ class RunView(Transcript):
 
     def prompt_parts(self) -> list[tuple[str, bool, bool]]:
         """The prompt cut where its author or its being read changes: (text, the model wrote it, the model read it)."""
-        parts: list[tuple[str, bool, bool]] = []
-        for cell, *kind in self.prompt_cells():
-            if parts and [*parts[-1][1:]] == kind:
-                parts[-1] = (parts[-1][0] + cell.text, *kind)
-            else:
-                parts.append((cell.text, *kind))
-        return parts
+        alike = groupby(self.prompt_cells(), key=lambda found: found[1:])
+        return [("".join(cell.text for cell, *_ in found), *kind) for kind, found in alike]
 
     def prompt_html(self) -> Markup:
         """The prompt in the inks of those who wrote it, each token that was read in a span of its own."""
         parts: list[str] = []
-        kind: tuple[bool, bool] | None = None
-        for cell, by_model, read in self.prompt_cells():
-            if (by_model, read) != kind:
-                ink = f"{'continuation' if by_model else 'prompt'}{'' if read else ' unread'}"
-                parts.append(f'{"</span>" if kind else ""}<span class="{ink}">')
-                kind = (by_model, read)
-            named = classes(self.log.prompt[cell.start : cell.end])
-            parts.append(token_html(cell, named) if read or named else escape(cell.text))
-        return Markup("".join(parts) + ("</span>" if kind else ""))
+        for (by_model, read), found in groupby(self.prompt_cells(), key=lambda found: found[1:]):
+            parts.append(f'<span class="{"continuation" if by_model else "prompt"}{"" if read else " unread"}">')
+            for cell, *_ in found:
+                named = classes(self.log.prompt[cell.start : cell.end])
+                parts.append(token_html(cell, named) if read or named else escape(cell.text))
+            parts.append("</span>")
+        return Markup("".join(parts))
 
     @property
     def prompt_known(self) -> bool:

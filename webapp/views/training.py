@@ -16,7 +16,7 @@ SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """What the model wrote at a step."""
 
     step: float
@@ -41,8 +41,8 @@ class Training:
     problem: str = ""
     sentence: str = ""
     curve: Curve | None = None
-    shown: tuple[Sample, ...] = ()  # the newest first
-    folded: tuple[Sample, ...] = ()
+    shown: tuple[TrainingSample, ...] = ()  # the newest first
+    folded: tuple[TrainingSample, ...] = ()
     facts: tuple[Fact, ...] = ()
 
 
@@ -106,10 +106,10 @@ def exponential(loss: float) -> float | None:
     return math.exp(loss) if loss < 690 else None
 
 
-def samples(value: object) -> list[Sample]:
+def samples(value: object) -> list[TrainingSample]:
     """The samples that have a step and a text, by step."""
     found = [
-        Sample(step, words(entry.get("prompt")), text, entry.get("finish_reason") in ("end", "stop"))
+        TrainingSample(step, words(entry.get("prompt")), text, entry.get("finish_reason") in ("end", "stop"))
         for entry in entries(value)
         if (step := number(entry.get("step"), 1e9)) is not None and (text := words(entry.get("text")))
     ]

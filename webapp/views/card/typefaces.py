@@ -41,7 +41,7 @@ class Ink(NamedTuple):
     weight: int  # of the typeface, so that the two hands are told apart without colour
 
 
-class Run(NamedTuple):
+class Stretch(NamedTuple):
     text: str
     ink: Ink
     file: Path | None  # the typeface; None: boxes
@@ -50,7 +50,7 @@ class Run(NamedTuple):
 class Word(NamedTuple):
     """What no line's end may part: a word, a Chinese character with its comma, some spaces, or one newline."""
 
-    runs: list[Run]
+    runs: list[Stretch]
     width: float  # em
 
     @property
@@ -87,7 +87,7 @@ def belongs(char: str, before: str) -> bool:
 
 def words(parts: list[tuple[str, Ink]]) -> list[Word]:
     """Text in its inks, cut where a line may end and measured. A word that changes its ink midway stays one."""
-    found: list[list[Run]] = []
+    found: list[list[Stretch]] = []
     before, length = "\n", 0
     for text, ink in parts:
         for cluster in clusters(text):
@@ -101,9 +101,9 @@ def words(parts: list[tuple[str, Ink]]) -> list[Word]:
             length = 1 if ends else length
             word, before = found[-1], cluster[0]
             if word and word[-1][1:] == (ink, file):
-                word[-1] = Run(word[-1].text + shown, ink, file)
+                word[-1] = Stretch(word[-1].text + shown, ink, file)
             else:
-                word.append(Run(shown, ink, file))
+                word.append(Stretch(shown, ink, file))
     return [Word(runs, sum(measured(*run) for run in runs)) for runs in found]
 
 
