@@ -5,7 +5,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from generate import models_folder, read_settings
+from generate import read_settings
 from webapp import files
 from webapp.http import assets, errors, request, security
 from webapp.http.visitors import secret_key
@@ -53,7 +53,6 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
         MAX_CONTENT_LENGTH=room,
         MAX_FORM_MEMORY_SIZE=room,
         SEND_FILE_MAX_AGE_DEFAULT=assets.YEAR,  # their addresses change with their content
-        MODELS=models_folder(settings),
     )
     app.json.sort_keys, app.json.ensure_ascii = False, False
     if settings["TRUSTED_PROXIES"]:

@@ -6,6 +6,7 @@ from functools import partial
 from flask import Flask, current_app
 from sqlalchemy.orm.exc import ObjectDeletedError
 
+from generate import models_folder
 from webapp.runs import replays
 from webapp.runs.follower import Follower
 from webapp.runs.recorder import Recorder
@@ -27,7 +28,8 @@ class State:
     """The parts of one app, each made once and handed what it needs. `engine` is None on a server that writes nothing."""
 
     def __init__(self, app: Flask, engine):
-        settings, models = app.config["SETTINGS"], app.config["MODELS"]
+        settings = app.config["SETTINGS"]
+        models = models_folder(settings)
         self.app, self.engine = app, engine
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import defer
 
 from generate import RunLog
 from webapp.runs.registry import Clock, Entry, Registry
-from webapp.runs.tables import Block, Run, Sample, Watch, db
+from webapp.runs.tables import Block, Progress, Run, Sample, Watch, db
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
 AT_ONCE = 200  # samples asked for in one query; SQLite takes at most 1,000 conditions
@@ -97,9 +97,9 @@ def append(log: RunLog, block: Block) -> None:
 
 def read_progress(entry: Entry, run: Run, now: float) -> None:
     """Take over what the run's row says of it."""
-    log, entry.told = entry.log, run.progress or {}
+    log, entry.told = entry.log, Progress.from_json(run.progress)
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
-    log.restarts = entry.told.get("restarts", 0)
+    log.restarts = entry.told.restarts
     if not entry.prompt_saved and any(map(len, log.samples)):  # it is stored with the first token
         log.prompt = np.frombuffer(run.prompt, log.prompt.dtype).copy()
         entry.prompt_saved = True
@@ -109,12 +109,11 @@ def read_progress(entry: Entry, run: Run, now: float) -> None:
 
 def show_state(log: RunLog, run: Run, now: float) -> None:
     """The state that the writing server tells, while it lives."""
-    told = run.progress or {}
+    told = Progress.from_json(run.progress)
     if run.lease_until < now:
         log.set_state("paused")
     else:
-        state = told.get("state", "waiting")
-        log.set_state(state if state != "done" else "writing", told.get("place", 0), told.get("seconds"))
+        log.set_state(told.state if told.state != "done" else "writing", told.place, told.seconds)
 
 
 def vanish(log: RunLog) -> None:

@@ -9,7 +9,7 @@ from generate import RunLog
 from webapp.runs import lease
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.repository import each_alone, end_sample
-from webapp.runs.tables import Block, Gone, Run, db
+from webapp.runs.tables import Block, Gone, Progress, Run, db
 
 log = logging.getLogger(__name__)
 
@@ -73,16 +73,15 @@ def count_again(run_id: str, entry: Entry) -> None:
     found = dict(db.session.execute(sizes.group_by(Block.number)).all())
     item = entry.log.prompt.dtype.itemsize
     entry.saved = [int(found.get(number, 0)) // item for number in range(len(entry.log.samples))]
-    entry.prompt_saved, entry.told = False, {}
+    entry.prompt_saved, entry.told = False, None
 
 
-def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, dict]:
+def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
     """Add what is new in a log to the transaction; return tokens stored of each sample, if it is done, its progress."""
     run_log = entry.log
     with run_log.changed:
         done = run_log.done
-        told = {"state": run_log.state, "place": run_log.place, "seconds": run_log.seconds and round(run_log.seconds)}
-        told |= {"restarts": run_log.restarts, "watching": entry.viewers + entry.elsewhere}
+        told = Progress.of(run_log, entry.viewers + entry.elsewhere)
         news = [
             (sample.read(entry.saved[n]), sample.released, sample.finish_reason, sample.text_end, sample.error)
             for n, sample in enumerate(run_log.samples)
@@ -99,7 +98,7 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, dict]:
             end_sample(run_id, number, reason, text_end, error)
     change = {}
     if told != entry.told:
-        change |= {"progress": told, "precision": run_log.precision, "device": run_log.device}
+        change |= {"progress": told.as_json(), "precision": run_log.precision, "device": run_log.device}
         change |= {"fingerprint": run_log.fingerprint} if run_log.fingerprint else {}
     if (
         blocks or done

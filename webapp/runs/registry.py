@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import text
 
 from generate import Busy, RunLog
-from webapp.runs.tables import db
+from webapp.runs.tables import Progress, db
 
 
 @dataclass(eq=False)
@@ -26,7 +26,7 @@ class Entry:
     log: RunLog
     ours: bool = False
     saved: list[int] = field(default_factory=list)
-    told: dict = field(default_factory=dict)  # the `progress` that was last stored, or read
+    told: Progress | None = None  # what was last stored of it, or read; None: nothing that is known here
     prompt_saved: bool = False
     viewers: int = 0
     elsewhere: int = 0
@@ -149,7 +149,7 @@ class Registry:
         if entry is None:
             return 0
         here = entry.viewers + entry.elsewhere
-        told = 0 if entry.ours or entry.log.state == "paused" else entry.told.get("watching", 0)
+        told = 0 if entry.ours or entry.log.state == "paused" or entry.told is None else entry.told.watching
         return max(here, told)
 
     def writes(self, run_id: str) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, Refusal, RunLog, Vocabulary, record_dtype
 from webapp.runs.lease import CHANGE
-from webapp.runs.tables import Block, Gone, Run, Sample, StoredVocabulary, db
+from webapp.runs.tables import Block, Gone, Progress, Run, Sample, StoredVocabulary, db
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def stored_log(run: Run) -> RunLog:
             sample.append(unpack(block.tokens, run.vocab_size), block.released)
         if kept.finish_reason:
             log.finish(sample, kept.finish_reason, kept.text_end, kept.error)
-    log.restarts = (run.progress or {}).get("restarts", 0)
+    log.restarts = Progress.from_json(run.progress).restarts
     if not log.done:
         log.set_state("paused")
     return log

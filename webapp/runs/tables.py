@@ -8,6 +8,7 @@ Plain column types, so that one migration history serves SQLite and PostgreSQL. 
 `generate.record_dtype` says; the text is a view of them.
 """
 
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 
 from flask import Flask
@@ -16,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from generate import Refusal
+from generate import Refusal, RunLog
 from webapp.files import MIGRATIONS
 
 # Another server's machine may freeze with a lock in its hand, or lose its network: nobody waits for it for long.
@@ -49,11 +50,41 @@ class StoredVocabulary(db.Model):
     tokens: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, as the server that writes it tells the others.
+
+    `state` is the log's, `place` the one in line, `seconds` an estimate of the wait (None: not known), `restarts` how
+    often it was taken up anew, `watching` how many watch it on all servers.
+    """
+
+    state: str = "waiting"
+    place: int = 0
+    seconds: float | None = None
+    restarts: int = 0
+    watching: int = 0
+
+    @classmethod
+    def of(cls, log: RunLog, watching: int) -> "Progress":
+        """What a log says now; call with `log.changed` held."""
+        return cls(log.state, log.place, log.seconds and round(log.seconds), log.restarts, watching)
+
+    @classmethod
+    def from_json(cls, stored: dict | None) -> "Progress":
+        """What was stored in a run's row; what is missing there has its default."""
+        stored = stored or {}
+        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
+
+    def as_json(self) -> dict:
+        """What is stored in a run's row."""
+        return asdict(self)
+
+
 class Run(db.Model):
     """One run: what was asked, of which model, by whom.
 
     `state` is `writing` until all samples have ended, though nobody may be at it just now, and then `done`.
-    `progress` is what the server that writes it tells the others: state, place, seconds, restarts, watching.
+    `progress` is what the server that writes it tells the others, as `Progress.as_json` gives it.
     """
 
     __table_args__ = (Index("ix_run_owner_created", "owner", "created"),)
