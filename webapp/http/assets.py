@@ -24,18 +24,22 @@ def register(app: Flask) -> None:
 
     @app.get("/static/npm/<package>/<path:file>")
     def npm(package: str, file: str):
+        """A file of one of npm's packages."""
         if package not in PACKAGES:
             abort(404)
         return send_from_directory(NODE_MODULES / PACKAGES[package], file, max_age=YEAR)
 
     @app.get("/favicon.ico")
     def favicon():
+        """The site's small picture, where browsers look for it."""
         return send_from_directory(STATIC, "favicon.svg", max_age=24 * 3600)
 
     @app.template_global()
     def npm_url(package: str, file: str) -> str:
+        """The address of a file of npm's; it changes when package.json asks for other versions."""
         return url_for("npm", package=package, file=file, v=version)
 
     @app.template_global()
     def static_url(file: str) -> str:
+        """The address of a file of ours; it changes when the file does."""
         return url_for("static", filename=file, v=int((STATIC / file).stat().st_mtime))

@@ -31,6 +31,7 @@ TITLES = {
 
 
 def register(app: Flask) -> None:
+    """Answer every error with a page of the site, or a fragment."""
     app.register_error_handler(Refusal, refused)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, unexpected)
@@ -49,6 +50,7 @@ def refused(refusal: Refusal, page: str | None = None):
 
 
 def http_error(error: HTTPException):
+    """An answer for Flask's own errors and `abort`, whose sentence is taken where it has one."""
     if error.code is None or error.code < 400:
         return error
     custom = error.description != type(error).description
@@ -61,6 +63,7 @@ def http_error(error: HTTPException):
 
 
 def unexpected(error: Exception):
+    """An answer for a fault of ours, which is logged and not shown."""
     log.exception("a request failed")
     return http_error(InternalServerError(original_exception=error))
 

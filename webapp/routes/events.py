@@ -178,6 +178,7 @@ def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
 
 
 def grow_sample(state: State, view: RunView, reader: SampleView) -> Iterator[str]:
+    """Yield one sample's HTML until it has ended, the server closes or the run goes elsewhere."""
     beat = time.monotonic()
     while True:
         version, over = view.log.version, view.log.samples[reader.number].finish_reason

@@ -53,6 +53,7 @@ def home_again(sentence: str, field: str | None) -> str:
 
 
 def form(values: dict, **more) -> str:
+    """The page with the form, filled in with `values`; `more` is what else the template asks for."""
     here = state()
     listed = here.service.models_here()
     chosen = next((m.folder for m in listed if m.name == values.get("model") and m.folder), None)

@@ -88,6 +88,7 @@ def new_blocks(entries: dict[str, Entry]) -> Iterator[Block]:
 
 
 def append(log: RunLog, block: Block) -> None:
+    """Add a stored block to our log, unless the log has gone on meanwhile."""
     sample = log.samples[block.number]
     with log.changed:
         if block.start == len(sample):

@@ -80,6 +80,7 @@ def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
 
 
 def member(found: Run | Gone) -> Member:
+    """A run, or the mark of one that is gone, as the tree shows it."""
     if isinstance(found, Gone):
         return Member(found.id, found.parent_id, "deleted", "", gone=True)
     link = f"/r/{found.id}"

@@ -33,12 +33,14 @@ class Written:
 
     @classmethod
     def of(cls, run: Run, log: RunLog, vocabulary: Vocabulary) -> "Written":
+        """What a finished run's log says."""
         ids = [sample.read()["id"] for sample in log.samples]
         ended = [sample.finish_reason for sample in log.samples]
         return cls(ids, ended, vocabulary, log.fingerprint or run.fingerprint, log.precision, log.device)
 
     @property
     def longest(self) -> int:
+        """The length of the longest sample, in tokens."""
         return max(map(len, self.ids))
 
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from generate import Refusal, RunLog
 from webapp.files import MIGRATIONS
 
-# Another server's machine may freeze with a lock in its hand, or lose its network: nobody waits for it for long.
+# Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
 POSTGRESQL = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -35,7 +35,7 @@ BUSY = 4000  # milliseconds that SQLite waits for another's writing
 
 
 class Base(DeclarativeBase):
-    pass
+    """What all tables have in common: their metadata."""
 
 
 db = SQLAlchemy(model_class=Base)

@@ -45,6 +45,7 @@ def written(facts: dict, view: RunView) -> Iterator[str]:
 
 
 def tokens(view: RunView, records) -> Iterator[str]:
+    """A JSON list of records, some at a time."""
     yield "["
     for start in range(0, len(records), BATCH):
         batch = [dumps(record_as_dict(record, view.vocabulary)) for record in records[start : start + BATCH]]
@@ -53,4 +54,5 @@ def tokens(view: RunView, records) -> Iterator[str]:
 
 
 def dumps(value: dict) -> str:
+    """A value as JSON, whose text stays readable."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

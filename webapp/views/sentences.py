@@ -22,6 +22,7 @@ def verdict(view: Transcript) -> str:
 
 
 def counted(tokens: int) -> str:
+    """As in `1 token` and `1,234 tokens`."""
     return f"{tokens:,} token{'' if tokens == 1 else 's'}"
 
 
@@ -42,6 +43,7 @@ def how_long(seconds: float | None) -> str:
 
 
 def ordinal(number: int) -> str:
+    """As in `1st`, `2nd`, `11th`."""
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
 
