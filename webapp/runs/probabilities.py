@@ -10,23 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from generate import sampler_logprob
+
 AGREE = 1e-2  # nats by which a stored and a computed log-probability may differ and still be of the same options
-
-
-def sampler_logprob(record: np.void, logprob: float, index: int, options: Mapping, before: np.ndarray) -> float:
-    """The natural log of the sampler's probability of a token it did not cut; NaN where nothing was sampled.
-
-    `before` holds the ids of all tokens before it, which a repetition penalty acts on.
-    """
-    if np.isnan(record["filter_norm"]):
-        return math.nan
-    if options["temperature"] == 0:
-        return 0.0 if index == record["id"] else -math.inf
-    penalty = options["repetition_penalty"]
-    if penalty != 1 and (before == index).any():
-        logit = logprob + float(record["log_z"])
-        logprob = (logit / penalty if logit > 0 else logit * penalty) - float(record["log_z"])
-    return logprob / options["temperature"] - float(record["filter_norm"])
 
 
 def alternatives(record: np.void, options: Mapping, before: np.ndarray) -> list[dict]:
