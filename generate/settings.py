@@ -111,5 +111,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         try:
             values[setting.name] = setting.parse(text)
         except ValueError as error:
-            raise Refusal(f"{setting.name} is {text!r}: {error}.", setting.name) from None
+            raise Refusal(
+                "{name} is {text!r}: {reason}.", setting.name, name=setting.name, text=text, reason=error
+            ) from None
     return values

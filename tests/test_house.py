@@ -13,7 +13,7 @@ from conftest import ROOT
 from generate import SETTINGS, Refusal, read_settings
 
 OURS = ("generate", "webapp", "convert", "finetune")
-CATALOGUED = ("webapp", "convert", "finetune")  # where every refusal is a fixed message with named values
+CATALOGUED = ("webapp", "generate", "convert", "finetune")  # where every refusal is a fixed message with named values
 
 
 def imports(package: str):

@@ -17,15 +17,17 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux
 def check_target(target: Path, force: bool, source: Path | None = None) -> None:
     """Nothing is lost by writing to `target`: neither what is there, nor the `source` that is read."""
     if target.exists() and not force:
-        raise Refusal(f"{target} exists already; choose another name, or add --force to replace it.")
+        raise Refusal("{path} exists already; choose another name, or add --force to replace it.", path=target)
     if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise Refusal(f"{target} is no folder; choose another name.")
+        raise Refusal("{path} is no folder; choose another name.", path=target)
     if source is not None and target.exists() and target.resolve() in (source.resolve(), *source.resolve().parents):
-        raise Refusal(f"{target} holds what is to be read, and would be replaced with it; choose another name.")
+        raise Refusal(
+            "{path} holds what is to be read, and would be replaced with it; choose another name.", path=target
+        )
     if target.name.startswith(".") or not target.name:
-        raise Refusal(f"{target} cannot be a model's folder: its name begins with a dot.")
+        raise Refusal("{path} cannot be a model's folder: its name begins with a dot.", path=target)
     if not target.parent.is_dir():
-        raise Refusal(f"There is no folder {target.parent} to put {target.name} into.")
+        raise Refusal("There is no folder {folder} to put {name} into.", folder=target.parent, name=target.name)
 
 
 def write_json(file: Path, value: dict) -> None:
@@ -45,7 +47,7 @@ def in_place_of(target: Path) -> Iterator[Path]:
     try:
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     except OSError as error:
-        raise Refusal(f"{target} cannot be written: {error.strerror}.") from None
+        raise Refusal("{path} cannot be written: {reason}.", path=target, reason=error.strerror) from None
     try:
         yield part
         part.chmod(0o755)
@@ -57,7 +59,7 @@ def in_place_of(target: Path) -> Iterator[Path]:
             part.rename(target)
         sync(target.parent)
     except OSError as error:
-        raise Refusal(f"{target} cannot be written: {error.strerror or error}.") from None
+        raise Refusal("{path} cannot be written: {reason}.", path=target, reason=error.strerror or error) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

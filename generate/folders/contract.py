@@ -119,8 +119,11 @@ class ModelFolder:
         found = sha256(self.weights, status.st_size, status.st_mtime_ns)
         if self.claimed_fingerprint not in (None, found):
             raise Refusal(
-                f"{self.name}: model.safetensors is not the file that rubric.json describes (sha256 {found[:12]}…, "
-                f"not {self.claimed_fingerprint[:12]}…); restore it, or delete rubric.json if the change is meant."
+                "{name}: model.safetensors is not the file that rubric.json describes (sha256 {found}…, not "
+                "{claimed}…); restore it, or delete rubric.json if the change is meant.",
+                name=self.name,
+                found=found[:12],
+                claimed=self.claimed_fingerprint[:12],
             )
         return found
 
@@ -153,16 +156,22 @@ def check_folder(path: Path) -> ModelFolder:
     manifest = read_json(path, "rubric.json", optional=True)
     kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str}
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
-        raise Refusal(f"{path.name}: rubric.json is not of format 1; delete it, and it will be derived.")
+        raise Refusal("{model}: rubric.json is not of format 1; delete it, and it will be derived.", model=path.name)
     begin, end = manifest.get("begin", {}).get("token_id"), manifest.get("end", {}).get("token_id", end_id)
     for what, token in (("begin", begin), ("end", end)):
         if token is not None and not is_index(token, config.vocab_size):
             raise Refusal(
-                f"{path.name}: the {what} token {token!r} must be a token id below {config.vocab_size}; correct it."
+                "{model}: the {what} token {token!r} must be a token id below {vocab_size}; correct it.",
+                model=path.name,
+                what=what,
+                token=token,
+                vocab_size=config.vocab_size,
             )
     end_text = manifest.get("end", {}).get("text")
     if end_text is not None and not (isinstance(end_text, str) and 0 < len(end_text) <= 200):
-        raise Refusal(f"{path.name}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.")
+        raise Refusal(
+            "{model}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.", model=path.name
+        )
     return ModelFolder(
         name=path.name,
         path=path,
@@ -183,13 +192,20 @@ def read_json(path: Path, name: str, optional: bool = False) -> dict:
     if optional and not file.exists():
         return {}
     if not file.is_file():
-        raise Refusal(f"{path.name}: {name} is missing; copy it from where the model came from.")
+        raise Refusal("{model}: {name} is missing; copy it from where the model came from.", model=path.name, name=name)
     try:
         value = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise Refusal(f"{path.name}: {name} is not JSON ({error}); copy it again.") from None
+        raise Refusal(
+            "{model}: {name} is not JSON ({reason}); copy it again.", model=path.name, name=name, reason=error
+        ) from None
     if not isinstance(value, dict):
-        raise Refusal(f"{path.name}: {name} must hold a JSON object, not a {type(value).__name__}.")
+        raise Refusal(
+            "{model}: {name} must hold a JSON object, not a {kind}.",
+            model=path.name,
+            name=name,
+            kind=type(value).__name__,
+        )
     return value
 
 
@@ -197,26 +213,40 @@ def read_config(path: Path) -> tuple[Config, int | None]:
     """Return the hyper-parameters and the end token's id that config.json names, if any."""
     raw = read_json(path, "config.json")
     if raw.get("model_type", "gpt2") != "gpt2":
-        raise Refusal(f"{path.name}: model_type is {raw['model_type']!r}; only gpt2 can be served.")
+        raise Refusal(
+            "{model}: model_type is {kind!r}; only gpt2 can be served.", model=path.name, kind=raw["model_type"]
+        )
     sizes = {}
     for name, most in SIZES.items():
         value = raw.get(name, raw.get("n_ctx") if name == "n_positions" else None)
         sizes[name] = checked_size(path, name, value, most)
     if sizes["n_embd"] % sizes["n_head"]:
         raise Refusal(
-            f"{path.name}: n_head {sizes['n_head']} does not divide n_embd {sizes['n_embd']}; correct config.json."
+            "{model}: n_head {heads} does not divide n_embd {width}; correct config.json.",
+            model=path.name,
+            heads=sizes["n_head"],
+            width=sizes["n_embd"],
         )
     activation = raw.get("activation_function", "gelu_new")
     if activation not in ACTIVATIONS:
         raise Refusal(
-            f"{path.name}: activation_function {activation!r} is unknown; known are {', '.join(ACTIVATIONS)}."
+            "{model}: activation_function {activation!r} is unknown; known are {known}.",
+            model=path.name,
+            activation=activation,
+            known=", ".join(ACTIVATIONS),
         )
     if raw.get("add_cross_attention"):
-        raise Refusal(f"{path.name}: it has cross-attention; only a plain GPT-2 language model can be served.")
+        raise Refusal(
+            "{model}: it has cross-attention; only a plain GPT-2 language model can be served.", model=path.name
+        )
     inner = 4 * sizes["n_embd"] if raw.get("n_inner") is None else raw["n_inner"]
     epsilon = raw.get("layer_norm_epsilon", 1e-5)
     if isinstance(epsilon, bool) or not (isinstance(epsilon, int | float) and 0 <= epsilon <= 1):
-        raise Refusal(f"{path.name}: layer_norm_epsilon in config.json must be a number from 0 to 1, not {epsilon!r}.")
+        raise Refusal(
+            "{model}: layer_norm_epsilon in config.json must be a number from 0 to 1, not {epsilon!r}.",
+            model=path.name,
+            epsilon=epsilon,
+        )
     config = Config(
         **sizes,
         n_inner=checked_size(path, "n_inner", inner, 10**7),
@@ -231,7 +261,11 @@ def read_config(path: Path) -> tuple[Config, int | None]:
 def checked_size(path: Path, name: str, value: object, most: int) -> int:
     if not is_index(value, most + 1) or value == 0:
         raise Refusal(
-            f"{path.name}: {name} in config.json must be a whole number from 1 to {most:,}, not {value!r:.60}."
+            "{model}: {name} in config.json must be a whole number from 1 to {limit:,}, not {value!r:.60}.",
+            model=path.name,
+            name=name,
+            limit=most,
+            value=value,
         )
     return value
 
@@ -267,8 +301,9 @@ def check_tensors(path: Path, config: Config) -> None:
     file = path / "model.safetensors"
     if not file.is_file():
         raise Refusal(
-            f"{path.name}: model.safetensors is missing; weights in another form must be saved as safetensors first "
-            "(in transformers: model.save_pretrained)."
+            "{model}: model.safetensors is missing; weights in another form must be saved as safetensors first (in "
+            "transformers: model.save_pretrained).",
+            model=path.name,
         )
     try:
         with safe_open(str(file), "numpy") as tensors:
@@ -280,7 +315,11 @@ def check_tensors(path: Path, config: Config) -> None:
                 for name in tensors.keys()  # noqa: SIM118 (not a dict)
             }
     except SafetensorError as error:
-        raise Refusal(f"{path.name}: model.safetensors is damaged or cut short ({error}); copy it again.") from None
+        raise Refusal(
+            "{model}: model.safetensors is damaged or cut short ({reason}); copy it again.",
+            model=path.name,
+            reason=error,
+        ) from None
     expected = tensor_shapes(config)
     missing = sorted(expected.keys() - found.keys())
     extra = sorted(n for n in found.keys() - expected.keys() if n != "lm_head.weight" and not is_foreign(n))
@@ -288,18 +327,29 @@ def check_tensors(path: Path, config: Config) -> None:
         kind, names = ("lacks", missing) if missing else ("has the unexpected", extra)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise Refusal(
-            f"{path.name}: model.safetensors {kind} {names[0]}{more}; config.json and weights must belong together."
+            "{model}: model.safetensors {kind} {name}{more}; config.json and weights must belong together.",
+            model=path.name,
+            kind=kind,
+            name=names[0],
+            more=more,
         )
     for name, shape in expected.items() | {("lm_head.weight", expected["wte.weight"])}:
         actual, dtype = found.get(name, (shape, "F32"))
         if actual != shape:
             raise Refusal(
-                f"{path.name}: {name} has shape {list(actual)} where config.json says {list(shape)}; "
-                "config.json and weights must belong together."
+                "{model}: {name} has shape {shape} where config.json says {wanted}; config.json and weights must "
+                "belong together.",
+                model=path.name,
+                name=name,
+                shape=list(actual),
+                wanted=list(shape),
             )
         if dtype not in FLOATS:
             raise Refusal(
-                f"{path.name}: {name} is stored as {dtype}; save the weights as float32, float16 or bfloat16."
+                "{model}: {name} is stored as {dtype}; save the weights as float32, float16 or bfloat16.",
+                model=path.name,
+                name=name,
+                dtype=dtype,
             )
 
 
@@ -308,12 +358,17 @@ def check_tokenizer(path: Path, config: Config, eos: object) -> int | None:
     tokenizer = open_tokenizer(path)
     size = tokenizer.get_vocab_size(with_added_tokens=True)
     if size <= 1:
-        raise Refusal(f"{path.name}: its tokenizer has {size} token; copy the real tokenizer.json there.")
+        raise Refusal(
+            "{model}: its tokenizer has {size} token; copy the real tokenizer.json there.", model=path.name, size=size
+        )
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     if highest >= config.vocab_size:
         raise Refusal(
-            f"{path.name}: its tokenizer goes up to id {highest} but the embedding has {config.vocab_size} rows; "
-            "copy the tokenizer that the model was trained with."
+            "{model}: its tokenizer goes up to id {highest} but the embedding has {vocab_size} rows; copy the "
+            "tokenizer that the model was trained with.",
+            model=path.name,
+            highest=highest,
+            vocab_size=config.vocab_size,
         )
     generation = read_json(path, "generation_config.json", optional=True).get("eos_token_id", eos)
     generation = generation[0] if isinstance(generation, list) and generation else generation
@@ -329,7 +384,7 @@ def read_defaults(path: Path) -> tuple[tuple[str, float], ...]:
     try:
         return tuple((name, BY_NAME[name].parse(raw[name])) for name in DEFAULTS if raw.get(name) is not None)
     except Refusal as refusal:
-        raise Refusal(f"{path.name}: generation_config.json: {refusal}") from None
+        raise Refusal("{model}: generation_config.json: {reason}", model=path.name, reason=refusal) from None
 
 
 def is_index(value: object, end: int) -> bool:

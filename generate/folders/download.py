@@ -30,9 +30,9 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     """
     home = models / (target or name.split("/")[-1])
     if home.parent != models or home.name.startswith("."):
-        raise Refusal(f"{(target or name)!r} cannot be the name of a folder in models/.")
+        raise Refusal("{name!r} cannot be the name of a folder in models/.", name=target or name)
     if home.exists():
-        raise Refusal(f"{home} exists already; remove it first, or choose another name with --as.")
+        raise Refusal("{path} exists already; remove it first, or choose another name with --as.", path=home)
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -47,12 +47,13 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
         part.rename(home)
         return home
     except (RepositoryNotFoundError, HFValidationError):
-        raise Refusal(f"The hub has no model called {name!r} that anyone may read.") from None
+        raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
     except Refusal as refusal:
-        raise Refusal(f"{name} was fetched but cannot be served: {str(refusal).replace(part.name, name)}") from None
+        reason = str(refusal).replace(part.name, name)  # it was checked under the name of its temporary folder
+        raise Refusal("{name} was fetched but cannot be served: {reason}", name=name, reason=reason) from None
     except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise Refusal(f"Fetching {name} failed: {reason}.") from None
+        raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -67,6 +68,8 @@ def require_network(endpoint: str) -> None:
         socket.create_connection((address.hostname, port), timeout=PATIENCE).close()
     except OSError as error:
         raise Refusal(
-            f"The Hugging Face hub ({address.hostname}) cannot be reached: {error.strerror or error}. "
-            "Connect this computer to the network, or copy a model folder into models/ by hand."
+            "The Hugging Face hub ({host}) cannot be reached: {reason}. Connect this computer to the network, or "
+            "copy a model folder into models/ by hand.",
+            host=address.hostname,
+            reason=error.strerror or error,
         ) from None

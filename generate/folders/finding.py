@@ -37,10 +37,12 @@ def find_model(root: Path, name: str) -> ModelFolder:
     for listed in list_models(root):
         if listed.name == name:
             if listed.folder is None:
-                raise Refusal(f"The model {name} cannot be used: {listed.problem}", "model")
+                raise Refusal("The model {name} cannot be used: {reason}", "model", name=name, reason=listed.problem)
             return listed.folder
     known = ", ".join(item.name for item in list_models(root) if item.folder) or "none"
-    raise Refusal(f"There is no model called {name[:80]!r} here; the models are: {known}.", "model")
+    raise Refusal(
+        "There is no model called {name!r} here; the models are: {known}.", "model", name=name[:80], known=known
+    )
 
 
 @lru_cache(maxsize=256)

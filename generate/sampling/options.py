@@ -44,7 +44,13 @@ class Option:
             number = float("nan")
         if not (self.low <= number <= self.high):
             raise Refusal(
-                f"{self.name} must be {noun} from {self.low:,.10g} to {self.high:,.10g}, not {short(value)}.", self.name
+                "{name} must be {noun} from {low:,.10g} to {high:,.10g}, not {given}.",
+                self.name,
+                name=self.name,
+                noun=noun,
+                low=self.low,
+                high=self.high,
+                given=short(value),
             )
         return number
 
@@ -136,13 +142,20 @@ def parse_stop(given: object) -> tuple[str, ...]:
     else:
         lines = [given]
     if not all(isinstance(line, str) for line in lines):
-        raise Refusal(f"stop must be a list of strings, not {type(given).__name__}.", "stop")
+        raise Refusal("stop must be a list of strings, not {kind}.", "stop", kind=type(given).__name__)
     stops = tuple(dict.fromkeys(line for line in lines if line))
     if len(stops) > MAX_STOPS:
-        raise Refusal(f"stop takes at most {MAX_STOPS} strings, one on a line, not {len(stops)}.", "stop")
+        raise Refusal(
+            "stop takes at most {limit} strings, one on a line, not {given}.", "stop", limit=MAX_STOPS, given=len(stops)
+        )
     for line in stops:
         if re.search("[\ud800-\udfff]", line):
             raise Refusal("stop strings must be text that UTF-8 can write.", "stop")
         if (size := len(line.encode("utf-8", "replace"))) > MAX_STOP_BYTES:
-            raise Refusal(f"stop strings have at most {MAX_STOP_BYTES} bytes; one of yours has {size}.", "stop")
+            raise Refusal(
+                "stop strings have at most {limit} bytes; one of yours has {size}.",
+                "stop",
+                limit=MAX_STOP_BYTES,
+                size=size,
+            )
     return stops

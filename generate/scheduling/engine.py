@@ -101,7 +101,11 @@ class Engine:
             waiting, begun = len(self._queue.waiting), len(self._queue.tickets)
             if waiting >= self.max_waiting or begun >= self.max_waiting + self.max_rows:
                 after = max(5, min(600, round(self.outlook.seconds or 60)))
-                raise Busy(f"The line is full: {waiting} runs are waiting; please try again in a moment.", after)
+                raise Busy(
+                    "The line is full: {waiting} runs are waiting; please try again in a moment.",
+                    after,
+                    waiting=waiting,
+                )
             ended = sum(sample.finish_reason is not None for sample in run.samples)
             self._queue.add(Ticket(request, run, ended=ended))
             run.set_state(RunState.WAITING, waiting + 1)  # a first guess, until the engine has looked

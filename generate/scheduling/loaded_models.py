@@ -91,8 +91,11 @@ class LoadedModels:
         needed, free, idle = loading_bytes(folder, self.precision) + SPARE, free_bytes(self.device), self.idle(wanted)
         if needed > free + sum(map(size_of, self.all.values())):
             raise Refusal(
-                f"The model {folder.name} needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free.",
+                "The model {model} needs {needed:.1f} GB of memory and {free:.1f} GB are free.",
                 "model",
+                model=folder.name,
+                needed=needed / 1e9,
+                free=free / 1e9,
             )
         if needed > free + sum(map(size_of, idle)):
             return False

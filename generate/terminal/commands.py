@@ -59,9 +59,11 @@ def check(args: argparse.Namespace) -> None:
     if args.interactive and args.to_file:
         raise Refusal("--to-file does not go with --interactive.")
     if args.to_file and args.to_file.exists() and not args.force:
-        raise Refusal(f"--to-file {args.to_file} exists already; choose another name, or add --force.")
+        raise Refusal("--to-file {path} exists already; choose another name, or add --force.", path=args.to_file)
     if args.to_file and not args.to_file.resolve().parent.is_dir():
-        raise Refusal(f"--to-file {args.to_file}: there is no folder {args.to_file.resolve().parent}.")
+        raise Refusal(
+            "--to-file {path}: there is no folder {folder}.", path=args.to_file, folder=args.to_file.resolve().parent
+        )
 
 
 def main(arguments: list[str]) -> int:

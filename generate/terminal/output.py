@@ -48,7 +48,7 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
                 engine.cancel(run)
             for sample in run.samples:
                 if sample.error:
-                    raise Refusal(sample.error)
+                    raise Refusal("{reason}", reason=sample.error)
     finally:
         engine.close()
 
@@ -73,7 +73,7 @@ def within(prompt: str, limit: int) -> str:
     """The prompt as clean text; raises Refusal when it is too long."""
     size = len(prompt.encode("utf-8", "replace"))
     if size > limit:
-        raise Refusal(f"prompt may have at most {limit:,} bytes, not {size:,}.", "prompt")
+        raise Refusal("prompt may have at most {limit:,} bytes, not {size:,}.", "prompt", limit=limit, size=size)
     return prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -159,11 +159,13 @@ def save(body: str, path: Path, force: bool) -> None:
     try:
         part.write_bytes(body.encode("utf-8", "replace"))
         if path.exists() and not force:
-            raise Refusal(f"--to-file {path} appeared while the text was written; the text is in {part}.")
+            raise Refusal(
+                "--to-file {path} appeared while the text was written; the text is in {part}.", path=path, part=part
+            )
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise Refusal(f"--to-file {path} cannot be written: {error.strerror}.") from None
+        raise Refusal("--to-file {path} cannot be written: {reason}.", path=path, reason=error.strerror) from None
 
 
 def json_line(sample: SampleLog, n: int, text: str, prompt: str, sampling: Sampling, folder: ModelFolder) -> str:

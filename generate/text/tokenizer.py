@@ -44,9 +44,12 @@ def open_tokenizer(folder: Path) -> tokenizers.Tokenizer:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and its panics are BaseException
-        raise Refusal(f"{folder.name}: its tokenizer cannot be read ({error}); copy its files again.") from None
+        raise Refusal(
+            "{model}: its tokenizer cannot be read ({reason}); copy its files again.", model=folder.name, reason=error
+        ) from None
     raise Refusal(
-        f"{folder.name}: no tokenizer.json, and no vocab.json with merges.txt; copy them from where the model came from."
+        "{model}: no tokenizer.json, and no vocab.json with merges.txt; copy them from where the model came from.",
+        model=folder.name,
     )
 
 

@@ -47,5 +47,7 @@ def read_vocabulary(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> Vocabul
         elif all(character in alphabet for character in text):
             tokens[index] = bytes(alphabet[character] for character in text)
         else:
-            raise Refusal(f"the tokenizer is not a byte-level BPE (token {text!r}); only GPT-2's kind can be served.")
+            raise Refusal(
+                "the tokenizer is not a byte-level BPE (token {text!r}); only GPT-2's kind can be served.", text=text
+            )
     return Vocabulary(tokens, (index for index, token in added.items() if token.special))

@@ -100,7 +100,9 @@ def load_model(folder: ModelFolder, device: torch.device, precision: str) -> GPT
                 tensors[name] = file.get_tensor(stored).to(device, PRECISIONS[precision], copy=True)
                 if not tensors[name].isfinite().all():
                     raise Refusal(
-                        f"{folder.name}: {name} holds NaN or infinity; the weights are damaged, copy them again."
+                        "{model}: {name} holds NaN or infinity; the weights are damaged, copy them again.",
+                        model=folder.name,
+                        name=name,
                     )
             elif not is_foreign(name):
                 refuse_other_head(folder.name, file.get_tensor(stored), file)
@@ -113,5 +115,6 @@ def refuse_other_head(name: str, head: Tensor, file: safe_open) -> None:
     key = next(key for key in file.keys() if key.removeprefix("transformer.") == "wte.weight")  # noqa: SIM118
     if not torch.equal(head, file.get_tensor(key)):
         raise Refusal(
-            f"{name}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served."
+            "{name}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served.",
+            name=name,
         )
