@@ -21,6 +21,9 @@ test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functio
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+test-fast: .venv/ready-dev node_modules/ready  ## what needs no browser, no server, no second database, no training
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not soak and not whole"
+
 test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings
 	@$(BIN)/python -m pytest -m long --durations 5
 
@@ -62,4 +65,4 @@ node_modules/ready node_modules/ready-dev: package.json package-lock.json | .ven
 	@npm ci --ignore-scripts $(OMIT) --no-audit --no-fund --loglevel=error
 	@touch node_modules/ready $@
 
-.PHONY: help run finetune test test-long soak bench screenshot clean
+.PHONY: help run finetune test test-fast test-long soak bench screenshot clean

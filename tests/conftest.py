@@ -35,8 +35,16 @@ ON_BOTH_DATABASES = {  # they store, read and delete
 }
 
 
+WHOLE = {"browser", "postgresql", "server", "servers", "front", "impatient", "narrow"}  # fixtures that start a process
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks are looked at
 def pytest_collection_modifyitems(config, items):
-    """What asks little of the database is tried on one of the two kinds."""
+    """What asks little of the database is tried on one of the two kinds; what starts a process or trains is marked."""
+    for item in items:
+        trains = item.module.__name__.startswith("test_finetune")
+        if trains or "[postgresql" in item.name or WHOLE & set(item.fixturenames):
+            item.add_marker("whole")
     spared = {i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES}
     items[:] = [item for item in items if item not in spared]
     config.hook.pytest_deselected(items=list(spared))
