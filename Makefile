@@ -25,7 +25,7 @@ test-fast: .venv/ready-dev node_modules/ready  ## what needs no browser, no serv
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not soak and not whole"
 
 test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings
-	@$(BIN)/python -m pytest -m long --durations 5
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long --durations 5
 
 soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
 	@$(BIN)/python -m pytest -m soak --timeout 1800

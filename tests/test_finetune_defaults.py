@@ -130,6 +130,7 @@ def test_steps_fit_into_what_is_left_beside_evaluations_and_samples():
     assert pace.steps_in(-5, 1.0, plain, 0.0, 0.0) == 1
 
 
+@pytest.mark.long
 def test_minutes_become_steps_once_and_resume_keeps_them(bench, capsys):
     options = ("--documents", "line", "--minutes", 0.2, "--log-every", 100, "--batch-size", 4)
     with cut_at(9):

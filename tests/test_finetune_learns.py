@@ -54,6 +54,7 @@ def accuracy(folder, documents) -> float:
     return sum(text.startswith(last) for (text, _), (_, last) in zip(found, documents, strict=True)) / len(documents)
 
 
+@pytest.mark.long
 def test_a_hidden_pattern_is_found_and_texts_end_by_themselves(tmp_path):
     numbers = random.Random(1)
     documents = [document(numbers.choice(list(PLACES)), numbers) for _ in range(440)]

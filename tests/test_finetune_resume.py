@@ -13,6 +13,8 @@ import torch
 from conftest import ROOT, make_model
 from tuning import Bench, cut_at, losses, run_json, same_weights
 
+pytestmark = pytest.mark.long
+
 COMMON = (
     "--documents",
     "line",
