@@ -56,21 +56,21 @@ def branch(source: Path, out: Path, given: dict, force: bool = False) -> int:
 def copy_newest(origin: Path, target: Path) -> Path:
     for _ in range(TRIES):
         newest = checkpoints(origin)[-1]
-        copy = target / newest.name
+        hidden, copy = target / f".{newest.name}", target / newest.name
         try:
-            shutil.copytree(newest, target / f".{newest.name}")
+            shutil.copytree(newest, hidden)
         except (OSError, shutil.Error):
-            shutil.rmtree(target / f".{newest.name}", ignore_errors=True)
+            shutil.rmtree(hidden, ignore_errors=True)
             if newest.is_dir():
                 raise
             continue
-        if file := damaged(target / f".{newest.name}"):
+        if file := damaged(hidden):
             raise Refusal(
                 "{path} is missing or damaged; remove {checkpoint} to begin from the one before it.",
                 path=newest / file,
                 checkpoint=newest.name,
             )
-        (target / f".{newest.name}").rename(copy)
+        hidden.rename(copy)
         return copy
     raise Refusal(
         "{training} replaces its checkpoints faster than they can be copied; stop it for a moment.",

@@ -7,6 +7,7 @@ import torch
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
+from finetune.processes import together
 from finetune.windows import IGNORED, Windows, collate
 from generate import Score
 
@@ -26,8 +27,7 @@ def score(
     Several processes share the windows out and give the same answer.
     """
     device = next(model.parameters()).device
-    together = distributed.is_available() and distributed.is_initialized()
-    rank, world = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
+    rank, world = (distributed.get_rank(), distributed.get_world_size()) if together() else (0, 1)
     total = torch.zeros(3, dtype=torch.float64)
     lengths = torch.from_numpy(byte_lengths).to(device)
     was_training = model.training
@@ -39,7 +39,7 @@ def score(
             batch = collate([windows[n] for n in mine[first : first + at_once]], pad)
             total += sums(model, {name: value.to(device) for name, value in batch.items()}, lengths).cpu()
     model.train(was_training)
-    if together:
+    if together():
         total = total.to(device)
         distributed.all_reduce(total)
     nats, tokens, size = total.tolist()

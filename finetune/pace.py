@@ -8,6 +8,7 @@ from torch import distributed
 from transformers import TrainerCallback
 
 from finetune.options import Options
+from finetune.processes import together
 from finetune.stopping import Stop
 
 WARM, TIMED = 1, 3  # steps: the first one also allocates, and compiles
@@ -63,7 +64,7 @@ def steps_in(seconds: float, pace: float, options: Options, evaluation: float, s
 
 def agreed(steps: int, device: torch.device) -> int:
     """The same number in all processes: the smallest."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not together():
         return steps
     least = torch.tensor(steps, device=device)
     distributed.all_reduce(least, distributed.ReduceOp.MIN)

@@ -6,6 +6,8 @@ from types import FrameType
 import torch
 from torch import distributed
 
+from finetune.processes import together
+
 
 class Stop:
     """While entered, notes the wish to stop. Several processes stop at the same step, whichever was told."""
@@ -29,7 +31,7 @@ class Stop:
         self.asked = True
 
     def agreed(self, device: torch.device) -> bool:
-        if not (distributed.is_available() and distributed.is_initialized()):
+        if not together():
             return self.asked
         flag = torch.tensor(int(self.asked), device=device)
         distributed.all_reduce(flag, distributed.ReduceOp.MAX)
