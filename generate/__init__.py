@@ -11,8 +11,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate.errors import Busy, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json
-from generate.folders.contract import Config, ModelFolder, check_folder, read_config, tensor_shapes
+from generate.folders.config import Config, read_config
+from generate.folders.contract import check_folder
 from generate.folders.finding import Listed, find_model, list_models, models_folder
+from generate.folders.model_folder import ModelFolder
+from generate.folders.tensors import tensor_shapes
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState

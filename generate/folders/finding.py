@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from generate.errors import Refusal
-from generate.folders.contract import ModelFolder, check_folder, signature
+from generate.folders.contract import check_folder
+from generate.folders.model_folder import ModelFolder, signature
 
 
 @dataclass(frozen=True)

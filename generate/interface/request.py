@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from generate.folders.contract import ModelFolder
+from generate.folders.model_folder import ModelFolder
 from generate.sampling.options import Sampling
 
 

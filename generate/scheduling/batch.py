@@ -7,7 +7,7 @@ that others wait for. Nothing counts as done before the pass is through: a step 
 import numpy as np
 
 from generate.errors import what_failed
-from generate.folders.contract import ModelFolder
+from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState

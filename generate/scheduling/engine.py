@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from generate.errors import Busy, Refusal, sentence_of, what_failed
-from generate.folders.contract import ModelFolder
 from generate.folders.finding import find_model
+from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from generate.errors import Refusal, sentence_of
-from generate.folders.contract import ModelFolder
+from generate.folders.model_folder import ModelFolder
 from generate.scheduling.batch import Batch
 from generate.scheduling.memory import free_bytes, loading_bytes, model_bytes
 from generate.scheduling.warm_up import warm_up

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
-from generate.folders.contract import Config, ModelFolder, tensor_shapes
+from generate.folders.config import Config
+from generate.folders.model_folder import ModelFolder
+from generate.folders.tensors import tensor_shapes
 from generate.transformer.kv_cache import kv_bytes, rooms
 from generate.transformer.model import GPT2, PRECISIONS
 

@@ -12,8 +12,8 @@ from typing import TextIO
 from tqdm import tqdm
 
 from generate.errors import Refusal
-from generate.folders.contract import ModelFolder
 from generate.folders.finding import find_model
+from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason

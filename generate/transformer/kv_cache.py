@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generate.folders.contract import Config
+from generate.folders.config import Config
 
 EARLY = 32  # positions before its room is full that a row may move
 SHARE_ROWS, SHARE_LENGTH = 4, 64  # from here on it pays that samples read their prompt's keys and values from one place

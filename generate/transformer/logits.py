@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from generate.folders.contract import ModelFolder
+from generate.folders.model_folder import ModelFolder
 from generate.transformer.kv_cache import Prefix
 from generate.transformer.model import load_model
 

@@ -6,7 +6,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from generate.errors import Refusal
-from generate.folders.contract import Config, ModelFolder, is_foreign, tensor_shapes
+from generate.folders.config import Config
+from generate.folders.model_folder import ModelFolder
+from generate.folders.tensors import is_foreign, tensor_shapes
 from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.kv_cache import KVCache, Prefix
 from generate.transformer.linear import Function, pack

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from generate.folders.contract import ModelFolder
+from generate.folders.model_folder import ModelFolder
 from generate.transformer.model import GPT2
 from generate.transformer.tuning import fastest_first
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import torch
 
-from generate.folders.contract import Config, tensor_shapes
+from generate.folders.config import Config
+from generate.folders.tensors import tensor_shapes
 from generate.transformer.cpu import cores
 from generate.transformer.model import GPT2, PRECISIONS, new_model
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generate.folders.contract import Config
+from generate.folders.config import Config
 from generate.transformer.int8.fused import PAGE
 from generate.transformer.int8.pages import Pages, Pool
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generate.folders.contract import Config
+from generate.folders.config import Config
 from generate.transformer.int8 import fused
 from generate.transformer.int8.fused import LANES, Linear, Weights, empty_linear, fill_linear, round_up
 from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix

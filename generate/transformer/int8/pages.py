@@ -9,7 +9,7 @@ import mmap
 
 import numpy as np
 
-from generate.folders.contract import Config
+from generate.folders.config import Config
 from generate.transformer.int8.fused import LANES, PAGE, round_up
 
 KEPT_BYTES = 128 << 20  # of free pages that stay with the process, because taking memory is slow

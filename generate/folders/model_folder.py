@@ -1,0 +1,119 @@
+"""A folder that keeps the contract: what is known of it, what its optional files say, and when it counts as another one."""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from generate.errors import Refusal
+from generate.folders.config import Config
+from generate.folders.json_files import read_json
+from generate.text.tokenizer import Tokenizer
+
+log = logging.getLogger(__name__)
+
+DESCRIPTIONS = ("rubric.json", "certificate.json", "run.json")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that keeps the contract."""
+
+    name: str
+    path: Path
+    config: Config
+    begin_id: int | None  # of a token that every text begins with, and nobody sees
+    end_id: int | None
+    end_text: str | None  # a fine-tune's end marker in ordinary tokens: a stop string that nobody sees
+    source: str
+    claimed_fingerprint: str | None
+    defaults: tuple[tuple[str, float], ...]
+    signature: tuple  # of all files, so that a folder whose weights were replaced is another one
+    tokenizer: Tokenizer = field(compare=False, repr=False)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def identity(self) -> tuple:
+        """What a loaded model depends on: the path and all files but those that only describe the model."""
+        return self.path, tuple(entry for entry in self.signature if entry[0] not in DESCRIPTIONS)
+
+    def measured(self) -> dict[str, dict]:
+        """What each precision does to this model, as far as it was measured on these very weights."""
+        kept = read_json(self.path, "rubric.json", optional=True).get("measured")
+        if not isinstance(kept, dict) or kept.get("fingerprint") != self.fingerprint():
+            return {}
+        found = kept.get("precisions")
+        return {k: v for k, v in found.items() if is_effect(v)} if isinstance(found, dict) else {}
+
+    def remember_measured(self, precisions: dict[str, dict]) -> None:
+        """Keep in the manifest what was measured; where the folder cannot be written to, it is measured again."""
+        manifest = {"format": 1, "source": self.source} | read_json(self.path, "rubric.json", optional=True)
+        manifest["measured"] = {"fingerprint": self.fingerprint(), "precisions": precisions}
+        part = self.path / f".rubric.json.{os.getpid()}"
+        try:
+            part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+            part.replace(self.path / "rubric.json")
+        except OSError as error:
+            log.warning("%s: what was measured cannot be kept in rubric.json (%s)", self.name, error.strerror)
+
+    def certificate(self) -> dict | None:
+        """What `convert` found when it made this folder, if it did; raises Refusal when the file is no JSON object."""
+        return read_json(self.path, "certificate.json", optional=True) or None
+
+    def training(self) -> dict | None:
+        """How `finetune` made this folder, if it did; raises Refusal when the file is no JSON object."""
+        return read_json(self.path, "run.json", optional=True) or None
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt. An empty one starts from the end token (or is [] without one); neither it nor `begin_id` has text."""
+        if self.begin_id is not None:
+            return [self.begin_id, *self.tokenizer.encode(text)]
+        if text:
+            return self.tokenizer.encode(text)
+        return [] if self.end_id is None else [self.end_id]
+
+    def fingerprint(self) -> str:
+        """sha256 of the weights file, in hex; raises Refusal when the manifest claims another one."""
+        status = self.weights.stat()
+        found = sha256(self.weights, status.st_size, status.st_mtime_ns)
+        if self.claimed_fingerprint not in (None, found):
+            raise Refusal(
+                "{name}: model.safetensors is not the file that rubric.json describes (sha256 {found}…, not "
+                "{claimed}…); restore it, or delete rubric.json if the change is meant.",
+                name=self.name,
+                found=found[:12],
+                claimed=self.claimed_fingerprint[:12],
+            )
+        return found
+
+
+def is_part(file: Path) -> bool:
+    """Whether a file belongs to the model; those that begin with a dot are being written, or the system's."""
+    return file.is_file() and not file.name.startswith(".")
+
+
+def is_effect(value: object) -> bool:
+    """Whether a value from the manifest is what transformer/precision.py measures; anything else is measured again."""
+    numbers = [value.get(name) for name in ("kl", "same")] if isinstance(value, dict) else [None]
+    return all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
+
+
+def signature(path: Path) -> tuple:
+    """Changes whenever a file in the folder is written, added or removed; () when the folder cannot be read."""
+    try:
+        files = sorted(path.iterdir())
+        return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if is_part(f))
+    except OSError:
+        return ()
+
+
+@lru_cache(maxsize=64)
+def sha256(file: Path, _size: int, _mtime_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
