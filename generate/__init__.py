@@ -22,7 +22,7 @@ from generate.interface.states import FinishReason, RunState
 from generate.sampling.filters import sampler_logprob
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
-from generate.sampling.records import record_as_dict, record_dtype, unknown_records
+from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
 from generate.scheduling.queue import Outlook
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
@@ -53,6 +53,8 @@ __all__ = [
     "check_target",
     "find_model",
     "in_place_of",
+    "is_known",
+    "known",
     "list_models",
     "logits_of",
     "models_folder",

@@ -6,9 +6,20 @@ import re
 import numpy as np
 import pytest
 from conftest import TRICKY
+from engines import until
 
-from generate import logits_of, record_dtype, unknown_records
+from generate import (
+    RunState,
+    Vocabulary,
+    is_known,
+    known,
+    logits_of,
+    record_as_dict,
+    record_dtype,
+    unknown_records,
+)
 from webapp.runs.probabilities import alternatives, sampler_logprob
+from webapp.runs.tables import Block, Run, db
 from webapp.views.lenses import classes
 from webapp.views.sentences import share
 
@@ -90,6 +101,38 @@ def record(logprob, rank, entropy):
 def test_a_token_has_a_class_for_each_lens(records, named):
     made = [record(*one) for one in records]
     assert classes(np.concatenate(made) if made else np.zeros(0, record_dtype(300))) == named
+
+
+def test_each_field_may_be_unknown_by_itself():
+    made = record(math.log(0.3), 2, math.nan)
+    assert (classes(made), is_known(made[0])) == ("p1 k1", True)
+    assert classes(np.concatenate([record(math.nan, 2, 1.0), record(-1.0, 0, 2.0)])) == "e2"
+    assert known(np.concatenate([made, record(math.nan, 0, math.nan)])).tolist() == [True, False]
+    made["alt_ids"][0, 0], made["alt_logprobs"][0, 0] = 7, -0.5
+    told = record_as_dict(made[0], Vocabulary([b"a"] * 300, []))
+    assert (told["rank"], told["entropy"], told["sampled_logprob"]) == (2, None, None)
+    assert [(one["id"], one["cut"]) for one in told["alternatives"]] == [(7, None)]
+    made["filter_norm"] = 0
+    assert [one["cut"] for one in record_as_dict(made[0], Vocabulary([b"a"] * 300, []))["alternatives"]] == [False]
+
+
+def test_the_panel_says_what_an_engine_did_not_tell(app, visitor):
+    run = visitor.start("the old king", max_new_tokens=3)
+    visitor.finish(run)
+    with app.app_context():
+        until(lambda: db.session.get(Run, run[3:], populate_existing=True).state == RunState.DONE, what="its saving")
+        block = db.session.get(Block, (run[3:], 0, 0))
+        records = np.frombuffer(block.tokens, record_dtype(300)).copy()
+        records["entropy"], records["rank"][0] = math.nan, 0
+        block.tokens = records.tobytes()
+        db.session.commit()
+    assert (
+        "Its rank is not told by this engine; the entropy is not told."
+        in visitor.get(f"{run}/token?sample=0&place=0").text
+    )
+    panel = visitor.get(f"{run}/token?sample=0&place=1").text
+    assert f"It ranked <b>{records['rank'][1]}</b>; the entropy is not told by this engine." in panel
+    assert visitor.get(run).text.count('class="p') >= 3
 
 
 @pytest.mark.parametrize(

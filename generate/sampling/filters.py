@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from generate.sampling.records import is_known
+
 GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would overflow float32
 
 
@@ -35,7 +37,7 @@ def sampler_logprob(record: np.void, logprob: float, index: int, options: Mappin
     `logprob` is what the model gave the token at the place of `record`; `before` holds the ids of all tokens before it,
     which a repetition penalty acts on. `options` are temperature and repetition_penalty of the sampling.
     """
-    if np.isnan(record["filter_norm"]):
+    if not is_known(record, "cut"):
         return math.nan
     if is_greedy(np.float32(options["temperature"])):
         return 0.0 if index == record["id"] else -math.inf

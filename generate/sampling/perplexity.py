@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generate.sampling.records import known
 from generate.text.vocabulary import Vocabulary
 
 
@@ -43,6 +44,6 @@ class Score:
 
 def perplexity(records: np.ndarray, vocabulary: Vocabulary) -> Score:
     """Judge a text by its records [N]; tokens of which no prediction is known (NaN) are left out."""
-    known = records[~np.isnan(records["logprob"])]
-    total = -float(known["logprob"].sum(dtype=np.float64))
-    return Score.of(total, len(known), len(vocabulary.bytes_of(known["id"].tolist())))
+    predicted = records[known(records, "logprob")]
+    total = -float(predicted["logprob"].sum(dtype=np.float64))
+    return Score.of(total, len(predicted), len(vocabulary.bytes_of(predicted["id"].tolist())))

@@ -29,7 +29,8 @@ def record_dtype(vocab_size: int) -> np.dtype:
     alt_ids         the ten likeliest tokens, the likeliest first; alt_logprobs is NaN past a tiny vocabulary's end
     cut             bit i is set where the filters cut alternative i
 
-    Unknown numbers are NaN: the first token of a prompt has no prediction, and prompt tokens were not sampled.
+    Unknown numbers are NaN: the first token of a prompt has no prediction, and prompt tokens were not sampled. Each
+    field may be unknown by itself, as an engine may tell some of them and not others; ask `known`.
     """
     index = "<u2" if vocab_size < 2**16 else "<u4"
     return np.dtype(
@@ -57,23 +58,48 @@ def unknown_records(ids: Sequence[int], vocab_size: int) -> np.ndarray:
     return records
 
 
+def known(records: np.ndarray | np.void, field: str | None = None) -> np.ndarray:
+    """Where `field` is known, by default anything that the model thought of a token; bool of the shape of `records`.
+
+    `cut`, which alternatives the filters cut, is known where a sampler's `filter_norm` is.
+    """
+    match field:
+        case None:
+            return known(records, "logprob") | known(records, "rank")
+        case "rank":
+            return records["rank"] > 0
+        case "cut":
+            return ~np.isnan(records["filter_norm"])
+        case _:
+            return ~np.isnan(records[field])
+
+
+def is_known(record: np.void, field: str | None = None) -> bool:
+    """Whether `field` of one record is known, by default anything that the model thought of its token."""
+    return bool(known(record, field))
+
+
 def first_unknown(records: np.ndarray, start: int, end: int) -> int:
     """Index of the first token of a prompt, from `start` up to `end`, of which nothing is known; else `end`."""
-    unknown = (records["rank"][start:end] == 0).nonzero()[0]
+    unknown = (~known(records[start:end])).nonzero()[0]
     return start + int(unknown[0]) if len(unknown) else end
 
 
 def record_as_dict(record: np.void, vocabulary: Vocabulary) -> dict:
-    """One record as plain values for JSON; unknown numbers are None, `bytes` are a list of 0 to 255."""
-    known = ~np.isnan(record["alt_logprobs"])
+    """One record as plain values for JSON; `bytes` are a list of 0 to 255.
+
+    What is not known is None, each field by itself: `logprob` where nothing predicted the token, `sampled_logprob` and
+    an alternative's `cut` where no sampler told of them, `entropy` and `rank` where the engine did not tell them.
+    """
+    filtered, there = is_known(record, "cut"), known(record, "alt_logprobs")
     return token_as_dict(record["id"], record["logprob"], vocabulary) | {
         "sampled_logprob": plain(record["sampled_logprob"]),
         "entropy": plain(record["entropy"]),
-        "rank": int(record["rank"]) or None,
+        "rank": int(record["rank"]) if is_known(record, "rank") else None,
         "alternatives": [
-            token_as_dict(alt, logprob, vocabulary) | {"cut": bool(record["cut"] >> place & 1)}
+            token_as_dict(alt, logprob, vocabulary) | {"cut": bool(record["cut"] >> place & 1) if filtered else None}
             for place, (alt, logprob) in enumerate(zip(record["alt_ids"], record["alt_logprobs"], strict=True))
-            if known[place]
+            if there[place]
         ],
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from generate.interface.log import RunLog
-from generate.sampling.records import unknown_records
+from generate.sampling.records import known, unknown_records
 from generate.scheduling.memory import out_of_memory
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence
@@ -72,9 +72,9 @@ class Prefill:
         """Take records of the tokens from index `place` on. What the run knew already of its prompt stays as it was."""
         self.records[place - self.start :][: len(found)] = found
         with self.run.changed:
-            known = self.run.prompt[place : place + len(found)]
-            new = (known["rank"] == 0) & (found["rank"] > 0)
-            known[new] = found[new]
+            told = self.run.prompt[place : place + len(found)]
+            new = ~known(told) & known(found)
+            told[new] = found[new]
             if (
                 self.sequences and self.sequences[0].request.only_reads
             ):  # nothing else will tell that there is more to see
@@ -99,8 +99,8 @@ class Prefills(list[Prefill]):
         It is not added here.
         """
         end = len(ids) if end is None else end
-        known = unknown_records(ids[start : end + 1], self._cache.config.vocab_size)
-        prefill = Prefill(run, sequences, self._cache.new_prefix(end - start), ids, start, end, first, known)
+        nothing = unknown_records(ids[start : end + 1], self._cache.config.vocab_size)
+        prefill = Prefill(run, sequences, self._cache.new_prefix(end - start), ids, start, end, first, nothing)
         try:
             records = self._prefix_cache.fill(prefill.prefix, ids[start:end], first - start)
         except Exception as error:

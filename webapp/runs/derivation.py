@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generate import ModelFolder, Refusal, RunLog, Vocabulary, unknown_records
+from generate import ModelFolder, Refusal, RunLog, Vocabulary, known, unknown_records
 from webapp.runs.probabilities import as_chosen
 from webapp.runs.tables import Run
 
@@ -74,7 +74,7 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
         if len(kept):
             return Beginning(kept, turns(authors, len(kept)), "fork", parent, number)
         return Beginning(fresh(folder, "").records, (1,), "fork", parent, number)
-    if token != here["id"] and token not in here["alt_ids"][~np.isnan(here["alt_logprobs"])]:
+    if token != here["id"] and token not in here["alt_ids"][known(here, "alt_logprobs")]:
         raise Refusal("token must be one of the alternatives that are shown there, not {token}.", "token", token=token)
     chosen = as_chosen(here, token, parent.options, kept["id"])
     return Beginning(np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), "fork", parent, number)

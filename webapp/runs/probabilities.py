@@ -10,21 +10,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from generate import sampler_logprob
+from generate import is_known, known, sampler_logprob
 
 AGREE = 1e-2  # nats by which a stored and a computed log-probability may differ and still be of the same options
 
 
 def alternatives(record: np.void, options: Mapping, before: np.ndarray) -> list[dict]:
-    """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut."""
-    told = same_options(record, options, before)
+    """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut.
+
+    Whether it was cut is None where no sampler told.
+    """
+    told, filtered = same_options(record, options, before), is_known(record, "cut")
     found = []
-    for place, (index, logprob) in enumerate(zip(record["alt_ids"], record["alt_logprobs"], strict=True)):
-        if np.isnan(logprob):
-            continue
-        cut = bool(record["cut"] >> place & 1)
-        sampled = sampler_logprob(record, float(logprob), int(index), options, before) if told and not cut else None
-        found.append({"id": int(index), "logprob": float(logprob), "sampled": sampled, "cut": cut, "rank": place + 1})
+    for place in np.flatnonzero(known(record, "alt_logprobs")).tolist():
+        index, logprob = int(record["alt_ids"][place]), float(record["alt_logprobs"][place])
+        cut = bool(record["cut"] >> place & 1) if filtered else None
+        sampled = sampler_logprob(record, logprob, index, options, before) if told and not cut else None
+        found.append({"id": index, "logprob": logprob, "sampled": sampled, "cut": cut, "rank": place + 1})
     return found
 
 
@@ -33,7 +35,7 @@ def same_options(record: np.void, options: Mapping, before: np.ndarray) -> bool:
 
     An edited run may have other options than the one in which its first tokens were written.
     """
-    if np.isnan(record["sampled_logprob"]):
+    if not (is_known(record, "sampled_logprob") and is_known(record, "cut") and is_known(record, "log_z")):
         return False
     computed = sampler_logprob(record, float(record["logprob"]), int(record["id"]), options, before)
     return abs(computed - float(record["sampled_logprob"])) < AGREE

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generate import known
 from webapp.runs import derivation
 from webapp.views.run_view import RunView
 from webapp.views.sentences import counted, rounded, share
@@ -96,7 +97,7 @@ class Shift:
         count = self._shown()
         self.first = records["logprob"][:count].astype(np.float64)
         self.second = scored.log.prompt["logprob"][:count].astype(np.float64)
-        self.known = ~np.isnan(self.second - self.first)
+        self.known = known(records[:count], "logprob") & known(scored.log.prompt[:count], "logprob")
         turns = np.searchsorted(np.cumsum(authors), np.arange(count), side="right")
         self.by_model = turns % 2 == 1
         self.cells = list(self._cells(count))
@@ -117,8 +118,8 @@ class Shift:
     @property
     def most_moved(self) -> list[Moved]:
         """The cells that moved most, either way, the farthest first."""
-        known = [cell for cell in self.cells if not math.isnan(cell.shift)]
-        return sorted(known, key=lambda cell: -abs(cell.shift))[:MOST_MOVED]
+        compared = [cell for cell in self.cells if not math.isnan(cell.shift)]
+        return sorted(compared, key=lambda cell: -abs(cell.shift))[:MOST_MOVED]
 
     def sentence(self) -> str:
         """What happened to the text as a whole."""

@@ -5,9 +5,9 @@ entropy of the model's distribution where it stands. A cell of several tokens (a
 all of them together, as far down as the last of them, as unsure as the most unsure.
 """
 
-import math
-
 import numpy as np
+
+from generate import known
 
 PROBABILITY = (0.5, 0.2, 0.1, 0.03, 0.01, 0.001)  # borders, from the likeliest class down
 RANK = (1, 10, 100, 1000)  # the last rank of each class; the bands of GLTR (Gehrmann et al. 2019)
@@ -23,17 +23,14 @@ LEGENDS = {
 
 
 def classes(records: np.ndarray) -> str:
-    """The classes of a cell, or "" where nothing is known of one of its tokens."""
-    if not len(records) or not records["rank"].all():
+    """The classes of a cell; it has none of a lens for which something is not known of one of its tokens."""
+    found = []
+    if not len(records):
         return ""
-    logprob, rank, entropy = (
-        float(records["logprob"].sum()),
-        int(records["rank"].max()),
-        float(records["entropy"].max()),
-    )
-    if math.isnan(logprob):
-        return ""
-    p = int((logprob < LOGPROB).sum())
-    k = sum(rank > last for last in RANK)
-    e = sum(entropy >= border for border in ENTROPY)
-    return f"p{p} k{k} e{e}"
+    if known(records, "logprob").all():
+        found.append(f"p{int((float(records['logprob'].sum()) < LOGPROB).sum())}")
+    if known(records, "rank").all():
+        found.append(f"k{sum(int(records['rank'].max()) > last for last in RANK)}")
+    if known(records, "entropy").all():
+        found.append(f"e{sum(float(records['entropy'].max()) >= border for border in ENTROPY)}")
+    return " ".join(found)

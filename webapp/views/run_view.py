@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from markupsafe import Markup
 
-from generate import RunLog, SampleLog, Vocabulary, window_start
+from generate import RunLog, SampleLog, Vocabulary, is_known, window_start
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
@@ -145,7 +145,7 @@ class RunView(Transcript):
     @property
     def prompt_known(self) -> bool:
         """Whether the model has told what it thought of the prompt."""
-        return len(self.log.prompt) < 2 or bool(self.log.prompt["rank"][-1])
+        return len(self.log.prompt) < 2 or is_known(self.log.prompt[-1])
 
     def cell_html(self, cell: Cell, records: np.ndarray) -> str:
         """A token's span; before it a mark (no text) where the model's window was moved on."""

@@ -7,31 +7,32 @@ import math
 
 import numpy as np
 
+from generate import is_known
 from webapp.runs.probabilities import alternatives
 from webapp.views.run_view import RunView
 from webapp.views.sentences import share
 from webapp.views.tokens import BLANKS, escape
 
 WIDTHS = (("width", "logprob"), ("allowed_width", "sampled"))
+NUMBERS = ("logprob", "sampled_logprob", "rank", "entropy")  # of a record
 
 
 def describe(view: RunView, record: np.void, before: np.ndarray) -> dict:
-    """What the panel says of a token, in words and bars."""
+    """What the panel says of a token, in words and bars; what is not known of it is "" or None, each by itself."""
     others = alternatives(record, view.options, before)
-    known = bool(record["rank"])
+    own = {name: record[name].item() if is_known(record, name) else None for name in NUMBERS}
     listed = [one["id"] for one in others]
     bars = [bar(view, one, one["id"] == record["id"]) for one in others]
-    if known and int(record["id"]) not in listed:
-        own = {"id": int(record["id"]), "logprob": float(record["logprob"]), "rank": int(record["rank"]), "cut": False}
-        sampled = float(record["sampled_logprob"])
-        bars.append(bar(view, own | {"sampled": None if math.isnan(sampled) else sampled}, True))
+    if own["logprob"] is not None and int(record["id"]) not in listed:
+        here = {"id": int(record["id"]), "logprob": own["logprob"], "rank": own["rank"] or "", "cut": False}
+        bars.append(bar(view, here | {"sampled": own["sampled_logprob"]}, True))
     return {
         "shown": named(view, int(record["id"])),
-        "known": known,
-        "share": share(float(record["logprob"])) if known else None,
-        "sampled": share(float(record["sampled_logprob"])),
-        "rank": int(record["rank"]),
-        "entropy": float(record["entropy"]),
+        "known": is_known(record),
+        "share": share(own["logprob"]),
+        "sampled": share(own["sampled_logprob"]),
+        "rank": own["rank"],
+        "entropy": own["entropy"],
         "bars": bars,
         "cut": any(one["cut"] for one in others),
         "any_sampled": any(one["sampled"] is not None for one in others),
