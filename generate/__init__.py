@@ -9,7 +9,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from generate.errors import Busy, Refusal
+from generate.errors import Busy, Problem, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json
 from generate.folders.config import Config, read_config
 from generate.folders.contract import check_folder
@@ -41,6 +41,7 @@ __all__ = [
     "Listed",
     "ModelFolder",
     "Outlook",
+    "Problem",
     "Refusal",
     "Request",
     "RunLog",

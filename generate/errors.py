@@ -1,20 +1,50 @@
-"""The one exception whose text is meant for the person at the page or the terminal."""
+"""What is told to the person at the page or the terminal, and the one exception that carries it."""
+
+from collections.abc import Mapping
+
+MOST = 250  # characters that are told of an error that is not ours
+
+
+class Problem:
+    """Why something could not be done, to be put into words later: `str(problem)` is one clear sentence.
+
+    `message` is fixed text, for which a catalogue may have another; `values` fill its placeholders (of str.format)
+    only where the sentence is shown. Without values it is taken as it stands, braces and all. A value may be a Problem
+    or a Refusal too.
+    """
+
+    def __init__(self, message: str, /, **values: object):
+        self.message, self.values = message, values
+
+    def __str__(self) -> str:
+        return self.message.format_map(self.values) if self.values else self.message
+
+    def as_json(self) -> dict:
+        """The values as JSON has them, beside the message: a problem in them as `{"message", "values"}`."""
+        return {name: plain(value) for name, value in self.values.items()}
+
+    @classmethod
+    def from_json(cls, message: str, values: Mapping | None) -> "Problem":
+        """From a message and what `as_json` gave; a sentence that was kept without values stays one."""
+        given = {
+            k: cls.from_json(v["message"], v["values"]) if isinstance(v, dict) else v for k, v in (values or {}).items()
+        }
+        return cls(message, **given)
 
 
 class Refusal(ValueError):
-    """Something was asked that cannot be done; `str(refusal)` is one clear sentence saying why.
+    """Something was asked that cannot be done; `problem` says why, and `str(refusal)` is its sentence.
 
-    `message` is fixed text, for which a catalogue may have another; `values` fill its placeholders (of str.format)
-    only where the sentence is shown. Without values it is taken as it stands, braces and all. A value may be a Refusal
-    too. `field` names the option at fault (or is None), so that a form can put the sentence beside it.
+    `message` and `values` are the problem's. `field` names the option at fault (or is None), so that a form can put the
+    sentence beside it.
     """
 
     def __init__(self, message: str, /, field: str | None = None, **values: object):
         super().__init__(message)
-        self.message, self.field, self.values = message, field, values
+        self.problem, self.field = Problem(message, **values), field
 
     def __str__(self) -> str:
-        return self.message.format_map(self.values) if self.values else self.message
+        return str(self.problem)
 
 
 class Busy(Refusal):
@@ -25,10 +55,22 @@ class Busy(Refusal):
         self.retry_after = retry_after
 
 
-def what_failed(error: Exception) -> str:
-    """One line for the page about an error that is not the visitor's."""
-    return f"The model failed: {type(error).__name__}: {error}"[:300]
+def plain(value: object) -> object:
+    """A value of a problem as JSON has it: what is neither a number, a text nor a list of them is told as text."""
+    if isinstance(value, Refusal):
+        value = value.problem
+    if isinstance(value, Problem):
+        return {"message": value.message, "values": value.as_json()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
-def sentence_of(error: Exception) -> str:
-    return str(error) if isinstance(error, Refusal) else what_failed(error)
+def what_failed(error: Exception) -> Problem:
+    """What is told of an error that is not the visitor's."""
+    return Problem("The model failed: {kind}: {reason}", kind=type(error).__name__, reason=str(error)[:MOST])
+
+
+def problem_of(error: Exception) -> Problem:
+    """What is told of any error: a refusal's own problem, else that the model failed."""
+    return error.problem if isinstance(error, Refusal) else what_failed(error)

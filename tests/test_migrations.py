@@ -4,10 +4,11 @@ import json
 
 from flask_migrate import downgrade, upgrade
 from rounds import Server, told
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from generate import Problem
 from webapp import create_app
-from webapp.runs.tables import Run, db
+from webapp.runs.tables import Run, Sample, db
 
 
 def test_the_tables_of_the_first_version_are_brought_up_to_date_and_back_with_what_is_in_them(new_database, a, writer):
@@ -55,4 +56,28 @@ def test_the_tables_of_the_first_version_are_brought_up_to_date_and_back_with_wh
         db.engine.dispose()
     server = Server(made, writer.engine)
     assert told(server, original) == told(a, original)
+    server.close()
+
+
+def test_what_went_wrong_is_one_sentence_in_the_tables_of_the_version_before(new_database, writer):
+    server = Server(new_database(), writer.engine)
+    with server.app.app_context():
+        upgrade()
+    run = server.write(max_new_tokens=3, samples=3)
+    lost = Problem("The model {name} needs {needed:.1f} GB.", name="a {b}", needed=2.55)
+    problems = [Problem("{reason} What was written is kept.", reason=lost), Problem("Out of {range}."), None]
+    with server.app.app_context():
+        for number, problem in enumerate(problems):
+            db.session.execute(update(Sample).where(Sample.number == number).values(**Sample.told(problem)))
+        db.session.commit()
+        said = [problem and str(problem) for problem in problems]
+        assert [sample["error"] for sample in server.visitor.json(run)["samples"]] == said
+        db.session.remove()
+        downgrade(revision="0002")
+        found = db.session.execute(text("SELECT error FROM sample ORDER BY number")).scalars().all()
+        assert found == said == ["The model a {b} needs 2.5 GB. What was written is kept.", "Out of {range}.", None]
+        db.session.remove()
+        upgrade()
+        assert [sample["error"] for sample in server.visitor.json(run)["samples"]] == said
+        db.session.remove()
     server.close()

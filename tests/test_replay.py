@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import TRICKY, make_model
 
-from generate import RunLog, Vocabulary
+from generate import Problem, RunLog, Vocabulary
 from webapp.runs import replays
 from webapp.runs.replays import Written, first_difference
 from webapp.views.replay import judge, quoted, reasons
@@ -316,7 +316,7 @@ def test_why_is_told_as_far_as_it_is_known():
 
 
 def test_a_replay_that_fails_is_no_difference():
-    told = judge(written(ids(1, 2)), written_again(ids(1), reason="error", error="No memory."))
+    told = judge(written(ids(1, 2)), written_again(ids(1), reason="error", error=Problem("No {what}.", what="memory")))
     assert told == "It could not be written again to its end: No memory."
 
 

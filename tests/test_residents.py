@@ -109,7 +109,7 @@ def test_a_model_whose_loading_fails_ends_only_the_runs_that_wait_for_it(room, m
     good = room.submit(model="third", max_new_tokens=5)
     for run in bad:
         assert finished(run).samples[0].finish_reason == "error"
-        assert "the disk is gone" in run.samples[0].error
+        assert "the disk is gone" in str(run.samples[0].error)
     assert finished(good).samples[0].finish_reason == "length"
     until_written(base, len(base.samples[0]) + 3)
     monkeypatch.undo()
@@ -145,7 +145,7 @@ def test_a_model_that_can_never_fit_is_refused_with_both_sizes(room, monkeypatch
     monkeypatch.setattr(generate.scheduling.loaded_models, "free_bytes", lambda device: 200_000_000)
     run = finished(room.submit(model="big"))
     assert run.samples[0].finish_reason == "error"
-    assert "The model big needs 0.3 GB of memory and 0.2 GB are free." in run.samples[0].error
+    assert "The model big needs 0.3 GB of memory and 0.2 GB are free." in str(run.samples[0].error)
     monkeypatch.undo()
     assert room.write(max_new_tokens=3).done
 

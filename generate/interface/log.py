@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from generate.errors import Problem
 from generate.interface.states import RunState
 from generate.sampling.records import record_dtype, unknown_records
 from generate.text.vocabulary import Vocabulary
@@ -19,7 +20,7 @@ class SampleLog:
         self.released = 0
         self.finish_reason: str | None = None  # a FinishReason, or what `cancelled` says
         self.text_end: int | None = None  # bytes of visible text, known once it is finished
-        self.error: str | None = None
+        self.error: Problem | None = None  # why it ended, where that is an error
 
     def __len__(self) -> int:
         return len(self._records) // self._dtype.itemsize
@@ -84,7 +85,7 @@ class RunLog:
             self.restarts += 1
             self.touch()
 
-    def finish(self, sample: SampleLog, reason: str, text_end: int, error: str | None = None) -> None:
+    def finish(self, sample: SampleLog, reason: str, text_end: int, error: Problem | None = None) -> None:
         """End one sample, once; the run is done when all its samples are. Every token is released now."""
         with self.changed:
             if sample.finish_reason is None:

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from generate.errors import Problem
 from generate.interface.states import BY_ITSELF, FinishReason
 from generate.sampling.statistics import Report
 from generate.scheduling.pace import smooth
 from generate.scheduling.sequence import Sequence
 from generate.text.vocabulary import Vocabulary
 
-OUT_OF_RANGE = "The model's numbers ran out of range (NaN or infinity)."
+OUT_OF_RANGE = Problem("The model's numbers ran out of range (NaN or infinity).")
 
 
 class Delivery:
@@ -54,7 +55,7 @@ class Delivery:
         elif sequence.left <= 0:
             self.finish(sequence, FinishReason.LENGTH)
 
-    def finish(self, sequence: Sequence, reason: str, error: str | None = None) -> None:
+    def finish(self, sequence: Sequence, reason: str, error: Problem | None = None) -> None:
         """End a sequence; what holds its memory is cleared at the next sweep of the batch."""
         if reason in BY_ITSELF and not sequence.request.only_reads:
             written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens

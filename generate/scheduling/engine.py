@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from generate.errors import Busy, Refusal, sentence_of, what_failed
+from generate.errors import Busy, Problem, Refusal, problem_of, what_failed
 from generate.folders.finding import find_model
 from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog
@@ -163,7 +163,7 @@ class Engine:
             self._loaded_models.all[folder.identity] = loaded
             self._problem = None
         except Exception as error:
-            self._problem = sentence_of(error)
+            self._problem = str(problem_of(error))
             log.error("%s", self._problem)
 
     def _round(self) -> None:
@@ -276,7 +276,7 @@ class Engine:
                     if not self._loaded_models.start_loading(folder, before):
                         self._blocked = self._blocked or ticket
                 except Refusal as refusal:
-                    self._refuse(folder, str(refusal))
+                    self._refuse(folder, refusal.problem)
                 loading = self._loaded_models.loading
             if loading is not None and loading.folder.identity == folder.identity:
                 ticket.log.set_state(RunState.LOADING)
@@ -292,11 +292,11 @@ class Engine:
         elif self._problem is not None:
             self._problem = None
 
-    def _refuse(self, folder: ModelFolder, reason: str) -> None:
+    def _refuse(self, folder: ModelFolder, problem: Problem) -> None:
         """End the runs that wait for a model that cannot be had."""
         for ticket in list(self._queue.waiting):
             if ticket.request.folder.identity == folder.identity:
-                self._leave_queue(ticket, FinishReason.ERROR, reason)
+                self._leave_queue(ticket, FinishReason.ERROR, problem)
 
     def _cancel_waiting(self) -> None:
         for ticket in list(self._queue.tickets):
@@ -306,7 +306,7 @@ class Engine:
                 if ticket.granted and loaded is not None and not loaded.batch.busy:  # it has no steps to do it in
                     self._do(loaded, loaded.batch.drop_cancelled)
 
-    def _leave_queue(self, ticket: Ticket, reason: str, error: str | None = None) -> None:
+    def _leave_queue(self, ticket: Ticket, reason: str, error: Problem | None = None) -> None:
         with self._wake:
             self._queue.remove(ticket)
             self._told = 0.0
@@ -356,7 +356,7 @@ class Engine:
         return len(request.prompt_ids) * token if request.only_reads and token else 0.0
 
 
-def end(ticket: Ticket, reason: str, error: str | None = None) -> None:
+def end(ticket: Ticket, reason: str, error: Problem | None = None) -> None:
     """End a run that no batch has taken in; what it wrote in an earlier life stays."""
     vocabulary = ticket.request.folder.tokenizer.vocabulary
     for sample in ticket.log.samples:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from generate.errors import Refusal, sentence_of
+from generate.errors import Problem, Refusal, problem_of
 from generate.folders.model_folder import ModelFolder
 from generate.scheduling.batch import Batch
 from generate.scheduling.memory import free_bytes, loading_bytes, model_bytes
@@ -44,7 +44,7 @@ class Loading:
 
     folder: ModelFolder
     loaded: LoadedModel | None = None
-    problem: str | None = None
+    problem: Problem | None = None
     done: bool = False
 
 
@@ -124,7 +124,7 @@ class LoadedModels:
         except BaseException as error:  # a panic in a library's Rust code is no Exception, and this thread ends anyhow
             if not isinstance(error, Refusal):
                 log.exception("%s could not be loaded", loading.folder.name)
-            loading.problem = sentence_of(error)
+            loading.problem = problem_of(error)
         loading.done = True
         self._on_change()
 

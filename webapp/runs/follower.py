@@ -71,7 +71,7 @@ def catch_up(entries: dict[str, Entry], now: float) -> None:
             vanish(entry.log)
     for sample in ended:
         log = entries[sample.run_id].log
-        log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.error)
+        log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.problem)
 
 
 def new_blocks(entries: dict[str, Entry]) -> Iterator[Block]:

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from generate import ModelFolder, Refusal, RunLog, Vocabulary, record_dtype
+from generate import ModelFolder, Problem, Refusal, RunLog, Vocabulary, record_dtype
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import Block, Gone, Progress, Run, Sample, StoredVocabulary, db
 
@@ -120,7 +120,7 @@ def stored_log(run: Run) -> RunLog:
         for block in pieces[kept.number]:
             sample.append(unpack(block.tokens, run.vocab_size), block.released)
         if kept.finish_reason:
-            log.finish(sample, kept.finish_reason, kept.text_end, kept.error)
+            log.finish(sample, kept.finish_reason, kept.text_end, kept.problem)
     log.restarts = Progress.from_json(run.progress).restarts
     if not log.done:
         log.set_state("paused")
@@ -168,10 +168,10 @@ def find_related(run_id: str, parent_id: str, relation: str) -> Run:
     return run
 
 
-def end_sample(run_id: str, number: int, reason: str, text_end: int, error: str | None) -> None:
+def end_sample(run_id: str, number: int, reason: str, text_end: int, error: Problem | None) -> None:
     """Store how a sample ended, unless it had ended before. `text_end` counts bytes. Does not commit."""
     which = (Sample.run_id == run_id) & (Sample.number == number) & Sample.finish_reason.is_(None)
-    change = update(Sample).where(which).values(finish_reason=reason, text_end=text_end, error=error)
+    change = update(Sample).where(which).values(finish_reason=reason, text_end=text_end, **Sample.told(error))
     db.session.execute(change, execution_options=CHANGE)
 
 

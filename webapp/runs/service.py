@@ -284,7 +284,7 @@ def make_pick(parent: Run, log: RunLog, number: int, owner: str) -> str:
         **beginning.columns(),
     )
     sample, records = log.samples[number], log.samples[number].read()
-    ending = {"finish_reason": sample.finish_reason, "text_end": sample.text_end, "error": sample.error}
+    ending = {"finish_reason": sample.finish_reason, "text_end": sample.text_end, **Sample.told(sample.error)}
     run.samples = [Sample(number=0, **ending)]
     db.session.add(run)
     db.session.flush()

@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from generate import Refusal, RunLog
+from generate import Problem, Refusal, RunLog
 from webapp.files import MIGRATIONS
 
 # Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
@@ -31,6 +31,7 @@ POSTGRESQL = {
 }
 
 
+NEWEST = "error_values"  # a column of `sample` that the last migration added
 BUSY = 4000  # milliseconds that SQLite waits for another's writing
 
 
@@ -116,13 +117,27 @@ class Run(db.Model):
 
 
 class Sample(db.Model):
-    """How one sample ended; all None while it is being written. `text_end` counts bytes."""
+    """How one sample ended; all None while it is being written. `text_end` counts bytes.
+
+    `error` is the message of what went wrong, and `error_values` fill its placeholders; None for a plain sentence.
+    """
 
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     finish_reason: Mapped[str | None] = mapped_column(String(10))
     text_end: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
+    error_values: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))
+
+    @property
+    def problem(self) -> Problem | None:
+        """What went wrong, if anything did."""
+        return None if self.error is None else Problem.from_json(self.error, self.error_values)
+
+    @staticmethod
+    def told(problem: Problem | None) -> dict:
+        """What a row says of a problem, by the names of its columns."""
+        return {"error": problem and problem.message, "error_values": (problem and problem.as_json()) or None}
 
 
 class Block(db.Model):
@@ -173,7 +188,7 @@ def connect(app: Flask) -> None:
 def check_tables() -> None:
     """Raise Refusal unless the database has the tables of this version; needs an app context."""
     tables = inspect(db.engine)
-    if not tables.has_table("gone"):
+    if not tables.has_table("sample") or NEWEST not in {one["name"] for one in tables.get_columns("sample")}:
         raise Refusal(
             "The database is of an older version; run `flask --app webapp db upgrade` once (make run does it)."
             if tables.has_table("run")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import delete, select, update
 
-from generate import Busy, Refusal, Request, find_model, parse_sampling
+from generate import Busy, Problem, Refusal, Request, find_model, parse_sampling
 from webapp.runs import lease
 from webapp.runs.follower import AWAY, catch_up
 from webapp.runs.registry import Clock, Entry, Registry
@@ -48,7 +48,7 @@ class Takeover:
             sampling = parse_sampling(run.options)
         except Refusal as refusal:
             if self._clock.now() - run.lease_until > self._registry.grace:  # until then another may have what we lack
-                self.end(run, "error", f"{refusal} What was written is kept.")
+                self.end(run, "error", Problem("{reason} What was written is kept.", reason=refusal))
             return
         if not lease.take(self._server, run.id, self._clock.now()):
             db.session.rollback()
@@ -96,7 +96,7 @@ class Takeover:
 
         each_alone(ids, end, "run %s could not be ended; trying again")
 
-    def end(self, run: Run, reason: str, error: str | None = None) -> None:
+    def end(self, run: Run, reason: str, error: Problem | None = None) -> None:
         """End an abandoned run where it stands."""
         if not lease.take(self._server, run.id, self._clock.now()):
             db.session.rollback()

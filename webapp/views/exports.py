@@ -37,7 +37,7 @@ def written(facts: dict, view: RunView) -> Iterator[str]:
     yield from tokens(view, view.log.prompt)
     yield '}, "samples": ['
     for number, log in enumerate(view.log.samples):
-        said = {"text": view.text(number), "finish_reason": log.finish_reason, "error": log.error}
+        said = {"text": view.text(number), "finish_reason": log.finish_reason, "error": log.error and str(log.error)}
         yield f'{", " if number else ""}{dumps(said)[:-1]}, "tokens": '
         yield from tokens(view, log.read(0, log.released))
         yield "}"

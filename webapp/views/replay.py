@@ -30,7 +30,7 @@ def judge(written: Written, log: RunLog) -> str | None:
         over = log.done
         again = [(sample.read()["id"], sample.finish_reason, sample.error) for sample in log.samples]
     place = first_difference(written, [(ids, reason) for ids, reason, _ in again])
-    error = next((sentence for _, _, sentence in again if sentence), None)
+    error = next((problem for _, _, problem in again if problem), None)
     if place is not None:
         number, token = place
         return f"{difference(written, again[number][0], number, token)} {reasons(written, log)}"
