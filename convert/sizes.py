@@ -70,7 +70,7 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
         names = ", ".join(list(bundle.variables)[:3])
         if not names:
             raise Refusal(
-                "{checkpoint} holds no GPT-2 variables (model/wte, model/h0/…); its first ones are none at all.",
+                "{checkpoint} holds no GPT-2 variables (model/wte, model/h0/…), nor any others.",
                 checkpoint=bundle.prefix.name,
             )
         raise Refusal(
@@ -90,11 +90,13 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
     (vocab_size, n_embd), (n_positions, _) = (bundle.variables[f"model/{name}"].shape for name in ("wte", "wpe"))
     layers = {int(new.split(".")[1]) for new in found.values() if new.startswith("h.")}
     missing = next((layer for layer in range(len(layers)) if layer not in layers), None)
-    if missing is not None or not layers:
+    if not layers:
+        raise Refusal("The checkpoint has no layer.")
+    if missing is not None:
         raise Refusal(
             "Layer {layer} is missing from the checkpoint, which has a layer {highest}.",
-            layer=missing or 0,
-            highest=max(layers, default="?"),
+            layer=missing,
+            highest=max(layers),
         )
     sizes = {"vocab_size": vocab_size, "n_positions": n_positions, "n_embd": n_embd, "n_layer": len(layers)}
     if min(sizes.values()) < 1:

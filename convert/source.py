@@ -71,7 +71,7 @@ def from_folder(folder: Path, step: int | None) -> Path:
     found = steps_of(folder)
     if step is not None:
         if not found:
-            raise Refusal("--step {step} is not in {folder}; the steps there are: none.", step=step, folder=folder)
+            raise Refusal("--step {step} is not in {folder}; there are no steps.", step=step, folder=folder)
         if step not in found:
             steps = ", ".join(map(str, sorted(found)))
             raise Refusal(

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from generate import Refusal
+from generate import Problem, Refusal
 
 Progress = Callable[[int], None]  # gets the number of bytes read from the disk since last time
 
@@ -28,15 +28,15 @@ BOMS = (  # the longer first: UTF-32's begins as UTF-16's does
 )
 WIDE = ("utf-16", "utf-32")
 MAGIC = (
-    (b"\x1f\x8b", "gzip; its name must end in .gz"),
-    (b"PK\x03\x04", "a zip archive or an office document"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"%PDF-", "a PDF"),
-    (b"PAR1", "Parquet; its name must end in .parquet"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"BZh91AY&SY", "bzip2"),
-    (b"\x28\xb5\x2f\xfd", "zstandard"),
+    (b"\x1f\x8b", Problem("gzip; its name must end in .gz")),
+    (b"PK\x03\x04", Problem("a zip archive or an office document")),
+    (b"\x89PNG", Problem("a PNG picture")),
+    (b"\xff\xd8\xff", Problem("a JPEG picture")),
+    (b"%PDF-", Problem("a PDF")),
+    (b"PAR1", Problem("Parquet; its name must end in .parquet")),
+    (b"\xfd7zXZ\x00", Problem("xz")),
+    (b"BZh91AY&SY", Problem("bzip2")),
+    (b"\x28\xb5\x2f\xfd", Problem("zstandard")),
 )
 NEWLINE = re.compile(r"\r\n|\n|\r(?!\Z)")  # a \r at the end of a block may be half of \r\n
 
@@ -119,7 +119,7 @@ def real_encoding(head: bytes, encoding: str) -> tuple[str, int]:
 def check_text(source: Path, head: bytes, encoding: str) -> None:
     what = next((what for magic, what in MAGIC if head.startswith(magic)), None)
     if what is None and b"\0" in head[:SNIFF] and not encoding.startswith(WIDE):
-        what = "it has NUL bytes"
+        what = Problem("it has NUL bytes")
     if what is not None:
         raise Refusal(
             "{file} looks like a binary file ({what}); give text, CSV, TSV, JSON lines, Parquet, or these as .gz.",
@@ -298,5 +298,5 @@ def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterat
 
 
 def listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(n if n.isprintable() and 0 < len(n) < 40 else f"{n!r:.40}" for n in names[:20]) + more
+    shown = [name if name.isprintable() and 0 < len(name) < 40 else f"{name!r:.40}" for name in names[:20]]
+    return ", ".join(shown + ["…"] * (len(names) > len(shown)))

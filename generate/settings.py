@@ -21,9 +21,12 @@ class Setting:
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = int(text)
+        try:
+            number = int(text)
+        except ValueError:
+            raise Refusal("must be a whole number from {low} to {high}", low=low, high=high) from None
         if not (low <= number <= high):
-            raise ValueError(f"must be from {low} to {high}")
+            raise Refusal("must be from {low} to {high}", low=low, high=high)
         return number
 
     return parse
@@ -32,7 +35,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
+            raise Refusal("must be one of {choices}", choices=", ".join(choices))
         return text
 
     return parse
@@ -40,7 +43,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 def url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
-        raise ValueError("must begin with http:// or https://")
+        raise Refusal("must begin with http:// or https://")
     return text.rstrip("/")
 
 

@@ -35,7 +35,7 @@ def test_a_folder_that_comes_breaks_is_mended_or_goes_is_noticed_without_a_resta
         ("late", None),
     ]
     edit_json(root / "late" / "config.json", n_head=3)
-    assert "n_head 3" in list_models(root)[2].problem
+    assert "n_head 3" in str(list_models(root)[2].problem)
     edit_json(root / "late" / "config.json", n_head=4)
     assert list_models(root)[2].problem is None
     shutil.rmtree(root / "late")
@@ -82,7 +82,7 @@ def test_an_absurd_number_of_layers_is_refused_in_little_memory(folder):
     code = (
         "import resource, sys; from pathlib import Path; from generate import list_models;"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30));"
-        "print([item.problem for item in list_models(Path(sys.argv[1]))])"
+        "print([str(item.problem) for item in list_models(Path(sys.argv[1]))])"
     )
     done = subprocess.run([sys.executable, "-c", code, folder.parent], cwd=ROOT, capture_output=True, text=True)
     assert "n_layer" in done.stdout or "lacks h." in done.stdout, done.stderr[-300:]

@@ -37,12 +37,13 @@ def check_folder(path: Path) -> ModelFolder:
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
         raise Refusal("{model}: rubric.json is not of format 1; delete it, and it will be derived.", model=path.name)
     begin, end = manifest.get("begin", {}).get("token_id"), manifest.get("end", {}).get("token_id", end_id)
-    for what, token in (("begin", begin), ("end", end)):
+    for which, token in (("begin", begin), ("end", end)):
         if token is not None and not is_index(token, config.vocab_size):
             raise Refusal(
-                "{model}: the {what} token {token!r} must be a token id below {vocab_size}; correct it.",
+                "{model}: the begin token {token!r} must be a token id below {vocab_size}; correct it."
+                if which == "begin"
+                else "{model}: the end token {token!r} must be a token id below {vocab_size}; correct it.",
                 model=path.name,
-                what=what,
                 token=token,
                 vocab_size=config.vocab_size,
             )

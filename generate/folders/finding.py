@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 from generate.folders.contract import check_folder
 from generate.folders.model_folder import ModelFolder, signature
 
@@ -17,7 +17,7 @@ class Listed:
 
     name: str
     folder: ModelFolder | None
-    problem: str | None
+    problem: Problem | None
 
 
 def models_folder(settings: Mapping) -> Path:
@@ -40,7 +40,9 @@ def find_model(root: Path, name: str) -> ModelFolder:
             if listed.folder is None:
                 raise Refusal("The model {name} cannot be used: {reason}", "model", name=name, reason=listed.problem)
             return listed.folder
-    known = ", ".join(item.name for item in list_models(root) if item.folder) or "none"
+    known = ", ".join(item.name for item in list_models(root) if item.folder)
+    if not known:
+        raise Refusal("There is no model called {name!r} here, nor any other.", "model", name=name[:80])
     raise Refusal(
         "There is no model called {name!r} here; the models are: {known}.", "model", name=name[:80], known=known
     )
@@ -50,10 +52,13 @@ def find_model(root: Path, name: str) -> ModelFolder:
 def look_at(path: Path, _signature: tuple) -> Listed:
     name = os.fsencode(path.name).decode("utf-8", "replace")
     if name != path.name:
-        return Listed(name, None, f"{name}: the folder's name is not UTF-8; rename it.")
+        return Listed(name, None, Problem("{name}: the folder's name is not UTF-8; rename it.", name=name))
     try:
         return Listed(name, check_folder(path), None)
     except Refusal as refusal:
-        return Listed(name, None, str(refusal))
+        return Listed(name, None, refusal.problem)
     except OSError as error:
-        return Listed(name, None, f"{name}: a file cannot be read ({error.strerror}); check its permissions.")
+        problem = Problem(
+            "{name}: a file cannot be read ({reason}); check its permissions.", name=name, reason=error.strerror
+        )
+        return Listed(name, None, problem)

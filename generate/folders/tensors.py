@@ -64,14 +64,23 @@ def check_tensors(path: Path, config: Config) -> None:
     missing = sorted(expected.keys() - found.keys())
     extra = sorted(n for n in found.keys() - expected.keys() if n != "lm_head.weight" and not is_foreign(n))
     if missing or extra:
-        kind, names = ("lacks", missing) if missing else ("has the unexpected", extra)
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        first, *others = missing or extra
+        if others:
+            raise Refusal(
+                "{model}: model.safetensors lacks {name} and {more} more; config.json and weights must belong together."
+                if missing
+                else "{model}: model.safetensors has the unexpected {name} and {more} more; config.json and weights "
+                "must belong together.",
+                model=path.name,
+                name=first,
+                more=len(others),
+            )
         raise Refusal(
-            "{model}: model.safetensors {kind} {name}{more}; config.json and weights must belong together.",
+            "{model}: model.safetensors lacks {name}; config.json and weights must belong together."
+            if missing
+            else "{model}: model.safetensors has the unexpected {name}; config.json and weights must belong together.",
             model=path.name,
-            kind=kind,
-            name=names[0],
-            more=more,
+            name=first,
         )
     for name, shape in expected.items() | {("lm_head.weight", expected["wte.weight"])}:
         actual, dtype = found.get(name, (shape, "F32"))

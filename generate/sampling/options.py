@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 
 MAX_STOPS = 8
 MAX_STOP_BYTES = 200
@@ -33,7 +33,6 @@ class Option:
 
     def parse(self, value: object) -> float:
         """Return `value` (text or a number) as a number within the limits, or raise Refusal."""
-        noun = "a whole number" if self.kind is int else "a number"
         try:
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 raise ValueError
@@ -44,10 +43,11 @@ class Option:
             number = float("nan")
         if not (self.low <= number <= self.high):
             raise Refusal(
-                "{name} must be {noun} from {low:,.10g} to {high:,.10g}, not {given}.",
+                "{name} must be a whole number from {low:,.10g} to {high:,.10g}, not {given}."
+                if self.is_whole
+                else "{name} must be a number from {low:,.10g} to {high:,.10g}, not {given}.",
                 self.name,
                 name=self.name,
-                noun=noun,
                 low=self.low,
                 high=self.high,
                 given=short(value),
@@ -55,10 +55,10 @@ class Option:
         return number
 
 
-def short(value: object) -> str:
+def short(value: object) -> str | Problem:
     """What was given, as a message may quote it."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
-        return "a number of more than 40 digits"  # Python refuses to print the longest ones
+        return Problem("a number of more than 40 digits")  # Python refuses to print the longest ones
     text = str(value).strip()
     return repr(text if len(text) <= 40 else text[:39] + "…")
 

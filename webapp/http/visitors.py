@@ -24,10 +24,10 @@ def visitor() -> str | None:
     return session.get("owner")
 
 
-def require_owner(owner: str, what: str) -> None:
-    """Raise Refusal unless the visitor is a run's owner; `what` only they can do, as in "stop it"."""
+def require_owner(owner: str, refusal: Refusal) -> None:
+    """Raise `refusal` unless the visitor is a run's owner."""
     if owner != visitor():
-        raise Refusal("Only the visitor who started this run can {what}.", what=what)
+        raise refusal
 
 
 def make_visitor() -> str:

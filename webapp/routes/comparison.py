@@ -67,7 +67,7 @@ def score(run_id: str):
     """Let another model read the run's text (that of its first sample), unless it has done so."""
     run = find_run(run_id)
     folder, log, service = second_model(run), state().look(run).log, state().service
-    require_done(log, "compared")
+    require_done(log, Refusal("This run is still being written; it can be compared when it is done."))
     second = service.kept_score(run, folder) or service.score(run, log, folder, make_visitor())
     return redirect(url_for("comparison.shift", first=run.id, second=second), 303)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from sqlalchemy import func, select
 
+from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import require_owner, visitor
 from webapp.runs.registry import hold
@@ -52,7 +53,7 @@ def download():
 def delete(run_id: str):
     """Remove a run at once; only who started it may."""
     run = find_run(run_id)
-    require_owner(run.owner, "delete it")
+    require_owner(run.owner, Refusal("Only the visitor who started this run can delete it."))
     if not state().service.delete(run):
         find_run(run_id)  # another click was quicker; this tells that it is gone
     state().cards.forget()

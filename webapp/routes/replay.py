@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, redirect, render_template, url_for
 from markupsafe import escape
 
+from generate import Refusal
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
@@ -28,7 +29,7 @@ def begin(run_id: str):
     key = replays.going_on(run.id, owner)
     if key is None:
         view = state().look(run)
-        require_done(view.log, "replayed")
+        require_done(view.log, Refusal("This run is still being written; it can be replayed when it is done."))
         key = state().service.replay(run, view.log, view.vocabulary, owner)
     if is_fragment():
         return page(run, key, replays.find(run.id, key))

@@ -4,6 +4,7 @@ import secrets
 
 from flask import Blueprint, Response, render_template, request
 
+from generate import Refusal
 from webapp.http.request import is_fragment, link_to, to_run, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, require_owner, visitor
@@ -56,9 +57,14 @@ def continue_run(run_id: str):
     """One sample and on, with the seed it had."""
     parent = find_run(run_id)
     view, service = state().look(parent), state().service
-    require_done(view.log, "continued")
+    require_done(view.log, Refusal("This run is still being written; it can be continued when it is done."))
     beginning = derivation.continue_run(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
-    service.check_size(beginning.ids, view.vocabulary, "be continued")
+    if size := service.oversize(beginning.ids, view.vocabulary):
+        raise Refusal(
+            "The text has {size:,} bytes and cannot be continued; the limit is {limit:,}.",
+            size=size,
+            limit=service.max_prompt,
+        )
     folder, sampling = service.model_of(parent), sampling_of(parent, samples=1, **to_write(parent))
     return to_run(service.start(folder, beginning, sampling, make_visitor()))
 
@@ -73,7 +79,13 @@ def fork(run_id: str):
     token = whole_number("token") if request.form.get("token") else None
     folder = service.model_of(parent)
     beginning = derivation.fork(parent, view.log, number, whole_number("place"), token, folder)
-    service.check_size(beginning.ids, view.vocabulary, "be forked there", "place")
+    if size := service.oversize(beginning.ids, view.vocabulary):
+        raise Refusal(
+            "The text has {size:,} bytes and cannot be forked there; the limit is {limit:,}.",
+            "place",
+            size=size,
+            limit=service.max_prompt,
+        )
     sampling = sampling_of(parent, samples=1, **to_write(parent), seed=secrets.randbelow(2**32))
     return to_run(service.start(folder, beginning, sampling, make_visitor()))
 
@@ -82,7 +94,7 @@ def fork(run_id: str):
 def stop(run_id: str):
     """End a run; only who started it may."""
     run = find_run(run_id)
-    require_owner(run.owner, "stop it")
+    require_owner(run.owner, Refusal("Only the visitor who started this run can stop it."))
     state().service.stop(run)
     if is_fragment():
         return Response(status=204)  # the stream brings the news

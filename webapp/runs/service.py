@@ -172,17 +172,10 @@ class Service:
             self.cancel(run_id, "deleted")
         return found
 
-    def check_size(self, ids: Iterable[int], vocabulary: Vocabulary, purpose: str, field: str | None = None) -> None:
-        """Refuse a text of tokens that is longer than a prompt may be, lest runs grow from runs without end."""
+    def oversize(self, ids: Iterable[int], vocabulary: Vocabulary) -> int:
+        """The bytes of a text of tokens that is longer than a prompt may be, else 0: runs grow from runs, but not for ever."""
         size = len(vocabulary.bytes_of(ids))
-        if size > self.max_prompt:
-            raise Refusal(
-                "The text has {size:,} bytes and cannot {purpose}; the limit is {limit:,}.",
-                field,
-                size=size,
-                purpose=purpose,
-                limit=self.max_prompt,
-            )
+        return size if size > self.max_prompt else 0
 
     # What comes from a run
 
@@ -198,7 +191,12 @@ class Service:
     def score(self, run: Run, log: RunLog, folder: ModelFolder, owner: str) -> str:
         """Let another model with the same vocabulary read a run's text, that of its first sample; returns the new id."""
         records, authors = joined(run, log, 0)
-        self.check_size(records["id"].tolist(), folder.tokenizer.vocabulary, "be read by another model")
+        if size := self.oversize(records["id"].tolist(), folder.tokenizer.vocabulary):
+            raise Refusal(
+                "The text has {size:,} bytes and cannot be read by another model; the limit is {limit:,}.",
+                size=size,
+                limit=self.max_prompt,
+            )
         text = Beginning(unknown_records(records["id"], run.vocab_size), authors, "score", run, 0)
         return self.start(folder, text, READ_ONLY, owner)
 
@@ -231,10 +229,10 @@ class Service:
         return self._replays.add(Replay(run.id, owner, written, engine.submit(request)))
 
 
-def require_done(log: RunLog, what: str) -> None:
-    """Raise Refusal while a run is being written; `what` can be done with it afterwards, as in "continued"."""
+def require_done(log: RunLog, refusal: Refusal) -> None:
+    """Raise `refusal` while a run is being written."""
     if not log.done:
-        raise Refusal("This run is still being written; it can be {what} when it is done.", what=what)
+        raise refusal
 
 
 def to_write(run: Run) -> dict:
