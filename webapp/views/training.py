@@ -3,7 +3,6 @@
 What is not as it should be in the file is left out, never refused: it may be older than this page, or somebody else's.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,18 +10,9 @@ from datetime import UTC, datetime
 from generate import ModelFolder, Refusal
 from webapp.views.curve import Curve, Loss, draw
 from webapp.views.sentences import moment
+from webapp.views.training_record import TrainingSample, entries, losses, number, part, samples, words
 
 SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
-
-
-@dataclass(frozen=True)
-class TrainingSample:
-    """What the model wrote at a step."""
-
-    step: float
-    prompt: str
-    text: str
-    ended: bool  # by itself, not at a length
 
 
 @dataclass(frozen=True)
@@ -70,53 +60,6 @@ def read_training(raw: dict) -> Training:
         facts=tuple(facts(raw, kept)),
     )
 
-
-def number(value: object, most: float = 1e15) -> float | None:
-    """A number from 0 to `most`, else None; true and false are none, nor is NaN."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most else None
-
-
-def words(value: object) -> str:
-    """A string that can be sent as UTF-8 (JSON may hold half a surrogate pair), or "" for anything else."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
-
-
-def part(value: object) -> dict:
-    return value if isinstance(value, dict) else {}
-
-
-def entries(value: object) -> list[dict]:
-    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def losses(value: object, kind: str | None = None) -> list[Loss]:
-    """The entries that have a step and a loss, of one part if `kind` names one, by step."""
-    found = [
-        Loss(
-            step, loss, number(entry.get("perplexity"), 1e300) or exponential(loss), number(entry.get("bits_per_byte"))
-        )
-        for entry in entries(value)
-        if kind is None or entry.get("part") == kind
-        if (step := number(entry.get("step"), 1e9)) is not None and (loss := number(entry.get("loss"), 1e6)) is not None
-    ]
-    return sorted(found, key=lambda one: one.step)
-
-
-def exponential(loss: float) -> float | None:
-    return math.exp(loss) if loss < 690 else None
-
-
-def samples(value: object) -> list[TrainingSample]:
-    """The samples that have a step and a text, by step."""
-    found = [
-        TrainingSample(step, words(entry.get("prompt")), text, entry.get("finish_reason") in ("end", "stop"))
-        for entry in entries(value)
-        if (step := number(entry.get("step"), 1e9)) is not None and (text := words(entry.get("text")))
-    ]
-    return sorted(found, key=lambda one: one.step)
-
-
-# The words
 
 PLACES = {"train": "training text", "validation": "held-out text", "test": "test text"}
 FILES = 20  # named at most
