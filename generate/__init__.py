@@ -18,7 +18,7 @@ from generate.folders.model_folder import ModelFolder
 from generate.folders.tensors import tensor_shapes
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
-from generate.interface.states import FinishReason, RunState
+from generate.interface.states import BY_ITSELF, FinishReason, RunState
 from generate.sampling.filters import sampler_logprob
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
@@ -31,6 +31,7 @@ from generate.text.tokenizer import open_tokenizer
 from generate.text.vocabulary import Vocabulary, read_vocabulary
 
 __all__ = [
+    "BY_ITSELF",
     "OPTIONS",
     "SETTINGS",
     "Busy",

@@ -91,7 +91,7 @@ class State:
         try:  # any of the three may read the run's row again
             return RunView(run, self.service.log_of(run), self.vocabularies.find(run.vocabulary_id), self.pieces)
         except ObjectDeletedError:
-            raise removed_run("deleted") from None
+            raise removed_run() from None
 
 
 def state() -> State:

@@ -1,8 +1,18 @@
 """The form of server-sent events, and of the pieces of HTML in them that htmx puts in their places."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 
 from flask import Response
+
+
+class EventName(StrEnum):
+    """What an event is, to the page's scripts; pieces of the page come in events without a name."""
+
+    BEAT = "beat"  # the stream lives
+    PAUSE = "pause"  # it ends, and goes on when the reader comes back
+    DONE = "done"  # it ends for good
+    BUSY = "busy"  # there is no room for it now
 
 
 def event(name: str | None, data: str, number: str | None = None, retry: int | None = None) -> str:

@@ -8,6 +8,12 @@ from werkzeug.wrappers import Response
 from generate import Refusal
 
 
+class BadRequest(Refusal):
+    """An address or a header that none of our pages makes. `status` is what HTTP calls it."""
+
+    status = 400
+
+
 def is_fragment() -> bool:
     """Whether htmx asked, and will swap a part of the answer into the page that is there."""
     return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers

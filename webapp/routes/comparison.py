@@ -9,6 +9,7 @@ from generate import ModelFolder, Refusal
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.derivation import Beginning
+from webapp.runs.kinds import Relation
 from webapp.runs.repository import find_related, find_run
 from webapp.runs.service import require_done, sampling_of
 from webapp.runs.tables import Run
@@ -41,7 +42,7 @@ def write_beside(run_id: str):
     """The same prompt, options and seed for another model."""
     run = find_run(run_id)
     folder, log = second_model(run), state().look(run).log
-    beginning = Beginning(log.prompt, tuple(run.authors), "beside", run, None, run.first_sample)
+    beginning = Beginning(log.prompt, tuple(run.authors), Relation.BESIDE, run, None, run.first_sample)
     second = state().service.start(folder, beginning, sampling_of(run), make_visitor())
     return redirect(url_for("comparison.side_by_side", first=run.id, second=second), 303)
 
@@ -49,7 +50,7 @@ def write_beside(run_id: str):
 @blueprint.get("/r/<first>/beside/<second>")
 def side_by_side(first: str, second: str):
     """Both texts, each live as long as it is being written."""
-    runs = find_run(first), find_related(second, first, "beside")
+    runs = find_run(first), find_related(second, first, Relation.BESIDE)
     sides = [side(run, at) for run, at in zip(runs, ("a-", "b-"), strict=True)]
     return render_template("pages/side_by_side.html", sides=sides, legends=LEGENDS)
 
@@ -75,7 +76,7 @@ def score(run_id: str):
 @blueprint.get("/r/<first>/shift/<second>")
 def shift(first: str, second: str):
     """The text of a run, each token coloured by how much likelier the second model finds it than the run's own."""
-    run, scored = find_run(first), find_related(second, first, "score")
+    run, scored = find_run(first), find_related(second, first, Relation.SCORE)
     view, scored_view = state().look(run), state().look(scored)
     facts = {"run": run, "scored": scored}
     if not scored_view.log.done:

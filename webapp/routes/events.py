@@ -9,16 +9,19 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
-from flask import Blueprint, Response, abort, render_template, request
+from flask import Blueprint, Response, render_template, request
 
 from generate import Busy
-from webapp.http.event_stream import event, event_stream, one_line, partial
+from webapp.http.event_stream import EventName, event, event_stream, one_line, partial
+from webapp.http.request import BadRequest
 from webapp.http.visitors import visitor
 from webapp.runs.registry import hold
 from webapp.runs.repository import find_run, get_run, is_gone
 from webapp.state import State, state
 from webapp.views.run_view import RunView, SampleView, tool_facts
+from webapp.views.sentences import DELETED, watched_by
 from webapp.views.tokens import escape
 
 blueprint = Blueprint("events", __name__)
@@ -30,6 +33,14 @@ COME_BACK = 5000  # milliseconds after which a reader who found no room tries ag
 CURSOR = re.compile(r"(\d{1,5}-)?\d{1,7}(\.\d{1,7})*", re.ASCII)
 AT = re.compile(r"([a-z]-)?", re.ASCII)
 STORY = "<!-- story -->"
+
+
+class Over(StrEnum):
+    """Why a stream is done: what its last event says."""
+
+    ENDED = "over"
+    DELETED = "deleted"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -50,10 +61,10 @@ def events(run_id: str):
     run = get_run(run_id)
     if run is None:
         gone = event(None, partial("#main", "innerHTML", one_line(render_template("partials/deleted.html"))))
-        return event_stream(iter([*([gone] if is_gone(run_id) else []), event("done", "unknown")]))
+        return event_stream(iter([*([gone] if is_gone(run_id) else []), event(EventName.DONE, Over.UNKNOWN)]))
     at = request.args.get("at", "")
     if not AT.fullmatch(at):
-        abort(400, f"at must be a letter and a hyphen, not {at[:40]!r}.")
+        raise BadRequest("at must be a letter and a hyphen, not {given!r}.", given=at[:40])
     here = state()
     view = here.look(run)
     restarts, sent = read_cursor(len(view.log.samples))
@@ -74,7 +85,7 @@ def events(run_id: str):
     try:
         return event_stream(hold(here.streams, here.registry, parts, view.id, view.log))
     except Busy:
-        return event_stream(iter([event("busy", "come back", retry=COME_BACK)]))
+        return event_stream(iter([event(EventName.BUSY, "come back", retry=COME_BACK)]))
 
 
 @blueprint.get("/r/<run_id>/plain")
@@ -92,7 +103,11 @@ def read_cursor(samples: int) -> tuple[int, list[int]]:
     """How often the run had been taken up anew, and how many tokens of each sample the reader has; none at first."""
     text = request.headers.get("Last-Event-ID") or request.args.get("after") or ".".join("0" * samples)
     if not CURSOR.fullmatch(text) or text.count(".") + 1 != samples:
-        abort(400, f"Last-Event-ID must be {samples} whole numbers joined by dots, not {text[:40]!r}.")
+        raise BadRequest(
+            "Last-Event-ID must be {samples} whole numbers joined by dots, not {given!r}.",
+            samples=samples,
+            given=text[:40],
+        )
     restarts, _, counts = text.rpartition("-")
     return int(restarts or 0), [int(part) for part in counts.split(".")]
 
@@ -115,14 +130,14 @@ def follow(
     readers = [SampleView(view, number, count, anew) for number, count in enumerate(sent)]
     ended: set[int] = set()
     told, status, watching, beat = not tell_prompt, "", 0, time.monotonic()
-    yield event("beat", "hello")
+    yield event(EventName.BEAT, "hello")
     while state.scheduler.alive():
         version, done = view.log.version, view.log.done
         if view.log.cancelled == "moved":
             break
         if view.log.cancelled == "deleted":
-            yield event(None, partial("#main", "innerHTML", closing.deleted if closing else "Deleted."))
-            yield event("done", "deleted")
+            yield event(None, partial("#main", "innerHTML", closing.deleted if closing else DELETED))
+            yield event(EventName.DONE, Over.DELETED)
             return
         parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
         if (now := view.status(state.service.problem() if state.registry.writes(view.id) else None)) != status:
@@ -130,7 +145,7 @@ def follow(
             parts.append(partial(f"#{at}status", "innerHTML", escape(status)))
         if closing and (now := 0 if done else state.registry.watching(view.id)) != watching:
             watching = now
-            parts.append(partial("#watching", "innerHTML", f"{watching} watching" if watching > 1 else ""))
+            parts.append(partial("#watching", "innerHTML", watched_by(watching)))
         for number in newly_ended(view, ended) if closing else ():
             html = f"<span>{escape(view.ending(number))}</span>{closing.sample_tools[number]}"
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
@@ -142,13 +157,13 @@ def follow(
         if parts:
             yield event(None, "".join(parts), cursor_of(view, readers))
         if done:
-            yield event("done", "over")
+            yield event(EventName.DONE, Over.ENDED)
             return
         if time.monotonic() - beat >= BEAT:
             beat = time.monotonic()
-            yield event("beat", "")
+            yield event(EventName.BEAT, "")
         breathe(state, view, version)
-    yield event("pause", "come back")
+    yield event(EventName.PAUSE, "come back")
 
 
 def cursor_of(view: RunView, readers: list[SampleView]) -> str:

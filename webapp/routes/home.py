@@ -10,6 +10,7 @@ from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
+from webapp.runs.kinds import Relation
 from webapp.runs.repository import RemovedRun, UnknownRun, find_run
 from webapp.state import state
 from webapp.views.sentences import outlook
@@ -96,7 +97,7 @@ def create():
     if state().vocabularies.same(parent, folder):
         beginning = derivation.edit(parent, state().look(parent).log, number, text, folder)
     else:  # another model with other tokens: only the text can be carried over
-        beginning = replace(derivation.fresh(folder, text), relation="edit", parent=parent, parent_sample=number)
+        beginning = replace(derivation.fresh(folder, text), relation=Relation.EDIT, parent=parent, parent_sample=number)
     return to_run(state().service.start(folder, beginning, sampling, make_visitor()))
 
 

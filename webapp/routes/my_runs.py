@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import require_owner, visitor
+from webapp.runs.kinds import Relation
 from webapp.runs.registry import hold
 from webapp.runs.repository import RemovedRun, find_run
 from webapp.runs.search import runs_of
@@ -27,7 +28,9 @@ def runs():
     query, page = request.args.get("q", "").strip(), request.args.get("page", 1, type=int)
     if not (1 <= page <= 1_000_000):
         abort(404, "There is no such page of runs.")
-    wanted = runs_of(visitor(), query).where(func.coalesce(Run.relation, "") != "score")  # the text of another run
+    wanted = runs_of(visitor(), query).where(
+        func.coalesce(Run.relation, "") != Relation.SCORE
+    )  # the text of another run
     count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
     newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
     items = excerpts(db.session.scalars(newest).all(), state().vocabularies)

@@ -16,6 +16,7 @@ from webapp.state import state
 from webapp.views.lenses import LEGENDS
 from webapp.views.run_view import shown, tool_facts
 from webapp.views.samples import contact_sheet
+from webapp.views.sentences import RELATIONS
 
 blueprint = Blueprint("run", __name__)
 
@@ -33,6 +34,7 @@ def run_page(run_id: str):
         sheet=contact_sheet(view, samples, done) if len(samples) > 1 else None,
         others=state().service.comparable(run),
         family=family_of(run),
+        relations=RELATIONS,
         legends=LEGENDS,
         link=link_to(run.id),
         beginning=" ".join(view.text(0).split())[:200],

@@ -6,6 +6,7 @@ from generate import Refusal
 from webapp.http.request import to_run, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
+from webapp.runs import picks
 from webapp.runs.repository import find_run
 from webapp.state import state
 
@@ -23,4 +24,4 @@ def pick(run_id: str):
         return to_run(parent.id)  # it has its page already
     if log.samples[number].finish_reason is None:
         raise Refusal("This sample is still being written; it can have its own page when it is done.")
-    return to_run(state().service.pick(parent, log, number, make_visitor()))
+    return to_run(picks.pick(parent, log, number, make_visitor()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from generate import ModelFolder, Refusal, RunLog, Vocabulary, known, unknown_records
+from webapp.runs.kinds import Relation
 from webapp.runs.probabilities import as_chosen
 from webapp.runs.tables import Run
 
@@ -18,7 +19,7 @@ class Beginning:
 
     records: np.ndarray
     authors: tuple[int, ...]
-    relation: str | None = None
+    relation: Relation | None = None
     parent: Run | None = None
     parent_sample: int | None = None
     first_sample: int = 0
@@ -48,13 +49,13 @@ def fresh(folder: ModelFolder, text: str) -> Beginning:
 
 def retry(parent: Run, log: RunLog) -> Beginning:
     """The same prompt again (the caller draws a new seed)."""
-    return Beginning(log.prompt, tuple(parent.authors), "retry", parent, parent.parent_sample)
+    return Beginning(log.prompt, tuple(parent.authors), Relation.RETRY, parent, parent.parent_sample)
 
 
 def continue_run(parent: Run, log: RunLog, number: int) -> Beginning:
     """Sample `number` and on: the child says what a longer run would have said."""
     records, authors = joined(parent, log, number)
-    return Beginning(records, authors, "continue", parent, number, parent.first_sample + number)
+    return Beginning(records, authors, Relation.CONTINUE, parent, number, parent.first_sample + number)
 
 
 def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | None, folder: ModelFolder) -> Beginning:
@@ -72,12 +73,14 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
     kept, here = records[: start + place], records[start + place]
     if token is None:
         if len(kept):
-            return Beginning(kept, turns(authors, len(kept)), "fork", parent, number)
-        return Beginning(fresh(folder, "").records, (1,), "fork", parent, number)
+            return Beginning(kept, turns(authors, len(kept)), Relation.FORK, parent, number)
+        return Beginning(fresh(folder, "").records, (1,), Relation.FORK, parent, number)
     if token != here["id"] and token not in here["alt_ids"][known(here, "alt_logprobs")]:
         raise Refusal("token must be one of the alternatives that are shown there, not {token}.", "token", token=token)
     chosen = as_chosen(here, token, parent.options, kept["id"])
-    return Beginning(np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), "fork", parent, number)
+    return Beginning(
+        np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), Relation.FORK, parent, number
+    )
 
 
 def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelFolder) -> Beginning:
@@ -91,10 +94,10 @@ def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelF
     rest = data[len(vocabulary.bytes_of(records["id"][:kept].tolist())) :].decode()
     new = (folder.tokenizer.encode if kept else folder.encode_prompt)(rest)
     if not kept and not rest:
-        return Beginning(fresh(folder, "").records, (1,), "edit", parent, number)
+        return Beginning(fresh(folder, "").records, (1,), Relation.EDIT, parent, number)
     added = unknown_records(new, folder.config.vocab_size)
     whose = add_turn(turns(authors, kept), len(new), False)
-    return Beginning(np.concatenate((records[:kept], added)), whose, "edit", parent, number)
+    return Beginning(np.concatenate((records[:kept], added)), whose, Relation.EDIT, parent, number)
 
 
 def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tuple[int, ...]]:

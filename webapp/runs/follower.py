@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import defer
 
-from generate import RunLog
+from generate import RunLog, RunState
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.tables import Block, Progress, Run, Sample, Watch, db
 
@@ -104,7 +104,7 @@ def read_progress(entry: Entry, run: Run, now: float) -> None:
     if not entry.prompt_saved and any(map(len, log.samples)):  # it is stored with the first token
         log.prompt = np.frombuffer(run.prompt, log.prompt.dtype).copy()
         entry.prompt_saved = True
-    if run.state == "writing":
+    if run.state == RunState.WRITING:
         show_state(log, run, now)
 
 
@@ -112,9 +112,9 @@ def show_state(log: RunLog, run: Run, now: float) -> None:
     """The state that the writing server tells, while it lives."""
     told = Progress.from_json(run.progress)
     if run.lease_until < now:
-        log.set_state("paused")
+        log.set_state(RunState.PAUSED)
     else:
-        log.set_state(told.state if told.state != "done" else "writing", told.place, told.seconds)
+        log.set_state(told.state if told.state != RunState.DONE else RunState.WRITING, told.place, told.seconds)
 
 
 def vanish(log: RunLog) -> None:

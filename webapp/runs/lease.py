@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import select, update
 
+from generate import RunState
 from webapp.runs.tables import Run, db
 
 LEASE = 5.0  # seconds; renewed with every saving, and longer than SQLite may make one wait
@@ -20,14 +21,14 @@ def renew(server: str, ids: Iterable[str], now: float) -> dict[str, str | None]:
 
     Locks their rows until the transaction ends.
     """
-    held = (Run.holder == server) & (Run.state == "writing") & Run.id.in_(list(ids))
+    held = (Run.holder == server) & (Run.state == RunState.WRITING) & Run.id.in_(list(ids))
     db.session.execute(update(Run).where(held).values(lease_until=now + LEASE), execution_options=CHANGE)
     return {row.id: row.stop_asked for row in db.session.execute(select(Run.id, Run.stop_asked).where(held))}
 
 
 def take(server: str, run_id: str, now: float) -> bool:
     """Take over an unfinished run whose lease has run out; False when another was quicker. Does not commit."""
-    free = (Run.id == run_id) & (Run.state == "writing") & (Run.lease_until < now)
+    free = (Run.id == run_id) & (Run.state == RunState.WRITING) & (Run.lease_until < now)
     change = update(Run).where(free).values(holder=server, lease_until=now + LEASE)
     return db.session.execute(change, execution_options=CHANGE).rowcount == 1
 

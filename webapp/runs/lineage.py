@@ -8,29 +8,23 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import load_only
 
+from webapp.runs.kinds import Relation
 from webapp.runs.tables import Gone, Run, db
 
 MOST = 200  # relatives shown
-RELATIONS = {
-    "continue": "goes on",
-    "retry": "another try",
-    "edit": "edited",
-    "fork": "another word",
-    "pick": "a sample by itself",
-    "beside": "another model",
-    "score": "read by another model",
-    None: "the beginning",
-}
-PAIRS = {"beside": "beside", "score": "shift"}  # relations whose pages show both runs
+PAIRS = {Relation.BESIDE: "beside", Relation.SCORE: "shift"}  # addresses of the pages that show both runs
 
 
 @dataclass
 class Member:
-    """One run of the family, and what came from it, the oldest first. `here`: the one that is looked at."""
+    """One run of the family, and what came from it, the oldest first. `here`: the one that is looked at.
+
+    `relation` is the one to its parent; None: there is none.
+    """
 
     id: str
     parent_id: str | None
-    label: str
+    relation: str | None
     link: str
     root: bool = False  # stands beside the run that it came from
     gone: bool = False
@@ -82,9 +76,9 @@ def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
 def member(found: Run | Gone) -> Member:
     """A run, or the mark of one that is gone, as the tree shows it."""
     if isinstance(found, Gone):
-        return Member(found.id, found.parent_id, "deleted", "", gone=True)
+        return Member(found.id, found.parent_id, None, "", gone=True)
     link = f"/r/{found.id}"
     if found.relation in PAIRS:
         link = f"/r/{found.parent_id}/{PAIRS[found.relation]}/{found.id}"
-    prompt_alone = found.relation == "edit" and found.parent_sample is None
-    return Member(found.id, found.parent_id, RELATIONS.get(found.relation, found.relation), link, prompt_alone)
+    prompt_alone = found.relation == Relation.EDIT and found.parent_sample is None
+    return Member(found.id, found.parent_id, found.relation, link, prompt_alone)

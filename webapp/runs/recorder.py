@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy import func, insert, select, update
 
-from generate import RunLog
+from generate import RunLog, RunState
 from webapp.runs import lease
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.repository import each_alone, end_sample
@@ -105,7 +105,7 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
     ) and not entry.prompt_saved:  # what the model thought of the prompt is there with the first token
         change["prompt"] = run_log.prompt.tobytes()
     if done:
-        change |= {"state": "done", "holder": None, "words": None}
+        change |= {"state": RunState.DONE, "holder": None, "words": None}
     if change:
         db.session.execute(update(Run).where(Run.id == run_id).values(**change), execution_options=lease.CHANGE)
     return [saved + len(records) for saved, (records, *_) in zip(entry.saved, news, strict=True)], done, told

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
-from generate import Busy, RunLog
+from generate import Busy, RunLog, RunState
 from webapp.runs.tables import Progress, db
 
 
@@ -149,7 +149,7 @@ class Registry:
         if entry is None:
             return 0
         here = entry.viewers + entry.elsewhere
-        told = 0 if entry.ours or entry.log.state == "paused" or entry.told is None else entry.told.watching
+        told = 0 if entry.ours or entry.log.state == RunState.PAUSED or entry.told is None else entry.told.watching
         return max(here, told)
 
     def writes(self, run_id: str) -> bool:

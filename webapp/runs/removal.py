@@ -4,13 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select, text, update
 
+from generate import RunState
+from webapp.runs.kinds import GoneReason, Relation
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import BUSY, Block, Gone, Run, Sample, Watch, db
 
 EXPIRED = 200  # runs removed in one round
 
 
-def remove(run_id: str, parent_id: str | None, reason: str) -> bool:
+def remove(run_id: str, parent_id: str | None, reason: GoneReason) -> bool:
     """Delete a run with all its tokens; its children keep theirs. False: it was gone already. Does not commit.
 
     The run's row comes first: whoever stores a part of it holds that row, and then finds the lease taken away.
@@ -34,9 +36,11 @@ class Removal:
 
     def delete(self, run: Run) -> bool:
         """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
-        found = remove(run.id, run.parent_id, "deleted")
-        for score in db.session.scalars(select(Run.id).where(Run.parent_id == run.id, Run.relation == "score")).all():
-            remove(score, run.id, "deleted")  # it is the same text, read by another model
+        found = remove(run.id, run.parent_id, GoneReason.DELETED)
+        for score in db.session.scalars(
+            select(Run.id).where(Run.parent_id == run.id, Run.relation == Relation.SCORE)
+        ).all():
+            remove(score, run.id, GoneReason.DELETED)  # it is the same text, read by another model
         db.session.commit()
         self.scrubbed = False
         self.scrub()
@@ -62,8 +66,8 @@ class Removal:
         if not self._keep_days:
             return
         limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=self._keep_days)
-        old = select(Run.id, Run.parent_id).where(Run.created < limit, Run.state == "done").limit(EXPIRED)
+        old = select(Run.id, Run.parent_id).where(Run.created < limit, Run.state == RunState.DONE).limit(EXPIRED)
         for run in db.session.execute(old).all():
-            remove(run.id, run.parent_id, "expired")
+            remove(run.id, run.parent_id, GoneReason.EXPIRED)
             self.scrubbed = False
         db.session.commit()

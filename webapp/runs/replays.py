@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generate import Busy, RunLog, Vocabulary
+from generate import BY_ITSELF, Busy, FinishReason, RunLog, Vocabulary
 from webapp.runs.tables import Run
 
 KEPT = 600.0  # seconds, verdicts included
@@ -143,7 +143,7 @@ def first_difference(written: Written, again: list[tuple[np.ndarray, str | None]
         unlike = np.flatnonzero(then[:both] != now[:both])
         if len(unlike):
             found.append((int(unlike[0]), number))
-        elif (len(now) < len(then) and over in ("stop", "length")) or (len(now) > len(then) and ended == "stop"):
+        elif (len(now) < len(then) and over in BY_ITSELF) or (len(now) > len(then) and ended == FinishReason.STOP):
             found.append((both, number))
     place, number = min(found, default=(0, None))
     return None if number is None else (number, place)

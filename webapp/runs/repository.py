@@ -10,7 +10,8 @@ import numpy as np
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from generate import ModelFolder, Problem, Refusal, RunLog, Vocabulary, record_dtype
+from generate import ModelFolder, Problem, Refusal, RunLog, RunState, Vocabulary, record_dtype
+from webapp.runs.kinds import GoneReason, Relation
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import Block, Gone, Progress, Run, Sample, StoredVocabulary, db
 
@@ -34,11 +35,11 @@ def unknown_run() -> UnknownRun:
     return UnknownRun("There is no such run here. Perhaps the link lost a letter on its way.")
 
 
-def removed_run(reason: str) -> RemovedRun:
-    """The refusal for a run that is gone: `deleted`, or `expired`."""
+def removed_run(reason: str = GoneReason.DELETED) -> RemovedRun:
+    """The refusal for a run that is gone; `reason` is a `GoneReason`."""
     return RemovedRun(
         "This run is gone: the person who started it has deleted it."
-        if reason == "deleted"
+        if reason == GoneReason.DELETED
         else "This run is gone: this server keeps runs for a while only, and its time was over."
     )
 
@@ -123,16 +124,22 @@ def stored_log(run: Run) -> RunLog:
             log.finish(sample, kept.finish_reason, kept.text_end, kept.problem)
     log.restarts = Progress.from_json(run.progress).restarts
     if not log.done:
-        log.set_state("paused")
+        log.set_state(RunState.PAUSED)
     return log
 
 
 def new_run(**fields) -> Run:
     """Add a run with its empty samples to the session and commit."""
+    run = add_run(**fields)
+    db.session.commit()
+    return run
+
+
+def add_run(**fields) -> Run:
+    """Add a run with its empty samples to the session. Does not commit."""
     run = Run(**fields)
     run.samples = [Sample(number=number) for number in range(run.options["samples"])]
     db.session.add(run)
-    db.session.commit()
     return run
 
 
@@ -160,7 +167,7 @@ def find_run(run_id: str) -> Run:
     return run
 
 
-def find_related(run_id: str, parent_id: str, relation: str) -> Run:
+def find_related(run_id: str, parent_id: str, relation: Relation) -> Run:
     """A run that came from another in this way; raises UnknownRun or RemovedRun when there is none."""
     run = find_run(run_id)
     if (run.parent_id, run.relation) != (parent_id, relation):

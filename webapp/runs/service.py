@@ -1,4 +1,4 @@
-"""What visitors may ask for: a run to be started, stopped, deleted, looked at, replayed; a sample's page of its own."""
+"""What visitors may ask for: a run to be started, stopped, deleted, looked at, read by another model, replayed."""
 
 import secrets
 import time
@@ -10,11 +10,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import (
+    FinishReason,
     Listed,
     ModelFolder,
     Refusal,
     Request,
     RunLog,
+    RunState,
     Sampling,
     Vocabulary,
     find_model,
@@ -24,19 +26,18 @@ from generate import (
 )
 from webapp.runs.derivation import Beginning, joined
 from webapp.runs.follower import show_state
-from webapp.runs.lease import CHANGE, LEASE
+from webapp.runs.kinds import Relation
+from webapp.runs.lease import LEASE
 from webapp.runs.registry import Clock, Registry
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replay, Replays, Written
 from webapp.runs.repository import (
     Vocabularies,
-    find_run,
     new_run,
     removed_run,
     stored_log,
-    unknown_run,
 )
-from webapp.runs.tables import Block, Run, Sample, db
+from webapp.runs.tables import Run, db
 
 READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
 
@@ -116,7 +117,7 @@ class Service:
                 show_state(log, run, self._clock.now())
                 entry = self._registry.keep(run.id, log)
         except ObjectDeletedError:
-            raise removed_run("deleted") from None
+            raise removed_run() from None
         entry.seen = time.monotonic()
         return entry.log
 
@@ -150,15 +151,15 @@ class Service:
         self._registry.add(run_id, log)
         return run_id
 
-    def stop(self, run: Run, reason: str = "cancelled") -> None:
+    def stop(self, run: Run, reason: str = FinishReason.CANCELLED) -> None:
         """End a run, whichever server writes it: that one hears of it at its next saving, this one at once."""
         run_id = run.id
-        asked = update(Run).where(Run.id == run_id, Run.state == "writing").values(stop_asked=reason)
+        asked = update(Run).where(Run.id == run_id, Run.state == RunState.WRITING).values(stop_asked=reason)
         db.session.execute(asked)
         db.session.commit()
         self.cancel(run_id, reason)
 
-    def cancel(self, run_id: str, reason: str = "cancelled") -> None:
+    def cancel(self, run_id: str, reason: str = FinishReason.CANCELLED) -> None:
         """End a run at once if it is this server that writes it."""
         entry = self._registry.get(run_id)
         if entry is not None and entry.ours:
@@ -181,10 +182,10 @@ class Service:
 
     def kept_score(self, run: Run, folder: ModelFolder) -> str | None:
         """The id of the run in which these weights read this text, or are reading it."""
-        same = (Run.parent_id == run.id) & (Run.relation == "score") & (Run.fingerprint == folder.fingerprint())
+        same = (Run.parent_id == run.id) & (Run.relation == Relation.SCORE) & (Run.fingerprint == folder.fingerprint())
         for found in db.session.scalars(select(Run).where(same).order_by(Run.created.desc())):
             log = self.log_of(found)
-            if not log.done or log.samples[0].finish_reason == "length":
+            if not log.done or log.samples[0].finish_reason == FinishReason.LENGTH:
                 return found.id
         return None
 
@@ -197,15 +198,8 @@ class Service:
                 size=size,
                 limit=self.max_prompt,
             )
-        text = Beginning(unknown_records(records["id"], run.vocab_size), authors, "score", run, 0)
+        text = Beginning(unknown_records(records["id"], run.vocab_size), authors, Relation.SCORE, run, 0)
         return self.start(folder, text, READ_ONLY, owner)
-
-    def pick(self, parent: Run, log: RunLog, number: int, owner: str) -> str:
-        """Give a finished sample a run of its own; returns its id, the same each time the same visitor asks."""
-        lock(parent.id)
-        found = find_pick(parent.id, number, owner) or make_pick(parent, log, number, owner)
-        db.session.commit()
-        return found
 
     def replay(self, run: Run, log: RunLog, vocabulary: Vocabulary, owner: str) -> str:
         """Put a finished run in line once more, as far as it went; returns the replay's key.
@@ -243,49 +237,3 @@ def to_write(run: Run) -> dict:
 def sampling_of(run: Run, **changes) -> Sampling:
     """A run's options with some changed."""
     return parse_sampling(run.options | changes)
-
-
-def lock(run_id: str) -> None:
-    """Lock a run's row until the transaction ends, so that two clicks at once make one page; refuses if it is gone."""
-    held = update(Run).where(Run.id == run_id).values(parent_id=Run.parent_id)
-    if db.session.execute(held, execution_options=CHANGE).rowcount == 0:
-        db.session.rollback()
-        find_run(run_id)
-        raise unknown_run()
-
-
-def find_pick(parent_id: str, number: int, owner: str) -> str | None:
-    """The visitor's page of a sample, if there is one."""
-    mine = (Run.parent_id == parent_id) & (Run.parent_sample == number) & (Run.owner == owner)
-    return db.session.scalar(select(Run.id).where(mine, Run.relation == "pick").order_by(Run.created).limit(1))
-
-
-def make_pick(parent: Run, log: RunLog, number: int, owner: str) -> str:
-    """Add a run that is one sample of another, as if it had been asked for alone; return its id. Does not commit.
-
-    Its number in the noise is the sample's, so that it can be continued and replayed.
-    """
-    beginning = Beginning(log.prompt, tuple(parent.authors), "pick", parent, number, parent.first_sample + number)
-    run = Run(
-        id=secrets.token_urlsafe(12),
-        owner=owner,
-        state="done",
-        model=parent.model,
-        fingerprint=log.fingerprint or parent.fingerprint,
-        vocabulary_id=parent.vocabulary_id,
-        vocab_size=parent.vocab_size,
-        n_positions=parent.n_positions,
-        precision=log.precision,
-        device=log.device,
-        options=parent.options | {"samples": 1},
-        progress={"restarts": log.restarts} if log.restarts else {},
-        **beginning.columns(),
-    )
-    sample, records = log.samples[number], log.samples[number].read()
-    ending = {"finish_reason": sample.finish_reason, "text_end": sample.text_end, **Sample.told(sample.error)}
-    run.samples = [Sample(number=0, **ending)]
-    db.session.add(run)
-    db.session.flush()
-    if len(records):
-        db.session.add(Block(run_id=run.id, number=0, start=0, tokens=records.tobytes(), released=len(records)))
-    return run.id

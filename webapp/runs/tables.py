@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from generate import Problem, Refusal, RunLog
+from generate import Problem, Refusal, RunLog, RunState
 from webapp.files import MIGRATIONS
 
 # Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
@@ -59,7 +59,7 @@ class Progress:
     often it was taken up anew, `watching` how many watch it on all servers.
     """
 
-    state: str = "waiting"
+    state: str = RunState.WAITING
     place: int = 0
     seconds: float | None = None
     restarts: int = 0
@@ -93,7 +93,7 @@ class Run(db.Model):
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
     created: Mapped[datetime] = mapped_column(DateTime, default=lambda: datetime.now(UTC).replace(tzinfo=None))  # UTC
     owner: Mapped[str] = mapped_column(String(32))
-    state: Mapped[str] = mapped_column(String(10), index=True, default="writing")
+    state: Mapped[str] = mapped_column(String(10), index=True, default=RunState.WRITING)
     model: Mapped[str] = mapped_column(String(255))
     fingerprint: Mapped[str] = mapped_column(String(64))
     vocabulary_id: Mapped[str] = mapped_column(ForeignKey("vocabulary.id"))
@@ -105,12 +105,12 @@ class Run(db.Model):
     prompt: Mapped[bytes] = mapped_column(LargeBinary)  # packed tokens
     authors: Mapped[list] = mapped_column(JSON)  # token counts of the prompt by turns: the person's, the model's, ...
     first_sample: Mapped[int] = mapped_column(default=0)
-    relation: Mapped[str | None] = mapped_column(String(10))  # to the parent: see RELATIONS in lineage.py
+    relation: Mapped[str | None] = mapped_column(String(10))  # a Relation to the parent
     parent_id: Mapped[str | None] = mapped_column(String(24), index=True)
     parent_sample: Mapped[int | None]
     holder: Mapped[str | None] = mapped_column(String(32))  # the server that writes it
     lease_until: Mapped[float] = mapped_column(Float, default=0.0)  # past this anyone may take it over
-    stop_asked: Mapped[str | None] = mapped_column(String(10))  # the finish_reason it shall have
+    stop_asked: Mapped[str | None] = mapped_column(String(10))  # the FinishReason it shall have
     progress: Mapped[dict] = mapped_column(JSON, default=dict)
     words: Mapped[str | None] = mapped_column(Text)  # its text in lower case, for searching; None: not yet made
     samples: Mapped[list["Sample"]] = relationship(order_by="Sample.number", cascade="all, delete-orphan")
@@ -124,7 +124,7 @@ class Sample(db.Model):
 
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
-    finish_reason: Mapped[str | None] = mapped_column(String(10))
+    finish_reason: Mapped[str | None] = mapped_column(String(10))  # a FinishReason
     text_end: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
     error_values: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))
@@ -163,7 +163,7 @@ class Watch(db.Model):
 
 
 class Gone(db.Model):
-    """What is left of a run that was removed: that it was, why (`deleted` or `expired`), and what it came from."""
+    """What is left of a run that was removed: that it was, why (a `GoneReason`), and what it came from."""
 
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
     reason: Mapped[str] = mapped_column(String(10))

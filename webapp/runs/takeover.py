@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import delete, select, update
 
-from generate import Busy, Problem, Refusal, Request, find_model, parse_sampling
+from generate import Busy, FinishReason, Problem, Refusal, Request, RunState, find_model, parse_sampling
 from webapp.runs import lease
 from webapp.runs.follower import AWAY, catch_up
 from webapp.runs.registry import Clock, Entry, Registry
@@ -28,7 +28,9 @@ class Takeover:
         entries = {i: entry for i, entry in self._registry.others().items() if entry.seen_lately(self._registry.grace)}
         if not entries:
             return
-        free = select(Run.id).where(Run.id.in_(entries), Run.state == "writing", Run.lease_until < self._clock.now())
+        free = select(Run.id).where(
+            Run.id.in_(entries), Run.state == RunState.WRITING, Run.lease_until < self._clock.now()
+        )
 
         def take(run_id: str) -> None:
             run = db.session.get(Run, run_id)
@@ -48,7 +50,7 @@ class Takeover:
             sampling = parse_sampling(run.options)
         except Refusal as refusal:
             if self._clock.now() - run.lease_until > self._registry.grace:  # until then another may have what we lack
-                self.end(run, "error", Problem("{reason} What was written is kept.", reason=refusal))
+                self.end(run, FinishReason.ERROR, Problem("{reason} What was written is kept.", reason=refusal))
             return
         if not lease.take(self._server, run.id, self._clock.now()):
             db.session.rollback()
@@ -65,7 +67,7 @@ class Takeover:
         except Busy:  # the line is full; another server may have room, or we in a while
             lease.give_up(self._server, [run.id], self._clock.now())
             db.session.commit()
-            entry.log.set_state("paused")
+            entry.log.set_state(RunState.PAUSED)
 
     def stop_unwatched(self) -> None:
         """End our own runs that nobody has watched for the grace time."""
@@ -73,7 +75,7 @@ class Takeover:
             if entry.viewers or entry.elsewhere:
                 entry.seen = time.monotonic()
             elif entry.ours and not entry.seen_lately(self._registry.grace):
-                self.engine.cancel(entry.log, "unwatched")
+                self.engine.cancel(entry.log, FinishReason.UNWATCHED)
 
     def reap(self) -> None:
         """End abandoned runs that nobody watches anywhere, or that somebody has stopped."""
@@ -81,7 +83,7 @@ class Takeover:
         db.session.execute(delete(Watch).where(Watch.seen < now - 10 * AWAY))
         watched = select(Watch.run_id).where(Watch.seen > now - AWAY)
         here = [run_id for run_id, entry in self._registry.entries().items() if entry.seen_lately(grace)]
-        abandoned = (Run.state == "writing") & (Run.lease_until < now)
+        abandoned = (Run.state == RunState.WRITING) & (Run.lease_until < now)
         which = [select(Run.id).where(abandoned, Run.stop_asked.is_not(None))]
         if time.monotonic() - self.born > grace:
             long_ago = Run.lease_until < now - grace
@@ -92,7 +94,7 @@ class Takeover:
         def end(run_id: str) -> None:
             run = db.session.get(Run, run_id)
             if run is not None:
-                self.end(run, run.stop_asked or "unwatched")
+                self.end(run, run.stop_asked or FinishReason.UNWATCHED)
 
         each_alone(ids, end, "run %s could not be ended; trying again")
 
@@ -105,6 +107,6 @@ class Takeover:
         for number, sample in enumerate(log.samples):
             if sample.finish_reason is None:
                 end_sample(run.id, number, reason, sample.size(vocabulary), error)
-        change = update(Run).where(Run.id == run.id).values(state="done", holder=None, words=None)
+        change = update(Run).where(Run.id == run.id).values(state=RunState.DONE, holder=None, words=None)
         db.session.execute(change, execution_options=lease.CHANGE)
         db.session.commit()

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from generate import RunLog, Vocabulary
+from generate import RunLog, RunState, Vocabulary
 from webapp.runs.replays import Replay, Written, first_difference
-from webapp.views.sentences import counted, how_long, ordinal
+from webapp.views.sentences import REPLAYED, counted, how_long, ordinal
 from webapp.views.tokens import VISIBLE
 
 EXACT = ("float32", "int8")  # precisions in which a run writes the same tokens in whatever company
@@ -15,10 +15,10 @@ def progress(replay: Replay) -> str:
     log = replay.log
     if log is None:
         return ""
-    if log.state == "waiting":
+    if log.state == RunState.WAITING:
         return f"waiting in line, {ordinal(log.place)}{how_long(log.seconds)}"
-    if log.state in ("loading", "reading"):
-        return {"loading": "loading the model", "reading": "reading the prompt"}[log.state]
+    if log.state in REPLAYED:
+        return REPLAYED[log.state]
     # a sample that was stopped may be longer now than then
     there = sum(min(len(new), len(ids)) for new, ids in zip(log.samples, replay.written.ids, strict=True))
     return f"{there:,} of {counted(sum(map(len, replay.written.ids)))}"

@@ -12,7 +12,7 @@ from generate import RunLog, SampleLog, Vocabulary, is_known, window_start
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
-from webapp.views.sentences import counted, how_long, ordinal, verdict
+from webapp.views.sentences import ending, status
 from webapp.views.tokens import Cell, cells, escape, token_html
 
 
@@ -159,45 +159,11 @@ class RunView(Transcript):
 
     def status(self, problem: str | None = None) -> str:
         """One sentence on where the run stands; `problem` is why the engine is not ready, if it is not."""
-        log = self.log
-        if log.state == "waiting":
-            return problem or f"Waiting in line: {ordinal(log.place)}{how_long(log.seconds)}."
-        if log.state == "paused":
-            return "The server that wrote this has stopped; it goes on in a moment."
-        if log.state in ("loading", "reading", "writing"):
-            again = " It was interrupted once; nothing is lost." if log.restarts else ""
-            return {
-                "loading": f"Loading the model {self.model}…",
-                "reading": f"Reading the prompt…{again}",
-                "writing": f"Writing…{again}",
-            }[log.state]
-        if len(log.samples) > 1:
-            return f"Done: {len(log.samples)} samples, {counted(sum(map(len, log.samples)))}."
-        return self.ending(0)
+        return status(self.log, self.model, problem) or self.ending(0)
 
     def ending(self, number: int) -> str:
         """One sentence on how a sample ended, or ""."""
-        sample = self.log.samples[number]
-        tokens = counted(len(sample))
-        if sample.finish_reason == "length" and self.options["max_new_tokens"] == 0:
-            return verdict(self)
-        if sample.finish_reason == "length":
-            return f"Stopped at the length you set: {tokens}."
-        if sample.finish_reason == "cancelled":
-            return f"Stopped by hand after {tokens}."
-        if sample.finish_reason == "unwatched":
-            return (
-                f"Stopped at token {len(sample):,}: nobody was watching."
-                if len(sample)
-                else "Left the line: nobody was watching."
-            )
-        if sample.finish_reason == "error":
-            return sample.error or "Something went wrong."
-        if sample.finish_reason == "stop":
-            if sample.size(self.vocabulary) == sample.text_end or not self.options["stop"]:
-                return f"The model ended its text after {tokens}."
-            return f"Reached a stop string after {tokens}; Continue goes on past it."
-        return ""
+        return ending(self, self.options, number)
 
 
 def shown(view: RunView) -> tuple[bool, list[dict]]:

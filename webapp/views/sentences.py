@@ -1,10 +1,73 @@
-"""What a page says of a run in words: how long, how many, how probable, how well predicted."""
+"""What a page says of a run in words: where it stands, how it ended, how long, how many, how probable."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 
-from generate import perplexity
+from generate import FinishReason, RunLog, RunState, perplexity
+from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
+
+STATES = {
+    RunState.PAUSED: "The server that wrote this has stopped; it goes on in a moment.",
+    RunState.LOADING: "Loading the model {model}…",
+    RunState.READING: "Reading the prompt…{again}",
+    RunState.WRITING: "Writing…{again}",
+}
+AGAIN = " It was interrupted once; nothing is lost."
+REPLAYED = {RunState.LOADING: "loading the model", RunState.READING: "reading the prompt"}  # states of a replay
+ENDINGS = {
+    FinishReason.STOP: "The model ended its text after {tokens}.",
+    FinishReason.LENGTH: "Stopped at the length you set: {tokens}.",
+    FinishReason.CANCELLED: "Stopped by hand after {tokens}.",
+    FinishReason.UNWATCHED: "Stopped at token {count:,}: nobody was watching.",
+    FinishReason.ERROR: "Something went wrong.",
+}
+RELATIONS = {
+    Relation.CONTINUE: "goes on",
+    Relation.RETRY: "another try",
+    Relation.EDIT: "edited",
+    Relation.FORK: "another word",
+    Relation.PICK: "a sample by itself",
+    Relation.BESIDE: "another model",
+    Relation.SCORE: "read by another model",
+    None: "the beginning",
+}
+DELETED = "Deleted."
+
+
+def status(log: RunLog, model: str, problem: str | None = None) -> str:
+    """Where a run stands that `model` writes; "" for a single sample that has ended, whose ending says it.
+
+    `problem` is why the engine is not ready, if it is not.
+    """
+    if log.state == RunState.WAITING:
+        return problem or f"Waiting in line: {ordinal(log.place)}{how_long(log.seconds)}."
+    if log.state in STATES:
+        return STATES[log.state].format(model=model, again=AGAIN if log.restarts else "")
+    if len(log.samples) > 1:
+        return f"Done: {len(log.samples)} samples, {counted(sum(map(len, log.samples)))}."
+    return ""
+
+
+def ending(run: Transcript, options: Mapping, number: int) -> str:
+    """How sample `number` of a run with these options ended, or ""."""
+    sample = run.log.samples[number]
+    reason, tokens = sample.finish_reason, counted(len(sample))
+    if reason == FinishReason.LENGTH and options["max_new_tokens"] == 0:
+        return verdict(run)
+    if reason == FinishReason.ERROR and sample.error:
+        return str(sample.error)
+    if reason == FinishReason.UNWATCHED and not len(sample):
+        return "Left the line: nobody was watching."
+    if reason == FinishReason.STOP and options["stop"] and sample.size(run.vocabulary) != sample.text_end:
+        return f"Reached a stop string after {tokens}; Continue goes on past it."
+    return ENDINGS[reason].format(tokens=tokens, count=len(sample)) if reason in ENDINGS else ""
+
+
+def watched_by(viewers: int) -> str:
+    """As in `3 watching`; nothing for one who watches alone."""
+    return f"{viewers} watching" if viewers > 1 else ""
 
 
 def verdict(view: Transcript) -> str:
