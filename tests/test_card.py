@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageDraw
 
 from generate import Refusal
+from webapp.views.card import clusters, typefaces
 from webapp.views.card import drawing as card
-from webapp.views.card import typefaces
 from webapp.views.card.drawing import EDGES, HAIRLINE, MARGINS, MODEL, PAPER, PERSON, QUIET, SHEET, draw_card
-from webapp.views.card.typefaces import BOX, words
+from webapp.views.card.typefaces import BOX
+from webapp.views.card.words import words
 from webapp.views.qr import qr_svg
 
 FOX = "there was a little fox who lived at the edge of a dark wood. "
@@ -185,8 +186,8 @@ def test_no_line_begins_with_closing_punctuation_nor_ends_with_opening():
     for shift in range(30):
         lines = lines_of(("狐" * shift + "狸说：「走！」（『好』，好。）" * 9, True))
         assert len(lines) > 2
-        assert not any(line[0] in typefaces.CLOSING - {"…"} for line in lines)
-        assert not any(line[-1] in typefaces.OPENING for line in lines)
+        assert not any(line[0] in clusters.CLOSING - {"…"} for line in lines)
+        assert not any(line[-1] in clusters.OPENING for line in lines)
 
 
 # Characters
@@ -272,8 +273,8 @@ def test_any_text_is_drawn(parts, footer, times):
 @settings(max_examples=200, deadline=None)
 @given(TEXT)
 def test_clusters_lose_nothing_but_surplus_marks(text):
-    tidy = typefaces.tidy(text)
-    found = typefaces.clusters(tidy)
+    tidy = clusters.tidy(text)
+    found = clusters.clusters(tidy)
     assert all(found)
     if max(map(len, found), default=0) < 12:
         assert "".join(found) == tidy

@@ -1,6 +1,6 @@
 """The preview card of a run: its text in two inks on a sheet of paper, a picture that chats show beside a link.
 
-Here is what is drawn, and how much of the text fits at which size; `typefaces` makes words of characters.
+Here is what is drawn, and how much of the text fits at which size; `words` makes words of characters.
 """
 
 from bisect import bisect_left, bisect_right
@@ -10,7 +10,10 @@ from itertools import accumulate, groupby
 from PIL import Image, ImageDraw
 
 from generate import Refusal
-from webapp.views.card.typefaces import BOX_WIDTH, SMALLEST, Ink, Word, face, tidy, words
+from webapp.views.card.clusters import tidy
+from webapp.views.card.directions import MARKS, in_display, way
+from webapp.views.card.typefaces import BOX_WIDTH, SMALLEST, Ink, face, measured
+from webapp.views.card.words import Stretch, Word, dots, words
 
 PERSON, MODEL, QUIET = Ink("#1c1915", 620), Ink("#a31621", 400), Ink("#665f54", 400)
 PAPER, SHEET, HAIRLINE = "#f4f0e7", "#fdfbf6", "#dfd7c8"
@@ -18,7 +21,8 @@ PAPER, SHEET, HAIRLINE = "#f4f0e7", "#fdfbf6", "#dfd7c8"
 SIZE = (1200, 630)  # px, as are all below
 EDGES = (44, 44, 1156, 536)  # of the sheet: left, top, right, bottom
 MARGINS = (76, 62)  # inside the sheet: left and right, top and bottom
-ROOM = (EDGES[2] - EDGES[0] - 2 * MARGINS[0], EDGES[3] - EDGES[1] - 2 * MARGINS[1])
+LEFT, RIGHT = EDGES[0] + MARGINS[0], EDGES[2] - MARGINS[0]  # of the text
+ROOM = (RIGHT - LEFT, EDGES[3] - EDGES[1] - 2 * MARGINS[1])
 SIZES = (72, 64, 56, 49, 43, 38, 34, SMALLEST)  # of the type
 LEADING, CAPITAL, DESCENT = 1.42, 0.67, 0.25  # em: from line to line, over the baseline, under it
 
@@ -38,7 +42,9 @@ def draw_card(parts: list[tuple[str, bool]], footer: str) -> bytes:
         height = (CAPITAL + (len(lines) - 1) * LEADING) * size
         first = (EDGES[1] + EDGES[3] - height) / 2 + CAPITAL * size
         for number, line in enumerate(lines):
-            draw_line(draw, EDGES[0] + MARGINS[0], first + number * LEADING * size, line, size)
+            to_the_left = bool(line) and line[0].base == 1
+            x, baseline = RIGHT if to_the_left else LEFT, first + number * LEADING * size
+            draw_line(draw, x, baseline, line, size, from_right=to_the_left)
         draw_foot(draw, tidy(footer).replace("\n", " ").strip()[:200])
     except OSError as error:
         raise Refusal(
@@ -51,25 +57,35 @@ def draw_card(parts: list[tuple[str, bool]], footer: str) -> bytes:
 
 def draw_foot(draw: ImageDraw.ImageDraw, footer: str) -> None:
     """The wordmark on the left, the footer on the right, under the sheet and in line with its text."""
-    baseline = 595
-    draw_line(draw, EDGES[0] + MARGINS[0], baseline, words([("R", Ink(MODEL.colour, 620)), ("ubric", PERSON)]), 34)
-    line = clipped(words([(footer, QUIET)]), 26)
-    draw_line(draw, EDGES[2] - MARGINS[0] - 25 * width_of(line), baseline, line, 25)
+    draw_line(draw, LEFT, 595, words([("R", Ink(MODEL.colour, 620)), ("ubric", PERSON)]), 34)
+    draw_line(draw, RIGHT, 595, clipped(words([(footer, QUIET)]), 26), 25, from_right=True)
 
 
-def draw_line(draw: ImageDraw.ImageDraw, x: float, baseline: float, line: list[Word], size: int) -> None:
-    """Draw words from `x` on, neighbours of one ink and typeface in one go."""
-    for (ink, file), runs in groupby((run for word in line for run in word.runs), key=lambda run: run[1:]):
-        text = "".join(run.text for run in runs)
-        if file:
-            font = face(file, size, ink.weight)
-            draw.text((x, baseline), text, ink.colour, font, anchor="ls", direction="ltr")
-            x += font.getlength(text, direction="ltr")
-            continue
-        for _ in text:
-            box = (x + 0.08 * size, baseline - CAPITAL * size, x + (BOX_WIDTH - 0.08) * size, baseline)
-            draw.rectangle(box, outline=ink.colour, width=max(2, size // 20))
-            x += BOX_WIDTH * size
+def draw_line(
+    draw: ImageDraw.ImageDraw, x: float, baseline: float, line: list[Word], size: int, from_right: bool = False
+) -> None:
+    """Draw words from `x` on, or up to `x` where it is their right edge, in the order of display."""
+    runs = displayed(line)
+    widths = [measured(*run, size) * size for run in runs]
+    x -= sum(widths) if from_right else 0
+    for run, width in zip(runs, widths, strict=True):
+        if run.file:
+            font = face(run.file, size, run.ink.weight)
+            draw.text((x, baseline), run.text, run.ink.colour, font, anchor="ls", direction=way(run.level))
+        else:
+            for place in range(len(run.text)):
+                left, right = x + (place * BOX_WIDTH + 0.08) * size, x + ((place + 1) * BOX_WIDTH - 0.08) * size
+                box = (left, baseline - CAPITAL * size, right, baseline)
+                draw.rectangle(box, outline=run.ink.colour, width=max(2, size // 20))
+        x += width
+
+
+def displayed(line: list[Word]) -> list[Stretch]:
+    """A line's pieces from left to right; neighbours of one ink, typeface and level are one. Spaces end no line."""
+    line = line[: next((end for end in range(len(line), 0, -1) if not line[end - 1].blank), 0)]
+    alike = groupby((run for word in line for run in word.runs), key=lambda run: run[1:])
+    runs = [Stretch("".join(run.text for run in same), *kind) for kind, same in alike]
+    return [runs[place] for place in in_display([run.level for run in runs])]
 
 
 # What fits
@@ -80,7 +96,7 @@ def arranged(parts: list[tuple[str, bool]]) -> tuple[int, list[list[Word]]]:
     head, tail = halves(parts)
     start, end = bounded(head, from_end=bool(tail)), bounded(tail)
     cut_before, cut_after = bool(tail) and start != head, end != tail or (not tail and start != head)
-    row = words(start + end)
+    row = words(start + end, opening_of(head, start) if cut_before else "")
     widest = max((word.width for word in row), default=0)
     for size in SIZES:
         room, most = ROOM[0] / size, 1 + int((ROOM[1] / size - CAPITAL - DESCENT) / LEADING)
@@ -102,7 +118,7 @@ def arranged(parts: list[tuple[str, bool]]) -> tuple[int, list[list[Word]]]:
 def halves(parts: list[tuple[str, bool]]) -> tuple[list[tuple[str, Ink]], list[tuple[str, Ink]]]:
     """What was before the last continuation, and that (or nothing), tidy; our own words where there is no text."""
     inked = [(tidy(text), MODEL if by_model else PERSON) for text, by_model in parts]
-    seen = [place for place, (text, _) in enumerate(inked) if text.strip()]
+    seen = [place for place, (text, _) in enumerate(inked) if text.strip().strip(MARKS)]
     if not seen:
         return [("You write in black,\n", PERSON)], [("the model goes on in red.", MODEL)]
     inked = inked[seen[0] : seen[-1] + 1]
@@ -128,16 +144,24 @@ def bounded(parts: list[tuple[str, Ink]], from_end: bool = False) -> list[tuple[
     return kept[::-1] if from_end else kept
 
 
+def opening_of(head: list[tuple[str, Ink]], end: list[tuple[str, Ink]]) -> str:
+    """What stands in the head before its `end`, in the paragraph that is cut."""
+    text = "".join(text for text, _ in head)
+    cut = len(text) - sum(len(text) for text, _ in end)
+    return text[text.rfind("\n", 0, cut) + 1 : cut]
+
+
 def shortened(head: list[Word], tail: list[Word], room: float, most: int, always: bool) -> list[Word]:
     """The head without its beginning, if need be: the tail gets the lines it needs, up to half of `most`."""
     keep = most - min(len(broken(tail, room)), most // 2)
     if len(broken(head, room)) <= keep and not always:
         return head
-    dots = words([("…", PERSON)])
-    start = bisect_left(range(len(head)), True, key=lambda start: len(broken(dots + head[start:], room)) <= keep)
+    some = dots(PERSON, 0)
+    start = bisect_left(range(len(head)), True, key=lambda start: len(broken(some + head[start:], room)) <= keep)
     while start < len(head) and head[start].blank:
         start += 1
-    return (words([("…", head[start].runs[0].ink)]) if start < len(head) else dots) + head[start:]
+    base = next((word.base for word in head[start:] + tail), 0)
+    return dots(head[start].runs[0].ink if start < len(head) else PERSON, base) + head[start:]
 
 
 def broken(row: list[Word], room: float) -> list[list[Word]]:
@@ -168,10 +192,10 @@ def clipped(line: list[Word], room: float, always: bool = False) -> list[Word]:
     """A line that ends with an ellipsis where it was wider than `room` em, or `always`."""
     if not always and width_of(line) <= room:
         return line
-    dots = words([("…", line[-1].runs[-1].ink if line else QUIET)])
-    while line and (line[-1].blank or width_of(line + dots) > room):
+    end = dots(line[-1].runs[-1].ink, line[-1].base) if line else dots(QUIET, 0)
+    while line and (line[-1].blank or width_of(line + end) > room):
         line = line[:-1]
-    return line + dots
+    return line + end
 
 
 def width_of(line: list[Word]) -> float:
