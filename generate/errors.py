@@ -19,6 +19,10 @@ class Problem:
     def __str__(self) -> str:
         return self.message.format_map(self.values) if self.values else self.message
 
+    def altered(self, **values: object) -> "Problem":
+        """The same with other values for those of its placeholders that are given."""
+        return Problem(self.message, **{name: values.get(name, value) for name, value in self.values.items()})
+
     def as_json(self) -> dict:
         """The values as JSON has them, beside the message: a problem in them as `{"message", "values"}`."""
         return {name: plain(value) for name, value in self.values.items()}

@@ -157,3 +157,4 @@ def test_a_problem_is_the_same_sentence_after_it_was_stored():
     assert str(problem).replace("(2, 3)", "[2, 3]") == sentence
     assert str(Problem.from_json(problem.message, problem.as_json())) == sentence
     assert str(Problem.from_json("100 {% of it.", None)) == "100 {% of it."
+    assert str(Problem("{model} has {size}", model="a", size=3).altered(model="b", other=1)) == "b has 3"

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from generate.errors import Problem, Refusal
+from generate.errors import Refusal
 from generate.folders.contract import check_folder
 
 FILES = (
@@ -49,8 +49,7 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     except (RepositoryNotFoundError, HFValidationError):
         raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
     except Refusal as refusal:
-        problem = refusal.problem  # it was checked under the name of its temporary folder
-        reason = Problem(problem.message, **problem.values | ({"model": name} if "model" in problem.values else {}))
+        reason = refusal.problem.altered(model=name)  # it was checked under the name of its temporary folder
         raise Refusal("{name} was fetched but cannot be served: {reason}", name=name, reason=reason) from None
     except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
