@@ -1,14 +1,13 @@
 """gunicorn's settings. One worker, because the model and the live runs are in its memory; a thread for each stream."""
 
 import logging
-import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from gunicorn.workers import gthread
 
-from generate import read_settings
+from generate import files, read_settings
 
 PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
@@ -23,7 +22,7 @@ threads = settings["RUBRIC_MAX_STREAMS"] + 56  # pages always find a thread, how
 graceful_timeout = 5
 timeout = 120  # loading a large model blocks no thread of the web, but a slow disk may
 control_socket_disable = True
-chdir = os.path.dirname(os.path.abspath(__file__))
+chdir = str(files.ROOT)
 limit_request_line = 8190  # a link may carry a prompt
 loglevel = "warning"
 

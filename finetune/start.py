@@ -13,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from finetune.grow import add_layers
 from finetune.options import LIMITS, Options, changed, flag, is_unicode
-from generate import ModelFolder, Refusal, open_tokenizer
+from generate import ModelFolder, Refusal, model_homes, open_tokenizer
 
 END = "<|endoftext|>"
 SPECIAL = {"bos": "<BOS>", "eos": "<EOS>", "pad": "<PAD>"}
@@ -260,7 +260,7 @@ def block_size(start: Start, options: Options) -> int:
 
 def find_folder(name: str, root: Path, option: str = "--model") -> Path:
     """The folder that an option means: a path, or a name under `root`; raises Refusal."""
-    for path in (Path(name), root / name):
+    for path in (Path(name), *(home / name for home in model_homes(root))):
         if path.is_dir():
             if not is_unicode(path.resolve().name):
                 raise Refusal(

@@ -9,11 +9,12 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
+from generate import files
 from generate.errors import Busy, Problem, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json
 from generate.folders.config import Config, read_config
 from generate.folders.contract import check_folder
-from generate.folders.finding import Listed, find_model, list_models, models_folder
+from generate.folders.finding import Listed, find_model, list_models, model_homes, models_folder
 from generate.folders.model_folder import ModelFolder
 from generate.folders.tensors import tensor_shapes
 from generate.interface.log import RunLog, SampleLog
@@ -53,12 +54,14 @@ __all__ = [
     "Vocabulary",
     "check_folder",
     "check_target",
+    "files",
     "find_model",
     "in_place_of",
     "is_known",
     "known",
     "list_models",
     "logits_of",
+    "model_homes",
     "models_folder",
     "open_tokenizer",
     "parse_sampling",

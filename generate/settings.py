@@ -48,7 +48,11 @@ def url(text: str) -> str:
 
 
 SETTINGS = (
-    Setting("RUBRIC_MODELS", "", "Folder that holds one folder per model; empty: `models/` beside the code."),
+    Setting(
+        "RUBRIC_MODELS",
+        "",
+        "Folder that holds one folder per model; empty: `models/` beside the code, or where Rubric is installed, in the user's data folder.",
+    ),
     Setting("RUBRIC_MODEL", "storyteller", "Model that the page offers first and the server loads at start."),
     Setting(
         "RUBRIC_DEVICE", "auto", "`cpu`, `cuda`, or `auto`: CUDA when there is one.", one_of("auto", "cpu", "cuda")
@@ -90,7 +94,11 @@ SETTINGS = (
         "Days after which a run is removed, counted from its start; 0: never.",
         whole(0, 100_000),
     ),
-    Setting("RUBRIC_INSTANCE", "", "Folder for the database and the secret key; empty: `instance/` beside the code."),
+    Setting(
+        "RUBRIC_INSTANCE",
+        "",
+        "Folder for the database and the secret key; empty: `instance/` beside the code, or where Rubric is installed, in the user's data folder.",
+    ),
     Setting("DATABASE_URL", "", "SQLAlchemy address of the database; empty: SQLite in the instance folder."),
     Setting(
         "SECRET_KEY",

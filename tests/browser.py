@@ -69,16 +69,16 @@ class Server:
             **environment,
         }
 
-    def start(self) -> "Server":
+    def start(self, config: Path = ROOT / "gunicorn.conf.py", cwd: Path = ROOT, seconds=60) -> "Server":
         if self.environment.get("DATABASE_URL"):
             migrate(self.environment)
         elif not self.database.exists():
             self.database.parent.mkdir(parents=True, exist_ok=True)
             self.database.write_bytes(empty_database())
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
-        deadline = time.time() + 60
+            command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
+            self.process = subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=log, stderr=log)
+        deadline = time.time() + seconds
         while not self.ready():
             if self.process.poll() is not None or time.time() > deadline:
                 raise AssertionError(f"the server did not start:\n{self.log.read_text()}")

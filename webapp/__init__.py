@@ -5,8 +5,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from generate import read_settings
-from webapp import files
+from generate import files, read_settings
 from webapp.http import assets, errors, request, security
 from webapp.http.visitors import secret_key
 from webapp.routes import (

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from generate import files
 from generate.errors import Problem, Refusal
 from generate.folders.contract import check_folder
 from generate.folders.model_folder import ModelFolder, signature
@@ -21,16 +22,24 @@ class Listed:
 
 
 def models_folder(settings: Mapping) -> Path:
-    """The folder that holds one folder per model: RUBRIC_MODELS, else `models/` beside the code."""
-    return Path(settings["RUBRIC_MODELS"] or Path(__file__).parent.parent.parent / "models").resolve()
+    """The user's folder, with one folder per model: RUBRIC_MODELS, else the one that `generate/files.py` names."""
+    return Path(settings["RUBRIC_MODELS"] or files.MODELS).resolve()
+
+
+def model_homes(root: Path) -> list[Path]:
+    """Where a model of `root` may lie, first things first: of an installed Rubric, the shipped ones are listed besides."""
+    shipped = files.SHIPPED_MODELS.resolve()
+    return [root, shipped] if root == files.MODELS.resolve() != shipped else [root]
 
 
 def list_models(root: Path) -> list[Listed]:
-    """All folders under `root`, by name, checked anew only when a file in them changed."""
-    if not root.is_dir():
-        return []
-    found = (path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith("."))
-    return [look_at(path, signature(path)) for path in found]
+    """All folders under `root` (and its other homes), by name, checked anew only when a file in them changed."""
+    paths = (path for home in model_homes(root) if home.is_dir() for path in home.iterdir())
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.is_dir() and not path.name.startswith("."):
+            found.setdefault(path.name, path)  # the user's own goes before a shipped one of its name
+    return [look_at(path, signature(path)) for _, path in sorted(found.items())]
 
 
 def find_model(root: Path, name: str) -> ModelFolder:

@@ -4,8 +4,7 @@ import json
 
 from flask import Flask, abort, send_from_directory, url_for
 
-from generate import Refusal
-from webapp.files import NODE_MODULES, PACKAGE_JSON, STATIC
+from generate import Refusal, files
 
 PACKAGES = {
     "htmx": "htmx.org/dist",
@@ -17,9 +16,11 @@ YEAR = 365 * 24 * 3600
 
 def register(app: Flask) -> None:
     """Serve the files, and give templates their addresses; raises Refusal where npm's are missing."""
-    if not (NODE_MODULES / PACKAGES["htmx"] / "htmx.min.js").exists():
-        raise Refusal("The page's files are not in {path}; run `npm ci` once (make run does it).", path=NODE_MODULES)
-    wanted = json.loads(PACKAGE_JSON.read_text())["dependencies"]
+    if not (files.NODE_MODULES / PACKAGES["htmx"] / "htmx.min.js").exists():
+        raise Refusal(
+            "The page's files are not in {path}; run `npm ci` once (make run does it).", path=files.NODE_MODULES
+        )
+    wanted = json.loads(files.PACKAGE_JSON.read_text())["dependencies"]
     version = "-".join(wanted.values())
 
     @app.get("/static/npm/<package>/<path:file>")
@@ -27,12 +28,12 @@ def register(app: Flask) -> None:
         """A file of one of npm's packages."""
         if package not in PACKAGES:
             abort(404)
-        return send_from_directory(NODE_MODULES / PACKAGES[package], file, max_age=YEAR)
+        return send_from_directory(files.NODE_MODULES / PACKAGES[package], file, max_age=YEAR)
 
     @app.get("/favicon.ico")
     def favicon():
         """The site's small picture, where browsers look for it."""
-        return send_from_directory(STATIC, "favicon.svg", max_age=24 * 3600)
+        return send_from_directory(files.STATIC, "favicon.svg", max_age=24 * 3600)
 
     @app.template_global()
     def npm_url(package: str, file: str) -> str:
@@ -42,4 +43,4 @@ def register(app: Flask) -> None:
     @app.template_global()
     def static_url(file: str) -> str:
         """The address of a file of ours; it changes when the file does."""
-        return url_for("static", filename=file, v=int((STATIC / file).stat().st_mtime))
+        return url_for("static", filename=file, v=int((files.STATIC / file).stat().st_mtime))

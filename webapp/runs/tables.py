@@ -17,8 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from generate import Problem, Refusal, RunLog, RunState
-from webapp.files import MIGRATIONS
+from generate import Problem, Refusal, RunLog, RunState, files
 
 # Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
 POSTGRESQL = {
@@ -179,7 +178,7 @@ def connect(app: Flask) -> None:
     if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "connect_args": POSTGRESQL}
     db.init_app(app)
-    Migrate(app, db, directory=str(MIGRATIONS))
+    Migrate(app, db, directory=str(files.MIGRATIONS))
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", prepare_sqlite)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from PIL import ImageFont
 
-from webapp.files import NODE_MODULES
+from generate import files
 from webapp.views.card.directions import MARKS, fribidi, way
 
-MODULES = NODE_MODULES / "@fontsource-variable"
+MODULES = files.NODE_MODULES / "@fontsource-variable"
 PACKAGES = {  # as preferred; relative size, so that their letters stand well beside Source Serif's
     "source-serif-4": 1.0,
     "noto-serif-hebrew": 0.9,
@@ -69,10 +69,10 @@ def glyphs(cluster: str, weight: int) -> tuple[str, Path | None]:
         return "", None
     for text in dict.fromkeys((cluster, cluster[0])):
         for package in packages():
-            files = [file for file, holds in package if all(ord(char) in holds or char == "\u200c" for char in text)]
-            files = [file for file in files if all(has(file, char, weight) for char in text)]
-            if files:  # a joined emoji is narrow in the one file that knows it
-                return text, min(files, key=lambda file: measured(text, Ink("", weight), file, 0))
+            able = [file for file, holds in package if all(ord(char) in holds or char == "\u200c" for char in text)]
+            able = [file for file in able if all(has(file, char, weight) for char in text)]
+            if able:  # a joined emoji is narrow in the one file that knows it
+                return text, min(able, key=lambda file: measured(text, Ink("", weight), file, 0))
     return ("", None) if unicodedata.category(cluster[0]) in ("Mn", "Me", "Cf") else (BOX, None)
 
 

@@ -1,0 +1,24 @@
+"""Where the files lie that are no Python modules, in a checkout and in an installed wheel. The only module that looks for them.
+
+A wheel puts what lies at the top of a checkout into a folder `rubric/` beside the packages (pyproject.toml says what goes
+there). What is written there nobody may be allowed to change, so there the user's models and database have a place of
+their own, such as ~/.local/share/rubric on Linux.
+"""
+
+from pathlib import Path
+
+import platformdirs
+
+BESIDE = Path(__file__).parent.parent  # the checkout, or site-packages
+INSTALLED = (BESIDE / "rubric").is_dir()
+ROOT = BESIDE / "rubric" if INSTALLED else BESIDE
+DATA = platformdirs.user_data_path("rubric", appauthor=False) if INSTALLED else ROOT
+
+TEMPLATES = ROOT / "templates"
+STATIC = ROOT / "static"
+NODE_MODULES = ROOT / "node_modules"  # what npm brought
+PACKAGE_JSON = ROOT / "package.json"
+MIGRATIONS = BESIDE / "webapp/migrations"
+SHIPPED_MODELS = ROOT / "models"
+MODELS = DATA / "models"  # unless RUBRIC_MODELS says otherwise; in a checkout the same as SHIPPED_MODELS
+INSTANCE = DATA / "instance"  # the database and the secret key, unless RUBRIC_INSTANCE says otherwise
