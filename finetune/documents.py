@@ -9,7 +9,7 @@ from pathlib import Path
 
 from finetune.formats import Progress, decoded, json_rows, kind_of, parquet_rows, table_rows
 from finetune.old_npz import read_npz
-from generate import Refusal, Vocabulary
+from generate import Refusal, Vocabulary, unescape
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # as old data spells them
 PIECE = 2**16  # characters: so much is tokenised at once
@@ -81,7 +81,7 @@ def pieces(
     the tokens of the pieces are those of the whole; only after MOST characters without such a place, anywhere.
     Documents of nothing but whitespace are skipped. `vocabulary` spells the ids of an .npz. Raises Refusal.
     """
-    before, after = unescape(reading.format).split("{text}")
+    before, after = unescape(reading.format, "nrt").split("{text}")
     yield from cut(formatted(fragments_of(source, reading, progress, vocabulary), before, after))
 
 
@@ -150,14 +150,9 @@ def borders(documents: str) -> Borders:
         border, at_end = rf"({marker})|{line}{NEWLINE}", rf"({marker})|{line}(?:{NEWLINE}|\Z)"
         opening = rf"[ \t]{{0,{BLANK}}}{NEWLINE}|{re.escape(START)}{NEWLINE}?"
         return Borders(re.compile(border), re.compile(at_end), re.compile(opening), BLANK + 4)
-    separator = END if documents == "file" else unescape(documents)
+    separator = END if documents == "file" else unescape(documents, "nrt")
     border = re.compile(f"({'|'.join(re.escape(text) for text in dict.fromkeys((separator, END)))})")
     return Borders(border, border, re.compile(f"{re.escape(START)}{NEWLINE}?"), max(reach, len(separator) + 2))
-
-
-def unescape(text: str) -> str:
-    meant = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
-    return re.sub(r"\\([nrt\\])", lambda found: meant[found[1]], text)
 
 
 def fragments(blocks: Iterable[str], borders: Borders) -> Iterator[tuple[str, bool]]:

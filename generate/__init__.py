@@ -28,6 +28,7 @@ from generate.scheduling.queue import Outlook
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
 from generate.text.characters import CharacterGate, split_half_character
+from generate.text.escapes import unescape
 from generate.text.tokenizer import open_tokenizer
 from generate.text.vocabulary import Vocabulary, read_vocabulary
 
@@ -75,6 +76,7 @@ __all__ = [
     "split_half_character",
     "sync",
     "tensor_shapes",
+    "unescape",
     "unknown_records",
     "window_start",
     "write_json",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from generate.errors import Problem, Refusal
+from generate.text.escapes import unescape
 
 MAX_STOPS = 8
 MAX_STOP_BYTES = 200
@@ -126,11 +127,6 @@ def parse_sampling(given: Mapping[str, object], defaults: Mapping[str, object] |
                 value = secrets.randbelow(2**32)
         values[option.name] = option.parse(value)
     return Sampling(**values, stop=parse_stop(given.get("stop")))
-
-
-def unescape(typed: str) -> str:
-    r"""Turn the typed `\n`, `\t` and `\\` into newline, tab and backslash: a one-line field cannot hold them itself."""
-    return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t", "\\": "\\"}[match[1]], typed)
 
 
 def parse_stop(given: object) -> tuple[str, ...]:

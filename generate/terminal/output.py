@@ -1,7 +1,6 @@
 """Writing runs to a terminal, a pipe or a file."""
 
 import argparse
-import codecs
 import json
 import os
 import sys
@@ -17,11 +16,12 @@ from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
-from generate.sampling.options import Sampling, parse_sampling, unescape
+from generate.sampling.options import Sampling, parse_sampling
 from generate.sampling.perplexity import perplexity
 from generate.sampling.records import record_as_dict
 from generate.scheduling.engine import Engine
-from generate.text.characters import split_half_character
+from generate.text.characters import CharacterGate, split_half_character
+from generate.text.escapes import unescape
 
 RED, PLAIN = "\x1b[31m", "\x1b[39m"
 
@@ -87,8 +87,8 @@ def ask() -> str | None:
 def stream(run: RunLog, sample: SampleLog, folder: ModelFolder) -> Iterator[str]:
     """Yield a sample's text piece by piece as it is written, whole characters only, up to its visible end."""
     vocabulary = folder.tokenizer.vocabulary
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    decoder.decode(split_half_character(vocabulary.bytes_of(run.prompt["id"]))[1])
+    gate = CharacterGate()
+    gate.feed(split_half_character(vocabulary.bytes_of(run.prompt["id"]))[1])
     version, sent, size = 0, 0, 0
     while True:
         version = run.wait(version, 1)
@@ -97,7 +97,7 @@ def stream(run: RunLog, sample: SampleLog, folder: ModelFolder) -> Iterator[str]
         data = vocabulary.bytes_of(sample.read(sent, released)["id"])
         data = data[: end - size] if finished else data
         sent, size = released, size + len(data)
-        yield decoder.decode(data, final=finished)
+        yield gate.decode(data, final=finished)
         if finished:
             return
 

@@ -13,9 +13,13 @@ class CharacterGate:
     def __init__(self):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
+    def decode(self, data: bytes, final: bool = False) -> str:
+        """Take more bytes; return the characters that are whole by now. With `final`, a half one at the end is U+FFFD."""
+        return self._decoder.decode(data, final)
+
     def feed(self, data: bytes) -> int:
         """Take more bytes; return how many at the end wait for the rest of their character (0 to 3)."""
-        self._decoder.decode(data)
+        self.decode(data)
         return len(self._decoder.getstate()[0])
 
 
