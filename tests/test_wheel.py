@@ -60,9 +60,10 @@ def server(home, environment, models):
     for name in ("RUBRIC_INSTANCE", "RUBRIC_MODELS"):
         server.environment.pop(name, None)
     server.environment |= environment
-    server.start(home / "lib/rubric/gunicorn.conf.py", home, seconds=200)  # it compiles first, in a place that is new
-    yield server
-    server.stop()
+    try:  # it compiles first, in a place that is new
+        yield server.start(home / "lib/rubric/gunicorn.conf.py", home, seconds=200)
+    finally:
+        server.stop()
     assert "Traceback" not in server.log.read_text()
 
 
