@@ -5,12 +5,11 @@ It is written anew, whole, with every entry; in the end it becomes part of the m
 
 import json
 import math
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from generate import Refusal, Score
+from generate import Refusal, Score, write_json
 
 KINDS = {"options": dict, "seconds": int | float, "steps": int} | dict.fromkeys(
     ("data", "validation_data", "history", "evaluations", "samples"), list
@@ -25,6 +24,7 @@ class Record:
 
     @classmethod
     def read(cls, file: Path, writes: bool = True) -> "Record":
+        """Read run.json; raises Refusal when it is missing, no JSON, or lacks what a resumed training needs."""
         try:
             facts = json.loads(file.read_text("utf-8"))
             wrong = [
@@ -46,6 +46,7 @@ class Record:
         self.save()
 
     def add_score(self, step: int, part: str, score: Score) -> None:
+        """Note a look at a part: loss in nats a token, perplexity, bits per byte."""
         entry = {"loss": score.nats, "perplexity": score.perplexity, "bits_per_byte": score.bits_per_byte}
         self.add("evaluations", {"step": step, "part": part} | entry)
 
@@ -60,14 +61,8 @@ class Record:
 
     def save(self) -> None:
         """Raises OSError when the disk is full; the file is then as it was."""
-        if not self.writes:
-            return
-        part = self.file.with_name(f".{self.file.name}.{os.getpid()}")
-        try:
-            part.write_text(json.dumps(self.facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-            part.replace(self.file)
-        finally:
-            part.unlink(missing_ok=True)
+        if self.writes:
+            write_json(self.file, self.facts)
 
 
 def begun(file: Path, writes: bool, facts: dict[str, Any]) -> Record:

@@ -11,7 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate import files
 from generate.errors import Busy, Problem, Refusal
-from generate.folders.atomic import check_target, in_place_of, sync, write_json
+from generate.folders.atomic import check_target, in_place_of, sync, write_json, write_whole
 from generate.folders.config import Config, read_config
 from generate.folders.contract import check_folder
 from generate.folders.finding import Listed, find_model, list_models, model_homes, models_folder
@@ -80,6 +80,7 @@ __all__ = [
     "unknown_records",
     "window_start",
     "write_json",
+    "write_whole",
 ]
 
 

@@ -96,14 +96,14 @@ def test_a_folder_that_cannot_be_written_to_works_and_is_measured_each_time(
 ):
     from pathlib import Path
 
-    real = Path.write_text
+    real = Path.write_bytes
 
-    def write_text(path, *given, **named):
+    def write_bytes(path, *given, **named):
         if path.parent == models_folder / "tiny":
             raise PermissionError(13, os.strerror(13))  # as root, file modes would forbid nothing
         return real(path, *given, **named)
 
-    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
     chosen = auto(models_folder)
     once = list(measured)
     assert auto(models_folder) == chosen

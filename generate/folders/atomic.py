@@ -1,4 +1,4 @@
-"""Writing a `models/NAME` so that it is there whole or not at all: made beside its place, then moved there in one step."""
+"""Writing files and folders so that each is there whole or not at all: made beside its place, then moved there in one step."""
 
 import ctypes
 import json
@@ -30,12 +30,24 @@ def check_target(target: Path, force: bool, source: Path | None = None) -> None:
         raise Refusal("There is no folder {folder} to put {name} into.", folder=target.parent, name=target.name)
 
 
+def write_whole(file: Path, body: bytes, mode: int = 0o666) -> None:
+    """Put `body` into `file`, made with `mode` (less the umask); whoever reads sees the old content or the new one.
+
+    Raises OSError where it cannot be written; the file is then as it was, and nothing is left beside it.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.touch(mode)
+        part.write_bytes(body)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_json(file: Path, value: dict) -> None:
-    with file.open("w", encoding="utf-8") as out:
-        json.dump(value, out, indent=2, ensure_ascii=False, allow_nan=False)
-        out.write("\n")
-        out.flush()
-        os.fsync(out.fileno())
+    """Write a JSON object whole, in UTF-8; raises OSError, and ValueError for a number that is not finite."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(file, text.encode("utf-8"))
 
 
 @contextmanager

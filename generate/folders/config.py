@@ -76,6 +76,7 @@ def read_config(path: Path) -> tuple[Config, int | None]:
 
 
 def checked_size(path: Path, name: str, value: object, most: int) -> int:
+    """`value`, if it is a whole number from 1 to `most`; raises Refusal."""
     if not is_index(value, most + 1) or value == 0:
         raise Refusal(
             "{model}: {name} in config.json must be a whole number from 1 to {limit:,}, not {value!r:.60}.",

@@ -2,11 +2,11 @@
 
 import shutil
 import socket
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from generate.errors import Refusal
+from generate.folders.atomic import in_place_of
 from generate.folders.contract import check_folder
 
 FILES = (
@@ -31,31 +31,33 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     home = models / (target or name.split("/")[-1])
     if home.parent != models or home.name.startswith("."):
         raise Refusal("{name!r} cannot be the name of a folder in models/.", name=target or name)
-    if home.exists():
-        raise Refusal("{path} exists already; remove it first, or choose another name with --as.", path=home)
+    refuse_existing(home)
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     require_network(constants.ENDPOINT)
     models.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".download-", dir=models))
-    try:
-        snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
-        shutil.rmtree(part / ".cache", ignore_errors=True)
-        check_folder(part)
-        part.chmod(0o755)
-        part.rename(home)
-        return home
-    except (RepositoryNotFoundError, HFValidationError):
-        raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
-    except Refusal as refusal:
-        reason = refusal.problem.altered(model=name)  # it was checked under the name of its temporary folder
-        raise Refusal("{name} was fetched but cannot be served: {reason}", name=name, reason=reason) from None
-    except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with in_place_of(home) as part:
+        try:
+            snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
+            shutil.rmtree(part / ".cache", ignore_errors=True)
+            check_folder(part)
+        except (RepositoryNotFoundError, HFValidationError):
+            raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
+        except Refusal as refusal:
+            reason = refusal.problem.altered(model=name)  # it was checked under the name of its temporary folder
+            raise Refusal("{name} was fetched but cannot be served: {reason}", name=name, reason=reason) from None
+        except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
+            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+            raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
+        refuse_existing(home)  # it may have come meanwhile, and would be replaced
+    return home
+
+
+def refuse_existing(home: Path) -> None:
+    """Raise Refusal where there is a file or folder already."""
+    if home.exists():
+        raise Refusal("{path} exists already; remove it first, or choose another name with --as.", path=home)
 
 
 def require_network(endpoint: str) -> None:

@@ -59,6 +59,7 @@ def find_model(root: Path, name: str) -> ModelFolder:
 
 @lru_cache(maxsize=256)
 def look_at(path: Path, _signature: tuple) -> Listed:
+    """Check one folder, or say in a sentence what is wrong with it."""
     name = os.fsencode(path.name).decode("utf-8", "replace")
     if name != path.name:
         return Listed(name, None, Problem("{name}: the folder's name is not UTF-8; rename it.", name=name))

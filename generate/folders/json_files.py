@@ -7,6 +7,7 @@ from generate.errors import Refusal
 
 
 def read_json(path: Path, name: str, optional: bool = False) -> dict:
+    """The object in one file of a model's folder; {} where an `optional` file is missing. Raises Refusal."""
     file = path / name
     if optional and not file.exists():
         return {}
@@ -29,4 +30,5 @@ def read_json(path: Path, name: str, optional: bool = False) -> dict:
 
 
 def is_index(value: object, end: int) -> bool:
+    """Whether a value from JSON is a whole number from 0 to `end` - 1; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end

@@ -1,14 +1,13 @@
 """A folder that keeps the contract: what is known of it, what its optional files say, and when it counts as another one."""
 
 import hashlib
-import json
 import logging
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from generate.errors import Refusal
+from generate.folders.atomic import write_json
 from generate.folders.config import Config
 from generate.folders.json_files import read_json
 from generate.text.tokenizer import Tokenizer
@@ -36,6 +35,7 @@ class ModelFolder:
 
     @property
     def weights(self) -> Path:
+        """The file of the weights."""
         return self.path / "model.safetensors"
 
     @property
@@ -55,10 +55,8 @@ class ModelFolder:
         """Keep in the manifest what was measured; where the folder cannot be written to, it is measured again."""
         manifest = {"format": 1, "source": self.source} | read_json(self.path, "rubric.json", optional=True)
         manifest["measured"] = {"fingerprint": self.fingerprint(), "precisions": precisions}
-        part = self.path / f".rubric.json.{os.getpid()}"
         try:
-            part.write_text(json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-            part.replace(self.path / "rubric.json")
+            write_json(self.path / "rubric.json", manifest)
         except OSError as error:
             log.warning("%s: what was measured cannot be kept in rubric.json (%s)", self.name, error.strerror)
 
@@ -115,5 +113,6 @@ def signature(path: Path) -> tuple:
 
 @lru_cache(maxsize=64)
 def sha256(file: Path, _size: int, _mtime_ns: int) -> str:
+    """In hex; computed anew when the file's size or time of change is another one."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from generate.errors import Refusal
+from generate.folders.atomic import write_whole
 from generate.folders.finding import find_model
 from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
@@ -78,6 +79,7 @@ def within(prompt: str, limit: int) -> str:
 
 
 def ask() -> str | None:
+    """One prompt from a person or a pipe, None at the end."""
     try:
         return input("prompt> " if sys.stdin.isatty() else "")
     except EOFError:
@@ -103,6 +105,7 @@ def stream(run: RunLog, sample: SampleLog, folder: ModelFolder) -> Iterator[str]
 
 
 def to_terminal(run: RunLog, folder: ModelFolder, prompt: str, sampling: Sampling, out: TextIO, include: bool) -> None:
+    """Write a run while it goes on; the model's words in red, where that can be shown."""
     colour = out.isatty() and not os.environ.get("NO_COLOR")
     for number, sample in enumerate(run.samples, 1):
         if sampling.samples > 1:
@@ -154,27 +157,28 @@ def score(run: RunLog, folder: ModelFolder, prompt: str, path: Path | None, forc
 
 
 def save(body: str, path: Path, force: bool) -> None:
-    """Write `body` to `path` in one move; without `force`, a file that appeared there meanwhile is left alone."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write `body` to `path`, whole; without `force`, a file that appeared there meanwhile is left alone."""
+    appeared = path.exists() and not force
+    place = path.with_name(f".{path.name}.{os.getpid()}.part") if appeared else path
     try:
-        part.write_bytes(body.encode("utf-8", "replace"))
-        if path.exists() and not force:
-            raise Refusal(
-                "--to-file {path} appeared while the text was written; the text is in {part}.", path=path, part=part
-            )
-        part.replace(path)
+        write_whole(place, body.encode("utf-8", "replace"))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise Refusal("--to-file {path} cannot be written: {reason}.", path=path, reason=error.strerror) from None
+    if appeared:
+        raise Refusal(
+            "--to-file {path} appeared while the text was written; the text is in {part}.", path=path, part=place
+        )
 
 
 def json_line(sample: SampleLog, n: int, text: str, prompt: str, sampling: Sampling, folder: ModelFolder) -> str:
+    """Sample `n` with its options and tokens as one line of JSON."""
     facts = {"prompt": prompt, "sample": n, "text": text, "finish_reason": sample.finish_reason, "model": folder.name}
     tokens = [record_as_dict(record, folder.tokenizer.vocabulary) for record in sample.read()]
     return json.dumps(facts | {"options": sampling.as_dict(), "tokens": tokens}, ensure_ascii=False) + "\n"
 
 
 def show_progress(run: RunLog, sampling: Sampling) -> None:
+    """Show a bar on standard error until the run is done."""
     version = 0
     with tqdm(total=sampling.samples * sampling.max_new_tokens, unit=" tokens", disable=None) as bar:
         while not run.done:

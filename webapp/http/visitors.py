@@ -1,21 +1,18 @@
 """Who a visitor is: a random name in a signed cookie, and no account."""
 
-import os
 import secrets
 from pathlib import Path
 
 from flask import session
 
-from generate import Refusal
+from generate import Refusal, write_whole
 
 
 def secret_key(instance: Path) -> bytes:
     """The key that signs cookies: made once, kept in the instance folder, readable by its owner alone."""
-    file, part = instance / "secret_key", instance / f".secret_key.{os.getpid()}"
+    file = instance / "secret_key"
     if not file.exists() or not file.stat().st_size:
-        part.touch(mode=0o600)
-        part.write_bytes(secrets.token_hex(32).encode())
-        part.replace(file)  # whole or not at all, whatever happens meanwhile
+        write_whole(file, secrets.token_hex(32).encode(), mode=0o600)
     return file.read_bytes()
 
 
