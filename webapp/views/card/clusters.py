@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+import regex
+
 from webapp.views.card.typefaces import BOX
 
 LONGEST = 28  # characters of a word; a longer one is cut where the line ends
@@ -31,30 +33,8 @@ def tidy(text: str) -> str:
 
 
 def clusters(text: str) -> list[str]:
-    """Characters with the marks on them; conjuncts; emoji joined by ZWJ, with skin tones, flags. A dozen codes at the most."""
-    found: list[str] = []
-    for char in text:
-        if char >= "\u0300" and found and found[-1] != "\n" and belongs(char, found[-1]):
-            found[-1] = (found[-1] + char)[:12]
-        else:
-            found.append(char)
-    return found
-
-
-def belongs(char: str, before: str) -> bool:
-    """Whether a character is drawn on, or as one with, the cluster before it."""
-    if "\U0001f1e6" <= char <= "\U0001f1ff":  # two of these are a flag
-        return len(before) == 1 and "\U0001f1e6" <= before <= "\U0001f1ff"
-    tone_or_tag = "\U0001f3fb" <= char <= "\U0001f3ff" or "\U000e0020" <= char <= "\U000e007f"
-    joined = char in "\u200c\u200d" or (before[-1] == "\u200d" and char > "\u2000")
-    jamo = "\u1160" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7fb"  # a vowel or a final of Hangul
-    return tone_or_tag or joined or jamo or unicodedata.category(char)[0] == "M" or conjunct(char, before)
-
-
-def conjunct(char: str, before: str) -> bool:
-    """Whether a virama (of combining class 9) binds a consonant to the cluster before it, as UAX #29 has it (GB9c)."""
-    bound = before.rstrip("\u200d")
-    return unicodedata.combining(bound[-1:] or " ") == 9 and len(before) < 12 and unicodedata.category(char) == "Lo"
+    """Characters as a reader counts them (grapheme clusters, Unicode's annex 29), each of a dozen codes at the most."""
+    return [cluster[:12] for cluster in regex.findall(r"\X", text)]
 
 
 def may_part(before: str, char: str, length: int) -> bool:
