@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import google_crc32c
+import ml_dtypes
 import numpy as np
 
 from convert.bundle import WIDTH, Bundle, check_shape
@@ -19,6 +20,7 @@ from convert.names import to_transformers
 from generate import Refusal
 
 CHUNK = 8 * 2**20  # bytes handled at a time
+FLOATS = {"float32": "<f4", "float16": "<f2", "bfloat16": ml_dtypes.bfloat16, "float64": "<f8"}  # as numpy has them
 SAFETENSORS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
 
@@ -114,29 +116,14 @@ def joined(pieces: list, shape: tuple[int, ...], width: int) -> Iterator[np.ndar
 
 
 def is_finite(data: np.ndarray, dtype: str) -> bool:
-    """Whether raw bytes hold no NaN and no infinity: in every IEEE format, an exponent of all ones."""
-    bits, mask = {
-        "float32": ("<u4", 0x7F800000),
-        "bfloat16": ("<u2", 0x7F80),
-        "float16": ("<u2", 0x7C00),
-        "float64": ("<u8", 0x7FF0000000000000),
-    }[dtype]
-    words = data.view(bits)
-    return not ((words & words.dtype.type(mask)) == mask).any()
+    """Whether raw bytes hold no NaN and no infinity."""
+    return bool(np.isfinite(data.view(FLOATS[dtype])).all())
 
 
 def cast(data: np.ndarray, old: str, new: str) -> np.ndarray:
     """Convert raw bytes between float types, rounding to nearest even."""
-    if old == "bfloat16":
-        values = (data.view("<u2").astype("<u4") << 16).view("<f4")
-    else:
-        values = data.view({"float32": "<f4", "float16": "<f2", "float64": "<f8"}[old])
-    if new == "bfloat16":
-        words = values.astype("<f4").view("<u4")
-        return ((words + 0x7FFF + (words >> 16 & 1)) >> 16).astype("<u2").view(np.uint8)
-    with np.errstate(over="ignore"):
-        result = values.astype({"float32": "<f4", "float16": "<f2", "float64": "<f8"}[new])
-    return result.view(np.uint8)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return data.view(FLOATS[old]).astype(FLOATS[new]).view(np.uint8)
 
 
 def read_back(file: Path, written: Written) -> None:
