@@ -11,7 +11,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
-from finetune.options import HELP, PRESETS, Options, as_options, flag, is_unicode, make_options
+from finetune.option_checks import as_options, is_unicode, make_options
+from finetune.options import HELP, Options, flag
+from finetune.presets import PRESETS
 from generate import Refusal, models_folder, read_settings
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -34,6 +36,7 @@ GROUPS = {
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options of `python -m finetune`; what was not given is absent from the result."""
     p = argparse.ArgumentParser(
         prog="python -m finetune",
         usage="python -m finetune DATA ... --model models/NAME --out models/NEW [options]\n"
@@ -71,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_options(group, names: tuple[str, ...]) -> None:
+    """Give a parser the named options of a training, each with its help from the table."""
     kinds = get_type_hints(Options)
     for name in names:
         if kinds[name] is bool:
@@ -82,6 +86,8 @@ def add_options(group, names: tuple[str, ...]) -> None:
 
 
 def number(kind: type):
+    """A parser for argparse of one `kind`, which its messages call by a name that people know."""
+
     def parse(text: str):
         return kind(text)
 
@@ -107,6 +113,7 @@ def main(arguments: list[str]) -> int:
 
 
 def train(arguments: list[str]) -> int:
+    """Train, or go on with --resume; returns the exit status."""
     p = parser()
     given = vars(p.parse_args(arguments))
     if bool(given.get("model")) == bool(given.get("from_scratch")):
@@ -158,6 +165,7 @@ def told(arguments: list[str]) -> str:
 
 
 def nameless(word: str) -> str:
+    """An argument without the folders of this machine, as run.json keeps the command."""
     head, equals, tail = word.partition("=") if word.startswith("--") else ("", "", word)
     return head + equals + (Path(tail).name if Path(tail).is_absolute() else tail)
 

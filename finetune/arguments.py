@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
-from finetune.options import Options, decay_of
+from finetune.option_checks import decay_of
+from finetune.options import Options
 from finetune.schedule import rate_schedule
 from generate import Refusal
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from finetune.checkpoints import checkpoints, damaged, step_of
-from finetune.options import Options, agreeing, as_options, check
+from finetune.option_checks import agreeing, as_options, check
+from finetune.options import Options
 from finetune.record import Record
 from finetune.schedule import warmup_steps
 from finetune.task import TOKENIZER, alone, clear, work_of
@@ -54,6 +55,7 @@ def branch(source: Path, out: Path, given: dict, force: bool = False) -> int:
 
 
 def copy_newest(origin: Path, target: Path) -> Path:
+    """Copy the newest checkpoint of a training that may go on meanwhile; raises Refusal when it is damaged."""
     for _ in range(TRIES):
         newest = checkpoints(origin)[-1]
         hidden, copy = target / f".{newest.name}", target / newest.name

@@ -10,15 +10,17 @@ import torch
 
 from finetune import data, measure
 from finetune.arguments import precision_of
+from finetune.model import load_model
 from finetune.options import Options
 from finetune.split import whole
-from finetune.start import block_size, find_folder, from_folder, load_model
+from finetune.start import block_size, find_folder, from_folder
 from finetune.task import choose_device
 from finetune.windows import windows
 from generate import ModelFolder, Refusal, Score, check_folder
 
 
 def evaluate_and_print(given: dict, options: Options, models: Path) -> None:
+    """Score the files in `given` and print loss in nats a token, perplexity and bits per byte; as JSON where asked."""
     folder = check_folder(find_folder(given["model"], models))
     found = evaluate(folder, given["data"], options, given.get("cache") or data.cache_folder())
     if given.get("json"):

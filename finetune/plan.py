@@ -11,9 +11,10 @@ from accelerate import PartialState
 from finetune import data
 from finetune.data import Data
 from finetune.defaults import with_defaults
+from finetune.model import count_parameters
 from finetune.options import Options
 from finetune.split import FEWEST_DOCUMENTS
-from finetune.start import Start, block_size, count_parameters, find_folder, from_folder, with_tokenizer_of
+from finetune.start import Start, block_size, find_folder, from_folder, with_tokenizer_of
 from finetune.task import TOKENIZER, Task
 from finetune.teachers import check_teacher
 from finetune.windows import Part, Windows, windows
@@ -63,6 +64,7 @@ def make_plan(task: Task, process: PartialState, scratch: Path) -> Plan:
 
 
 def checked(name: str, models: Path, option: str) -> ModelFolder:
+    """The model's folder that an option means, with the weights that its manifest promises; raises Refusal."""
     folder = check_folder(find_folder(name, models, option))
     folder.fingerprint()  # its weights are those that its manifest promises
     return folder
@@ -93,6 +95,7 @@ def make_start(task: Task, teachers: Sequence[ModelFolder], main: bool, scratch:
 
 
 def opened(kept: Path) -> tokenizers.Tokenizer:
+    """The tokenizer that an interrupted training kept; raises Refusal when it is damaged."""
     try:
         return tokenizers.Tokenizer.from_file(str(kept))
     except Exception as error:  # it has no class of its own

@@ -2,7 +2,8 @@
 
 from transformers import TrainerCallback
 
-from finetune.options import Options, decay_of
+from finetune.option_checks import decay_of
+from finetune.options import Options
 
 LEAST_RATE = 0.02  # of the learning rate, at the end of the schedule `stable`
 

@@ -1,25 +1,19 @@
 """What a training starts from: a model of `models/`, or a new one with a tokenizer of its own."""
 
-import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import tokenizers
-import torch
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel
 
-from finetune.grow import add_layers
-from finetune.options import LIMITS, Options, changed, flag, is_unicode
+from finetune.option_checks import is_unicode
+from finetune.options import LIMITS, Options, changed, flag
 from generate import ModelFolder, Refusal, model_homes, open_tokenizer
 
 END = "<|endoftext|>"
 SPECIAL = {"bos": "<BOS>", "eos": "<EOS>", "pad": "<PAD>"}
 WINDOW = 512  # positions of a new model, where --block-size does not say
-LAYERS = 6  # of a new model, where --layers does not say
-HEAD = 64  # features of an attention head of a new model, as in all of OpenAI's
 
 
 @dataclass
@@ -43,6 +37,7 @@ class Start:
 
 
 def from_folder(folder: ModelFolder, options: Options) -> Start:
+    """Begin with a model that exists, and add --special-tokens to its tokenizer; raises Refusal."""
     for name in ("width", "heads", "vocab", "zero_init"):
         if name in changed(options):
             raise Refusal(
@@ -122,129 +117,6 @@ def check_new(options: Options) -> None:
             raise Refusal(
                 "{option} is for models that exist; of a new one everything must be trained.", option=flag(name)
             )
-
-
-def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
-    """The model in float32, ready to be trained; the same for the same seed."""
-    torch.manual_seed(options.seed)
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), options.dropout)
-    if start.folder is None:
-        model = GPT2LMHeadModel(new_config(start, options, dropout))
-        if options.zero_init:
-            for block in model.transformer.h:
-                torch.nn.init.zeros_(block.attn.c_proj.weight)
-                torch.nn.init.zeros_(block.mlp.c_proj.weight)
-        use_one_kernel(model)
-    else:
-        model = load_weights(start.folder, **dropout)
-        if options.layers:
-            add_layers(start.folder.name, model, options.layers)
-    if start.added:
-        model.resize_token_embeddings(start.tokenizer.get_vocab_size(with_added_tokens=True))
-    model.config.bos_token_id = start.end if start.begin is None else start.begin
-    model.config.eos_token_id = start.end
-    model.config.use_cache = False
-    if options.freeze_embeddings:
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad = bool(re.match(r"transformer\.h\.", name))
-    return with_adapters(model, options) if options.lora else model
-
-
-def load_weights(folder: ModelFolder, **dropout: float) -> GPT2LMHeadModel:
-    """The model of a folder as it stands there, in float32; raises Refusal where something is missing or not finite."""
-    model, found = GPT2LMHeadModel.from_pretrained(
-        folder.path, dtype=torch.float32, local_files_only=True, output_loading_info=True, **dropout
-    )
-    missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
-    if missing:
-        raise Refusal(
-            "{model}: its weights lack {weight}; copy model.safetensors again.", model=folder.name, weight=missing[0]
-        )
-    check_weights(folder.name, model, "lm_head.weight" not in found["missing_keys"])
-    model.config.tie_word_embeddings = True  # some configs deny it, but the playground serves no other
-    model.lm_head.weight = model.transformer.wte.weight
-    use_one_kernel(model)
-    return model
-
-
-def use_one_kernel(model: GPT2LMHeadModel) -> None:
-    """GELU in one kernel, where the same function as gelu_new takes eight."""
-    if model.config.activation_function == "gelu_new":
-        for block in model.transformer.h:
-            block.mlp.act = torch.nn.GELU(approximate="tanh")
-
-
-def check_weights(name: str, model: GPT2LMHeadModel, has_head: bool) -> None:
-    """What the engine would refuse is refused before it is trained."""
-    for weight, values in model.named_parameters():
-        if not values.isfinite().all():
-            raise Refusal(
-                "{model}: {weight} holds numbers that are not finite; copy model.safetensors again.",
-                model=name,
-                weight=weight,
-            )
-    if has_head and not torch.equal(model.lm_head.weight, model.transformer.wte.weight):
-        raise Refusal(
-            "{model}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served.",
-            model=name,
-        )
-
-
-def new_config(start: Start, options: Options, dropout: dict[str, float]) -> GPT2Config:
-    heads = options.heads or max(1, options.width // HEAD)
-    if options.width % heads:
-        raise Refusal(
-            "--width {width} cannot be shared by {heads} heads; give --heads that divide it.",
-            width=options.width,
-            heads=heads,
-        )
-    layers = options.layers or LAYERS
-    needed = 4 * count_parameters(start, options)
-    if needed > (there := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
-        raise Refusal(
-            "--layers {layers} of --width {width} need {needed:,.0f} GiB for the weights alone; this machine has "
-            "{there:,.0f} GiB.",
-            layers=layers,
-            width=options.width,
-            needed=needed / 2**30,
-            there=there / 2**30,
-        )
-    return GPT2Config(
-        vocab_size=start.tokenizer.get_vocab_size(with_added_tokens=True),
-        n_positions=options.block_size or WINDOW,
-        n_embd=options.width,
-        n_layer=layers,
-        n_head=heads,
-        bos_token_id=start.end,
-        eos_token_id=start.end,
-        **dropout,
-    )
-
-
-def count_parameters(start: Start, options: Options) -> int:
-    """The weights of the model that will be trained, biases and norms left out."""
-    base = start.folder and start.folder.config
-    width = base.n_embd if base else options.width
-    layers = options.layers or (base.n_layer if base else LAYERS)
-    positions = base.n_positions if base else options.block_size or WINDOW
-    vocab = start.tokenizer.get_vocab_size(with_added_tokens=True)
-    inner = base.n_inner if base else 4 * width
-    return layers * (4 * width + 2 * inner) * width + (vocab + positions) * width
-
-
-def with_adapters(model: GPT2LMHeadModel, options: Options):
-    """Low-rank adapters on the matrices inside the blocks. GPT-2 keeps those transposed, as [in, out]."""
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=options.lora,
-        lora_alpha=2 * options.lora,
-        lora_dropout=options.dropout,
-        target_modules=["c_attn", "c_proj", "c_fc"],
-        fan_in_fan_out=True,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
 
 
 def block_size(start: Start, options: Options) -> int:

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch.nn.functional import cross_entropy
 
+from finetune.model import load_weights
 from finetune.options import Options
-from finetune.start import Start, load_weights
+from finetune.start import Start
 from finetune.windows import IGNORED
 from generate import ModelFolder, Refusal, open_tokenizer
 

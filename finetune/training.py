@@ -20,11 +20,11 @@ from finetune import data, measure, pace, result, samples, telling
 from finetune.arguments import arguments, precision_of, rhythm
 from finetune.average import Average
 from finetune.checkpoints import checkpoints, damaged, step_of
+from finetune.model import load_model
 from finetune.plan import Plan, count_steps
 from finetune.progress import Watch
 from finetune.record import Record, begun, resumed
 from finetune.schedule import WeightDecay, falling_steps
-from finetune.start import load_model
 from finetune.stopping import Stop
 from finetune.task import Task, clear_work
 from finetune.teachers import Teachers
@@ -36,6 +36,8 @@ UNKNOWN = 10**6  # steps of a training whose pace is being measured
 
 
 class Events(TensorBoardCallback):
+    """Event files for TensorBoard."""
+
     def on_train_begin(self, args, state, control, **kwargs):
         """Theirs writes all arguments down, with the folders of this machine."""
 
@@ -61,6 +63,7 @@ class Training:
         self.say(telling.of_parts(plan.data), *plan.choices)
 
     def make_record(self) -> Record:
+        """A new run.json, or with --resume the one that is there, cut back to the checkpoint's step."""
         file = self.task.work / "run.json"
         now = self.plan.facts() | {"processes": self.process.num_processes}
         if self.task.resume:
@@ -196,12 +199,14 @@ class Training:
         return self.average.shown() if self.average else nullcontext()
 
     def score(self, part: str = "validation") -> Score:
+        """Predict every token of a part once; in nats a token."""
         autocast = self.tuner.accelerator.autocast()
         windows, pad = self.plan.windows[part], self.plan.start.pad
         with self.shown(), torch.compiler.set_stance("force_eager"):
             return measure.score(self.model, windows, self.lengths, pad, self.plan.block_size, autocast)
 
     def sample(self) -> dict[str, str]:
+        """What the model writes now after --sample-prompt, see samples.py."""
         with self.shown():
             return samples.write_sample(self.model, self.plan.start, self.options, self.task.work, self.device)
 
@@ -220,6 +225,7 @@ class Training:
         return SummaryWriter(str(self.task.work / "tensorboard"), purge_step=resumed)
 
     def stopped(self) -> None:
+        """Keep that the training was stopped, and say how to go on."""
         step = self.tuner.state.global_step
         self.record.facts["state"] = "stopped"
         self.record.save()
@@ -243,6 +249,7 @@ class Training:
             return self.place() if self.main else None
 
     def place(self) -> ModelFolder:
+        """Make the model's folder of what was trained, and return it."""
         task, facts = self.task, self.record.facts
         facts["state"] = "done"
         ids = self.plan.windows["train"][0].tolist()
@@ -252,5 +259,6 @@ class Training:
         return check_folder(task.out)
 
     def say(self, *lines: str) -> None:
+        """Print lines; only the first of several processes does."""
         if self.main:
             print(*lines, sep="\n", flush=True)

@@ -6,7 +6,8 @@ from tuning import Bench, cut_at, run_json, same_weights
 
 from finetune import pace
 from finetune.defaults import choose_batch, choose_epochs, choose_rate
-from finetune.options import Options, make_options
+from finetune.option_checks import make_options
+from finetune.options import Options
 from finetune.verdict import verdict
 
 

@@ -234,7 +234,7 @@ def test_a_preset_says_what_it_stands_for_in_words_that_can_be_typed(preset):
     import shlex
 
     from finetune.__main__ import parser, spelled
-    from finetune.options import PRESETS
+    from finetune.presets import PRESETS
 
     typed = parser().parse_args(["a.txt", "--out", "b", *shlex.split(spelled(PRESETS[preset]))])
     assert PRESETS[preset].items() <= vars(typed).items()
@@ -242,7 +242,9 @@ def test_a_preset_says_what_it_stands_for_in_words_that_can_be_typed(preset):
 
 @pytest.mark.parametrize("preset", ["nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"])
 def test_what_is_given_comes_before_a_preset(preset):
-    from finetune.options import PRESETS, flag, make_options
+    from finetune.option_checks import make_options
+    from finetune.options import flag
+    from finetune.presets import PRESETS
 
     made = make_options({"seed": 5, "batch_size": 3}, preset)
     assert (made.seed, made.batch_size) == (5, 3)

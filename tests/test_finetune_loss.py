@@ -9,7 +9,7 @@ from conftest import make_model
 from transformers import AutoTokenizer, GPT2LMHeadModel
 from tuning import Bench, losses, run_json, some_text
 
-from finetune.options import PRESETS
+from finetune.presets import PRESETS
 
 STEPS = 5
 END = 0

@@ -240,7 +240,7 @@ def test_when_it_gets_no_better_it_stops_and_the_best_is_kept(tmp_path, model):
     assert told["best_step"] == best[0] < found[-1][0]
     assert told["history"][-1]["step"] < 400
     from finetune.evaluate import evaluate
-    from finetune.options import make_options
+    from finetune.option_checks import make_options
     from generate import check_folder
 
     options = make_options({"documents": "line", "device": "cpu"})

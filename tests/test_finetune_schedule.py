@@ -11,7 +11,8 @@ from transformers import GPT2LMHeadModel
 from tuning import Bench, cut_at, losses, run_json, same_weights, weights
 
 from finetune.__main__ import main
-from finetune.options import Options, make_options
+from finetune.option_checks import make_options
+from finetune.options import Options
 from finetune.schedule import falling_steps, weight_decay_at
 
 COMMON = ("--documents", "line", "--block-size", 32, "--batch-size", 4, "--learning-rate", 1e-3, "--dropout", 0)
