@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from generate import Config, unknown_records
 from generate.scheduling.prefix_cache import LEAST_LENGTH, MOST_TEXTS, PrefixCache
-from generate.transformer.kv_cache import Prefix, kv_bytes
+from generate.transformer.kv_cache import kv_bytes
+from generate.transformer.prefix import Prefix
 
 CONFIG = Config(vocab_size=300, n_positions=64, n_embd=8, n_layer=2, n_head=2, n_inner=32)
 CPU, POSITION = torch.device("cpu"), kv_bytes(CONFIG, 1, torch.float32)

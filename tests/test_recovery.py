@@ -11,7 +11,7 @@ from engines import at_once, ids_of, running, stop, until, until_written, watch
 from generate import find_model
 from generate.scheduling.batch import Batch
 from generate.scheduling.memory import poisoned
-from generate.transformer.kv_cache import Bucket
+from generate.transformer.bucket import Bucket
 
 LONG = 4096
 FAULT = "CUDA error: an illegal memory access was encountered (invented by a test)"

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from generate.sampling.sampler import RowOptions
 from generate.scheduling.sequence import Sequence, stack_options
+from generate.transformer.bucket import room_for
 from generate.transformer.int8.kv_cache import PagedKVCache
-from generate.transformer.kv_cache import KVCache, room_for
+from generate.transformer.kv_cache import KVCache
 
 
 class Decoding:

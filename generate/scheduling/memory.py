@@ -8,7 +8,8 @@ import torch
 from generate.folders.config import Config
 from generate.folders.model_folder import ModelFolder
 from generate.folders.tensors import tensor_shapes
-from generate.transformer.kv_cache import kv_bytes, rooms
+from generate.transformer.bucket import rooms
+from generate.transformer.kv_cache import kv_bytes
 from generate.transformer.model import GPT2, PRECISIONS
 
 

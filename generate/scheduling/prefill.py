@@ -15,7 +15,8 @@ from generate.scheduling.memory import out_of_memory
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence
 from generate.transformer.int8.kv_cache import PagedKVCache
-from generate.transformer.kv_cache import KVCache, Prefix
+from generate.transformer.kv_cache import KVCache
+from generate.transformer.prefix import Prefix
 
 
 @dataclass(eq=False)

@@ -10,7 +10,8 @@ from generate.sampling.statistics import as_prompt
 from generate.scheduling.memory import out_of_memory
 from generate.scheduling.sequence import Sequence
 from generate.transformer.int8.kv_cache import PagedKVCache
-from generate.transformer.kv_cache import KVCache, Prefix
+from generate.transformer.kv_cache import KVCache
+from generate.transformer.prefix import Prefix
 
 MOST_TEXTS = 256  # each is compared with every new text, which must stay a matter of microseconds
 LEAST_LENGTH = 8  # shorter beginnings are read again as fast as they are found

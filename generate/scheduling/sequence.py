@@ -14,7 +14,7 @@ from generate.scheduling.window import window_start
 from generate.text.characters import split_half_character
 from generate.text.ending import Ending
 from generate.text.vocabulary import Vocabulary
-from generate.transformer.kv_cache import Slot
+from generate.transformer.bucket import Slot
 
 
 @dataclass(eq=False)

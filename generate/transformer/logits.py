@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from generate.folders.model_folder import ModelFolder
-from generate.transformer.kv_cache import Prefix
 from generate.transformer.model import load_model
+from generate.transformer.prefix import Prefix
 
 
 def logits_of(folder: ModelFolder, texts: list[list[int]]) -> list[np.ndarray]:

@@ -10,8 +10,9 @@ from generate.folders.config import Config
 from generate.folders.model_folder import ModelFolder
 from generate.folders.tensors import is_foreign, tensor_shapes
 from generate.transformer.int8.model import Int8GPT2
-from generate.transformer.kv_cache import KVCache, Prefix
+from generate.transformer.kv_cache import KVCache
 from generate.transformer.linear import Function, pack
+from generate.transformer.prefix import Prefix
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # dtype of the tensors
 
@@ -50,6 +51,7 @@ class GPT2:
         self.blocks = [Block(tensors, f"h.{layer}.", config.activation) for layer in range(config.n_layer)]
 
     def new_cache(self, most_rows: int, _prefix_bytes: int) -> KVCache:
+        """A cache for so many rows at the most."""
         return KVCache(self.config, self.device, self.dtype, most_rows)
 
     def hidden(self, pieces: list[Piece]) -> Tensor:
@@ -114,6 +116,7 @@ def load_model(folder: ModelFolder, device: torch.device, precision: str) -> GPT
 
 
 def refuse_other_head(name: str, head: Tensor, file: safe_open) -> None:
+    """Raise Refusal when the file has a head other than its embedding: GPT-2 ties the two."""
     key = next(key for key in file.keys() if key.removeprefix("transformer.") == "wte.weight")  # noqa: SIM118
     if not torch.equal(head, file.get_tensor(key)):
         raise Refusal(
