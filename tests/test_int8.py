@@ -10,7 +10,7 @@ from conftest import finished
 from engines import ids_of, running
 
 from generate import find_model
-from generate.transformer.int8 import fused
+from generate.transformer.int8 import fused, packing, rowwise
 from generate.transformer.int8.model import LOWEST
 from generate.transformer.linear import ACTIVATIONS
 from generate.transformer.model import load_model
@@ -26,16 +26,16 @@ def dice(*shape, seed=0) -> torch.Tensor:
 
 def product(rows=64, columns=96, lowest=None, bias=True, seed=0) -> Callable[[torch.Tensor], torch.Tensor]:
     """One product as the pass does it: each row rounded by itself, then all multiplied."""
-    linear = fused.empty_linear(1, rows, columns)
+    linear = packing.empty_linear(1, rows, columns)
     weight = (dice(rows, columns, seed=seed) / rows**0.5).numpy()
-    fused.fill_linear(linear, 0, weight, dice(columns, seed=seed + 1).numpy() if bias else None, lowest)
+    packing.fill_linear(linear, 0, weight, dice(columns, seed=seed + 1).numpy() if bias else None, lowest)
 
     def multiply(x: torch.Tensor) -> torch.Tensor:
-        whole, size = np.zeros((len(x), fused.round_up(rows, 4)), np.uint8), np.empty(len(x), np.float32)
+        whole, size = np.zeros((len(x), packing.round_up(rows, 4)), np.uint8), np.empty(len(x), np.float32)
         for i, row in enumerate(x.numpy()):
             into = whole[i, :rows]
             size[i] = (
-                fused.quantise(row, into) if lowest is None else fused.quantise_above(row, np.float32(lowest), into)
+                rowwise.quantise(row, into) if lowest is None else rowwise.quantise_above(row, np.float32(lowest), into)
             )
         out = np.empty((len(x), linear.scale.shape[1]), np.float32)
         fused.multiply(whole, size, linear, 0, out)

@@ -14,7 +14,10 @@ import numba
 
 FOLDER = Path(__file__).parent
 # all files with functions that are compiled; a test keeps it so
-KERNELS = ("compiled/*.py", "sampling/draw.py", "sampling/likeliest.py", "transformer/int8/fused.py")
+KERNELS = (
+    *("compiled/*.py", "sampling/draw.py", "sampling/likeliest.py"),
+    *(f"transformer/int8/{name}.py" for name in ("attention", "fused", "rowwise")),
+)
 
 
 def cache_folder() -> str:

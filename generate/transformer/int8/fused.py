@@ -8,41 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from generate.compiled.arithmetic import ONE, ROUND, exactly, exp, maximum, small
-from generate.compiled.tiles import (
-    LANES,
-    PANEL,
-    PER_STEP,
-    add_values_1,
-    add_values_4,
-    bits_of,
-    float_of,
-    product_1,
-    product_2,
-    product_4,
-    product_8,
-    put,
-    scores_of,
-    sum_of,
-    sum_of_squares,
-)
+from generate.compiled.arithmetic import exactly
+from generate.compiled.tiles import PANEL, PER_STEP, product_1, product_2, product_4, product_8
+from generate.transformer.int8.attention import PAGE, attend, write_page
+from generate.transformer.int8.packing import Linear
+from generate.transformer.int8.rowwise import activate, add, normalise, quantise, quantise_above
 
-LEVELS, ZERO, ALL_LEVELS = np.float32(127), 128, np.float32(255)
-SQRT_8_OVER_PI = np.float32((8 / np.pi) ** 0.5)
-CUBE = np.float32((8 / np.pi) ** 0.5 * 0.044715)
-PAGE = 64  # positions of a page
 TOGETHER = 8  # tokens that read a page one after the other, if their rows begin with the same
-GELU_NEW, GELU, RELU, SILU = range(4)
-HALF, SQRT_HALF = np.float32(0.5), np.float32(0.5**0.5)
-
-
-class Linear(NamedTuple):
-    """One product of every layer: weights [n_layer, panels * steps * 128], the others [n_layer, outputs]."""
-
-    weight: np.ndarray  # int8, in the order in which `product_8` reads it
-    start: np.ndarray  # int32: -128 times the weights' sums, which the zero point adds
-    scale: np.ndarray  # float32
-    bias: np.ndarray  # float32
 
 
 class Weights(NamedTuple):
@@ -57,126 +29,6 @@ class Weights(NamedTuple):
     mlp_in: Linear
     mlp_out: Linear
     final_norm: np.ndarray  # [1, 2, n_embd]
-
-
-def round_up(number: int, unit: int) -> int:
-    return -(-number // unit) * unit
-
-
-def empty_linear(layers: int, inputs: int, outputs: int) -> Linear:
-    inputs, outputs = round_up(inputs, PER_STEP), round_up(outputs, PANEL)
-    one = (layers, outputs)
-    return Linear(
-        np.zeros((layers, inputs * outputs), np.int8),
-        np.zeros(one, np.int32),
-        np.zeros(one, np.float32),
-        np.zeros(one, np.float32),
-    )
-
-
-def fill_linear(linear, layer: int, weight: np.ndarray, bias: np.ndarray | None, lowest: float | None = None) -> None:
-    """Quantise weight [in, out] with a scale per output and lay it out in panels [out / 32, in / 4, 32, 4].
-
-    `lowest` is what `quantise_above` is given for the inputs, None if they are rounded by `quantise`.
-    """
-    inputs, outputs = weight.shape
-    scale = np.maximum(np.abs(weight).max(0) / LEVELS, np.float32(1e-20))
-    whole = np.zeros((round_up(inputs, PER_STEP), linear.scale.shape[1]), np.int8)
-    whole[:inputs, :outputs] = np.rint(weight / scale)
-    panels = whole.reshape(-1, PER_STEP, whole.shape[1] // PANEL, PANEL).transpose(2, 0, 3, 1)
-    linear.weight[layer].reshape(panels.shape)[:] = panels
-    linear.scale[layer, :outputs] = scale
-    if bias is not None:
-        linear.bias[layer, :outputs] = bias
-    sums = whole.sum(0, dtype=np.int32)
-    if lowest is None:
-        linear.start[layer] = -ZERO * sums
-    else:
-        linear.bias[layer] += sums * linear.scale[layer] * np.float32(lowest)
-
-
-# What lies between the products, for one row each
-
-
-@small
-def erf(x):
-    """Source: Abramowitz & Stegun 7.1.26, within 1.5e-7."""
-    t = ONE / (ONE + np.float32(0.3275911) * abs(x))
-    y = np.float32(1.061405429) * t - np.float32(1.453152027)
-    y = y * t + np.float32(1.421413741)
-    y = y * t - np.float32(0.284496736)
-    y = y * t + np.float32(0.254829592)
-    y = ONE - y * t * exp(-x * x)
-    return -y if x < np.float32(0) else y
-
-
-@exactly
-def largest(x):
-    """The largest magnitude; NaN where there is one, whose bits are larger than any number's."""
-    bits = np.int32(0)
-    for i in range(len(x)):
-        bits = max(bits, np.int32(bits_of(x[i]) & 0x7FFFFFFF))
-    return float_of(bits)
-
-
-@exactly
-def quantise(x, whole):
-    """Round a row to -127..127, as uint8 around 128; returns the size of a level."""
-    peak = largest(x)
-    factor = LEVELS / peak  # a row of zeros: whatever 0 * infinity becomes, the size of a level is zero
-    for i in range(len(x)):
-        whole[i] = bits_of(x[i] * factor + (ROUND + np.float32(ZERO))) & 255
-    return peak / LEVELS
-
-
-@exactly
-def quantise_above(x, lowest, whole):
-    """Round a row, of which nothing is less than `lowest`, to 0..255; returns the size of a level."""
-    bits = np.int32(0)
-    for i in range(len(x)):
-        bits = max(bits, np.int32(bits_of(x[i] - lowest) & 0x7FFFFFFF))
-    peak = float_of(bits)
-    factor = ALL_LEVELS / peak
-    for i in range(len(x)):
-        whole[i] = bits_of((x[i] - lowest) * factor + ROUND) & 255
-    return peak / ALL_LEVELS
-
-
-@exactly
-def add(x, y):
-    for i in range(len(x)):
-        x[i] += y[i]
-
-
-@exactly
-def normalise(x, norm, epsilon, y):
-    """Layer norm of a row."""
-    count = np.float32(len(x))
-    mean = sum_of(x, 0, len(x)) / count
-    for i in range(len(x)):
-        y[i] = x[i] - mean
-    factor = ONE / np.sqrt(sum_of_squares(y, 0, len(y)) / count + epsilon)
-    for i in range(len(x)):
-        y[i] = y[i] * factor * norm[0, i] + norm[1, i]
-
-
-@exactly
-def activate(x, kind):
-    if kind == GELU_NEW:  # 0.5 x (1 + tanh(u)) as x sigmoid(2 u)
-        for i in range(len(x)):
-            x[i] = x[i] / (ONE + exp(-x[i] * (SQRT_8_OVER_PI + CUBE * x[i] * x[i])))
-    elif kind == GELU:
-        for i in range(len(x)):
-            x[i] = HALF * x[i] * (ONE + erf(x[i] * SQRT_HALF))
-    elif kind == SILU:
-        for i in range(len(x)):
-            x[i] = x[i] / (ONE + exp(-x[i]))
-    else:
-        for i in range(len(x)):
-            x[i] = max(x[i], np.float32(0))
-
-
-# Products
 
 
 @exactly
@@ -207,73 +59,6 @@ def multiply(x, size, linear, layer, out):
                 row += 1
             # fmt: on
             ahead += steps * pace
-
-
-# Attention over pages: pool [pages, n_layer, 2, n_head, PAGE positions * width], keys and then values
-
-
-@exactly
-def write_page(pool, page, layer, lane, key, value):
-    """Put a position's key and value into its place."""
-    _, layers, _, heads, tile = pool.shape
-    width = tile // PAGE
-    to = (page * layers + layer) * 2 * heads * tile + lane * width
-    for head in range(heads):
-        for i in range(width):
-            put(pool, to + head * tile + i, key[head * width + i])
-        for i in range(width):
-            put(pool, to + (heads + head) * tile + i, value[head * width + i])
-
-
-@exactly
-def softmax(scores):
-    peak = maximum(scores)
-    for i in range(len(scores)):
-        scores[i] = exp(scores[i] - peak)
-    share = ONE / sum_of(scores, 0, len(scores))
-    for i in range(len(scores)):
-        scores[i] *= share
-
-
-@exactly
-def attend(pool, layer, tables, rows, positions, queries, scores, sums):
-    """Attention of a few tokens, each over all positions of its row up to its own; `sums` [T, n_head * width].
-
-    Page by page, and all heads of one together: memory is read in pieces of n_head * width * 64 numbers, and what
-    several tokens read (of a text that is being read, of a prompt that samples share) is read once for all.
-    """
-    # places are counted in numbers here: slices of arrays would be counted in and out, atomically, at every turn
-    _, layers, _, heads, tile = pool.shape
-    width, longest = tile // PAGE, positions.max() + 1
-    of_layer, of_head, of_query, of_sum = layer * 2 * heads * tile, scores.shape[2], queries.shape[1], sums.shape[1]
-    for start in range(0, longest, PAGE):
-        for i in range(len(rows)):
-            here = min(PAGE, positions[i] + 1 - start)
-            if here <= 0:
-                continue
-            keys = tables[rows[i], start // PAGE] * layers * 2 * heads * tile + of_layer
-            for head in range(heads):
-                to = (i * heads + head) * of_head + start
-                scores_of(queries, i * of_query + head * width, pool, keys + head * tile, here, width, scores, to)
-    sums[:] = np.float32(0)
-    for i in range(len(rows)):
-        for head in range(heads):
-            softmax(scores[i, head, : positions[i] + 1])
-    for start in range(0, longest, PAGE):
-        for i in range(len(rows)):
-            here = min(PAGE, positions[i] + 1 - start)
-            if here <= 0:
-                continue
-            values = tables[rows[i], start // PAGE] * layers * 2 * heads * tile + of_layer + heads * tile
-            for head in range(heads):
-                first, to = (i * heads + head) * of_head + start, i * of_sum + head * width
-                for part in range(0, width // 64 * 64, 64):
-                    add_values_4(scores, first, here, pool, values + head * tile + part, width, sums, to + part)
-                for part in range(width // 64 * 64, width, LANES):
-                    add_values_1(scores, first, here, pool, values + head * tile + part, width, sums, to + part)
-
-
-# The pass
 
 
 @exactly

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from generate.folders.config import Config
-from generate.transformer.int8.fused import PAGE
+from generate.transformer.int8.attention import PAGE
 from generate.transformer.int8.pages import Pages, Pool
 
 EARLY = 32  # positions before its page is full that a row may have the next
@@ -22,6 +22,7 @@ class PagedPrefix:
 
     @property
     def length(self) -> int:
+        """Positions that are known."""
         return self.pages.length
 
     @length.setter
@@ -30,6 +31,7 @@ class PagedPrefix:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of its pages; those it shares count too."""
         return self.pages.count * self.pool.page_bytes
 
     def begin_with(self, other: "PagedPrefix", length: int) -> None:
@@ -69,6 +71,7 @@ class PagedKVCache:
         self.slots: list[PagedSlot] = []
 
     def new_prefix(self, _size: int) -> PagedPrefix:
+        """An empty text; it grows page by page."""
         return PagedPrefix(self.pool, self.config.n_positions)
 
     def join(self, sequence: object, prefix: PagedPrefix, shared: bool = True) -> PagedSlot:
@@ -78,6 +81,7 @@ class PagedKVCache:
         return slot
 
     def leave(self, slot: PagedSlot) -> None:
+        """Let a row go, and give its pages back."""
         self.slots.remove(slot)
         slot.pages.close()
         if not self.slots:
@@ -114,9 +118,11 @@ class PagedKVCache:
         return [slot.pages.table for slot in self.slots], np.arange(len(self.slots))
 
     def end_step(self) -> None:
+        """Count the position that this step wrote in every row."""
         for slot in self.slots:
             slot.pages.length += 1
 
 
 def page_bytes(config: Config) -> int:
+    """Bytes of a page of every layer's keys and values in float16, heads not rounded up to what a vector takes."""
     return config.n_layer * 2 * config.n_embd * PAGE * 2

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from generate.compiled.tiles import LANES
 from generate.folders.config import Config
 from generate.transformer.int8 import fused
-from generate.transformer.int8.fused import LANES, Linear, Weights, empty_linear, fill_linear, round_up
+from generate.transformer.int8.fused import Weights
 from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix
+from generate.transformer.int8.packing import Linear, empty_linear, fill_linear, round_up
 
-KINDS = {"gelu_new": 0, "gelu_pytorch_tanh": 0, "gelu": 1, "relu": 2, "silu": 3}  # as fused.activate counts them
+KINDS = {"gelu_new": 0, "gelu_pytorch_tanh": 0, "gelu": 1, "relu": 2, "silu": 3}  # as rowwise.activate counts them
 LOWEST = {"gelu_new": -0.1701, "gelu_pytorch_tanh": -0.1701, "gelu": -0.17, "relu": 0.0, "silu": -0.2785}
 
 BLOCK = (
@@ -39,6 +41,7 @@ class Int8GPT2:
         self._epsilon = np.float32(config.layer_norm_epsilon)
 
     def new_cache(self, most_rows: int, prefix_bytes: int) -> PagedKVCache:
+        """A cache for so many rows, with `prefix_bytes` more for texts that are kept."""
         return PagedKVCache(self.config, most_rows, prefix_bytes)
 
     def hidden(self, pieces: list[Piece]) -> Tensor:

@@ -9,8 +9,10 @@ import mmap
 
 import numpy as np
 
+from generate.compiled.tiles import LANES
 from generate.folders.config import Config
-from generate.transformer.int8.fused import LANES, PAGE, round_up
+from generate.transformer.int8.attention import PAGE
+from generate.transformer.int8.packing import round_up
 
 KEPT_BYTES = 128 << 20  # of free pages that stay with the process, because taking memory is slow
 
@@ -46,6 +48,7 @@ class Pool:
         self.kv[page] = 0
 
     def give(self, page: int) -> None:
+        """One user less of a page; nobody's page is free."""
         self.users[page] -= 1
         if not self.users[page]:
             self.free.append(page)
@@ -89,6 +92,7 @@ class Pages:
         return other
 
     def close(self) -> None:
+        """Give all pages back."""
         for page in self.table[: self.count]:
             self.pool.give(int(page))
         self.count = self.length = 0

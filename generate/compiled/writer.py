@@ -1,0 +1,110 @@
+"""A writer of LLVM's instructions for vectors of 16 numbers, which LLVM splits where a processor has shorter ones."""
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+LANES = 16
+PER_STEP = 4  # inputs that one instruction takes at once
+VNNI = llvm.get_host_cpu_features().get("avx512vnni", False)
+
+INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+BYTES, WORDS = ir.VectorType(INT8, 4 * LANES), ir.VectorType(INT32, LANES)
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
+POINTER = INT8.as_pointer()
+
+
+class Writer:
+    """A builder of instructions that knows vectors and byte addresses."""
+
+    def __init__(self, context, builder):
+        self.context, self.builder = context, builder
+
+    def address(self, array_type, array, index=None):
+        """The address of array's element `index`, counted in elements of its type."""
+        data = self.context.make_array(array_type)(self.context, self.builder, array).data
+        if index is not None:
+            data = self.builder.gep(data, [index])
+        return self.builder.bitcast(data, POINTER)
+
+    def at(self, address, offset, scale=1):
+        """address + offset * scale, in bytes."""
+        if isinstance(offset, int):
+            offset, scale = INT64(offset * scale), 1
+        return self.builder.gep(address, [self.builder.mul(offset, INT64(scale)) if scale != 1 else offset])
+
+    def load(self, type_, address):
+        """A value or vector at any byte address."""
+        return self.builder.load(self.builder.bitcast(address, type_.as_pointer()), align=1)
+
+    def store(self, value, address):
+        """Write a value or vector to any byte address."""
+        self.builder.store(value, self.builder.bitcast(address, value.type.as_pointer()), align=1)
+
+    def spread(self, scalar):
+        """A vector of 16 times the same."""
+        empty = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
+        first = self.builder.insert_element(empty, scalar, INT32(0))
+        return self.builder.shuffle_vector(first, empty, ir.Constant(WORDS, [0] * LANES))
+
+    def variables(self, type_, rows, columns, value=None):
+        """Vectors that keep their values from one turn of a loop to the next; LLVM holds them in registers."""
+        found = [[cgutils.alloca_once(self.builder, type_) for _ in range(columns)] for _ in range(rows)]
+        for variable in (variable for row in found for variable in row):
+            self.builder.store(ir.Constant(type_, None) if value is None else value, variable)
+        return found
+
+    def call(self, name, result, *arguments):
+        """Call one of LLVM's own functions."""
+        kind = ir.FunctionType(result, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
+
+    def prefetch(self, address):
+        """Ask for the memory at an address, to be read and kept near."""
+        self.call("llvm.prefetch.p0", ir.VoidType(), address, INT32(0), INT32(3), INT32(1))
+
+    def multiply_add(self, a, b, sums):
+        """a * b + sums, rounded once."""
+        return self.call("llvm.fma.v16f32", FLOATS, a, b, sums)
+
+    def widen(self, element, address):
+        """16 numbers of an array of `element` as float32; uint16 ones are the bits of float16."""
+        if element == types.float32:
+            return self.load(FLOATS, address)
+        halves = self.load(ir.VectorType(INT16, LANES), address)
+        return self.builder.fpext(self.builder.bitcast(halves, ir.VectorType(ir.HalfType(), LANES)), FLOATS)
+
+    def sum_of_lanes(self, vector):
+        """Halves onto halves, so that the order is fixed."""
+        b, lanes = self.builder, LANES
+        while lanes > 1:
+            lanes //= 2
+            low, high = (ir.Constant(ir.VectorType(INT32, lanes), list(range(at, at + lanes))) for at in (0, lanes))
+            empty = ir.Constant(vector.type, ir.Undefined)
+            vector = b.fadd(b.shuffle_vector(vector, empty, low), b.shuffle_vector(vector, empty, high))
+        return b.extract_element(vector, INT32(0))
+
+    def sums_of_lanes(self, a, b, c, d):
+        """`sum_of_lanes` of four vectors with less work and the same bits."""
+
+        def fold(x, y, size):
+            low = [at + i for at in range(0, 2 * LANES, 2 * size) for i in range(size)]
+            halves = (w.shuffle_vector(x, y, ir.Constant(WORDS, [i + at for i in low])) for at in (0, size))
+            return w.fadd(*halves)
+
+        w = self.builder
+        total = fold(fold(a, b, 8), fold(c, d, 8), 4)  # four lanes of a, four of b ...
+        total = fold(total, total, 2)
+        total = fold(total, total, 1)  # a, b, c, d, and the same again
+        return w.shuffle_vector(total, total, ir.Constant(ir.VectorType(INT32, 4), list(range(4))))
+
+    def dot_bytes(self, sums, unsigned, signed):
+        """sums[i] + the sum over j < 4 of unsigned[4 i + j] * signed[4 i + j], exact in 32 bits."""
+        if VNNI:
+            return self.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
+        b, u, s = self.builder, self.builder.bitcast(unsigned, WORDS), self.builder.bitcast(signed, WORDS)
+        for j in range(PER_STEP):
+            up, right = (ir.Constant(WORDS, [n] * LANES) for n in (24 - 8 * j, 24))
+            sums = b.add(sums, b.mul(b.lshr(b.shl(u, up), right), b.ashr(b.shl(s, up), right)))
+        return sums
