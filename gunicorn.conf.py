@@ -75,7 +75,7 @@ def address_on_the_network() -> str:
 def post_worker_init(worker):
     """The app is loaded: say so, and let streams see SIGTERM at once, so that they end well instead of being cut."""
     begin = threading.Event()
-    for _ in range(threads):  # made now: while a crowd comes in, each new thread would keep all who wait at the door
+    for _ in range(threads):  # made now: started under load, each thread would delay every connection not yet accepted
         worker.tpool.submit(begin.wait)
     begin.set()
     say_where()

@@ -53,6 +53,7 @@ class Average(TrainerCallback):
 
     @torch.no_grad()
     def swap(self) -> None:
+        """Exchange the weights and their averages."""
         self.is_shown = not self.is_shown
         for name, value in self.values.items():
             own = self.weights[name].detach().clone()
@@ -60,6 +61,7 @@ class Average(TrainerCallback):
             value.copy_(own)
 
     def save(self, folder: Path) -> None:
+        """Write the averages beside a checkpoint's weights; nothing before there are any."""
         if self.values:
             save_file({name: value.cpu() for name, value in self.values.items()}, folder / FILE)
 

@@ -18,6 +18,7 @@ def checkpoints(root: Path) -> list[Path]:
 
 
 def step_of(checkpoint: Path) -> int:
+    """The step in a checkpoint's name, -1 where the name has none."""
     number = checkpoint.name.removeprefix(PREFIX)
     return int(number) if number.isdecimal() else -1
 
@@ -55,6 +56,7 @@ def damaged(checkpoint: Path) -> str | None:
 
 
 def could_not_save(step: int, error: Exception, complete: list[Path]) -> Refusal:
+    """The refusal to raise when saving failed: why, and what a training can be resumed from."""
     reason = (
         error.strerror
         if isinstance(error, OSError) and error.strerror

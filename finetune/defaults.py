@@ -59,8 +59,10 @@ def choose_batch(windows: int, world: int) -> int:
 
 
 def choose_epochs(batches: int) -> float:
+    """Passes over so many batches, where nobody said how long to train."""
     return float(max(EPOCHS, min(MOST_EPOCHS, math.ceil(STEPS / batches))))
 
 
 def size(parameters: int) -> str:
+    """A number of parameters in millions, as in `124M` and `2.5M`."""
     return f"{parameters / 1e6:,.0f}M" if parameters >= 1e7 else f"{parameters / 1e6:.2g}M"

@@ -28,6 +28,7 @@ class MuonWithAdamW(Optimizer):
         self.show_groups()
 
     def show_groups(self) -> None:
+        """Let schedulers see the groups of both optimizers as one list."""
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
     def step(self, closure=None) -> None:

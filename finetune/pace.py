@@ -44,6 +44,7 @@ def settle(device: torch.device) -> None:
 
 
 def seconds_for(work: Callable[[], object]) -> float:
+    """Seconds that a piece of work takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun

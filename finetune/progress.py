@@ -99,9 +99,11 @@ class Watch(TrainerCallback):
         self.bar.close()
 
     def say(self, text: str) -> None:
+        """Print a line above the progress bar, on standard error."""
         if self.shows:
             tqdm.write(text, file=sys.stderr)
 
 
 def due(step: int, every: int) -> bool:
+    """Whether something that comes `every` so many steps comes now; 0: never."""
     return bool(every) and step % every == 0

@@ -57,6 +57,7 @@ def place(out: Path, work: Path, model, start: Start, options: Options, facts: d
 
 
 def manifest(start: Start, options: Options, facts: dict[str, Any]) -> dict[str, Any]:
+    """rubric.json of the new model: what it is, what it was trained on, and how its documents end."""
     names = ", ".join(source["name"] for source in facts["data"])
     how = f"fine-tuned from {start.folder.name} on {names}" if start.folder else f"trained from nothing on {names}"
     training = {
@@ -77,6 +78,7 @@ def merged(model) -> GPT2LMHeadModel:
 
 
 def config_of(model: GPT2LMHeadModel, dtype: str) -> dict[str, Any]:
+    """config.json of the new model, with the type its weights are stored in."""
     config = model.config.to_dict() | {"architectures": ["GPT2LMHeadModel"], "dtype": dtype}
     for unneeded in ("_name_or_path", "transformers_version", "use_cache"):
         config.pop(unneeded, None)

@@ -23,6 +23,7 @@ def shares(text: str) -> list[float]:
 
 
 def whole(tokens: np.ndarray, ends: np.ndarray) -> Part:
+    """All documents as one part; `ends` are the places in `tokens` after each."""
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     return Part(tokens, starts, np.asarray(ends, np.int64) - starts)
 

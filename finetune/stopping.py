@@ -31,6 +31,7 @@ class Stop:
         self.asked = True
 
     def agreed(self, device: torch.device) -> bool:
+        """Whether any of the training's processes was asked to stop; all of them must call it in the same step."""
         if not together():
             return self.asked
         flag = torch.tensor(int(self.asked), device=device)

@@ -103,6 +103,7 @@ def alone(work: Path) -> Iterator[None]:
 
 
 def choose_device(wanted: str) -> str:
+    """`cuda` or `cpu`; raises Refusal for a GPU that is not there."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise Refusal("--device is cuda, but there is no CUDA device here; use cpu or auto.")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

@@ -9,6 +9,7 @@ from finetune.verdict import verdict
 
 
 def of_parts(found: Data) -> str:
+    """How many documents and tokens each part has, in one sentence."""
     counts = (
         f"{name} {len(part):,} document{'s' * (len(part) != 1)}, {part.size:,} tokens"
         for name, part in found.parts.items()
@@ -17,6 +18,7 @@ def of_parts(found: Data) -> str:
 
 
 def of_length(plan: Plan, steps: int, device: str) -> str:
+    """How long the training will be, in one sentence."""
     batch = plan.options.batch_size * plan.options.gradient_accumulation
     return f"{steps:,} steps of {batch} windows of {plan.block_size:,} tokens, on {device}."
 
@@ -33,5 +35,6 @@ def of_result(facts: dict[str, Any]) -> list[str]:
 
 
 def of_folder(task: Task) -> str:
+    """Where the new model is, in one sentence."""
     listed = task.out.resolve().parent == task.models
     return f"{task.out} is there; {'the page lists it by itself' if listed else 'in models/ the page would list it'}."

@@ -61,6 +61,7 @@ def join(device: str) -> PartialState:
 
 
 def disk_trouble(task: Task, error: OSError) -> Refusal:
+    """The refusal for a disk that is full or fails: what cannot be written, and how to go on."""
     full, path, reason = error.errno in FULL, error.filename or task.work, error.strerror or error
     if not (complete := checkpoints(task.work)):
         return Refusal(

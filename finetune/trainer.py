@@ -48,6 +48,8 @@ class Batches(Sampler):
 
 
 class Loader(DataLoader):
+    """A DataLoader whose order of windows depends on the epoch."""
+
     def set_epoch(self, epoch: int) -> None:
         self.batch_sampler.set_epoch(epoch)
 
@@ -167,5 +169,6 @@ class Tuner(Trainer):
         self.wait_for_all()
 
     def wait_for_all(self) -> None:
+        """Wait until all processes of the training are here."""
         if self.args.world_size > 1:
             distributed.barrier()

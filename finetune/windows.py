@@ -27,12 +27,14 @@ class Part:
 
     @property
     def size(self) -> int:
+        """Tokens of all documents."""
         return int(self.lengths.sum())
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def document(self, n: int) -> np.ndarray:
+        """Token ids of a document."""
         return self.tokens[self.starts[n] : self.starts[n] + self.lengths[n]]
 
 
@@ -56,6 +58,7 @@ class Packed(Windows):
         self.put(part)
 
     def put(self, part: Part) -> None:
+        """Take the documents in this order."""
         self.part, self.borders = part, np.cumsum(part.lengths)
 
     def set_epoch(self, epoch: int) -> None:

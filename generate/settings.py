@@ -13,6 +13,8 @@ from generate.errors import Refusal
 
 @dataclass(frozen=True)
 class Setting:
+    """One variable of the environment; `parse` makes its value of the text, or raises ValueError."""
+
     name: str
     default: str
     meaning: str
@@ -20,6 +22,8 @@ class Setting:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers within limits."""
+
     def parse(text: str) -> int:
         try:
             number = int(text)
@@ -33,6 +37,8 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
+    """A parser of one of some words."""
+
     def parse(text: str) -> str:
         if text not in choices:
             raise Refusal("must be one of {choices}", choices=", ".join(choices))
@@ -42,6 +48,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def url(text: str) -> str:
+    """An http address without its last slash; raises ValueError."""
     if text and not text.startswith(("http://", "https://")):
         raise Refusal("must begin with http:// or https://")
     return text.rstrip("/")

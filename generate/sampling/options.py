@@ -25,6 +25,7 @@ class Option:
 
     @property
     def is_whole(self) -> bool:
+        """Whether the option is a whole number."""
         return self.kind is int
 
     @property

@@ -105,6 +105,7 @@ def record_as_dict(record: np.void, vocabulary: Vocabulary) -> dict:
 
 
 def token_as_dict(index: np.integer, logprob: np.floating, vocabulary: Vocabulary) -> dict:
+    """One token for JSON; `token` is lossy where it is a part of a character, `bytes` are exact."""
     data = vocabulary.tokens[index]
     return {"id": int(index), "token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": plain(logprob)}
 

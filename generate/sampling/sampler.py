@@ -83,6 +83,7 @@ class Top:
     ids: Tensor
 
     def pick(self, index: Tensor) -> "Top":
+        """The same of some rows."""
         return Top(self.values[index], self.ids[index])
 
 

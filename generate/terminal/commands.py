@@ -13,6 +13,7 @@ from generate.settings import read_settings
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options of `python -m generate`, those of sampling from their table."""
     p = argparse.ArgumentParser(
         prog="python -m generate",
         description="Continue a prompt, or standard input, with a model of models/. Your words keep the terminal's colour; "
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def download(arguments: list[str]) -> None:
+    """`python -m generate download`: fetch a model into the user's folder."""
     p = argparse.ArgumentParser(
         prog="python -m generate download", description="Fetch a GPT-2 from the Hugging Face hub."
     )

@@ -54,6 +54,7 @@ def open_tokenizer(folder: Path) -> tokenizers.Tokenizer:
 
 
 def from_vocab_and_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
+    """GPT-2's byte-level BPE from the two files that OpenAI's release had."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocab), str(merges)))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()

@@ -33,6 +33,7 @@ class Vocabulary:
         return len(self.tokens)
 
     def bytes_of(self, ids: Iterable[int]) -> bytes:
+        """What these tokens say, one after the other; a character may be cut at either end."""
         return b"".join(self.tokens[i] for i in ids)
 
 

@@ -52,6 +52,7 @@ def choose_precision(folder: ModelFolder, device: torch.device, load: Load) -> G
 
 
 def negligible(effect: dict) -> bool:
+    """Whether a precision leaves the predictions as they are, by `effect`'s numbers."""
     return effect["kl"] < MOST_KL and effect["same"] >= LEAST_SAME
 
 
@@ -69,6 +70,7 @@ def effect(folder: ModelFolder, reference: GPT2, model: GPT2) -> dict:
 
 
 def hidden_states(model: GPT2, ids: list[int]) -> Tensor:
+    """Final hidden states [T, n_embd] of a text."""
     prefix = model.new_cache(1, 0).new_prefix(len(ids))
     given, positions = torch.tensor(ids, device=model.device), torch.arange(len(ids), device=model.device)
     return model.hidden([(prefix, given, positions)])
