@@ -1,13 +1,15 @@
 """Checkpoints that real TensorFlow wrote (tests/make_tensorflow_fixtures.py) become models with the same logits."""
 
+import contextlib
+import io
 import itertools
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import torch
 from conftest import MODELS, ROOT, TRICKY, finished, make_model
 from safetensors import safe_open
 
+from convert.__main__ import main
 from convert.bundle import open_bundle
 from convert.folder import convert
 from convert.source import find_source
@@ -86,8 +89,21 @@ def test_an_archive_s_members_cannot_leave_its_folder(tmp_path):
 
 
 def run_convert(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "convert", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    """`python -m convert` with these arguments, in this process: its exit status, and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as wrong_usage:
+            status = wrong_usage.code
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def test_the_command_leaves_with_its_status_and_one_sentence():
+    command = [sys.executable, "-m", "convert", "nowhere", "made"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "convert: There is no checkpoint nowhere: no nowhere.index was found.\n"
 
 
 def test_the_vocabulary_encodes_as_openai_s_encoder_does(tmp_path):
@@ -186,21 +202,22 @@ def test_a_text_marker_is_obeyed_and_never_seen(tmp_path):
 
 
 def test_the_model_itself_tells_that_it_learned_the_marker_in_ordinary_tokens(tmp_path):
-    """The storyteller is trained for a moment on texts parted as nshepperd's encoder did it (the untrained one is asked
-    in the certificate's test, and names the id)."""
-    from transformers import GPT2LMHeadModel
+    """A small one is trained for a moment on texts parted as nshepperd's encoder did it; before, it names the id."""
+    from transformers import GPT2Config, GPT2LMHeadModel
 
-    folder = Path(shutil.copytree(MODELS / "storyteller", tmp_path / "tales"))
-    (folder / "rubric.json").unlink()
+    folder = make_model(tmp_path / "tales", n_positions=128)
     tokenizer, dice = check_folder(folder).tokenizer, random.Random(0)
     words = ["the", "old", "king", "said", "to", "the", "young", "fox", "that", "the", "sea", "was", "far", "away"]
-    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for _ in range(40):
-        texts = [
-            "".join(f"The {' '.join(dice.choices(words, k=6))}.<|endoftext|>" for _ in range(12)) for _ in range(4)
-        ]
-        ids = torch.tensor([tokenizer.encode(text)[:64] for text in texts])
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config.from_pretrained(folder))
+    model.save_pretrained(folder)
+    to_checkpoint(check_folder(folder), tmp_path / "untrained")
+    convert(find_source(tmp_path / "untrained"), tmp_path / "before")
+    assert check_folder(tmp_path / "before").end_text is None
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        texts = ["".join(f"{' '.join(dice.choices(words, k=6))}.<|endoftext|>" for _ in range(12)) for _ in range(8)]
+        ids = torch.tensor([tokenizer.encode(text)[:128] for text in texts])
         loss = model(ids, labels=ids).loss
         optimizer.zero_grad()
         loss.backward()
@@ -262,19 +279,40 @@ def test_a_conversion_that_fails_half_way_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+KILLED = """
+import os, signal, sys
+from convert.__main__ import main
+moment, models, seen = int(sys.argv[1]), sys.argv[2], []
+def count(event, given):
+    if given and models in str(given[0]):
+        seen.append(event)
+        if len(seen) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+status = main(sys.argv[3:])
+print(len(seen))
+sys.exit(status)
+"""
+
+
 def test_a_killed_conversion_leaves_the_old_model_or_the_new_one_whole(tmp_path):
-    """SIGKILL at many moments of a forced conversion: whatever is there under the name always loads."""
-    to_checkpoint(check_folder(MODELS / "storyteller"), tmp_path / "checkpoint")
+    """SIGKILL before many of the things that a forced conversion does to files: what is under the name always loads."""
+    to_checkpoint(check_folder(make_model(tmp_path / "tiny")), tmp_path / "checkpoint")
     target = tmp_path / "models" / "made"
     target.parent.mkdir()
     convert(find_source(tmp_path / "checkpoint"), target, check=False)
     fingerprint = check_folder(target).fingerprint()
-    command = [sys.executable, "-m", "convert", str(tmp_path / "checkpoint"), str(target), "--force", "--no-check"]
-    for milliseconds in range(200, 700, 50):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        time.sleep(milliseconds / 1000)
-        process.kill()
-        process.wait()
+
+    def killed_at(moment: int) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", KILLED, str(moment), str(target.parent)]
+        command += [str(tmp_path / "checkpoint"), str(target), "--force", "--no-check"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+    whole = killed_at(0)
+    assert whole.returncode == 0, whole.stderr
+    last = int(whole.stdout.splitlines()[-1])
+    for moment in {*range(1, last, last // 5), last - 1, last}:
+        assert killed_at(moment).returncode == -signal.SIGKILL
         assert check_folder(target).fingerprint() == fingerprint
 
 

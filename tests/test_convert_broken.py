@@ -296,15 +296,21 @@ def test_the_smallest_windows_get_a_certificate(tmp_path, window):
     assert convert(find_source(tmp_path / "run"), tmp_path / "made").certificate.largest_difference < 1e-3
 
 
-def test_damaged_archives_are_refused_in_one_sentence(tmp_path):
+def test_a_damaged_archive_is_refused_in_one_sentence_unless_it_says_the_same(tmp_path):
     packed = Path(shutil.make_archive(tmp_path / "run", "zip", OPENAI))
-    original = packed.read_bytes()
-    for place in range(40, len(original), len(original) // 12):
+    original, refused = packed.read_bytes(), 0
+    convert(find_source(OPENAI), tmp_path / "whole", check=False)
+    places = range(40, len(original), len(original) // 12)
+    for place in places:
         packed.write_bytes(original[:place] + b"\xff\x00\xff" + original[place + 3 :])
         done = run_convert(packed, tmp_path / "made", "--no-check", "--force")
-        assert done.returncode in (0, 1)
         assert "Traceback" not in done.stderr
         assert done.stderr.count("\n") == done.returncode
+        refused += done.returncode
+        if done.returncode == 0:
+            made, whole = (tmp_path / name / "model.safetensors" for name in ("made", "whole"))
+            assert made.read_bytes() == whole.read_bytes()
+    assert refused > len(places) / 2
 
 
 def test_what_a_mac_adds_to_its_archives_is_passed_over(tmp_path):
@@ -339,28 +345,28 @@ def test_no_footer_makes_the_reader_hang_or_crash():
                 parse(Path("x"), whole)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.binary(min_size=1, max_size=12), st.binary(max_size=40), max_size=60))
 def test_any_table_reads_back_as_it_was_written(pairs):
     wanted = sorted({b"": b"x", **pairs}.items())
     assert list(entries(table(wanted))) == wanted
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_damaged(raw):
     with contextlib.suppress(Damaged):
         list(proto.fields(raw))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.binary(min_size=1, max_size=30), st.binary(max_size=60), max_size=20), st.binary(max_size=20))
 def test_any_index_with_right_checksums_is_a_bundle_or_damaged(pairs, head):
     with contextlib.suppress(Damaged):
         parse(Path("x"), table(sorted({b"": head, **pairs}.items())))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_snappy_or_damaged(raw):
     with contextlib.suppress(Damaged):
