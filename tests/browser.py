@@ -11,12 +11,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+from waiting import until, until_up
 
 ROOT = Path(__file__).parent.parent
 FLAGS = [
@@ -26,6 +28,11 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+HIDE = """hidden => {
+  Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
+  Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true});
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
 
 
 def free_port() -> int:
@@ -78,11 +85,7 @@ class Server:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
             self.process = subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=log, stderr=log)
-        deadline = time.time() + seconds
-        while not self.ready():
-            if self.process.poll() is not None or time.time() > deadline:
-                raise AssertionError(f"the server did not start:\n{self.log.read_text()}")
-            time.sleep(0.05)
+        until_up(self.process, self.ready, self.log)
         return self
 
     def ready(self) -> bool:
@@ -126,6 +129,32 @@ def serving(folder: Path, models: Path, **environment: str) -> Iterator[Server]:
         if server.process.poll() is None:
             server.stop()
     assert "Traceback" not in server.log.read_text()
+
+
+class KeepRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args):
+        return None
+
+
+def answer_to(request: urllib.request.Request) -> urllib.error.HTTPError:
+    """What a form is answered with: a redirection, which is not followed, or a refusal; both are errors to urllib."""
+    try:
+        urllib.request.build_opener(KeepRedirect).open(request, timeout=60)
+    except urllib.error.HTTPError as answer:
+        return answer
+    raise AssertionError(f"{request.full_url} neither redirects nor refuses")
+
+
+def start_run(server, **fields) -> str:
+    """Post the form as a browser does; returns the run's address."""
+    data = urllib.parse.urlencode({"prompt": "Once upon a time", "seed": "1"} | fields).encode()
+    answer = answer_to(urllib.request.Request(server.url + "/runs", data))
+    assert answer.status == 303, answer.read()
+    return server.url + answer.headers["Location"]
+
+
+def get(url: str, **headers) -> str:
+    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60).read().decode()
 
 
 def chromium_path() -> str | None:
@@ -175,15 +204,20 @@ class Window:
     def wait_until_over(self):
         self.page.wait_for_selector("#tools >> text=Retry")
 
+    def over(self) -> bool:
+        return self.page.query_selector("#tools >> text=Retry") is not None
+
+    def hide(self, hidden: bool) -> None:
+        """Let the page believe that its tab is not seen any more, or is seen again."""
+        self.page.evaluate(HIDE, hidden)
+
+    def grows(self, characters=20) -> None:
+        """Wait until so much more is shown of the first sample, or all of it."""
+        length = len(self.story())
+        until(lambda: len(self.story()) > length + characters or self.over(), what="more text")
+
     def story(self, sample=0) -> str:
         return self.page.evaluate(f"document.getElementById('sample-{sample}').textContent")
 
     def stored(self, url) -> dict:
         return json.load(urllib.request.urlopen(url + ".json"))
-
-
-def until(condition, seconds=60):
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline
-        time.sleep(0.02)

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from waiting import until
+
 from generate import Engine, Request, find_model, parse_sampling
 
 MODELS = ROOT / "models"
@@ -151,10 +153,7 @@ def finished(run, seconds=60):
 
 
 def started(engine: Engine, seconds=60) -> Engine:
-    deadline = time.time() + seconds
-    while (problem := engine.ready()) is not None:
-        assert time.time() < deadline, problem
-        time.sleep(0.01)
+    until(lambda: engine.ready() is None, seconds, engine.ready)
     return engine
 
 

@@ -1,7 +1,7 @@
 """A crowd of viewers in one process of its own: it starts runs, watches them, and asks for pages meanwhile.
 
 It shares the machine with the server that it measures, so it does as little as can be: one thread that gathers bytes and
-notes when they came. Whoever called it looks at them afterwards.
+notes when they came. Whoever called it looks at them afterwards. Its pauses are those of the people it stands for.
 """
 
 import asyncio

@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import contextmanager
 
 from conftest import Writer, started
+from waiting import until
 
 from generate import Engine
 
@@ -17,15 +18,6 @@ def running(models, model="tiny", **options):
         yield Writer(started(engine))
     finally:
         engine.close()
-
-
-def until(condition, seconds=60, what="what was waited for"):
-    """Wait until `condition()` is true, and return what it gave."""
-    deadline = time.time() + seconds
-    while not (found := condition()):
-        assert time.time() < deadline, f"{what} did not happen in {seconds} s"
-        time.sleep(0.005)
-    return found
 
 
 def until_written(run, count, seconds=60):

@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from browser import free_port
+from waiting import until_up
 
 
 def postgres_programs() -> Path | None:
@@ -55,8 +55,4 @@ def postgresql() -> Iterator[str]:
 
 def wait_until_ready(process: subprocess.Popen, programs: Path, port: int, log: Path) -> None:
     ask = [programs / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}"]
-    deadline = time.time() + 60
-    while subprocess.run(ask, check=False).returncode:
-        assert process.poll() is None, f"PostgreSQL did not start:\n{log.read_text()}"
-        assert time.time() < deadline, f"PostgreSQL did not start:\n{log.read_text()}"
-        time.sleep(0.05)
+    until_up(process, lambda: subprocess.run(ask, check=False).returncode == 0, log)

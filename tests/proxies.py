@@ -4,10 +4,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from waiting import until_up
 
 NGINX = """
 {user}
@@ -96,10 +97,8 @@ def proxy(kind: str, folder: Path, app: int, plain: int, tls: int) -> Iterator[N
 
 
 def wait_until_open(port: int, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.time() + 60
-    while process.poll() is None and time.time() < deadline:
+    def is_open() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"the proxy did not start:\n{log.read_text()}")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    until_up(process, is_open, log)

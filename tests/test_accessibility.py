@@ -5,10 +5,10 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from browser import Server, Window, until
+from browser import Server, Window, get
 from conftest import ROOT
 from test_curve import RUN
-from test_server import get
+from waiting import until
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PATHS = [

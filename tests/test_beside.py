@@ -7,8 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from browser import Server, Window, until
+from browser import Server, Window
 from conftest import TRICKY, finished, make_model, parse_events, pictured
+from waiting import until
 
 from generate import find_model
 from webapp.views.comparison import degree

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 from conftest import TRICKY, Writer, finished, started
-from engines import until
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import until
 
 from generate import Busy, Engine, Refusal, RunLog, find_model, window_start
 

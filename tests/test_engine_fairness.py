@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 from conftest import finished
-from engines import at_once, ids_of, owners, running, stop, until, until_written, watch
+from engines import at_once, ids_of, owners, running, stop, until_written, watch
+from waiting import until
 
 from generate import Outlook
 

@@ -169,7 +169,15 @@ def test_half_a_character_at_the_end_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"text\0text", b"\x89PNG\r\n", b"%PDF-1.7 text", b"PK\x03\x04", gzip.compress(b"a", mtime=0), b"PAR1", b"\xff\xd8\xff"],
+    [
+        b"text\0text",
+        b"\x89PNG\r\n",
+        b"%PDF-1.7 text",
+        b"PK\x03\x04",
+        gzip.compress(b"a", mtime=0),
+        b"PAR1",
+        b"\xff\xd8\xff",
+    ],
 )
 def test_a_binary_file_is_said_to_be_one(tmp_path, content):
     assert "looks like a binary file" in refusal(written(tmp_path, "a.txt", content))

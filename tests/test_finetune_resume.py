@@ -6,12 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from conftest import ROOT, make_model
 from tuning import Bench, cut_at, losses, run_json, same_weights
+from waiting import until
 
 pytestmark = pytest.mark.long
 
@@ -147,9 +147,7 @@ def test_a_killed_training_goes_on_from_its_last_complete_checkpoint(bench):
     whole = bench.made("whole", *options)
     work = bench.root / ".parted.training"
     process = subprocess.Popen(command(bench, "parted", *options), cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
-    deadline = time.time() + 90
-    while not list(work.glob("checkpoint-8")) and time.time() < deadline and process.poll() is None:
-        time.sleep(0.01)
+    until(lambda: (work / "checkpoint-8").exists() or process.poll() is not None, 90, "a checkpoint")
     process.kill()
     process.wait()
     assert list(work.glob("checkpoint-*")), "it was killed with something to go on from"
@@ -157,7 +155,7 @@ def test_a_killed_training_goes_on_from_its_last_complete_checkpoint(bench):
 
 
 def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(bench):
-    options = ("--documents", "line", "--block-size", 32, "--steps", 100000, "--save-every", 0, "--evaluate-every", 0)
+    options = ("--documents", "line", "--steps", 100000, "--log-every", 1, "--save-every", 0, "--evaluate-every", 0)
     process = subprocess.Popen(
         command(bench, "out", *options),
         cwd=ROOT,
@@ -166,12 +164,8 @@ def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(bench):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.time() + 90
-    while process.poll() is None and time.time() < deadline:
-        if (bench.root / ".out.training" / "tensorboard").exists():
-            break
-        time.sleep(0.05)
-    time.sleep(1)
+    log = bench.root / ".out.training" / "run.json"
+    until(lambda: process.poll() is not None or (log.exists() and run_json(log.parent)["history"]), 90, "a first step")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

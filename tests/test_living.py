@@ -3,14 +3,14 @@
 import json
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 
 import pytest
-from browser import Window, serving, until
+from browser import Window, get, serving, start_run
 from conftest import pictured
-from test_server import get, start_run, whole
+from test_server import whole
+from waiting import until
 
 LONG = {"max_new_tokens": 250, "seed": 5}
 ENDLESS = {"max_new_tokens": 4096, "seed": 5}  # for tests that end it themselves
@@ -51,13 +51,9 @@ def window(browser, server, undisturbed):
     window = Window(browser, server)
     window.write("Once upon a time", model="slow", **LONG)
     until(lambda: len(window.story()) > 80)
-    assert not over(window), "it is over before anything could happen to it"
+    assert not window.over(), "it is over before anything could happen to it"
     yield window
     window.context.close()
-
-
-def over(window) -> bool:
-    return window.page.query_selector("#tools >> text=Retry") is not None
 
 
 def lost(window) -> str:
@@ -67,7 +63,7 @@ def lost(window) -> str:
 
 
 def comes_to_its_end(window, text):
-    until(lambda: over(window), 60)
+    until(window.over, 60)
     assert window.story() == text
     assert lost(window) == ""
     assert window.story() == pictured(window.stored(window.page.url)["samples"][0]["text"])
@@ -88,13 +84,13 @@ def test_a_server_that_is_restarted_as_one_should(window, server, undisturbed):
     comes_to_its_end(window, undisturbed)
 
 
-def test_a_network_that_is_away_for_ten_seconds(window, server, undisturbed):
+def test_a_network_that_is_away_while_the_page_tries_three_times(window, server, undisturbed):
     freeze(server, True)  # a line that says nothing any more; offline alone lets Chromium keep what is open
     window.context.set_offline(True)
-    away = time.monotonic()
+    before = len(window.asked)
     until(lambda: "trying to come back" in lost(window))
-    time.sleep(max(0, away + 10 - time.monotonic()))
-    assert not over(window)
+    until(lambda: lost(window) and sum("/events" in address for address in window.asked[before:]) >= 3)
+    assert not window.over()
     freeze(server, False)
     window.context.set_offline(False)
     comes_to_its_end(window, undisturbed)
@@ -104,34 +100,30 @@ def freeze(server, still: bool) -> None:
     subprocess.run(["pkill", "-STOP" if still else "-CONT", "-P", str(server.process.pid)], check=True)
 
 
-HIDE = """hidden => {
-  Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
-  Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true});
-  document.dispatchEvent(new Event('visibilitychange'));
-}"""
-
-
 def test_a_tab_that_is_hidden_and_shown(window, undisturbed):
     other = window.context.new_page()
     other.bring_to_front()
     for _ in range(3):
-        window.page.evaluate(HIDE, True)
-        time.sleep(0.3)
-        window.page.evaluate(HIDE, False)
-    window.page.evaluate(HIDE, True)
+        window.hide(True)
+        window.grows()
+        window.hide(False)
+    window.hide(True)
     comes_to_its_end(window, undisturbed)
 
 
 def test_a_hidden_tab_keeps_its_run_alive_past_the_grace_time(browser, impatient):
     window = Window(browser, impatient)
     url = window.write("Once upon a time", model="slow", **ENDLESS)
-    window.page.evaluate(HIDE, True)
-    time.sleep(GRACE + 2)
-    assert window.stored(url)["state"] == "writing"
-    length = len(window.story())
-    until(lambda: len(window.story()) > length + 20)
+    window.hide(True)
+    left = start_run(
+        impatient, max_new_tokens="4096"
+    )  # begun later, and nobody watches it: its end is past the other's
+    until(lambda: is_over(impatient, left), what="the end of the grace time")
+    assert not is_over(impatient, url)
+    window.grows()
+    assert not window.over()
     window.page.keyboard.press("Escape")
-    until(lambda: over(window))
+    until(window.over)
     assert window.stored(url)["samples"][0]["finish_reason"] == "cancelled"
     assert window.story() == pictured(window.stored(url)["samples"][0]["text"])
     window.context.close()
@@ -160,13 +152,13 @@ def test_a_run_that_everybody_left_says_so_and_goes_on_at_a_press(browser, impat
     window.page.goto("about:blank")
     until(lambda: is_over(impatient, url))
     window.page.goto(url)
-    assert over(window)
+    assert window.over()
     assert "nobody was watching" in window.page.inner_text("#status")
     window.page.click("text=Continue")
     window.page.wait_for_url(lambda address: address != url)
     until(lambda: len(window.story()) > 20)
     window.page.keyboard.press("Escape")
-    until(lambda: over(window))
+    until(window.over)
     made = window.stored(window.page.url)
     spoken = b"".join(bytes(token["bytes"]) for token in made["prompt"]["tokens"] + made["samples"][0]["tokens"])
     text, right = (whole_characters(one) for one in (pictured(spoken.decode("utf-8", "replace")), undisturbed))
@@ -180,8 +172,17 @@ def whole_characters(text: str) -> str:
     return text.rstrip("\ufffd")
 
 
+def soon_discouraged(route):
+    """The page as the server sends it, but that it tries to come back twice only."""
+    answer = route.fetch()
+    sent, told = answer.text(), '"reconnectMaxAttempts": '
+    assert f"{told}20" in sent
+    route.fulfill(response=answer, body=sent.replace(f"{told}20", f"{told}2"))
+
+
 def test_a_page_that_nothing_answers_stops_trying_and_shows_a_button(window, server, undisturbed):
-    window.page.evaluate("document.querySelector('article.run')._htmx.sse.config.reconnectMaxAttempts = 2")
+    window.page.route(window.page.url, soon_discouraged)
+    window.page.reload()
     server.kill()
     until(lambda: "stopped trying" in lost(window))
     server.start()
@@ -220,7 +221,7 @@ def test_friends_are_counted(browser, server):
     until(lambda: window.page.inner_text("#watching") == "2 watching")
     friends[0].context.close()
     window.page.keyboard.press("Escape")
-    until(lambda: over(window))
+    until(window.over)
     window.context.close()
 
 
@@ -234,7 +235,7 @@ def test_readers_for_whom_there_is_no_place_are_told_and_let_in_later(browser, n
     first.page.goto("about:blank")
     until(lambda: len(second.story()) > length + 20)
     first.context.request.post(f"{url}/stop")
-    until(lambda: over(second))
+    until(second.over)
     assert lost(second) == ""
     assert second.story() == pictured(second.stored(url)["samples"][0]["text"])
     for window in (first, second):

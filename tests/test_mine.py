@@ -1,28 +1,25 @@
 """What a visitor owns: a list to search, a file to take away, and the right to delete; and nobody else has any of it."""
 
 import json
-import time
 
 import pytest
 from conftest import TRICKY
-from engines import until
+from waiting import until
 
 
-def until_indexed(app, *runs, seconds=60):
+def until_indexed(app, *runs):
     """Wait until these runs are stored whole, and every run can be found by its words."""
     from sqlalchemy import func, select
 
     from webapp.runs.tables import Run, db
 
-    deadline = time.time() + seconds
-    while {run[3:] for run in runs} & app.extensions["rubric"].registry.entries().keys():
-        assert time.time() < deadline
-        time.sleep(0.05)
-    with app.app_context():
-        while db.session.scalar(select(func.count()).where(Run.words.is_(None))):
-            db.session.rollback()
-            assert time.time() < deadline
-            time.sleep(0.05)
+    def unindexed() -> int:
+        with app.app_context():
+            return db.session.scalar(select(func.count()).where(Run.words.is_(None)))
+
+    unfinished = app.extensions["rubric"].registry.entries
+    until(lambda: not {run[3:] for run in runs} & unfinished().keys(), what="the last saving")
+    until(lambda: unindexed() == 0, what="the index")
 
 
 def listed(visitor, query="") -> list[str]:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import finished, make_model
-from engines import ids_of, running, until
+from engines import ids_of, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from generate import Config, unknown_records
 from generate.scheduling.prefix_cache import LEAST_LENGTH, MOST_TEXTS, PrefixCache

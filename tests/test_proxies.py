@@ -7,11 +7,11 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from browser import Window, free_port, serving, until
+from browser import Window, free_port, get, serving, start_run
 from conftest import pictured
 from cutter import Cutter
 from proxies import proxy, proxy_path
-from test_server import get, start_run
+from waiting import until
 
 TABS = 10  # over HTTP/1.1 a browser would open six connections to one server, and let the others wait
 
@@ -117,17 +117,17 @@ def test_a_page_whose_connection_is_cut_twice_ends_with_exactly_the_stored_text(
     asks_again = lambda: window.page.expect_request("**/events?*")  # noqa: E731
     try:
         run = window.write("Once upon a time 从前", model="slow", max_new_tokens=4096)
-        grows(window)
+        window.grows(50)
         with asks_again():
             assert bad_network.cut() > 0
-        grows(window)
+        window.grows(50)
         bad_network.refuse()
         with asks_again():
             assert bad_network.cut() > 0
         with asks_again():  # the first attempt was refused
             pass
         bad_network.allow()
-        grows(window)
+        window.grows(50)
         window.page.keyboard.press("Escape")
         window.wait_until_over()
         made = stored(server, run)["samples"][0]
@@ -135,8 +135,3 @@ def test_a_page_whose_connection_is_cut_twice_ends_with_exactly_the_stored_text(
         assert window.story() == pictured(made["text"])
     finally:
         window.context.close()
-
-
-def grows(window):
-    length = len(window.story())
-    until(lambda: len(window.story()) > length + 50)

@@ -6,7 +6,8 @@ from functools import cached_property
 import pytest
 import torch
 from conftest import finished
-from engines import at_once, ids_of, running, stop, until, until_written, watch
+from engines import at_once, ids_of, running, stop, until_written, watch
+from waiting import until
 
 from generate import find_model
 from generate.scheduling.batch import Batch

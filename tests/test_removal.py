@@ -6,9 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from conftest import Visitor, finished
-from engines import until
 from rounds import copy, cut, go_on
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
+from waiting import until
 
 from webapp.runs import lease, recorder, removal
 from webapp.runs.tables import Block, Gone, Run, Sample, Watch, db
@@ -97,13 +97,17 @@ def test_a_run_can_be_deleted_while_its_server_stores_what_is_new(a, b):
     """On PostgreSQL the two meet at the run's row; neither may fail for the other."""
     run, log, whole = copy(a, a.write())
     go_on(log, whole, 5)
+    asked = []
+    with b.app.app_context():
+        note = lambda _, __, statement, *rest: asked.append(statement) if "UPDATE run" in statement else None  # noqa: E731
+        event.listen(db.engine, "before_cursor_execute", note)
     owner = Visitor(b.app)
     owner.client.set_cookie("rubric", a.visitor.client.get_cookie("rubric").value)
     with ThreadPoolExecutor(1) as pool, a.app.app_context():
         lease.renew(a.state.server, [run[3:]], time.time())
         recorder.store_news(run[3:], a.entry(run))
         answer = pool.submit(owner.post, f"{run}/delete")
-        time.sleep(0.3)  # for the deletion to get as far as it can
+        until(lambda: answer.done() or asked, what="a deletion that asks for the run's row")
         db.session.commit()
         assert answer.result(20).status_code == 303
     assert a.visitor.get(run).status_code == 410

@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import TRICKY, make_model
+from waiting import until
 
 from generate import Problem, RunLog, Vocabulary
 from webapp.runs import replays
@@ -17,14 +17,12 @@ from webapp.views.replay import judge, quoted, reasons
 HTMX = {"HX-Request": "true"}
 
 
-def verdict_of(asker, run: str, seconds=60) -> str:
+def verdict_of(asker, run: str) -> str:
     """Replay a run without scripts, as often loading the page again as it takes."""
     answer = asker.post(f"{run}/replay")
     assert answer.status_code == 303, answer.text
-    page, deadline = answer.headers["Location"], time.time() + seconds
-    while not (said := re.search(r'<p class="verdict">(.*?)</p>', asker.get(page).text)):
-        assert time.time() < deadline
-        time.sleep(0.05)
+    page = answer.headers["Location"]
+    said = until(lambda: re.search(r'<p class="verdict">(.*?)</p>', asker.get(page).text), what="a verdict")
     return said[1].replace("&#39;", "'")
 
 
@@ -153,13 +151,6 @@ def test_a_replay_is_stored_nowhere(app, visitor):
     before = rows()
     verdict_of(visitor, run)
     assert rows() == before
-
-
-def until(condition, seconds=60):
-    deadline = time.time() + seconds
-    while not condition():
-        assert time.time() < deadline
-        time.sleep(0.02)
 
 
 def test_by_htmx_a_fragment_asks_until_the_verdict_takes_its_place(visitor):

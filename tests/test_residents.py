@@ -7,7 +7,8 @@ import weakref
 
 import pytest
 from conftest import finished, make_model
-from engines import running, stop, until, until_written
+from engines import running, stop, until_written
+from waiting import until
 
 import generate.scheduling.loaded_models
 from generate import Refusal, find_model

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import TRICKY, Visitor, make_model, parse_events, pictured, text_of
-from engines import until
 from markupsafe import escape
+from waiting import until
 
 from generate import find_model
 

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TRICKY, finished
-from engines import at_once, ids_of, running, stop, until, until_written
+from engines import at_once, ids_of, running, stop, until_written
 from transformers import GPT2LMHeadModel
+from waiting import until
 
 from generate import Request, RunLog, Vocabulary, find_model, parse_sampling, perplexity, unknown_records, window_start
 from generate.__main__ import main

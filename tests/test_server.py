@@ -12,8 +12,9 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from browser import serving, until
+from browser import get, serving, start_run
 from conftest import ROOT, parse_events, pictured, text_of
+from waiting import until
 
 from generate import record_dtype
 
@@ -23,23 +24,6 @@ def server(tmp_path_factory, models):
     """One for all tests: whichever kills it starts it again."""
     with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="slow") as server:
         yield server
-
-
-class KeepRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args):
-        return None
-
-
-def start_run(server, **fields) -> str:
-    """Post the form as a browser does; returns the run's address."""
-    data = urllib.parse.urlencode({"prompt": "Once upon a time", "seed": "1"} | fields).encode()
-    with pytest.raises(urllib.error.HTTPError, match="303") as redirect:
-        urllib.request.build_opener(KeepRedirect).open(server.url + "/runs", data)
-    return server.url + redirect.value.headers["Location"]
-
-
-def get(url: str, **headers) -> str:
-    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60).read().decode()
 
 
 def chunks(url: str) -> list[bytes]:
@@ -121,9 +105,7 @@ def test_what_a_killed_server_had_stored_is_no_older_than_half_a_second(server):
     for _ in range(5):
         sample, begun = json.loads(get(run + ".json"))["samples"][0], time.monotonic()
         size = len(sample["tokens"]) * record_dtype(300).itemsize
-        while server.stored(stored, run[-16:]) < size:
-            assert time.monotonic() - begun < 30
-            time.sleep(0.01)
+        until(lambda size=size: server.stored(stored, run[-16:]) >= size, 30, "the saving")
         late.append(time.monotonic() - begun)
     server.kill()
     server.start()

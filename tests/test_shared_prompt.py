@@ -3,8 +3,9 @@
 import pytest
 import torch
 from conftest import finished
-from engines import ids_of, running, stop, until, until_written, watch
+from engines import ids_of, running, stop, until_written, watch
 from transformers import GPT2LMHeadModel
+from waiting import until
 
 PROMPT = "Once upon a time there was a king who had seven sons, and he was fond of them. " * 5  # some 110 tokens
 

@@ -5,9 +5,9 @@ import re
 
 import zxingcpp
 from conftest import parse_events, pictured, text_of
-from engines import until
 from PIL import Image
 from test_card import painted
+from waiting import until
 
 from generate import Outlook
 

@@ -1,7 +1,6 @@
 """Samples side by side: folded up to where they part, and any of them on a page of its own."""
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from conftest import text_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from generate import Vocabulary
 from webapp.views.samples import common_beginning
@@ -116,9 +116,7 @@ def test_samples_that_all_say_the_same_are_shown_in_full(visitor):
 
 def test_while_they_are_written_nothing_is_folded_and_the_grid_asks_for_itself_when_done(visitor):
     run = visitor.start(model="slow", samples=2, temperature=0, max_new_tokens=4096)
-    deadline = time.time() + 60
-    while not all(sample["tokens"] for sample in visitor.get(f"{run}.json").json["samples"]) and time.time() < deadline:
-        time.sleep(0.02)
+    until(lambda: all(sample["tokens"] for sample in visitor.json(run)["samples"]), what="tokens")
     html = visitor.get(run).text
     visitor.post(f"{run}/stop")
     visitor.events(run)

@@ -4,7 +4,8 @@ import itertools
 import re
 
 import pytest
-from browser import Window, serving, until
+from browser import Window, serving
+from waiting import until
 
 LENSES = ("probability", "rank", "entropy")
 

@@ -9,10 +9,10 @@ import urllib.request
 from http.cookies import SimpleCookie
 
 import pytest
-from browser import Server
+from browser import Server, answer_to
 from conftest import parse_events, pictured, text_of
-from engines import until
 from sqlalchemy import create_engine, text
+from waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,6 @@ def servers(both):
     return both
 
 
-class KeepRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args):
-        return None
-
-
 class Person:
     """Somebody with cookies that both servers know."""
 
@@ -55,13 +50,12 @@ class Person:
         self.cookies = SimpleCookie()
 
     def post(self, url: str, **fields) -> urllib.error.HTTPError:
-        """Send a form; the answer is a redirection or a refusal, and so an error to urllib."""
+        """Send a form; the answer is a redirection or a refusal."""
         cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in self.cookies.items())
         request = urllib.request.Request(url, urllib.parse.urlencode(fields).encode(), {"Cookie": cookies})
-        with pytest.raises(urllib.error.HTTPError) as answer:
-            urllib.request.build_opener(KeepRedirect).open(request, timeout=60)
-        self.cookies.load(answer.value.headers.get("Set-Cookie", ""))
-        return answer.value
+        answer = answer_to(request)
+        self.cookies.load(answer.headers.get("Set-Cookie", ""))
+        return answer
 
     def start(self, server, **fields) -> str:
         """Start a run; returns its path."""

@@ -4,9 +4,10 @@ import shutil
 import urllib.request
 
 import pytest
-from browser import Server, Window, until
+from browser import Server, Window
 from conftest import make_model
 from tuning import Bench
+from waiting import until
 
 from convert.__main__ import main as convert
 from generate import check_folder
