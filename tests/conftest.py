@@ -37,19 +37,47 @@ ON_BOTH_DATABASES = {  # they store, read and delete
 }
 
 
-WHOLE = {"browser", "postgresql", "server", "servers", "front", "impatient", "narrow"}  # fixtures that start a process
+# What takes a process or a training: fixtures, and what a test calls itself. `make test-fast` leaves such tests out.
+WHOLE = {"browser", "postgresql", "server", "servers", "front", "impatient", "narrow", "command", "bench"}
+CALLS = {"subprocess", "serving", "Server", "Bench"}
+running: list[pytest.Item] = []  # the test that runs
+
+
+def called(code) -> set[str]:
+    """The names that a function uses, with those of the functions inside it."""
+    inner = (called(const) for const in code.co_consts if hasattr(const, "co_names"))
+    return set(code.co_names).union(*inner)
 
 
 @pytest.hookimpl(tryfirst=True)  # before marks are looked at
 def pytest_collection_modifyitems(config, items):
     """What asks little of the database is tried on one of the two kinds; what starts a process or trains is marked."""
     for item in items:
-        trains = item.module.__name__.startswith("test_finetune")
-        if trains or "[postgresql" in item.name or WHOLE & set(item.fixturenames):
+        if "[postgresql" in item.name or WHOLE & set(item.fixturenames) or CALLS & called(item.function.__code__):
             item.add_marker("whole")
     spared = {i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES}
     items[:] = [item for item in items if item not in spared]
     config.hook.pytest_deselected(items=list(spared))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    running[:] = [item]
+
+
+def only_marked_ones_start_python(event, given):
+    """Lest one that starts a server, or imports torch once more, slips into `make test-fast`."""
+    if event == "subprocess.Popen" and running and sys.executable in (given[0], *given[1][:1]):
+        assert running[0].get_closest_marker("whole"), f"{running[0].nodeid} starts Python; mark it `whole`"
+
+
+sys.addaudithook(only_marked_ones_start_python)
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Bytes, and strings that are long or odd, do not name a test: all workers must collect the same names."""
+    plain = isinstance(val, str) and len(val) <= 60 and val.isascii() and val.isprintable()
+    return argname if isinstance(val, str | bytes) and not plain else None
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -100,16 +128,25 @@ def models(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("original") / "tiny", seed=5)
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Path:
+    """The folder of a small model, called tiny, which nobody may change."""
+    return make_model(tmp_path_factory.mktemp("model") / "tiny", seed=1)
 
 
 @pytest.fixture
-def folder(original, tmp_path) -> Path:
+def folder(model, tmp_path) -> Path:
     """models/broken, a copy to break; models/good is beside it."""
-    shutil.copytree(original, tmp_path / "models" / "good")
-    return shutil.copytree(original, tmp_path / "models" / "broken")
+    shutil.copytree(model, tmp_path / "models" / "good")
+    return shutil.copytree(model, tmp_path / "models" / "broken")
+
+
+@pytest.fixture
+def bench(tmp_path, model):
+    """A folder with a text, in which `model` is trained; see tuning.py."""
+    from tuning import Bench
+
+    return Bench(tmp_path, model)
 
 
 class Writer:
@@ -124,9 +161,14 @@ class Writer:
         ids = tuple(folder.encode_prompt(text) if ids is None else ids)
         return self.engine.submit(Request(folder, ids, parse_sampling(options), first_sample, owner))
 
+    @property
+    def loaded_models(self):
+        """What tests of the engine look into: the models in its memory, and their batches."""
+        return self.engine._loaded_models
+
     def batch(self, model="tiny"):
         """The running batch of a model that is in memory."""
-        return next(r.batch for r in self.engine._loaded_models.all.values() if r.folder.name == model)
+        return next(r.batch for r in self.loaded_models.all.values() if r.folder.name == model)
 
     def write(self, *args, **options):
         run = finished(self.submit(*args, **options))

@@ -5,17 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRICKY, make_model
+from conftest import TRICKY
 from safetensors.torch import load_file
 
 from convert.folder import convert
 from convert.source import find_source
 from generate import Refusal, check_folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return make_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def old_port(model: Path, folder: Path, rename) -> Path:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, edit_json, make_model
+from conftest import ROOT, edit_json
 from safetensors.torch import load_file, save_file
-from tuning import Bench, cut_at, run_json, same_weights, some_text
+from tuning import cut_at, run_json, same_weights, some_text
 
 from finetune.__main__ import main
 
@@ -24,16 +24,6 @@ COMMON = (
     "--evaluate-every", 0,
 )  # fmt: skip
 SCRATCH = ("--from-scratch", "--layers", 1, "--width", 32, "--vocab", 300, "--block-size", 32, "--steps", 4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=1)
-
-
-@pytest.fixture
-def bench(tmp_path, model):
-    return Bench(tmp_path, model)
 
 
 @pytest.fixture

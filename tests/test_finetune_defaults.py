@@ -1,7 +1,6 @@
 """What a training takes where nobody says, what it says of its outcome, and how many steps fit into minutes."""
 
 import pytest
-from conftest import make_model
 from tuning import Bench, cut_at, run_json, same_weights
 
 from finetune import pace
@@ -9,16 +8,6 @@ from finetune.defaults import choose_batch, choose_epochs, choose_rate
 from finetune.option_checks import make_options
 from finetune.options import Options
 from finetune.verdict import verdict
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=1)
-
-
-@pytest.fixture
-def bench(tmp_path, model):
-    return Bench(tmp_path, model)
 
 
 @pytest.mark.parametrize(

@@ -289,15 +289,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
         ([""], "0.txt: empty; there is nothing to learn from"),
         (["", ""], "0.txt and 1 more: empty"),
         ([" \n "], "0.txt: no document with any text is in there"),
-        (["the fox", "a\n" * 70_000 + "b\xe9".encode("latin-1").decode("latin-1")], None),
     ],
 )
 def test_without_a_word_there_is_nothing_to_learn_from(tmp_path, texts, sentence):
     sources = [written(tmp_path, f"{n}.txt", text) for n, text in enumerate(texts)]
-    if sentence is None:
-        assert len(made(sources).ends) == 2
-    else:
-        assert sentence in refusal(sources)
+    assert sentence in refusal(sources)
 
 
 def test_an_error_late_in_the_file_leaves_nothing(tmp_path):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import MODELS, make_model
+from conftest import MODELS
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 from tuning import Bench, cut_at, run_json, same_weights, some_text
@@ -70,16 +70,6 @@ def test_a_hidden_pattern_is_found_and_texts_end_by_themselves(tmp_path):
     assert sum(reason == "stop" for _, reason in samples) > 0.95 * len(samples)
     told = [e["perplexity"] for e in run_json(folder)["evaluations"]]
     assert told[-1] < 0.3 * told[0]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=1)
-
-
-@pytest.fixture
-def bench(tmp_path, model):
-    return Bench(tmp_path, model)
 
 
 QUICK = ("--documents", "line", "--steps", 4, "--save-every", 0)
@@ -243,11 +233,9 @@ def test_a_preset_says_what_it_stands_for_in_words_that_can_be_typed(preset):
 @pytest.mark.parametrize("preset", ["nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"])
 def test_what_is_given_comes_before_a_preset(preset):
     from finetune.option_checks import make_options
-    from finetune.options import flag
     from finetune.presets import PRESETS
 
     made = make_options({"seed": 5, "batch_size": 3}, preset)
     assert (made.seed, made.batch_size) == (5, 3)
     for name, value in PRESETS[preset].items():
         assert name == "batch_size" or getattr(made, name) == value
-        assert flag(name).startswith("--")

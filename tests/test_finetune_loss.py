@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_model
 from transformers import AutoTokenizer, GPT2LMHeadModel
-from tuning import Bench, losses, run_json, some_text
+from tuning import losses, run_json, some_text
 
 from finetune.presets import PRESETS
 
@@ -18,11 +18,6 @@ END = 0
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=1, n_positions=512)
-
-
-@pytest.fixture
-def bench(tmp_path, model):
-    return Bench(tmp_path, model)
 
 
 def plain_windows(texts, tokenizer, block, line_by_line, begin, end):

@@ -31,16 +31,6 @@ COMMON = (
 )
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("models") / "tiny", seed=1)
-
-
-@pytest.fixture
-def bench(tmp_path, model):
-    return Bench(tmp_path, model)
-
-
 @pytest.mark.parametrize(
     ("step", "more"),
     [

@@ -24,9 +24,9 @@ def test_vocab_and_merges_encode_as_tokenizer_json_does(folder):
     assert (found.end_id, found.encode_prompt("")) == (0, [0])
 
 
-def test_a_folder_that_comes_breaks_is_mended_or_goes_is_noticed_without_a_restart(folder, original):
+def test_a_folder_that_comes_breaks_is_mended_or_goes_is_noticed_without_a_restart(folder, model):
     root = folder.parent
-    shutil.copytree(original, root / "late")
+    shutil.copytree(model, root / "late")
     (root / ".hidden").mkdir()
     (root / "notes.txt").write_text("not a model")
     assert [(item.name, item.problem) for item in list_models(root)] == [
