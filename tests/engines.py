@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from conftest import Writer, started
 from waiting import until
 
-from generate import Engine
+from generate import Engine, Outlook
 
 
 @contextmanager
@@ -27,6 +27,12 @@ def until_written(run, count, seconds=60):
         assert not run.done, run.samples[0].error or run.samples[0].finish_reason
         assert time.time() < deadline, f"{[len(s) for s in run.samples]} of {count} tokens in {seconds} s"
         version = run.wait(version, 1)
+
+
+def until_at_rest(writer, model="tiny") -> None:
+    """Wait until nothing is in line, read, written or remembered any more."""
+    batch, engine = writer.batch(model), writer.engine
+    until(lambda: not batch.busy and not batch.prefills and engine.outlook == Outlook(), what="rest")
 
 
 def at_once(writer):

@@ -12,7 +12,6 @@ from flask_migrate import upgrade
 from sqlalchemy import create_engine, delete, insert, select, text, update
 
 from generate import RunLog, split_half_character, unknown_records
-from generate.text.ending import Ending
 from webapp import create_app
 from webapp.runs import lease
 from webapp.runs.repository import new_run, stored_log
@@ -106,6 +105,10 @@ class Reader:
             assert time.time() < deadline, self.shown
         return self
 
+    def rest(self) -> list[bytes]:
+        """What is still sent, until the stream ends."""
+        return list(self._parts)
+
     def close(self) -> None:
         self._answer.close()
 
@@ -191,15 +194,19 @@ def cut(server, run, *counts, lease_until=None) -> None:
 
 
 def released(ids, vocabulary, log, stops) -> list[int]:
-    """How many tokens may be shown after each of some, as the engine counts them."""
-    ending, counts = (
-        Ending([s.encode() for s in stops], split_half_character(vocabulary.bytes_of(log.prompt["id"]))[1]),
-        [],
-    )
-    for index in ids.tolist():
-        ending.feed(vocabulary.tokens[index])
-        counts.append(ending.released)
-    return counts
+    """How many tokens may be shown after each of some: those that end a character, before what may become a stop."""
+    half, stops = split_half_character(vocabulary.bytes_of(log.prompt["id"]))[1], [stop.encode() for stop in stops]
+    texts = [vocabulary.bytes_of(ids[:count]) for count in range(len(ids) + 1)]
+    whole = [n for n, text in enumerate(texts) if n == 0 or not split_half_character(half + text)[1]]
+
+    def sure(text: bytes) -> int:
+        """How many bytes stand before the first stop string, or else before what may become one."""
+        found = [text.find(stop) for stop in stops if stop in text]
+        held = (n for n in range(len(text)) if any(stop.startswith(text[n:]) for stop in stops))
+        return min(found) if found else next(held, len(text))
+
+    limits = map(sure, texts)
+    return [max(n for n in whole if n <= count and len(texts[n]) <= limit) for count, limit in enumerate(limits)][1:]
 
 
 def copy(server, run) -> tuple[str, RunLog, RunLog]:

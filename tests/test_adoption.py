@@ -308,7 +308,7 @@ def test_a_server_that_lost_its_lease_stores_nothing_more_and_its_readers_read_o
         a.do("save")
         assert not a.knows(run)
         reader.until("pause")
-        assert list(reader._parts) == []  # and no `done`
+        assert reader.rest() == []  # and no `done`
     with a.app.app_context():
         stored = db.session.scalar(select(func.sum(func.length(Block.tokens))).where(Block.run_id == run[3:]))
     assert stored == 5 * whole.prompt.dtype.itemsize

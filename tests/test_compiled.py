@@ -1,5 +1,6 @@
 """The compiled pass of the int8 model: bits that do not depend on company, pages that are shared, odd sizes."""
 
+import os
 import re
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_a_row_of_nan_does_not_disturb_the_survey_of_others():
 def test_what_is_compiled_is_kept_where_the_sources_say():
     from generate.compiled import cache_folder
 
-    assert cache_folder() in likeliest.survey._cache.cache_path or "NUMBA_CACHE_DIR" in __import__("os").environ
+    assert cache_folder() in likeliest.survey.stats.cache_path or "NUMBA_CACHE_DIR" in os.environ
 
 
 def test_a_change_of_any_compiled_function_is_noticed():

@@ -1,10 +1,12 @@
 """What a run says depends on its own request alone, and it ends as it should."""
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
 from conftest import TRICKY, Writer, finished, started
+from engines import until_written
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
@@ -127,9 +129,7 @@ def test_what_was_released_never_has_to_be_taken_back(writer):
 
 def test_cancelling_ends_a_run_and_keeps_its_text(writer):
     run = writer.submit(max_new_tokens=4096)
-    version = 0
-    while len(run.samples[0]) < 10:
-        version = run.wait(version, 1)
+    until_written(run, 10)
     writer.engine.cancel(run)
     at = len(run.samples[0])
     finished(run)
@@ -157,9 +157,7 @@ def test_a_long_prompt_is_cut_from_the_left(writer):
 
 def test_a_step_that_raises_ends_its_rows_with_error_and_the_engine_goes_on(writer, monkeypatch):
     run = writer.submit(max_new_tokens=4096)
-    version = 0
-    while len(run.samples[0]) < 5:
-        version = run.wait(version, 1)
+    until_written(run, 5)
     batch = writer.batch()
     monkeypatch.setattr(batch.model, "logits", lambda hidden: 1 / 0)
     finished(run)
@@ -172,9 +170,7 @@ def test_a_step_that_raises_ends_its_rows_with_error_and_the_engine_goes_on(writ
 
 def test_memory_that_runs_out_while_a_row_joins_ends_that_run_alone(writer, monkeypatch):
     other = writer.submit(max_new_tokens=4096)
-    version = 0
-    while len(other.samples[0]) < 3:
-        version = other.wait(version, 1)
+    until_written(other, 3)
     cache = writer.batch().cache
     real, calls = cache.join, []
 
@@ -222,9 +218,8 @@ def test_weights_that_were_replaced_are_loaded_before_they_are_used(tmp_path, mo
 
 def test_numbers_out_of_range_end_only_the_row_they_are_in(writer, monkeypatch):
     runs = [writer.submit(max_new_tokens=4096, seed=seed) for seed in (1, 2)]
-    version = 0
-    while min(len(run.samples[0]) for run in runs) < 3:
-        version = runs[0].wait(version, 1)
+    for run in runs:
+        until_written(run, 3)
     model = writer.batch().model
     real = model.logits
 
@@ -238,9 +233,7 @@ def test_numbers_out_of_range_end_only_the_row_they_are_in(writer, monkeypatch):
     until(lambda: any(run.done for run in runs), what="the end of one of them")
     monkeypatch.undo()
     bad, good = sorted(runs, key=lambda run: not run.done)
-    at, version = len(good.samples[0]), 0
-    while len(good.samples[0]) < at + 5:
-        version = good.wait(version, 1)
+    until_written(good, len(good.samples[0]) + 5)
     writer.engine.cancel(good)
     assert finished(good).samples[0].finish_reason == "cancelled"
     assert bad.samples[0].finish_reason == "error"
@@ -275,8 +268,7 @@ def test_a_full_line_refuses_and_tells_places(models):
     try:
         line = Writer(engine)
         running = line.submit(max_new_tokens=4096)
-        while running.state != "writing":
-            running.wait(running.version, 1)
+        until_written(running, 1)
         first, second = line.submit(), line.submit()
         assert (first.place, second.place) == (1, 2)
         with pytest.raises(Busy, match="2 runs are waiting"):
@@ -306,8 +298,10 @@ def test_tricky_text_survives_the_tokenizer(models):
 
 
 def test_the_engine_closes_in_mid_run(models):
+    threads = set(threading.enumerate())
     engine = started(Engine(models, device="cpu", precision="float32").start("tiny"))
     run = Writer(engine).submit(max_new_tokens=4096)
+    assert len(threading.enumerate()) == len(threads) + 1
     engine.close()
-    assert not engine._thread.is_alive()
+    assert set(threading.enumerate()) <= threads
     assert not run.done

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 from conftest import finished
-from engines import at_once, ids_of, owners, running, stop, until_written, watch
+from engines import at_once, ids_of, owners, running, stop, until_at_rest, until_written, watch
 from waiting import until
 
 from generate import Outlook
@@ -132,8 +132,7 @@ def test_cancelling_a_run_of_eight_samples_ends_those_that_write_and_those_that_
     until(lambda: sum(len(sample) > 2 for sample in run.samples) == 2, what="two samples writing")
     stop(two, run)
     assert [sample.finish_reason for sample in run.samples] == ["cancelled"] * 8
-    until(lambda: two.engine._queue.tickets == [] and not two.batch().busy, what="an empty engine")
-    assert two.batch().prefills == []
+    until_at_rest(two)
 
 
 def test_cancelling_a_run_ends_it_also_while_another_model_has_all_rows(models):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -107,6 +108,65 @@ def test_a_refusal_that_is_put_together_is_found(code, is_right):
     assert (wrong_refusals(code, {"Refusal", "Busy"}) == []) is is_right
 
 
+# Tests of the engine's rooms; all others know its public names alone.
+OF_THE_ENGINE = {
+    *("compiled", "ending", "folder", "folder_over_time", "graphs", "int8", "line", "options", "precision", "prefixes"),
+    *("reading", "recovery", "residents", "sampling", "score"),
+}
+PRIVATE = {  # what tests look into all the same
+    ("conftest", "_loaded_models"),
+    ("engines", "_wake"),
+    ("test_engine", "_cancel_waiting"),
+    ("test_graphs", "_graphs"),
+    ("test_prefixes", "_texts"),
+}
+
+
+def nodes_of_tests():
+    """(name, node) of everything in the files of tests."""
+    for file in sorted((ROOT / "tests").glob("*.py")):
+        yield from ((file.stem, node) for node in ast.walk(ast.parse(file.read_text())))
+
+
+def test_only_tests_of_the_engine_import_its_modules():
+    for file, module in imports("tests"):
+        inside = module.startswith("generate.") and module != "generate.__main__"
+        assert not inside or file.stem.removeprefix("test_") in OF_THE_ENGINE, f"{file} imports {module}"
+
+
+def test_tests_look_into_nothing_private_but_what_is_listed():
+    found = set()
+    for file, node in nodes_of_tests():
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            found.add((file, node.attr))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            found |= {(file, part.value) for part in node.args[1:2] if isinstance(part, ast.Constant)}
+    assert {(file, name) for file, name in found if re.match("_[^_]", name)} == PRIVATE
+
+
+def test_tests_wait_for_conditions_and_do_not_sleep():
+    sleeps = {
+        file
+        for file, node in nodes_of_tests()
+        if isinstance(node, ast.Call) and re.search(r"(sleep|wait_for_timeout)$", ast.unparse(node.func))
+    }
+    assert sleeps == {"waiting", "crowd"}, "the one that waits, and people who pause"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_tests_have_the_same_names_whatever_the_time_and_the_order_of_sets():
+    """Else two workers of one run collect different tests, and all of it fails."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts=", "-p", "no:cacheprovider"]
+    named = []
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        named.append([line for line in done.stdout.splitlines() if "::" in line])
+    assert named[0] == named[1]
+    assert len(named[0]) > 1000
+
+
 def test_training_without_its_packages_says_how_to_get_them():
     code = (
         "import sys; sys.modules['peft'] = sys.modules['accelerate'] = None\n"
@@ -144,9 +204,9 @@ def test_the_readme_names_only_commands_that_exist():
     listed = subprocess.run(
         ["make", "-C", str(ROOT), "help"], cwd="/", capture_output=True, text=True, check=True
     ).stdout
-    targets = set(re.findall(r"^([a-z]+) ", listed, re.M))
-    assert {"run", "test", "soak", "bench", "screenshot"} <= targets
-    assert set(re.findall(r"`?make (?!-)([a-z]+)", readme)) <= targets
+    targets = set(re.findall(r"^([a-z-]+) ", listed, re.M))
+    assert {"run", "test", "test-fast", "test-long", "soak", "bench", "screenshot"} <= targets
+    assert set(re.findall(r"`?make (?!-)([a-z-]+)", readme)) <= targets
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from conftest import Writer, finished, started
+from engines import until_written
 
 from generate import Engine
 
@@ -42,9 +43,7 @@ def test_looking_ahead_changes_no_token(writer, ahead):
 def test_a_run_that_is_stopped_meanwhile_keeps_what_it_was_told(ahead):
     other = ahead.submit(max_new_tokens=200, seed=5)
     run = ahead.submit(max_new_tokens=4096)
-    version = 0
-    while len(run.samples[0]) < 10:
-        version = run.wait(version, 1)
+    until_written(run, 10)
     ahead.engine.cancel(run)
     assert finished(run).samples[0].finish_reason == "cancelled"
     alone = ahead.ids(max_new_tokens=200, seed=5)[0]

@@ -196,22 +196,25 @@ def test_a_difference_ends_the_writing_at_once(app, visitor, models, changing):
     assert len(log.samples[0]) < 1500
 
 
-def test_verdicts_are_forgotten_after_a_while_and_when_there_are_too_many(app, visitor, monkeypatch):
+def test_verdicts_are_forgotten_after_a_while_and_when_there_are_too_many(visitor, monkeypatch):
     run = visitor.start(max_new_tokens=2)
     visitor.finish(run)
     first = visitor.post(f"{run}/replay").headers["Location"]
     until(lambda: "verdict" in visitor.get(first).text)
-    monkeypatch.setattr(replays, "MOST", len(app.extensions["rubric"].replays._all))
+    second = visitor.post(f"{run}/replay").headers["Location"]
+    until(lambda: "verdict" in visitor.get(second).text)
+    with monkeypatch.context() as patch:
+        patch.setattr(replays, "KEPT", 0)
+        assert visitor.get(first).status_code == 404
+    third = visitor.post(f"{run}/replay").headers["Location"]
+    until(lambda: "verdict" in visitor.get(third).text)
+    assert "no longer known" in visitor.get(second).text, "all old ones went at once"
+    monkeypatch.setattr(replays, "MOST", 1)
     verdict_of(visitor, run)
-    assert len(app.extensions["rubric"].replays._all) == replays.MOST
-    monkeypatch.setattr(replays, "KEPT", 0)
-    answer = visitor.get(first)
-    assert answer.status_code == 404
-    assert "no longer known" in answer.text
-    assert not app.extensions["rubric"].replays._all
+    assert visitor.get(third).status_code == 404
 
 
-def test_too_many_unfinished_ones_and_a_full_line_are_busy_for_a_moment(app, visitor, monkeypatch, writer):
+def test_too_many_unfinished_ones_and_a_full_line_are_busy_for_a_moment(visitor, monkeypatch, writer):
     run = visitor.start(max_new_tokens=2)
     visitor.finish(run)
     with monkeypatch.context() as patch:
@@ -221,7 +224,7 @@ def test_too_many_unfinished_ones_and_a_full_line_are_busy_for_a_moment(app, vis
     assert "The line is full" in answer.text
     with monkeypatch.context() as patch:
         patch.setattr(replays, "MOST", 0)
-        app.extensions["rubric"].replays._all.clear()
+        patch.setattr(replays, "KEPT", 0)
         assert visitor.post(f"{run}/replay").status_code == 503
 
 

@@ -6,6 +6,7 @@ import threading
 import weakref
 
 import pytest
+import torch
 from conftest import finished, make_model
 from engines import running, stop, until_written
 from waiting import until
@@ -44,7 +45,7 @@ class Memory:
 
     def __call__(self, device) -> int:
         self.asked += 1
-        residents = self.writer.engine._loaded_models.all.values()
+        residents = self.writer.loaded_models.all.values()
         return self.total - sum(map(size_of, residents))
 
 
@@ -165,11 +166,10 @@ def test_a_run_that_waits_for_memory_is_not_passed_for_ever_by_runs_of_the_loade
     """Somebody always has a run of `tiny` to send; the one for `other` comes in when the first of them is through."""
     base = room.submit(max_new_tokens=1500, owner="ada")
     until_written(base, 1)
-    monkeypatch.setattr(
-        generate.scheduling.loaded_models, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE)
-    )
+    memory = Memory(room, size(room.engine.models, "tiny") + SPARE)
+    monkeypatch.setattr(generate.scheduling.loaded_models, "free_bytes", memory)
     run = room.submit(model="other", max_new_tokens=5, owner="ben")
-    until(lambda: room.engine._blocked is not None, what="waiting for memory")
+    until(lambda: memory.asked, what="a look for memory")
     later = [room.submit(max_new_tokens=20, owner=owner) for owner in ("cleo", "dan", "eve")]
     assert finished(run).samples[0].finish_reason == "length"
     assert base.samples[0].finish_reason == "length"  # nobody who wrote was disturbed
@@ -180,11 +180,10 @@ def test_a_run_that_waits_for_memory_is_not_passed_for_ever_by_runs_of_the_loade
 def test_a_run_that_waits_for_memory_and_is_cancelled_blocks_nobody(room, monkeypatch):
     base = room.submit(max_new_tokens=LONG, owner="ada")
     until_written(base, 1)
-    monkeypatch.setattr(
-        generate.scheduling.loaded_models, "free_bytes", Memory(room, size(room.engine.models, "tiny") + SPARE)
-    )
+    memory = Memory(room, size(room.engine.models, "tiny") + SPARE)
+    monkeypatch.setattr(generate.scheduling.loaded_models, "free_bytes", memory)
     run = room.submit(model="other", owner="ben")
-    until(lambda: room.engine._blocked is not None, what="waiting for memory")
+    until(lambda: memory.asked, what="a look for memory")
     later = room.submit(max_new_tokens=5, owner="cleo")
     stop(room, run)
     assert finished(later).samples[0].finish_reason == "length"
@@ -193,29 +192,26 @@ def test_a_run_that_waits_for_memory_and_is_cancelled_blocks_nobody(room, monkey
 
 def test_what_auto_loads_to_measure_is_counted_too(shelf):
     """It holds the float32 model while it loads the next precision: that is the most there ever is at a time."""
-    from generate.scheduling.memory import model_bytes
-
     folder = find_model(shelf, "big")
-    residents = LoadedModels.__new__(LoadedModels)
-    residents.device, residents.precision, residents.all, residents.loading = None, "auto", {}, None
+    residents = LoadedModels(torch.device("cpu"), "auto", None, None)
     needed = model_bytes(folder.config, "float32") + loading_bytes(folder, "int8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate.scheduling.loaded_models, "free_bytes", lambda device: needed + SPARE - 1)
         with pytest.raises(Refusal):
-            residents._make_room(folder, set())
+            residents.start_loading(folder, set())
 
 
 def test_a_model_that_goes_frees_its_memory_at_once(models):
     """Nothing in a batch holds the batch: else its model would stay until the garbage collector comes by."""
     with running(models) as writer:
         writer.write(max_new_tokens=5)
-        loaded = next(iter(writer.engine._loaded_models.all.values()))
+        loaded = next(iter(writer.loaded_models.all.values()))
         gc.collect()
         gc.disable()
         try:
             gone = weakref.ref(loaded.model), weakref.ref(loaded.batch)
             writer.engine.close()
-            writer.engine._loaded_models.drop(loaded)
+            writer.loaded_models.drop(loaded)
             assert [one() for one in gone] == [None, None]
         finally:
             gc.enable()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TRICKY, finished
-from engines import at_once, ids_of, running, stop, until_written
+from engines import at_once, ids_of, running, stop, until_at_rest, until_written
 from transformers import GPT2LMHeadModel
 from waiting import until
 
@@ -215,7 +215,7 @@ def test_a_score_takes_no_seat_and_leaves_nothing(either, length, monkeypatch):
     batch = either.batch()
     monkeypatch.setattr(batch.cache, "join", lambda *given, **named: 1 / 0)
     ended(score(either, dice_text(length, 1), samples=32))
-    until(lambda: not batch.busy and not batch.prefills and not either.engine._queue.tickets, what="rest")
+    until_at_rest(either)
 
 
 def test_a_text_of_one_token_has_nothing_to_predict(either, models):
@@ -278,7 +278,7 @@ def test_a_score_that_is_cancelled_while_it_is_read_keeps_what_was_read(alone, m
     stop(alone, run)
     assert [(s.finish_reason, len(s), s.text_end) for s in run.samples] == [("cancelled", 0, 0)] * 4
     assert (run.prompt["rank"] == 0).any()
-    until(lambda: not batch.busy and not batch.prefills and not alone.engine._queue.tickets, what="rest")
+    until_at_rest(alone)
 
 
 def test_a_score_cancelled_in_line_ends(models):
