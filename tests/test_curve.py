@@ -311,7 +311,7 @@ entry = st.fixed_dictionaries(
 runs = st.fixed_dictionaries({}, optional={key: anything | entry | st.lists(entry, max_size=4) for key in RUN})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs)
 def test_whatever_the_file_holds_there_is_a_page(page, run):
     html = page(run)

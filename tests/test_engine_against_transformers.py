@@ -53,6 +53,7 @@ def test_greedy_text_equals_transformers_generate(writer, models, reference, mod
             )
 
 
+@pytest.mark.long
 def test_greedy_text_equals_transformers_generate_at_the_124m_shape(tmp_path):
     make_model(tmp_path / "big", seed=3, vocab_size=50257, n_positions=1024, n_embd=768, n_layer=12, n_head=12)
     model = GPT2LMHeadModel.from_pretrained(tmp_path / "big").eval()

@@ -1,6 +1,7 @@
 """Tokens of a stream are the tokens of the whole, made once, and nothing half-made is ever taken for them."""
 
 import errno
+import functools
 import gzip
 import json
 import os
@@ -64,9 +65,15 @@ def in_small_blocks(size: int):
 
 def ids_of(text: str, tokenizer: tokenizers.Tokenizer = TOKENIZER) -> list[int]:
     """The whole text's ids, encoded at once; the end marker is ordinary text."""
+    return plain(tokenizer).encode(text, add_special_tokens=False).ids
+
+
+@functools.cache
+def plain(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """A copy that knows no end marker."""
     whole = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     whole.encode_special_tokens = True
-    return whole.encode(text, add_special_tokens=False).ids
+    return whole
 
 
 def written(folder: Path, name: str, text: str | bytes) -> Path:
@@ -412,7 +419,7 @@ CHILD = """
         while True:
             status = Path("/proc/self/status").read_text()
             peak = max(peak, next(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")))
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks at its own memory
 
     threading.Thread(target=watch, daemon=True).start()
     tokenizer = tokenizers.Tokenizer.from_file(sys.argv[1])
