@@ -85,7 +85,7 @@ class Server:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
             self.process = subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=log, stderr=log)
-        until_up(self.process, self.ready, self.log)
+        until_up(self.process, self.ready, self.log, seconds)
         return self
 
     def ready(self) -> bool:

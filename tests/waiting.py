@@ -12,7 +12,8 @@ def until(condition, seconds=60, what="what was waited for"):
     return found
 
 
-def until_up(process, is_up, log) -> None:
+def until_up(process, is_up, log, seconds=60) -> None:
     """Wait until a server that was started as `process` answers; what it wrote into `log` is told when it does not."""
-    until(lambda: is_up() or process.poll() is not None, what=lambda: f"{log.read_text()}\nWhat should follow this")
+    told = lambda: f"{log.read_text()}\nWhat should follow this"  # noqa: E731
+    until(lambda: is_up() or process.poll() is not None, seconds, told)
     assert process.poll() is None, f"it did not start:\n{log.read_text()}"
