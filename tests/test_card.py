@@ -103,7 +103,11 @@ def test_where_there_is_no_text_the_card_says_what_rubric_is(text):
 
 
 @pytest.mark.parametrize(
-    "text", [FOX * 60, 狐狸 * 99, "W" * 100_000, "﷽🦊" * 999, "i\n" * 5000, "a " * 50_000, "—" * 9999, "\u3000字" * 999]
+    "text",
+    [
+        *[FOX * 60, 狐狸 * 99, "W" * 100_000, "﷽🦊" * 999, "i\n" * 5000, "a " * 50_000, "—" * 9999, "\u3000字" * 999],
+        *["السَّلَامُ عَلَيْكُمْ " * 99, "ק" * 9999, "क्षत्रियों के " * 99, "ที่ป่าน้ำผู้ใหญ่" * 99, "훈민정음 " * 99],
+    ],
 )
 def test_nothing_is_drawn_on_the_margins_of_the_sheet(text):
     for parts in ([(text, False)], [(text, True)], [(text, False), (text, True)]):
@@ -210,6 +214,11 @@ def has_file(text: str) -> bool:
         "Ωμέγα",
         "Привет",
         "Việt Nam",
+        "שועל קטן שגר בקצה היער ₪",
+        "ثعلب صغير يعيش، ١٢٣؟ پچگژکی ٹڈڑے",
+        "एक छोटी लोमड़ी अँधेरे जंगल में, १२३। ₹",
+        "สุนัขจิ้งจอกตัวน้อย ๑๒๓ ฯๆ ฿",
+        "작은 여우가 숲에 살았습니다 ㄱㄴㅏ",
         "“é” – €½",
         "→★①※",
         "🦊🎩⭐❤️👍",
@@ -233,7 +242,7 @@ def test_joined_emoji_are_one_picture(text):
 
 
 def test_what_no_typeface_has_is_a_hollow_box():
-    for text in ("ש", "ب", "한", "ก", "\ue000", "\U0010fffd", "\ud800", BOX):
+    for text in ("ა", "ກ", "അ", "ᠮ", "\ue000", "\U0010fffd", "\ud800", BOX):
         assert drawn(text) == drawn(BOX)
 
 
@@ -303,11 +312,14 @@ def test_the_same_text_gives_the_same_card_in_any_thread():
     assert len(set(cards)) == 1
 
 
+def forget_typefaces() -> None:
+    for name in ("packages", "glyphs", "has", "unknown", "measured", "face"):
+        getattr(typefaces, name).cache_clear()
+
+
 def test_missing_typefaces_are_one_clear_refusal(monkeypatch, tmp_path):
-    caches = [getattr(typefaces, name) for name in ("packages", "glyphs", "has", "unknown", "measured", "face")]
     monkeypatch.setattr(typefaces, "MODULES", tmp_path)
-    for cache in caches:
-        cache.cache_clear()
+    forget_typefaces()
     with pytest.raises(Refusal, match="npm ci"):
         draw_card([("Once", False)], "storyteller")
     monkeypatch.undo()

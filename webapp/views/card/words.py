@@ -52,6 +52,8 @@ def words(parts: list[tuple[str, Ink]], unseen: str = "") -> list[Word]:
         place += len(cluster)
         shown, file = glyphs(cluster, ink.weight)
         if not shown:
+            if found and level != found[-1][0][-1].level:  # a mark that is not seen may part two numbers
+                found[-1][0].append(Stretch("", ink, None, level))
             continue
         length += 1
         ends = may_part(before, cluster[0], length)
