@@ -5,12 +5,12 @@ import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # the server never asks the network for a model
 
-from generate import Engine, Refusal, models_folder, read_settings
+from generate import LocalEngine, Refusal, models_folder, read_settings
 from webapp import create_app
 
 try:
     settings = read_settings()
-    engine = Engine(
+    engine = LocalEngine(
         models_folder(settings),
         device=settings["RUBRIC_DEVICE"],
         precision=settings["RUBRIC_PRECISION"],

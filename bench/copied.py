@@ -10,7 +10,7 @@ from pathlib import Path
 
 from finetune.documents import Reading, pieces
 from finetune.sources import find_sources
-from generate import Engine, Request, Sampling, check_folder
+from generate import LocalEngine, Request, Sampling, check_folder
 
 
 def words_of(files: list[str]) -> list[str]:
@@ -20,10 +20,11 @@ def words_of(files: list[str]) -> list[str]:
 
 def samples(model: Path, count: int, length: int, temperature: float, top_k: int) -> Iterator[list[str]]:
     folder = check_folder(model.resolve())
-    engine = Engine(folder.path.parent, "cpu", "float32").start(folder)
+    engine = LocalEngine(folder.path.parent, "cpu", "float32").start(folder)
     try:
         sampling = Sampling(max_new_tokens=length, temperature=temperature, top_k=top_k, samples=count, seed=1)
-        run, version = engine.submit(Request(folder, tuple(folder.encode_prompt("")), sampling)), -1
+        request = Request(folder, sampling)
+        run, version = engine.submit(request, request.new_log(folder.encode_prompt(""))), -1
         while not run.done:
             version = run.wait(version, 1)
     finally:

@@ -15,7 +15,7 @@ import torch
 
 from bench.measure import Timing, median
 from bench.shapes import SAMPLING
-from generate import FinishReason, ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
+from generate import ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
 from generate.scheduling.batch import Batch
 from generate.transformer.cpu import keep_freed_memory
 from generate.transformer.model import load_model
@@ -86,15 +86,16 @@ def admit(
     """Let a run of its own into the batch for every prompt."""
     runs = []
     for ids, sampling in zip(prompts, samplings, strict=True):
-        runs.append(RunLog(ids, 1, folder.config.vocab_size))
-        batch.admit(Request(folder, tuple(ids), sampling, statistics=statistics), runs[-1])
+        request = Request(folder, sampling, statistics=statistics)
+        runs.append(request.new_log(ids))
+        batch.admit(request, runs[-1])
     return runs
 
 
 def cancel(batch: Batch, runs: list[RunLog]) -> None:
     """End the runs, and step until they are out of the batch; one that failed is an error here."""
     for run in runs:
-        run.cancelled = FinishReason.CANCELLED
+        batch.cancel(run)
     while batch.busy:
         batch.step()
     check(runs)

@@ -12,7 +12,7 @@ import torch
 
 from bench.ours import MAX_ROWS, Ours, admit, cancel, usual
 from bench.shapes import prompts
-from generate import Request, RunLog, Sampling, parse_sampling, unknown_records
+from generate import Request, Sampling, parse_sampling, unknown_records
 
 NEW, TOGETHER = 64, 25  # tokens a run; runs in a batch, the other rows are strangers
 
@@ -36,9 +36,10 @@ class Sameness(Ours):
 
     def go_on(self, prompt: list[int], wish: Sampling, written: list[int], cut: int) -> list[int]:
         """The ids of a run of which `cut` tokens are kept."""
-        run = RunLog(prompt, 1, self.folder.config.vocab_size)
+        request = Request(self.folder, wish)
+        run = request.new_log(prompt)
         run.samples[0].append(unknown_records(written[:cut], self.folder.config.vocab_size), cut)
-        self.batch.admit(Request(self.folder, tuple(prompt), wish), run)
+        self.batch.admit(request, run)
         while not run.done:
             self.batch.step()
         return run.samples[0].read()["id"].tolist()

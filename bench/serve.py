@@ -124,10 +124,10 @@ class Alone:
     """The engine on its own thread in a process without a server."""
 
     def __init__(self, models: Path, model: str, precision: str, threads: int):
-        from generate import Engine
+        from generate import LocalEngine
 
         options = {"device": "cpu", "precision": precision, "threads": threads, "max_rows": MAX_ROWS}
-        self.engine = Engine(models, **options, max_waiting=MAX_WAITING).start(model)
+        self.engine = LocalEngine(models, **options, max_waiting=MAX_WAITING).start(model)
         self.folder = find_model(models, model)
         deadline = time.monotonic() + 120
         while problem := self.engine.ready():
@@ -139,8 +139,8 @@ class Alone:
         """The same requests at once, and how fast they were done."""
         begun, runs = time.perf_counter(), []
         for text, wish in zip(prompts, wishes, strict=True):
-            ids = tuple(self.folder.encode_prompt(text))
-            runs.append(self.engine.submit(Request(self.folder, ids, parse_sampling(wish))))
+            request = Request(self.folder, parse_sampling(wish))
+            runs.append(self.engine.submit(request, request.new_log(self.folder.encode_prompt(text))))
         seen = [[] for _ in runs]
         while not all(run.done for run in runs):
             time.sleep(POLL)

@@ -1,6 +1,7 @@
 """The engine: text in, tokens out. It knows nothing of Flask, of databases, or of our other packages.
 
-These are its public names. `Engine` and `logits_of` bring torch and are imported when first asked for; all else is light.
+These are its public names. `LocalEngine` and `logits_of` bring torch and are imported when first asked for; all else is
+light.
 """
 
 import os
@@ -17,14 +18,14 @@ from generate.folders.contract import check_folder
 from generate.folders.finding import Listed, find_model, list_models, model_homes, models_folder
 from generate.folders.model_folder import ModelFolder
 from generate.folders.tensors import tensor_shapes
+from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
-from generate.interface.states import BY_ITSELF, FinishReason, RunState
+from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
 from generate.sampling.filters import sampler_logprob
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
-from generate.scheduling.queue import Outlook
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
 from generate.text.characters import CharacterGate, split_half_character
@@ -37,11 +38,13 @@ __all__ = [
     "OPTIONS",
     "SETTINGS",
     "Busy",
+    "Capabilities",
     "CharacterGate",
     "Config",
     "Engine",
     "FinishReason",
     "Listed",
+    "LocalEngine",
     "ModelFolder",
     "Outlook",
     "Problem",
@@ -53,6 +56,7 @@ __all__ = [
     "Sampling",
     "Score",
     "Vocabulary",
+    "Withdrawal",
     "check_folder",
     "check_target",
     "files",
@@ -85,10 +89,10 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    if name == "Engine":
-        from generate.scheduling.engine import Engine
+    if name == "LocalEngine":
+        from generate.scheduling.engine import LocalEngine
 
-        return Engine
+        return LocalEngine
     if name == "logits_of":
         from generate.transformer.logits import logits_of
 

@@ -17,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from waiting import until
 
-from generate import Engine, Request, find_model, parse_sampling
+from generate import LocalEngine, Request, find_model, parse_sampling
 
 MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
@@ -152,14 +152,14 @@ def bench(tmp_path, model):
 class Writer:
     """An engine with the small conveniences that tests want."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: LocalEngine):
         self.engine = engine
 
     def submit(self, text="Once upon a time", model="tiny", ids=None, first_sample=0, owner="", **options):
         folder = find_model(self.engine.models, model)
         options = {"seed": 1, "max_new_tokens": 20, "top_k": 0, "temperature": 1} | options
-        ids = tuple(folder.encode_prompt(text) if ids is None else ids)
-        return self.engine.submit(Request(folder, ids, parse_sampling(options), first_sample, owner))
+        request = Request(folder, parse_sampling(options), first_sample, owner)
+        return self.engine.submit(request, request.new_log(folder.encode_prompt(text) if ids is None else ids))
 
     @property
     def loaded_models(self):
@@ -194,7 +194,7 @@ def finished(run, seconds=60):
     return run
 
 
-def started(engine: Engine, seconds=60) -> Engine:
+def started(engine: LocalEngine, seconds=60) -> LocalEngine:
     until(lambda: engine.ready() is None, seconds, engine.ready)
     return engine
 
@@ -202,7 +202,7 @@ def started(engine: Engine, seconds=60) -> Engine:
 @pytest.fixture(scope="session")
 def writer(models) -> Writer:
     """One float32 engine on the CPU for the whole session."""
-    engine = Engine(models, device="cpu", precision="float32").start("tiny")
+    engine = LocalEngine(models, device="cpu", precision="float32").start("tiny")
     started(engine)
     yield Writer(engine)
     engine.close()

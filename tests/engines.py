@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from conftest import Writer, started
 from waiting import until
 
-from generate import Engine, Outlook
+from generate import LocalEngine, Outlook
 
 
 @contextmanager
 def running(models, model="tiny", **options):
     """A writer over an engine of one's own, float32 on the CPU unless told otherwise."""
-    engine = Engine(models, **({"device": "cpu", "precision": "float32", "threads": 1} | options)).start(model)
+    engine = LocalEngine(models, **({"device": "cpu", "precision": "float32", "threads": 1} | options)).start(model)
     try:
         yield Writer(started(engine))
     finally:

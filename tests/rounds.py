@@ -225,8 +225,7 @@ def copy(server, run) -> tuple[str, RunLog, RunLog]:
         changes |= {"lease_until": time.time() + lease.LEASE, "progress": {}, "stop_asked": None}
         changes["prompt"] = unknown_records(whole.prompt["id"], fields["vocab_size"]).tobytes()
         new_run(**(fields | changes))
-    log = RunLog(whole.prompt["id"], len(whole.samples), fields["vocab_size"])
-    log.prompt = whole.prompt
+    log = RunLog(whole.prompt, len(whole.samples))
     log.fingerprint, log.precision, log.device = whole.fingerprint, whole.precision, whole.device
     server.state.registry.add(changes["id"], log)
     return f"/r/{changes['id']}", log, whole

@@ -25,7 +25,7 @@ from convert.folder import convert
 from convert.source import find_source
 from convert.to_tensorflow import to_checkpoint
 from convert.vocabulary import write_makeshift
-from generate import Engine, Refusal, Request, check_folder, logits_of, parse_sampling
+from generate import LocalEngine, Refusal, Request, check_folder, logits_of, parse_sampling
 
 CHECKPOINTS = Path(__file__).parent / "fixtures" / "tensorflow"
 FORMATS = ("openai", "slots", "sharded", "partitioned", "bfloat16", "float16", "float64", "snappy")
@@ -190,9 +190,10 @@ def test_a_text_marker_is_obeyed_and_never_seen(tmp_path):
     make_model(tmp_path / "tiny")
     (tmp_path / "tiny" / "rubric.json").write_text('{"format": 1, "end": {"token_id": 0, "text": "e"}}')
     folder = check_folder(tmp_path / "tiny")
-    engine = Engine(tmp_path, device="cpu", precision="float32").start(folder)
+    engine = LocalEngine(tmp_path, device="cpu", precision="float32").start(folder)
     try:
-        run = finished(engine.submit(Request(folder, (5, 6), parse_sampling({"max_new_tokens": 500, "seed": 1}))))
+        request = Request(folder, parse_sampling({"max_new_tokens": 500, "seed": 1}))
+        run = finished(engine.submit(request, request.new_log((5, 6))))
     finally:
         engine.close()
     sample = run.samples[0]

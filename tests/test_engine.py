@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import until
 
-from generate import Busy, Engine, Refusal, RunLog, find_model, window_start
+from generate import Busy, LocalEngine, Refusal, RunLog, find_model, window_start
 
 
 def test_alone_and_in_a_batch_of_eight_the_same_seed_gives_the_same_ids(writer):
@@ -191,9 +191,9 @@ def test_memory_that_runs_out_while_a_row_joins_ends_that_run_alone(writer, monk
 
 
 def test_an_engine_whose_thread_dies_leaves_nobody_waiting(models, monkeypatch):
-    engine = started(Engine(models, device="cpu", precision="float32", max_rows=1).start("tiny"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=1).start("tiny"))
     running, waiting = Writer(engine).submit(max_new_tokens=4096), Writer(engine).submit()
-    monkeypatch.setattr(engine, "_cancel_waiting", lambda: 1 / 0)
+    monkeypatch.setattr(engine, "_take_cancelled", lambda: 1 / 0)
     for run in (running, waiting):
         assert finished(run).samples[0].finish_reason == "error"
     assert "has stopped" in engine.ready()
@@ -204,7 +204,7 @@ def test_an_engine_whose_thread_dies_leaves_nobody_waiting(models, monkeypatch):
 def test_weights_that_were_replaced_are_loaded_before_they_are_used(tmp_path, models):
     for name in ("tiny", "other"):
         shutil.copytree(models / name, tmp_path / name)
-    engine = started(Engine(tmp_path, device="cpu", precision="float32").start("tiny"))
+    engine = started(LocalEngine(tmp_path, device="cpu", precision="float32").start("tiny"))
     try:
         first = Writer(engine).write("the old king")
         shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "tiny" / "model.safetensors")
@@ -253,7 +253,7 @@ def test_another_model_is_loaded_when_a_run_asks_for_it(writer, monkeypatch):
 
 
 def test_more_samples_than_rows_take_turns(models):
-    engine = started(Engine(models, device="cpu", precision="float32", max_rows=3).start("tiny"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=3).start("tiny"))
     try:
         few = Writer(engine)
         run = few.write(samples=8, max_new_tokens=90)
@@ -264,7 +264,7 @@ def test_more_samples_than_rows_take_turns(models):
 
 
 def test_a_full_line_refuses_and_tells_places(models):
-    engine = started(Engine(models, device="cpu", precision="float32", max_rows=1, max_waiting=2).start("tiny"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=1, max_waiting=2).start("tiny"))
     try:
         line = Writer(engine)
         running = line.submit(max_new_tokens=4096)
@@ -299,7 +299,7 @@ def test_tricky_text_survives_the_tokenizer(models):
 
 def test_the_engine_closes_in_mid_run(models):
     threads = set(threading.enumerate())
-    engine = started(Engine(models, device="cpu", precision="float32").start("tiny"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32").start("tiny"))
     run = Writer(engine).submit(max_new_tokens=4096)
     assert len(threading.enumerate()) == len(threads) + 1
     engine.close()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 from tuning import Bench, cut_at, run_json, same_weights, some_text
 
-from generate import Engine, Request, Sampling, check_folder
+from generate import LocalEngine, Request, Sampling, check_folder
 
 # The first word of a document decides its last one; what is between says nothing of it.
 PLACES = {
@@ -31,10 +31,11 @@ def document(name: str, numbers: random.Random) -> tuple[str, str]:
 def written(folder, prompts, samples=1, **options):
     """(text, finish_reason) of every sample of every prompt, by the engine."""
     model = check_folder(folder)
-    engine = Engine(folder.parent, "cpu", "float32", 1).start(model)
+    engine = LocalEngine(folder.parent, "cpu", "float32", 1).start(model)
     try:
         sampling = Sampling(max_new_tokens=40, samples=samples, seed=1, **options)
-        runs = [engine.submit(Request(model, tuple(model.encode_prompt(p)), sampling)) for p in prompts]
+        request = Request(model, sampling)
+        runs = [engine.submit(request, request.new_log(model.encode_prompt(prompt))) for prompt in prompts]
         for run in runs:
             version = -1
             while not run.done:

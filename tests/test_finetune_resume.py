@@ -263,16 +263,17 @@ def test_event_files_for_tensorboard_tell_the_losses(bench):
 
 
 def test_a_sample_is_what_the_finished_model_writes(bench):
-    from generate import Engine, Request, Sampling, check_folder
+    from generate import LocalEngine, Request, Sampling, check_folder
 
     folder = bench.made("out", *COMMON, "--sample-every", 20, "--sample-prompt", "the old", "--sample-length", 12)
     told = run_json(folder)["samples"]
     assert [sample["step"] for sample in told] == [20, 40]
     made = check_folder(folder)
-    engine = Engine(folder.parent, "cpu", "float32", 1).start(made)
+    engine = LocalEngine(folder.parent, "cpu", "float32", 1).start(made)
     try:
         sampling = Sampling(max_new_tokens=12, temperature=0.8, top_k=40, seed=1)
-        run, version = engine.submit(Request(made, tuple(made.encode_prompt("the old")), sampling)), -1
+        request = Request(made, sampling)
+        run, version = engine.submit(request, request.new_log(made.encode_prompt("the old"))), -1
         while not run.done:
             version = run.wait(version, 1)
     finally:

@@ -5,7 +5,7 @@ import torch
 from conftest import Writer, started
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from generate import Engine
+from generate import LocalEngine
 from generate.transformer.graphs import Graphs
 
 WAITING = ("item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique")
@@ -47,7 +47,7 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def graphed(models):
-    engine = started(Engine(models, device="cpu", precision="float32", max_rows=6).start("tiny"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=6).start("tiny"))
     writer = Writer(engine)
     batch, recorder = writer.batch(), Recorder()
     batch.graphs, batch.look_ahead = Graphs(batch.model, batch.cache, recorder), True

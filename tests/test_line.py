@@ -14,7 +14,7 @@ OWNERS = ["ada", "ben", "cleo", "dan", ""]  # "" is whoever gives no name, say a
 
 
 def ticket(owner, samples=1, seconds=1.0) -> Ticket:
-    return Ticket(Request(None, (1,), Sampling(samples=samples), owner=owner), None, seconds)
+    return Ticket(Request(None, Sampling(samples=samples), owner=owner), None, seconds)
 
 
 def line_of(tickets) -> Queue:

@@ -6,12 +6,12 @@ import pytest
 from conftest import Writer, finished, started
 from engines import until_written
 
-from generate import Engine
+from generate import LocalEngine
 
 
 @pytest.fixture(scope="module")
 def ahead(models) -> Writer:
-    engine = started(Engine(models, device="cpu", precision="float32", max_rows=6).start("tiny"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=6).start("tiny"))
     writer = Writer(engine)
     writer.batch().look_ahead = True
     yield writer

@@ -2,14 +2,15 @@
 
 import re
 import shutil
-from types import SimpleNamespace
+from contextlib import closing
 
 import numpy as np
 import pytest
 from conftest import TRICKY, make_model
+from fake_engine import FakeEngine
 from waiting import until
 
-from generate import Problem, RunLog, Vocabulary
+from generate import Problem, RunLog, Vocabulary, unknown_records
 from webapp.runs import replays
 from webapp.runs.replays import Written, first_difference
 from webapp.views.replay import judge, quoted, reasons
@@ -181,7 +182,7 @@ def test_a_replay_that_nobody_asks_for_is_given_up(app, visitor, monkeypatch):
     page = visitor.post(f"{run}/replay").headers["Location"]
     log = app.extensions["rubric"].replays.find(run[3:], page.rsplit("/", 1)[1]).log
     until(lambda: log.done)
-    assert log.cancelled
+    assert "cancelled" in [sample.finish_reason for sample in log.samples]
     assert sum(map(len, log.samples)) < sum(counts)
     assert "Nobody asked for this replay any more" in visitor.get(page).text
 
@@ -262,7 +263,7 @@ def written(*samples, ended="length", precision="float32", device="cpu", fingerp
 
 
 def written_again(*samples, error=None, reason="length", **known) -> RunLog:
-    log = RunLog((1,), len(samples), len(WORDS))
+    log = RunLog(unknown_records((1,), len(WORDS)), len(samples))
     log.fingerprint, log.precision, log.device = "f" * 64, "float32", "cpu"
     for name, value in known.items():
         setattr(log, name, value)
@@ -314,9 +315,11 @@ def test_a_replay_that_fails_is_no_difference():
     assert told == "It could not be written again to its end: No memory."
 
 
-def test_tending_without_an_engine_judges_all_the_same():
+def test_a_replay_that_is_over_is_judged_and_not_stopped(monkeypatch):
     log = written_again(ids(1, 2))
     replay = replays.Replay("r", "o", written(ids(1, 2)), log)
-    replays.tend(replay, SimpleNamespace(cancel=lambda log: pytest.fail("it is over")), judge)
+    with closing(FakeEngine()) as engine:
+        monkeypatch.setattr(engine, "cancel", lambda log: pytest.fail("it is over"))
+        replays.tend(replay, engine, judge)
     assert replay.verdict == "Identical: 2 tokens."
     assert replay.log is None

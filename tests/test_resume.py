@@ -6,7 +6,7 @@ import pytest
 from conftest import Writer, finished
 from engines import at_once
 
-from generate import Request, RunLog, find_model, parse_sampling
+from generate import Request, RunLog, find_model, parse_sampling, unknown_records
 
 WISHES = [
     {"max_new_tokens": 40, "samples": 3},
@@ -18,8 +18,7 @@ WISHES = [
 
 def half_done(writer: Writer, whole: RunLog, dice: random.Random, cuts: list[int] | None = None) -> RunLog:
     """The log that is left of a run that was interrupted after some tokens of each sample."""
-    log = RunLog(whole.prompt["id"], len(whole.samples), 300)
-    log.prompt = whole.prompt
+    log = RunLog(whole.prompt, len(whole.samples))
     cuts = cuts or [dice.randint(0, len(sample)) for sample in whole.samples]
     for sample, full, cut in zip(log.samples, whole.samples, cuts, strict=True):
         for record in full.read(0, cut):
@@ -30,8 +29,7 @@ def half_done(writer: Writer, whole: RunLog, dice: random.Random, cuts: list[int
 def go_on(writer: Writer, log: RunLog, wish: dict) -> RunLog:
     folder = find_model(writer.engine.models, "tiny")
     sampling = parse_sampling({"seed": 1, "top_k": 0, "temperature": 1} | wish)
-    request = Request(folder, tuple(log.prompt["id"].tolist()), sampling)
-    assert writer.engine.submit(request, log) is log
+    assert writer.engine.submit(Request(folder, sampling), log) is log
     return finished(log)
 
 
@@ -69,7 +67,7 @@ def test_a_resumed_run_that_is_stopped_in_line_keeps_its_text(writer, models):
     folder = find_model(models, "tiny")
     whole = writer.write(max_new_tokens=20)
     log = half_done(writer, whole, random.Random(0), [12])
-    request = Request(folder, tuple(log.prompt["id"].tolist()), parse_sampling({"max_new_tokens": 20}))
+    request = Request(folder, parse_sampling({"max_new_tokens": 20}))
     with at_once(writer):
         writer.engine.submit(request, log)
         writer.engine.cancel(log, "unwatched")
@@ -81,7 +79,7 @@ def test_a_resumed_run_that_is_stopped_in_line_keeps_its_text(writer, models):
 
 def test_what_the_model_thought_of_the_prompt_is_computed_if_nothing_was_kept(writer):
     whole = writer.write(max_new_tokens=10)
-    fresh = RunLog(whole.prompt["id"], 1, 300)
+    fresh = RunLog(unknown_records(whole.prompt_ids, 300), 1)
     resumed = go_on(writer, fresh, {"max_new_tokens": 10})
     assert resumed.prompt[1:]["logprob"].tolist() == pytest.approx(whole.prompt[1:]["logprob"].tolist(), abs=1e-5)
     kept = go_on(writer, half_done(writer, whole, random.Random(0), [3]), {"max_new_tokens": 10})

@@ -228,8 +228,8 @@ def test_a_text_of_one_token_has_nothing_to_predict(either, models):
 
 def test_statistics_are_what_a_score_is_for_whoever_asks(alone, models):
     sampling = parse_sampling({"max_new_tokens": 0, "seed": 1})
-    request = Request(find_model(models, "tiny"), tuple(dice_text(70)), sampling, statistics=False)
-    run = finished(alone.engine.submit(request))
+    request = Request(find_model(models, "tiny"), sampling, statistics=False)
+    run = finished(alone.engine.submit(request, request.new_log(dice_text(70))))
     agree(run.prompt, score(alone, dice_text(70)).prompt)
 
 
@@ -292,8 +292,7 @@ def test_a_score_cancelled_in_line_ends(models):
 
 def test_a_score_that_was_cut_goes_on_where_it_was(alone, models, monkeypatch):
     whole = score(alone, dice_text(300, 8))
-    log = RunLog(whole.prompt["id"], 1, 300)
-    log.prompt[:130] = whole.prompt[:130]
+    log = RunLog(np.concatenate((whole.prompt[:130], unknown_records(whole.prompt_ids[130:], 300))), 1)
     read, real = [], alone.batch().model.hidden
     monkeypatch.setattr(alone.batch().model, "hidden", lambda pieces: (read.append(len(pieces[0][1])), real(pieces))[1])
     resumed = go_on(alone, log, models, max_new_tokens=0)
@@ -307,9 +306,7 @@ def test_a_score_that_was_cut_goes_on_where_it_was(alone, models, monkeypatch):
 
 
 def resumed_copy(run) -> RunLog:
-    log = RunLog(run.prompt["id"], 1, 300)
-    log.prompt = run.prompt.copy()
-    return log
+    return RunLog(run.prompt, 1)
 
 
 def test_after_a_fault_of_the_device_a_score_goes_on(models, alone):
@@ -381,15 +378,13 @@ def test_a_score_holds_one_row_and_who_waits_is_told_so(models, monkeypatch):
 def go_on(writer, log, models, model="tiny", **options) -> RunLog:
     folder = find_model(models, model)
     sampling = parse_sampling({"seed": 1, "top_k": 0, "temperature": 1} | options)
-    return finished(writer.engine.submit(Request(folder, tuple(log.prompt["id"].tolist()), sampling), log))
+    return finished(writer.engine.submit(Request(folder, sampling), log))
 
 
 def child_of(parent, cut=None, more=()) -> RunLog:
     """The log of a run that starts from a parent's first `cut` tokens, with what is known of them, and `more`."""
     records = np.concatenate((parent.prompt, parent.samples[0].read()))[:cut]
-    log = RunLog([*records["id"].tolist(), *more], 1, 300)
-    log.prompt[: len(records)] = records
-    return log
+    return RunLog(np.concatenate((records, unknown_records(more, 300))), 1)
 
 
 @pytest.mark.parametrize("length", [20, 100], ids=["in the window", "past it"])
@@ -423,9 +418,9 @@ def test_what_somebody_else_knew_of_a_prompt_is_told_to_nobody_else(models, alon
             (12, 5),
             (12, 1),
         ]:  # one token: what was read is kept, not what was written
-            log = RunLog(ids, 1, 300)
-            log.prompt["rank"][1:cut], log.prompt["logprob"][1:cut] = 77, -55
-            strange = go_on(writer, log, models, max_new_tokens=count, seed=9)
+            records = unknown_records(ids, 300)
+            records["rank"][1:cut], records["logprob"][1:cut] = 77, -55
+            strange = go_on(writer, RunLog(records, 1), models, max_new_tokens=count, seed=9)
             assert (strange.prompt["logprob"][1:cut] == -55).all()
             agree(strange.prompt[cut:], right.prompt[cut:])
             until(lambda: not writer.batch().busy, what="rest")
@@ -445,11 +440,10 @@ def test_random_children_say_with_memory_what_they_say_without(clever, alone, mo
             cut, more = dice.randint(2, 68), dice_text(dice.choice([0, 1, 6]), dice.randint(0, 2))
             hidden, count = dice.choice([0, 0, 5]), dice.choice([0, 1, 30])
             for writer, parent in list(parents.items()):
-                log = child_of(parent, cut, more)
-                blank = unknown_records(log.prompt["id"], 300)
-                low = len(log.prompt) // 2
-                log.prompt[low : low + hidden] = blank[low : low + hidden]
-                parents[writer] = go_on(writer, log, models, max_new_tokens=count, seed=4)
+                records = child_of(parent, cut, more).prompt.copy()
+                low = len(records) // 2
+                records[low : low + hidden] = unknown_records(records["id"], 300)[low : low + hidden]
+                parents[writer] = go_on(writer, RunLog(records, 1), models, max_new_tokens=count, seed=4)
             one, other = parents[alone], parents[clever]
             assert ids_of(one) == ids_of(other)
             agree(one.prompt, other.prompt)

@@ -72,8 +72,8 @@ def test_a_page_tells_how_busy_the_model_is_before_anything_is_sent(app, visitor
     engine = app.extensions["rubric"].engine
     until(lambda: engine.outlook == Outlook(), what="rest, in which the engine itself says nothing new")
 
-    def told(writing, waiting, seconds):
-        monkeypatch.setattr(engine, "outlook", Outlook(writing, waiting, seconds))
+    def told(*outlook):
+        monkeypatch.setattr(type(engine), "outlook", Outlook(*outlook))
         return re.search(r">([^<]+)</p>", visitor.get("/busy").text)[1]
 
     assert told(0, 0, 0.0) == "Nobody is writing; yours begins at once."
@@ -81,8 +81,5 @@ def test_a_page_tells_how_busy_the_model_is_before_anything_is_sent(app, visitor
     assert told(32, 0, 12.2) == "32 texts are being written; yours would begin in about 10 seconds."
     assert told(32, 1, 200.0) == "32 texts are being written and 1 waits in line; yours would begin in about 3 minutes."
     assert told(32, 40, None) == "32 texts are being written and 40 wait in line; yours would wait."
-    assert (
-        told(32, engine.max_waiting, 9.0)
-        == "32 texts are being written and the line is full; please come back in a while."
-    )
+    assert told(32, 64, 9.0, True) == "32 texts are being written and the line is full; please come back in a while."
     assert 'id="busy"' in visitor.get("/").text

@@ -14,7 +14,7 @@ from crowd import gather
 from engines import until_written
 from waiting import until
 
-from generate import Engine, find_model
+from generate import LocalEngine, find_model
 
 pytestmark = pytest.mark.soak
 
@@ -139,7 +139,7 @@ def test_three_hundred_half_requests_are_given_up_in_time(tmp_path):
 def test_memory_stays_flat_over_ten_thousand_short_requests(models):
     """The engine alone, in each precision; what is remembered of texts is bounded, and full long before."""
     for precision in ("float32", "int8"):
-        engine = started(Engine(models, device="cpu", precision=precision, prefix_memory=8).start("storyteller"))
+        engine = started(LocalEngine(models, device="cpu", precision=precision, prefix_memory=8).start("storyteller"))
         writer, dice, sizes = Writer(engine), random.Random(5), []
         try:
             for number in range(10_000 // 16):
@@ -160,7 +160,7 @@ def test_memory_stays_flat_over_ten_thousand_short_requests(models):
 
 
 def test_a_thousand_runs_cancelled_at_random_moments_leave_no_row_behind(writer, models):
-    engine = started(Engine(models, device="cpu", precision="int8").start("storyteller"))
+    engine = started(LocalEngine(models, device="cpu", precision="int8").start("storyteller"))
     try:
         for where, model in ((writer, "tiny"), (Writer(engine), "storyteller")):
             cancel_at_random(where, model)
@@ -212,7 +212,7 @@ def test_two_hundred_random_runs_repeat_alone_in_a_crowd_remembered_and_resumed(
     finished_early = [ids for ids in alone if len(ids) < 64]
     print(f"{len(finished_early)} of the runs ended by themselves")
     assert [r[: len(a)] for r, a in zip(resumed, alone, strict=True)] == alone
-    engine = started(Engine(models, device="cpu", precision="float32", prefix_memory=0).start("storyteller"))
+    engine = started(LocalEngine(models, device="cpu", precision="float32", prefix_memory=0).start("storyteller"))
     try:
         forgetful = Writer(engine)
         assert [forgetful.ids("The king", "storyteller", **wish)[0] for wish in wishes] == alone

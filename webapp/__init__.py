@@ -5,7 +5,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from generate import files, read_settings
+from generate import Engine, files, read_settings
 from webapp.http import assets, errors, request, security
 from webapp.http.visitors import secret_key
 from webapp.routes import (
@@ -23,12 +23,12 @@ from webapp.routes import (
     token,
 )
 from webapp.runs.tables import connect
-from webapp.state import State
+from webapp.state import State, state
 from webapp.views.sentences import moment
 from webapp.views.tokens import escape
 
 
-def create_app(settings: dict | None = None, engine=None) -> Flask:
+def create_app(settings: dict | None = None, engine: Engine | None = None) -> Flask:
     """Build the app. Without an engine it can migrate the database and show what is stored, but start no run."""
     settings = settings or read_settings()
     app = Flask(
@@ -62,6 +62,7 @@ def create_app(settings: dict | None = None, engine=None) -> Flask:
     errors.register(app)
     assets.register(app)
     app.context_processor(request.layout)
+    app.context_processor(lambda: {"can": state().models.capabilities})  # templates offer only what the engine can do
     app.add_template_filter(moment)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):

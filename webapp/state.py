@@ -6,9 +6,10 @@ from functools import partial
 from flask import Flask, current_app
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from generate import models_folder
+from generate import Engine, models_folder
 from webapp.runs import replays
 from webapp.runs.follower import Follower
+from webapp.runs.models import Models
 from webapp.runs.recorder import Recorder
 from webapp.runs.registry import Clock, Registry, Streams
 from webapp.runs.removal import Removal
@@ -27,27 +28,27 @@ from webapp.views.run_view import Pieces, RunView
 class State:
     """The parts of one app, each made once and handed what it needs. `engine` is None on a server that writes nothing."""
 
-    def __init__(self, app: Flask, engine):
+    def __init__(self, app: Flask, engine: Engine | None):
         settings = app.config["SETTINGS"]
-        models = models_folder(settings)
+        folder = models_folder(settings)
         self.app, self.engine = app, engine
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()
+        self.models = Models(engine, folder, self.vocabularies)
         self.clock = Clock()
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
         cancel = engine.cancel if engine is not None else None  # a server without an engine has no run to cancel
         self.recorder = Recorder(self.server, self.registry, self.clock, cancel)
         self.follower = Follower(self.server, self.registry, self.clock)
-        self.takeover = Takeover(self.server, self.registry, self.clock, engine, models, self.vocabularies)
+        self.takeover = Takeover(self.server, self.registry, self.clock, engine, folder, self.vocabularies)
         self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])
         self.replays = Replays(judge, engine)
         self.service = Service(
             self.server,
             self.registry,
             self.clock,
-            engine,
-            models,
+            self.models,
             settings["RUBRIC_MAX_PROMPT"],
             self.vocabularies,
             self.removal,

@@ -1,13 +1,12 @@
 """The log of one run: the engine appends, any number of readers read from an index and wait for more."""
 
 import threading
-from collections.abc import Sequence
 
 import numpy as np
 
 from generate.errors import Problem
-from generate.interface.states import RunState
-from generate.sampling.records import record_dtype, unknown_records
+from generate.interface.states import RunState, Withdrawal
+from generate.sampling.records import known
 from generate.text.vocabulary import Vocabulary
 
 
@@ -18,7 +17,7 @@ class SampleLog:
         self._dtype = dtype
         self._records = bytearray(records)
         self.released = 0
-        self.finish_reason: str | None = None  # a FinishReason, or what `cancelled` says
+        self.finish_reason: str | None = None  # a FinishReason
         self.text_end: int | None = None  # bytes of visible text, known once it is finished
         self.error: Problem | None = None  # why it ended, where that is an error
 
@@ -45,27 +44,50 @@ class RunLog:
     """Everything said and known of one run while it is in memory.
 
     While `state` is WAITING, `place` is the place in line, from 1, and `seconds` an estimate of how long it will be
-    (None: nothing is known). `changed` guards all fields; `version` counts the changes.
+    (None: nothing is known). `changed` guards all fields; `version` counts the changes. The log alone holds the run's
+    prompt: it begins with a copy of the records `prompt` [N], and only `learn` adds to them.
     """
 
-    def __init__(self, prompt_ids: Sequence[int], samples: int, vocab_size: int):
-        dtype = record_dtype(vocab_size)
+    def __init__(self, prompt: np.ndarray, samples: int):
+        self._prompt = prompt.copy()
+        self._shown_prompt = self._prompt.view()
+        self._shown_prompt.flags.writeable = False
         self.changed = threading.Condition()
         self.version = 0
         self.state = RunState.WAITING
         self.place = 0
         self.seconds: float | None = None
         self.restarts = 0  # times that the model had to be restarted while this was written
-        self.prompt = unknown_records(prompt_ids, vocab_size)
-        self.samples = [SampleLog(dtype) for _ in range(samples)]
+        self.samples = [SampleLog(prompt.dtype) for _ in range(samples)]
         self.fingerprint: str | None = None  # of the weights that write it, known when they are loaded
         self.precision: str | None = None
         self.device: str | None = None
-        self.cancelled: str | None = None  # once it is asked to end: the finish_reason its samples will have
+        self.withdrawn: Withdrawal | None = None  # set once its readers have to look elsewhere
+
+    @property
+    def prompt(self) -> np.ndarray:
+        """The records of the prompt [N], which cannot be written to; what is learned of its tokens appears in them."""
+        return self._shown_prompt
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The ids of the prompt's tokens, from the root of the run's family on."""
+        return self._prompt["id"].tolist()
 
     @property
     def done(self) -> bool:
-        return self.state == RunState.DONE
+        """Whether nothing more will come: all samples have ended, or the log is withdrawn."""
+        return self.state == RunState.DONE or self.withdrawn is not None
+
+    def learn(self, place: int, found: np.ndarray) -> None:
+        """Take records of the prompt's tokens from index `place` on. What was known already stays as it was.
+
+        Nobody is told: the sample's first token will, or whoever has nothing to write calls `touch`.
+        """
+        with self.changed:
+            here = self._prompt[place : place + len(found)]
+            new = known(found) & ~known(here)
+            here[new] = found[new]
 
     def touch(self) -> None:
         """Tell readers that something changed; call with `changed` held."""
@@ -93,6 +115,12 @@ class RunLog:
                 sample.released = len(sample)
             if all(s.finish_reason for s in self.samples):
                 self.state = RunState.DONE
+            self.touch()
+
+    def withdraw(self, why: Withdrawal) -> None:
+        """Send the readers away from this log. Whoever writes it is asked to stop by the engine's `cancel`."""
+        with self.changed:
+            self.withdrawn = self.withdrawn or why
             self.touch()
 
     def wait(self, version: int, timeout: float) -> int:

@@ -1,14 +1,17 @@
 """What the engine is asked to do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from generate.folders.model_folder import ModelFolder
+from generate.interface.log import RunLog
 from generate.sampling.options import Sampling
+from generate.sampling.records import unknown_records
 
 
 @dataclass(frozen=True)
 class Request:
-    """One run to be: its model, the token ids from the root of its family on, and its options.
+    """One run to be: its model and its options. The tokens it starts from are the prompt of its log.
 
     `first_sample` numbers its samples in the noise, so that the continuation of sample 2 goes on as sample 2.
     `owner` is whoever asks: rows are shared out between owners. Without `statistics` no more than the tokens and
@@ -16,7 +19,6 @@ class Request:
     """
 
     folder: ModelFolder
-    prompt_ids: tuple[int, ...]
     sampling: Sampling
     first_sample: int = 0
     owner: str = ""
@@ -26,3 +28,7 @@ class Request:
     def only_reads(self) -> bool:
         """Whether nothing is to be written: the text is scored, whole, and all samples end without a token."""
         return self.sampling.max_new_tokens == 0
+
+    def new_log(self, prompt_ids: Sequence[int]) -> RunLog:
+        """The log of such a run that begins with these tokens, of which nothing but their ids is known."""
+        return RunLog(unknown_records(prompt_ids, self.folder.config.vocab_size), self.sampling.samples)

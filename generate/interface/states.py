@@ -24,4 +24,11 @@ class FinishReason(StrEnum):
     UNWATCHED = "unwatched"  # nobody had it open any more
 
 
+class Withdrawal(StrEnum):
+    """Why a run is told no further in a log that has not ended by itself; stored nowhere."""
+
+    MOVED = "moved"  # another server goes on with it
+    DELETED = "deleted"
+
+
 BY_ITSELF = frozenset((FinishReason.STOP, FinishReason.LENGTH))

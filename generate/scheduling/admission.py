@@ -37,7 +37,7 @@ class Admission:
             self._arrivals += 1
             new = new_sequences(request, run, self._arrivals, vocabulary, self._device)
             if request.only_reads and new:
-                self._scoring.next_window(run, deque(new), list(request.prompt_ids), 0)
+                self._scoring.next_window(run, deque(new), run.prompt_ids, 0)
                 return
             for sequence in new:
                 self._delivery.end_if_over(sequence)

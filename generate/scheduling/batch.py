@@ -100,8 +100,8 @@ class Batch:
         self.sweep()
 
     def schedule(self) -> Work:
-        """What to do in this step, once what was cancelled is gone."""
-        self.drop_cancelled()
+        """What to do in this step, once what has ended is gone."""
+        self.sweep()
         parts = self.prefills.plan(self.pace.budget(len(self.sequences)))
         if parts or not (self.delivery.pending is None or self.decoding.may_go_ahead()):
             self.delivery.deliver()
@@ -188,11 +188,11 @@ class Batch:
 
     # Going
 
-    def drop_cancelled(self) -> None:
-        """End and clear out the sequences of runs that were asked to end."""
+    def cancel(self, run: RunLog, reason: str = FinishReason.CANCELLED) -> None:
+        """End a run's sequences and clear them out."""
         for sequence in self.everyone():
-            if sequence.run.cancelled and not sequence.finished:
-                self.delivery.finish(sequence, sequence.run.cancelled)
+            if sequence.run is run and not sequence.finished:
+                self.delivery.finish(sequence, reason)
         self.sweep()
 
     def sweep(self) -> None:

@@ -1,7 +1,7 @@
 """What is done when something fails. All rules are here, and the places that carry them out:
 
 what failed                         who suffers, and what is done                              where
-the device                          nobody, RESTARTS times in a row: the model is loaded anew   engine
+the device                          nobody, RESTARTS times in a row: the model is loaded anew   LoadedModels
                                     and its runs go on (`Batch.take_over`); then all runs on
                                     it end (`Batch.abandon`)
 memory ran out in a step            the remembered texts, else the run that came last; the      `free_memory`
@@ -11,7 +11,7 @@ seating, or going on with a score   the sequences it was for                    
 a sequence's numbers out of range   that sequence                                               Delivery, Scoring
 admitting a run                     that run                                                    Admission
 remembering a text, for memory      the remembered texts                                        PrefixCache, Prefills
-the engine's thread                 everybody                                                   engine
+the engine's thread                 everybody                                                   LocalEngine
 """
 
 import logging
@@ -29,6 +29,8 @@ from generate.scheduling.sequence import Sequence
 
 log = logging.getLogger(__name__)
 
+RESTARTS = 3  # times in a row that a device may fail before the runs on it are given up
+
 
 class Remedy(Enum):
     """What helps against an exception that a step raised."""
@@ -42,6 +44,11 @@ def remedy(error: Exception) -> Remedy:
     if poisoned(error):
         return Remedy.RELOAD
     return Remedy.FREE if out_of_memory(error) else Remedy.APART
+
+
+def worth_restarting(error: Exception, times: int) -> bool:
+    """Whether a model that failed as a whole, so many times in a row, is to be loaded anew."""
+    return remedy(error) is Remedy.RELOAD and times <= RESTARTS
 
 
 class Failing(Protocol):

@@ -10,8 +10,11 @@ import torch
 
 from generate.errors import Problem, Refusal, problem_of
 from generate.folders.model_folder import ModelFolder
+from generate.interface.log import RunLog
 from generate.scheduling.batch import Batch
-from generate.scheduling.memory import free_bytes, loading_bytes, model_bytes
+from generate.scheduling.failures import worth_restarting
+from generate.scheduling.memory import free_bytes, loading_bytes, model_bytes, poisoned
+from generate.scheduling.sequence import Sequence
 from generate.scheduling.warm_up import warm_up
 from generate.transformer.model import GPT2, load_model
 from generate.transformer.precision import choose_precision
@@ -58,7 +61,10 @@ class LoadedModels:
         self._new_batch, self._on_change = new_batch, on_change
         self.all: dict[tuple, LoadedModel] = {}
         self.loading: Loading | None = None
+        self.device_failed = False  # and could not be restarted, since when no model was loaded
         self._thread: threading.Thread | None = None
+
+    # Who is here
 
     def get(self, folder: ModelFolder) -> LoadedModel | None:
         """The model of this folder, if it is in memory."""
@@ -69,10 +75,24 @@ class LoadedModels:
         pairs = [(loaded, loaded.batch) for loaded in list(self.all.values())]  # web threads ask as well
         return [loaded for loaded, batch in pairs if batch is not None and batch.busy]
 
+    def admitted(self) -> list[Sequence]:
+        """Sequences that are let in, in all models together."""
+        return [sequence for loaded in self.all.values() for sequence in loaded.batch.admitted()]
+
+    def holding(self, run: RunLog) -> list[LoadedModel]:
+        """The models in whose batches a run is."""
+        return [r for r in self.all.values() if any(sequence.run is run for sequence in r.batch.everyone())]
+
+    def is_loading(self, folder: ModelFolder) -> bool:
+        """Whether this folder's model is being loaded."""
+        return self.loading is not None and self.loading.folder.identity == folder.identity
+
     def idle(self, wanted: set[tuple]) -> list[LoadedModel]:
         """Models that nobody uses or waits for, the least recently used first."""
         free = [r for key, r in self.all.items() if key not in wanted and not r.batch.held and not r.batch.prefills]
         return sorted(free, key=lambda loaded: loaded.used)
+
+    # Loading
 
     def start_loading(self, folder: ModelFolder, wanted: set[tuple]) -> bool:
         """Begin to load a model as soon as memory allows; False while others must end first.
@@ -150,7 +170,31 @@ class LoadedModels:
         self.loading = None
         if loading.loaded is not None:
             self.all[loading.folder.identity] = loading.loaded
+            self.device_failed = False
         return loading
+
+    # When a batch fails as a whole
+
+    def attempt(self, loaded: LoadedModel, work: Callable[[], None]) -> None:
+        """Do some work of a model's batch; a failure is seen to, and never raised."""
+        try:
+            work()
+            loaded.restarts = 0
+        except Exception as error:
+            log.exception("%s failed as a whole", loaded.folder.name)
+            self._recover(loaded, error)
+
+    def _recover(self, loaded: LoadedModel, error: Exception) -> None:
+        """Let the runs go on where that may help; else they end, and the model is given up."""
+        loaded.restarts += 1
+        try:
+            if not worth_restarting(error, loaded.restarts):
+                raise error
+            self.reload(loaded)
+        except Exception as reason:
+            loaded.batch.abandon(reason)
+            self.drop(loaded)
+            self.device_failed = self.device_failed or poisoned(reason)
 
     def reload(self, loaded: LoadedModel) -> None:
         """Read the weights of a model anew after its device failed, and let its runs go on where they were."""

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from generate.interface.log import RunLog
-from generate.sampling.records import known, unknown_records
+from generate.sampling.records import unknown_records
 from generate.scheduling.memory import out_of_memory
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence
@@ -72,13 +72,9 @@ class Prefill:
     def note(self, place: int, found: np.ndarray) -> None:
         """Take records of the tokens from index `place` on. What the run knew already of its prompt stays as it was."""
         self.records[place - self.start :][: len(found)] = found
-        with self.run.changed:
-            told = self.run.prompt[place : place + len(found)]
-            new = ~known(told) & known(found)
-            told[new] = found[new]
-            if (
-                self.sequences and self.sequences[0].request.only_reads
-            ):  # nothing else will tell that there is more to see
+        self.run.learn(place, found)
+        if self.sequences and self.sequences[0].request.only_reads:  # nothing else will tell that there is more to see
+            with self.run.changed:
                 self.run.touch()
 
 

@@ -91,7 +91,7 @@ class PrefixCache:
         ids = sequence.ids[sequence.window : sequence.window + sequence.slot.position]
         records = None
         if sequence.window == 0 and sequence.request.statistics:
-            written = sequence.log.read(len(sequence.read) - len(sequence.request.prompt_ids))
+            written = sequence.log.read(len(sequence.read) - len(sequence.run.prompt))
             records = np.concatenate((sequence.read, as_prompt(written)))[: len(ids)]
         try:
             self.keep(ids, cache.prefix_of(sequence.slot), records, sequence.judged)

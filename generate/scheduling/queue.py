@@ -41,18 +41,6 @@ class Forecast:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Outlook:
-    """How busy an engine is: runs being written, runs waiting, and the seconds until a newcomer's run would begin.
-
-    `seconds` is None when that is further ahead than can be told.
-    """
-
-    writing: int = 0
-    waiting: int = 0
-    seconds: float | None = 0.0
-
-
 class Queue:
     """Rows go one by one to the owner who holds the fewest, of those to the one served longest ago.
 
@@ -62,6 +50,7 @@ class Queue:
 
     def __init__(self):
         self.tickets: list[Ticket] = []
+        self.changed = False  # somebody came or left since this was last set to False
         self._served: dict[str, int] = {}
         self._turn = 0
 
@@ -72,6 +61,7 @@ class Queue:
 
     def add(self, ticket: Ticket) -> None:
         self.tickets.append(ticket)
+        self.changed = True
         self._served.setdefault(ticket.request.owner, self._turn)  # whoever is new comes after those who wait
         if len(self._served) > MOST_OWNERS:
             here = {t.request.owner for t in self.tickets}
@@ -79,6 +69,7 @@ class Queue:
 
     def remove(self, ticket: Ticket) -> None:
         self.tickets.remove(ticket)
+        self.changed = True
 
     def next(self, held: Mapping[str, int], fits: Callable[[Ticket], bool]) -> Ticket | None:
         """Whose turn it is among the tickets that `fits` allows, given how many rows each owner holds."""
@@ -90,7 +81,7 @@ class Queue:
         self._served[ticket.request.owner] = self._turn
         ticket.granted += 1
         if ticket.left == 0:
-            self.remove(ticket)
+            self.tickets.remove(ticket)
 
     def forecast(
         self, running: Iterable[tuple[float, str]], free: int, newcomer: Ticket | None = None

@@ -53,13 +53,14 @@ def new_sequences(
     """The sequences of a run that begins, or of one that goes on: its samples that have not ended."""
     end_text = (request.folder.end_text,) if request.folder.end_text else ()
     stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
-    half = split_half_character(vocabulary.bytes_of(request.prompt_ids))[1]
+    prompt = run.prompt_ids
+    half = split_half_character(vocabulary.bytes_of(prompt))[1]
     sequences = []
     for index, sample in enumerate(run.samples):
         if sample.finish_reason is not None:
             continue
         written = sample.read()["id"].tolist()
-        ids = [*request.prompt_ids, *written]
+        ids = [*prompt, *written]
         ending = Ending(stops, half)
         for token in written:
             ending.feed(vocabulary.tokens[token])

@@ -20,7 +20,7 @@ from generate.interface.states import FinishReason
 from generate.sampling.options import Sampling, parse_sampling
 from generate.sampling.perplexity import perplexity
 from generate.sampling.records import record_as_dict
-from generate.scheduling.engine import Engine
+from generate.scheduling.engine import LocalEngine
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.escapes import unescape
 
@@ -33,11 +33,11 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
     given["stop"] = [unescape(stop) for stop in given["stop"] or ()]
     sampling = parse_sampling(given, dict(folder.defaults))
     names = ("DEVICE", "PRECISION", "THREADS", "MAX_ROWS")
-    engine = Engine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder.name)
+    engine = LocalEngine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder.name)
+    request = Request(folder, sampling)
     try:
         for prompt in prompts(args, settings["RUBRIC_MAX_PROMPT"]):
-            ids = tuple(folder.encode_prompt(prompt))
-            run = engine.submit(Request(folder, ids, sampling))
+            run = engine.submit(request, request.new_log(folder.encode_prompt(prompt)))
             try:
                 if sampling.max_new_tokens == 0:
                     score(run, folder, prompt, args.to_file, args.force)

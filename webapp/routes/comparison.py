@@ -23,7 +23,7 @@ blueprint = Blueprint("comparison", __name__)
 
 def second_model(run: Run) -> ModelFolder:
     """The model that the form names, if it can be compared with the run's."""
-    folder = state().service.model(request.form.get("model", ""))
+    folder = state().models.find(request.form.get("model", ""))
     if folder.fingerprint() == run.fingerprint:
         raise Refusal("{name} is the model that this run has already; choose another.", "model", name=folder.name)
     if not state().vocabularies.same(run, folder):

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from flask import Blueprint, Response, render_template, request
 
-from generate import Busy
+from generate import Busy, Withdrawal
 from webapp.http.event_stream import EventName, event, event_stream, one_line, partial
 from webapp.http.request import BadRequest
 from webapp.http.visitors import visitor
@@ -133,14 +133,14 @@ def follow(
     yield event(EventName.BEAT, "hello")
     while state.scheduler.alive():
         version, done = view.log.version, view.log.done
-        if view.log.cancelled == "moved":
+        if view.log.withdrawn is Withdrawal.MOVED:
             break
-        if view.log.cancelled == "deleted":
+        if view.log.withdrawn is Withdrawal.DELETED:
             yield event(None, partial("#main", "innerHTML", closing.deleted if closing else DELETED))
             yield event(EventName.DONE, Over.DELETED)
             return
         parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
-        if (now := view.status(state.service.problem() if state.registry.writes(view.id) else None)) != status:
+        if (now := view.status(state.models.problem() if state.registry.writes(view.id) else None)) != status:
             status = now
             parts.append(partial(f"#{at}status", "innerHTML", escape(status)))
         if closing and (now := 0 if done else state.registry.watching(view.id)) != watching:
@@ -202,7 +202,7 @@ def grow_sample(state: State, view: RunView, reader: SampleView) -> Iterator[str
         elif time.monotonic() - beat >= BEAT:
             beat = time.monotonic()
             yield "<!-- -->"  # a sign of life; a reader's leaving is only noticed at a write
-        if over or not state.scheduler.alive() or view.log.cancelled in ("moved", "deleted"):
+        if over or not state.scheduler.alive() or view.log.withdrawn:
             return
         breathe(state, view, version)
 

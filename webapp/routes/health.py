@@ -16,5 +16,5 @@ def healthz():
 @blueprint.get("/readyz")
 def readyz():
     """200 when a model is loaded and the engine steps; 503 with the reason when not."""
-    problem = state().service.problem()
+    problem = state().models.problem()
     return ({"ready": False, "reason": problem}, 503) if problem else {"ready": True, "models": state().engine.loaded}

@@ -56,9 +56,10 @@ def home_again(sentence: str, field: str | None) -> str:
 def form(values: dict, **more) -> str:
     """The page with the form, filled in with `values`; `more` is what else the template asks for."""
     here = state()
-    listed = here.service.models_here()
-    chosen = next((m.folder for m in listed if m.name == values.get("model") and m.folder), None)
-    chosen = chosen or next((m.folder for m in listed if m.name == settings()["RUBRIC_MODEL"] and m.folder), None)
+    listed, usual = here.models.all(), here.models.preferred(settings()["RUBRIC_MODEL"])
+    served = {m.name: m.folder for m in listed if here.models.is_served(m.name)}
+    asked = values.get("model") if here.models.is_served(values.get("model")) else None
+    chosen = served.get(asked) or served.get(usual)
     defaults = {option.name: option.default for option in OPTIONS} | dict(chosen.defaults if chosen else ())
     return render_template(
         "pages/home.html",
@@ -66,7 +67,8 @@ def form(values: dict, **more) -> str:
         defaults=defaults,
         options=OPTIONS,
         models=listed,
-        chosen=values.get("model") or (chosen.name if chosen else settings()["RUBRIC_MODEL"]),
+        served=served,
+        chosen=asked or usual,
         loaded=here.engine.loaded if here.engine else None,
         ideas=IDEAS,
         busy=how_busy(),
@@ -84,7 +86,8 @@ def typed(stop: str) -> str:
 def create():
     """Start a run from the form; as an edit when it names a parent."""
     text = prompt_text()
-    folder = state().service.model(request.form.get("model") or settings()["RUBRIC_MODEL"])
+    models = state().models
+    folder = models.find(request.form.get("model") or models.preferred(settings()["RUBRIC_MODEL"]))
     given = {option.name: request.form.get(option.name) for option in OPTIONS}
     if "read" in request.form:  # the button "Only read it"
         given |= {"max_new_tokens": 0, "samples": 1}
@@ -124,7 +127,7 @@ def again(refusal: Refusal):
 def how_busy() -> str:
     """One sentence: why nothing can be written, or how long a run would wait that was sent now."""
     here = state()
-    return here.service.problem() or outlook(here.engine.outlook, here.engine.max_waiting)
+    return here.models.problem() or outlook(here.engine.outlook)
 
 
 @blueprint.get("/busy")

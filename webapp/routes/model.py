@@ -11,7 +11,7 @@ blueprint = Blueprint("model", __name__)
 @blueprint.get("/models/<name>")
 def model_page(name: str):
     """What is known of a model: where it came from, the certificate of its conversion, how it was trained."""
-    model = next((listed for listed in state().service.models_here() if listed.name == name), None)
+    model = next((listed for listed in state().models.all() if listed.name == name), None)
     if model is None:
         abort(404, "There is no such model here.")
     folder = model.folder

@@ -32,7 +32,7 @@ def run_page(run_id: str):
         run=run,
         samples=samples,
         sheet=contact_sheet(view, samples, done) if len(samples) > 1 else None,
-        others=state().service.comparable(run),
+        others=state().models.comparable(run),
         family=family_of(run),
         relations=RELATIONS,
         legends=LEGENDS,
@@ -48,7 +48,7 @@ def retry(run_id: str):
     """The same prompt and options with a new seed."""
     parent = find_run(run_id)
     here = state()
-    folder, beginning = here.service.model_of(parent), derivation.retry(parent, here.look(parent).log)
+    folder, beginning = here.models.find_for(parent), derivation.retry(parent, here.look(parent).log)
     sampling = sampling_of(parent, seed=secrets.randbelow(2**32))
     return to_run(here.service.start(folder, beginning, sampling, make_visitor()))
 
@@ -67,7 +67,7 @@ def continue_run(run_id: str):
             size=size,
             limit=service.max_prompt,
         )
-    folder, sampling = service.model_of(parent), sampling_of(parent, samples=1, **to_write(parent))
+    folder, sampling = state().models.find_for(parent), sampling_of(parent, samples=1, **to_write(parent))
     return to_run(service.start(folder, beginning, sampling, make_visitor()))
 
 
@@ -79,7 +79,7 @@ def fork(run_id: str):
     view, service = state().look(parent), state().service
     number = None if request.form.get("sample") == "prompt" else whole_number("sample")
     token = whole_number("token") if request.form.get("token") else None
-    folder = service.model_of(parent)
+    folder = state().models.find_for(parent)
     beginning = derivation.fork(parent, view.log, number, whole_number("place"), token, folder)
     if size := service.oversize(beginning.ids, view.vocabulary):
         raise Refusal(

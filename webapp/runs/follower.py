@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import defer
 
-from generate import RunLog, RunState
+from generate import RunLog, RunState, Withdrawal
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.tables import Block, Progress, Run, Sample, Watch, db
 
@@ -68,7 +68,7 @@ def catch_up(entries: dict[str, Entry], now: float) -> None:
         if run_id in runs:
             read_progress(entry, runs[run_id], now)
         else:
-            vanish(entry.log)
+            entry.log.withdraw(Withdrawal.DELETED)
     for sample in ended:
         log = entries[sample.run_id].log
         log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.problem)
@@ -102,7 +102,7 @@ def read_progress(entry: Entry, run: Run, now: float) -> None:
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
     log.restarts = entry.told.restarts
     if not entry.prompt_saved and any(map(len, log.samples)):  # it is stored with the first token
-        log.prompt = np.frombuffer(run.prompt, log.prompt.dtype).copy()
+        log.learn(0, np.frombuffer(run.prompt, log.prompt.dtype))
         entry.prompt_saved = True
     if run.state == RunState.WRITING:
         show_state(log, run, now)
@@ -115,11 +115,3 @@ def show_state(log: RunLog, run: Run, now: float) -> None:
         log.set_state(RunState.PAUSED)
     else:
         log.set_state(told.state if told.state != RunState.DONE else RunState.WRITING, told.place, told.seconds)
-
-
-def vanish(log: RunLog) -> None:
-    """The run was deleted."""
-    with log.changed:
-        log.cancelled = "deleted"
-    for sample in log.samples:
-        log.finish(sample, "deleted", 0)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sqlalchemy import func, insert, select, update
 
-from generate import RunLog, RunState
+from generate import FinishReason, RunState, Withdrawal
 from webapp.runs import lease
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.repository import each_alone, end_sample
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Stores the runs that are this server's. `cancel(log, reason)` ends one in the engine."""
+    """Stores the runs that are this server's. `cancel(log, reason)` ends one in the engine, as `Engine.cancel` does."""
 
-    def __init__(self, server: str, registry: Registry, clock: Clock, cancel: Callable[[RunLog, str], None] | None):
+    def __init__(self, server: str, registry: Registry, clock: Clock, cancel: Callable[..., None] | None):
         self._server, self._registry, self._clock, self._cancel = server, registry, clock, cancel
 
     def save_round(self) -> None:
@@ -45,20 +45,21 @@ class Recorder:
         """One transaction over some of our runs. What follows from it is done only once it is committed."""
         held = lease.renew(self._server, ours, self._clock.now())
         stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
-        lost = {run_id: "moved" for run_id in ours if run_id not in held}
+        lost = {run_id: Withdrawal.MOVED for run_id in ours if run_id not in held}
         if lost:
-            lost |= dict.fromkeys(db.session.scalars(select(Gone.id).where(Gone.id.in_(lost))), "deleted")
+            lost |= dict.fromkeys(db.session.scalars(select(Gone.id).where(Gone.id.in_(lost))), Withdrawal.DELETED)
         db.session.commit()
         for run_id, (counts, done, told) in stored.items():
             entry = ours[run_id]
             entry.saved, entry.told = counts, told
             entry.prompt_saved = entry.prompt_saved or any(counts) or done
             if held[run_id]:
-                self._cancel(entry.log, held[run_id])
+                self._cancel(entry.log, FinishReason(held[run_id]))
             if done:
                 self._registry.drop(run_id, entry)
-        for run_id, reason in lost.items():
-            self._cancel(ours[run_id].log, reason)
+        for run_id, why in lost.items():
+            ours[run_id].log.withdraw(why)
+            self._cancel(ours[run_id].log)
             self._registry.drop(run_id, ours[run_id])
 
     def release(self) -> None:

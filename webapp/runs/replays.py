@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generate import BY_ITSELF, Busy, FinishReason, RunLog, Vocabulary
+from generate import BY_ITSELF, Busy, Engine, FinishReason, RunLog, Vocabulary
 from webapp.runs.tables import Run
 
 KEPT = 600.0  # seconds, verdicts included
@@ -66,7 +66,7 @@ class Replays:
     `judge` gives the verdict on what there is of a replay, in words; None: there is none yet. `engine` writes them.
     """
 
-    def __init__(self, judge: Judge, engine):
+    def __init__(self, judge: Judge, engine: Engine | None):
         self._judge, self._engine = judge, engine
         self._all: dict[str, Replay] = {}
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class Replays:
             tend(replay, self._engine, self._judge)
 
 
-def tend(replay: Replay, engine, judge: Judge) -> None:
+def tend(replay: Replay, engine: Engine | None, judge: Judge) -> None:
     """Judge a replay if that can be done by now, or give it up."""
     now, log = time.monotonic(), replay.log
     verdict = judge(replay.written, log)

@@ -110,9 +110,8 @@ def unpack(tokens: bytes, vocab_size: int) -> np.ndarray:
 
 def stored_log(run: Run) -> RunLog:
     """The log of a run as the database has it. One that has not ended is `paused`: somebody may go on with it."""
-    prompt = unpack(run.prompt, run.vocab_size).copy()
-    log = RunLog(prompt["id"], len(run.samples), run.vocab_size)
-    log.prompt, log.precision, log.device, log.fingerprint = prompt, run.precision, run.device, run.fingerprint
+    log = RunLog(unpack(run.prompt, run.vocab_size), len(run.samples))
+    log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
     query = select(Block).where(Block.run_id == run.id).order_by(Block.number, Block.start)
     pieces: dict[int, list[Block]] = {sample.number: [] for sample in run.samples}
     for block in db.session.scalars(query):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from flask import Flask
 
+from generate import Engine
+
 log = logging.getLogger(__name__)
 
 ROUND = 0.25  # seconds between two savings, and between two looks at which chore is due
@@ -29,7 +31,7 @@ class Scheduler:
     `save` again and again, and `release` once, at the end.
     """
 
-    def __init__(self, app: Flask, engine, save: Job, release: Job, chores: Iterable[Job], tend: Job):
+    def __init__(self, app: Flask, engine: Engine | None, save: Job, release: Job, chores: Iterable[Job], tend: Job):
         self._app, self.engine = app, engine
         self._save, self._release, self._chores, self._tend = save, release, tuple(chores), tend
         self.jobs = {job.name: job for job in (save, release, *self._chores, tend)}

@@ -4,14 +4,12 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from sqlalchemy import select, update
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import (
     FinishReason,
-    Listed,
     ModelFolder,
     Refusal,
     Request,
@@ -19,8 +17,7 @@ from generate import (
     RunState,
     Sampling,
     Vocabulary,
-    find_model,
-    list_models,
+    Withdrawal,
     parse_sampling,
     unknown_records,
 )
@@ -28,6 +25,7 @@ from webapp.runs.derivation import Beginning, joined
 from webapp.runs.follower import show_state
 from webapp.runs.kinds import Relation
 from webapp.runs.lease import LEASE
+from webapp.runs.models import Models
 from webapp.runs.registry import Clock, Registry
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replay, Replays, Written
@@ -43,62 +41,22 @@ READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
 
 
 class Service:
-    """Does what is asked of runs, on one server.
-
-    `engine` is None on a server that writes nothing, `models` is the folder of the models, `max_prompt` the most bytes
-    that a prompt may have.
-    """
+    """Does what is asked of runs, on one server. `max_prompt` is the most bytes that a prompt may have."""
 
     def __init__(
         self,
         server: str,
         registry: Registry,
         clock: Clock,
-        engine,
-        models: Path,
+        models: Models,
         max_prompt: int,
         vocabularies: Vocabularies,
         removal: Removal,
         replays: Replays,
     ):
-        self._server, self._registry, self._clock, self._engine = server, registry, clock, engine
+        self._server, self._registry, self._clock = server, registry, clock
         self._models, self.max_prompt, self._vocabularies = models, max_prompt, vocabularies
         self._removal, self._replays = removal, replays
-
-    # The engine and its models
-
-    def problem(self) -> str | None:
-        """None when runs can be written, else a sentence saying why not."""
-        return "This server has no engine, so it writes nothing." if self._engine is None else self._engine.ready()
-
-    def engine_or_refuse(self):
-        """The engine; raises Refusal where there is none."""
-        if self._engine is None:
-            raise Refusal("This server has no engine, so it cannot start a run.")
-        return self._engine
-
-    def models_here(self) -> list[Listed]:
-        """All models of the folder, those that cannot be used included."""
-        return list_models(self._models)
-
-    def model(self, name: str) -> ModelFolder:
-        """A model by its name; raises Refusal when it is not there or not whole."""
-        return find_model(self._models, name)
-
-    def model_of(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
-        """The model a run was written by, if its tokens still mean the same; raises `other_tokens` if they do not."""
-        folder = self.model(run.model)
-        if not self._vocabularies.same(run, folder):
-            raise other_tokens or Refusal(
-                "The model {name} has other tokens now than when this was written; edit the text to go on with it.",
-                name=run.model,
-            )
-        return folder
-
-    def comparable(self, run: Run) -> list[str]:
-        """Names of the other models here that have the run's vocabulary."""
-        found = [m for m in self.models_here() if m.folder and m.name != run.model]
-        return [m.name for m in found if self._vocabularies.same(run, m.folder)]
 
     # A run
 
@@ -122,15 +80,14 @@ class Service:
         return entry.log
 
     def start(self, folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: str) -> str:
-        """Put a run in line and store it; returns its id. Raises Refusal without an engine, and Busy."""
-        engine = self.engine_or_refuse()
+        """Put a run in line and store it; returns its id. Raises Refusal where the engine cannot do it, and Busy."""
+        engine = self._models.engine_for(folder, sampling)
         fingerprint, vocabulary = folder.fingerprint(), self._vocabularies.keep(folder)
         run_id = secrets.token_urlsafe(12)
         if beginning.parent and beginning.parent.fingerprint != fingerprint:  # others' probabilities are not its own
             beginning = replace(beginning, records=unknown_records(beginning.ids, folder.config.vocab_size))
-        log = RunLog(beginning.ids, sampling.samples, folder.config.vocab_size)
-        log.prompt = beginning.records.copy()  # the engine writes into it
-        engine.submit(Request(folder, beginning.ids, sampling, beginning.first_sample, owner), log)
+        log = RunLog(beginning.records, sampling.samples)
+        engine.submit(Request(folder, sampling, beginning.first_sample, owner), log)
         try:
             new_run(
                 id=run_id,
@@ -151,26 +108,29 @@ class Service:
         self._registry.add(run_id, log)
         return run_id
 
-    def stop(self, run: Run, reason: str = FinishReason.CANCELLED) -> None:
+    def stop(self, run: Run) -> None:
         """End a run, whichever server writes it: that one hears of it at its next saving, this one at once."""
         run_id = run.id
-        asked = update(Run).where(Run.id == run_id, Run.state == RunState.WRITING).values(stop_asked=reason)
+        mine = (Run.id == run_id) & (Run.state == RunState.WRITING)
+        asked = update(Run).where(mine).values(stop_asked=FinishReason.CANCELLED)
         db.session.execute(asked)
         db.session.commit()
-        self.cancel(run_id, reason)
+        self.cancel(run_id)
 
-    def cancel(self, run_id: str, reason: str = FinishReason.CANCELLED) -> None:
-        """End a run at once if it is this server that writes it."""
+    def cancel(self, run_id: str, withdrawal: Withdrawal | None = None) -> None:
+        """End a run at once if it is this server that writes it; its readers leave if it is withdrawn too."""
         entry = self._registry.get(run_id)
         if entry is not None and entry.ours:
-            self._engine.cancel(entry.log, reason)
+            if withdrawal is not None:
+                entry.log.withdraw(withdrawal)
+            self._models.engine.cancel(entry.log)
 
     def delete(self, run: Run) -> bool:
         """Remove a run for good, at once. False: it was gone already."""
         run_id = run.id
         found = self._removal.delete(run)
         if found:
-            self.cancel(run_id, "deleted")
+            self.cancel(run_id, Withdrawal.DELETED)
         return found
 
     def oversize(self, ids: Iterable[int], vocabulary: Vocabulary) -> int:
@@ -206,10 +166,11 @@ class Service:
 
         Raises Refusal when there is nothing to replay or nothing to do it with, and Busy.
         """
+        self._models.require_replay()
         written = Written.of(run, log, vocabulary)
         if not written.longest:
             raise Refusal("Nothing was written in this run, so there is nothing to replay.")
-        folder = self.model_of(  # other weights will do, and are what one may want to see
+        folder = self._models.find_for(  # other weights will do, and are what one may want to see
             run,
             Refusal(
                 "The model {name} has other tokens now than when this was written; it cannot be replayed.",
@@ -217,10 +178,12 @@ class Service:
             ),
         )
         sampling = sampling_of(run, max_new_tokens=written.longest)
-        request = Request(folder, tuple(log.prompt["id"].tolist()), sampling, run.first_sample, owner)
-        engine = self.engine_or_refuse()
+        request = Request(folder, sampling, run.first_sample, owner)
+        engine = self._models.engine_for(folder, sampling)
         self._replays.make_room()
-        return self._replays.add(Replay(run.id, owner, written, engine.submit(request)))
+        return self._replays.add(
+            Replay(run.id, owner, written, engine.submit(request, request.new_log(log.prompt_ids)))
+        )
 
 
 def require_done(log: RunLog, refusal: Refusal) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import delete, select, update
 
-from generate import Busy, FinishReason, Problem, Refusal, Request, RunState, find_model, parse_sampling
+from generate import Busy, Engine, FinishReason, Problem, Refusal, Request, RunState, find_model, parse_sampling
 from webapp.runs import lease
 from webapp.runs.follower import AWAY, catch_up
 from webapp.runs.registry import Clock, Entry, Registry
@@ -16,7 +16,15 @@ from webapp.runs.tables import Run, Watch, db
 class Takeover:
     """Takes over what a silent server left. `engine` is None on a server that writes nothing; `models` is a folder."""
 
-    def __init__(self, server: str, registry: Registry, clock: Clock, engine, models: Path, vocabularies: Vocabularies):
+    def __init__(
+        self,
+        server: str,
+        registry: Registry,
+        clock: Clock,
+        engine: Engine | None,
+        models: Path,
+        vocabularies: Vocabularies,
+    ):
         self._server, self._registry, self._clock = server, registry, clock
         self.engine, self._models, self._vocabularies = engine, models, vocabularies
         self.born = time.monotonic()  # readers of a server that was down need a while to come back to this one
@@ -58,10 +66,9 @@ class Takeover:
         catch_up({run.id: entry}, self._clock.now())
         db.session.commit()
         entry.saved = [len(sample) for sample in entry.log.samples]
-        request = Request(folder, tuple(entry.log.prompt["id"].tolist()), sampling, run.first_sample, run.owner)
         try:
             if not entry.log.done:
-                self.engine.submit(request, entry.log)
+                self.engine.submit(Request(folder, sampling, run.first_sample, run.owner), entry.log)
                 entry.log.note_restart()
             entry.ours = True
         except Busy:  # the line is full; another server may have room, or we in a while

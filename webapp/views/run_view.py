@@ -163,7 +163,7 @@ class RunView(Transcript):
 
     def ending(self, number: int) -> str:
         """One sentence on how a sample ended, or ""."""
-        return ending(self, self.options, number)
+        return "" if self.log.withdrawn else ending(self, self.options, number)  # what ends there is not the run
 
 
 def shown(view: RunView) -> tuple[bool, list[dict]]:

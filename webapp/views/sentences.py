@@ -1,10 +1,10 @@
 """What a page says of a run in words: where it stands, how it ended, how long, how many, how probable."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from generate import FinishReason, RunLog, RunState, perplexity
+from generate import FinishReason, Outlook, RunLog, RunState, perplexity
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
 
@@ -128,15 +128,21 @@ def share(logprob: float | None) -> str:
     return f"1 in {math.exp(-logprob):,.0f}" if logprob > -40 else "next to never"
 
 
-def outlook(now, max_waiting: int) -> str:
-    """One sentence on how long a run would have to wait that was sent now.
+def not_told(what: Sequence[str]) -> str:
+    """What a page says in place of what it does not know: `Its rank and the entropy are not told by this engine.`"""
+    if not what:
+        return ""
+    *others, last = what
+    named = f"{', '.join(others)} and {last}" if others else last
+    return f"{named[0].upper()}{named[1:]} {'are' if others else 'is'} not told by this engine."
 
-    `now` is the engine's outlook: how many are `writing` and `waiting`, and the `seconds` until another could begin.
-    """
+
+def outlook(now: Outlook) -> str:
+    """One sentence on how long a run would have to wait that was sent now."""
     if not now.writing and not now.waiting:
         return "Nobody is writing; yours begins at once."
     writing = "One text is being written" if now.writing == 1 else f"{now.writing} texts are being written"
-    if now.waiting >= max_waiting:
+    if now.full:
         return f"{writing} and the line is full; please come back in a while."
     if not now.waiting and now.seconds == 0:
         return f"{writing}; there is room for yours."

@@ -1,0 +1,71 @@
+"""What a page may ask of an engine, whichever it is: one on this machine, or one behind an address."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from generate.interface.log import RunLog
+from generate.interface.request import Request
+from generate.interface.states import FinishReason
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do and tell; a page asks before it promises anything.
+
+    Every engine tells of each token it writes the log-probability, and the likeliest tokens at its place. What it does
+    not tell beyond that stays unknown in the records (see `record_dtype`); it is never guessed.
+    """
+
+    resumes_exactly: bool = False  # a place has the same noise each time: a run taken up or written again says the same
+    entropy: bool = False  # `entropy`
+    rank: bool = False  # `rank`; without it 0
+    kept_set: bool = False  # what the sampler left: `sampled_logprob`, `filter_norm`, `log_z` and `cut`
+    scores_prompt: bool = False  # records of a prompt's tokens, and texts that are only read
+    loads_models: bool = False  # any model of the folder can be asked for; else those that are `loaded`
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How busy an engine is: runs being written, runs waiting, and the seconds until a newcomer's run would begin.
+
+    `seconds` is None when that is further ahead than can be told. `full`: no run would be taken now.
+    """
+
+    writing: int = 0
+    waiting: int = 0
+    seconds: float | None = 0.0
+    full: bool = False
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Writes runs into their logs. All of it may be called from any thread, and nothing waits for a model."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do and tell; the same as long as it lives."""
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the models that write at once, the one used last first."""
+
+    @property
+    def outlook(self) -> Outlook:
+        """How busy it is, or was a moment ago."""
+
+    def submit(self, request: Request, run: RunLog) -> RunLog:
+        """Put a run in line and return its log, into which it is written until `run.done`.
+
+        A log that was written in part goes on from its last tokens, and samples that had ended stay as they are. What
+        the log knows of its prompt stays too; the rest is filled in, as far as `capabilities` says. Raises Refusal for
+        an empty prompt and for what the engine cannot do, and Busy when the line is full or the engine is closed.
+        """
+
+    def cancel(self, run: RunLog, reason: FinishReason = FinishReason.CANCELLED) -> None:
+        """Ask for a run to end: soon its unfinished samples have `reason`, and keep their text. No-op for others' runs."""
+
+    def ready(self) -> str | None:
+        """None when runs can be written; else a sentence saying why not."""
+
+    def close(self) -> None:
+        """Stop; unfinished runs stay unfinished in their logs, so that they can be gone on with. May be called twice."""

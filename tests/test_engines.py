@@ -1,0 +1,234 @@
+"""Every engine keeps what its interface promises: the one of this machine, and the tests' own, which tells all or little."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+from conftest import finished, started
+from engines import ids_of, until, until_written
+from fake_engine import EVERYTHING, FakeEngine
+
+from generate import Busy, Capabilities, Engine, LocalEngine, Refusal, Request, RunLog, Sampling, find_model, known
+
+LONG = 4096
+
+
+def local(models, **line):
+    return LocalEngine(models, device="cpu", precision="float32", threads=1, **line).start("tiny")
+
+
+ENGINES = {
+    "local": local,
+    "fake": lambda models, **line: FakeEngine(EVERYTHING, **line),
+    "fake that tells little": lambda models, **line: FakeEngine(Capabilities(), **line),
+}
+
+
+@pytest.fixture(scope="module", params=ENGINES.values(), ids=ENGINES.keys())
+def make(request, models):
+    """Makes an engine; `max_rows` and `max_waiting` are the length of its line."""
+    return lambda **line: started(request.param(models, **line))
+
+
+@pytest.fixture(scope="module")
+def engine(make):
+    with closing(make()) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def tiny(models):
+    return find_model(models, "tiny")
+
+
+def asked(folder, **options) -> Request:
+    return Request(folder, Sampling(**({"seed": 5, "max_new_tokens": 20, "temperature": 1, "top_k": 7} | options)))
+
+
+def submit(engine, folder, text="the old king", **options) -> RunLog:
+    request = asked(folder, **options)
+    return engine.submit(request, request.new_log(folder.encode_prompt(text)))
+
+
+def test_it_has_all_that_a_page_asks_for(engine):
+    assert isinstance(engine, Engine)
+    assert isinstance(engine.capabilities, Capabilities)
+    assert "tiny" in engine.loaded
+    assert engine.ready() is None
+
+
+def test_a_run_is_written_into_its_log(engine, tiny):
+    request = asked(tiny, samples=2)
+    log = request.new_log(tiny.encode_prompt("the old king"))
+    assert engine.submit(request, log) is log
+    finished(log)
+    for sample in log.samples:
+        assert (len(sample), sample.released, sample.finish_reason, sample.error) == (20, 20, "length", None)
+        assert sample.text_end == sample.size(tiny.tokenizer.vocabulary)
+        assert known(sample.read()).all()
+    assert log.prompt_ids == list(tiny.encode_prompt("the old king"))
+    assert (log.fingerprint, log.device) == (tiny.fingerprint(), "cpu")
+
+
+def test_a_stop_string_ends_a_sample_before_itself(engine, tiny):
+    whole = finished(submit(engine, tiny))
+    text = tiny.tokenizer.vocabulary.bytes_of(whole.samples[0].read()["id"].tolist()).decode("utf-8", "replace")
+    stop = next(text[n : n + 2] for n in range(3, len(text)) if text[n : n + 2].isascii() and text[n:].strip())
+    if not engine.capabilities.resumes_exactly:
+        stop = "e"
+    sample = finished(submit(engine, tiny, stop=(stop,), max_new_tokens=LONG)).samples[0]
+    said = tiny.tokenizer.vocabulary.bytes_of(sample.read()["id"].tolist())
+    assert sample.finish_reason == "stop"
+    assert sample.text_end == said.find(stop.encode())
+
+
+def test_an_empty_prompt_is_refused(engine, tiny):
+    request = asked(tiny)
+    with pytest.raises(Refusal, match="prompt"):
+        engine.submit(request, request.new_log(()))
+
+
+def test_what_it_claims_to_tell_it_tells_and_the_rest_stays_unknown(engine, tiny):
+    run, can = finished(submit(engine, tiny)), engine.capabilities
+    written = run.samples[0].read()
+    assert known(written, "logprob").all()
+    assert known(written, "alt_logprobs").any(axis=1).all()
+    for field, claimed in {
+        "entropy": can.entropy,
+        "rank": can.rank,
+        "sampled_logprob": can.kept_set,
+        "cut": can.kept_set,
+        "log_z": can.kept_set,
+    }.items():
+        assert set(known(written, field)) == {claimed}, field
+    assert set(known(run.prompt[1:])) == {can.scores_prompt}
+    assert not known(run.prompt[0])
+    assert not known(run.prompt, "cut").any(), "no sampler saw the prompt"
+
+
+def test_a_text_is_only_read_where_that_is_claimed(engine, tiny):
+    if engine.capabilities.scores_prompt:
+        run = finished(submit(engine, tiny, max_new_tokens=0))
+        assert known(run.prompt[1:]).all()
+        assert (len(run.samples[0]), run.samples[0].finish_reason) == (0, "length")
+    else:
+        with pytest.raises(Refusal):
+            submit(engine, tiny, max_new_tokens=0)
+
+
+def test_another_model_is_loaded_where_that_is_claimed(make, models):
+    with closing(make()) as engine:
+        other = find_model(models, "other")
+        assert "other" not in engine.loaded
+        if engine.capabilities.loads_models:
+            assert finished(submit(engine, other)).fingerprint == other.fingerprint()
+            assert {"tiny", "other"} == set(engine.loaded)
+        else:
+            with pytest.raises(Refusal):
+                submit(engine, other)
+
+
+def test_what_was_known_of_a_prompt_stays(engine, tiny):
+    request = asked(tiny)
+    records = request.new_log(tiny.encode_prompt("the old king said")).prompt.copy()
+    records["logprob"][1:3], records["rank"][1:3] = -55, 77
+    run = finished(engine.submit(request, RunLog(records, 1)))
+    assert run.prompt[1:3].tobytes() == records[1:3].tobytes()
+    assert set(known(run.prompt[3:])) == {engine.capabilities.scores_prompt}
+
+
+def test_a_log_that_was_written_in_part_goes_on_from_its_last_tokens(engine, tiny):
+    wish = {"samples": 3, "temperature": 1.0}
+    whole = finished(submit(engine, tiny, **wish))
+    half = RunLog(whole.prompt, 3)
+    for sample, full, count in zip(half.samples, whole.samples, (4, 0, 20), strict=True):
+        sample.append(full.read(0, count), count)
+    half.finish(half.samples[0], "cancelled", 7)
+    resumed = finished(engine.submit(asked(tiny, **wish), half))
+    ended, gone_on, complete = resumed.samples
+    assert (len(ended), ended.finish_reason, ended.text_end) == (4, "cancelled", 7)
+    assert (len(gone_on), gone_on.finish_reason) == (20, "length")
+    assert complete.read().tobytes() == whole.samples[2].read().tobytes()
+
+
+@pytest.mark.parametrize("again", ["from the start", "from the middle"])
+def test_the_same_seed_says_the_same_where_that_is_claimed(engine, tiny, again):
+    whole = finished(submit(engine, tiny, max_new_tokens=40))
+    log = RunLog(whole.prompt, 1)
+    if again == "from the middle":
+        log.samples[0].append(whole.samples[0].read(0, 11), 11)
+    second = finished(engine.submit(asked(tiny, max_new_tokens=40), log))
+    assert (ids_of(second) == ids_of(whole)) == engine.capabilities.resumes_exactly
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "unwatched"])
+def test_a_cancelled_run_keeps_its_text_and_has_the_reason(engine, tiny, reason):
+    run = submit(engine, tiny, max_new_tokens=LONG, samples=2)
+    until_written(run, 3)
+    engine.cancel(run, reason)
+    finished(run)
+    assert [sample.finish_reason for sample in run.samples] == [reason] * 2
+    assert all(3 <= len(sample) < LONG for sample in run.samples)
+    assert run.samples[0].text_end == run.samples[0].size(tiny.tokenizer.vocabulary)
+    engine.cancel(run, "error")
+    assert finished(submit(engine, tiny)).samples[0].finish_reason == "length", "and the engine goes on"
+    assert run.samples[0].finish_reason == reason
+
+
+def test_a_run_that_waits_is_told_its_place_and_a_full_line_is_busy(make, tiny):
+    with closing(make(max_rows=1, max_waiting=2)) as engine:
+        assert engine.outlook.full is False
+        first = submit(engine, tiny, max_new_tokens=LONG)
+        until_written(first, 1)
+        second, third = (submit(engine, tiny, max_new_tokens=LONG) for _ in range(2))
+        until(lambda: (second.place, third.place) == (1, 2), what="both places")
+        assert (second.state, third.state) == ("waiting", "waiting")
+        with pytest.raises(Busy):
+            submit(engine, tiny)
+        until(lambda: (engine.outlook.writing, engine.outlook.waiting) == (1, 2), what="the outlook")
+        assert engine.outlook.full is True
+        engine.cancel(second)
+        assert finished(second).samples[0].finish_reason == "cancelled"
+        until(lambda: third.place == 1, what="a better place")
+        assert engine.outlook.full is False
+        engine.cancel(first)
+        until_written(third, 1)
+
+
+def test_closed_it_takes_nothing_more_and_unfinished_runs_can_be_gone_on_with(make, tiny):
+    engine = make()
+    run = submit(engine, tiny, max_new_tokens=LONG)
+    until_written(run, 3)
+    engine.close()
+    engine.close()
+    count = len(run.samples[0])
+    assert not run.done
+    assert run.samples[0].finish_reason is None
+    assert "stopped" in engine.ready()
+    with pytest.raises(Busy):
+        submit(engine, tiny)
+    with closing(make()) as another:
+        another.submit(asked(tiny, max_new_tokens=count + 5), run)
+        assert len(finished(run).samples[0]) == count + 5
+
+
+def test_rest_is_told_as_rest(engine):
+    until(lambda: engine.outlook.writing == 0, what="rest")
+    assert (engine.outlook.waiting, engine.outlook.seconds, engine.outlook.full) == (0, 0.0, False)
+
+
+def test_the_prompt_of_a_log_is_its_own(tiny):
+    """Whoever made it cannot change it afterwards, and whoever reads it cannot either."""
+    records = asked(tiny).new_log((1, 2, 3)).prompt.copy()
+    log = RunLog(records, 1)
+    records["id"] = 9
+    assert log.prompt_ids == [1, 2, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        log.prompt["logprob"] = 0
+    with pytest.raises(AttributeError):
+        log.prompt = records
+    learned = np.copy(log.prompt)
+    learned["logprob"], learned["rank"] = -1, 3
+    shown = log.prompt
+    log.learn(1, learned[1:])
+    assert shown["rank"].tolist() == [0, 3, 3], "what is learned appears where it is read"

@@ -1,0 +1,81 @@
+"""The models of this server, and what its engine can do with them."""
+
+from pathlib import Path
+
+from generate import Capabilities, Engine, Listed, ModelFolder, Refusal, Sampling, find_model, list_models
+from webapp.runs.repository import Vocabularies
+from webapp.runs.tables import Run
+
+
+class Models:
+    """`engine` is None on a server that writes nothing; `folder` is the folder of the models."""
+
+    def __init__(self, engine: Engine | None, folder: Path, vocabularies: Vocabularies):
+        self.engine, self._folder, self._vocabularies = engine, folder, vocabularies
+
+    # The engine
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What may be offered here; nothing without an engine."""
+        return Capabilities() if self.engine is None else self.engine.capabilities
+
+    def problem(self) -> str | None:
+        """None when runs can be written, else a sentence saying why not."""
+        return "This server has no engine, so it writes nothing." if self.engine is None else self.engine.ready()
+
+    def engine_for(self, folder: ModelFolder, sampling: Sampling) -> Engine:
+        """The engine; raises Refusal where there is none, or where it cannot do this with this model."""
+        if self.engine is None:
+            raise Refusal("This server has no engine, so it cannot start a run.")
+        if not self.is_served(folder.name):
+            raise Refusal(
+                "This server's engine loads no models by itself, and {name} is not one of those it has: {loaded}.",
+                "model",
+                name=folder.name,
+                loaded=", ".join(self.engine.loaded) or "none yet",
+            )
+        if sampling.max_new_tokens == 0 and not self.capabilities.scores_prompt:
+            raise Refusal(
+                "This server's engine does not tell how likely a model finds a text, so it cannot only read one.",
+                "max_new_tokens",
+            )
+        return self.engine
+
+    def require_replay(self) -> None:
+        """Raise Refusal where a run that is written again need not say the same."""
+        if self.engine is not None and not self.capabilities.resumes_exactly:
+            raise Refusal("This server's engine does not say the same twice, so a replay would tell nothing.")
+
+    def preferred(self, name: str) -> str:
+        """The model of this name, or where it cannot be asked for the one that the engine used last."""
+        return name if self.is_served(name) else next(iter(self.engine.loaded), name)
+
+    def is_served(self, name: str | None) -> bool:
+        """Whether a model that is whole can be asked for here. Without an engine that is not known, and not denied."""
+        return self.engine is None or self.capabilities.loads_models or name in self.engine.loaded
+
+    # The folder
+
+    def all(self) -> list[Listed]:
+        """All models of the folder, those that cannot be used included."""
+        return list_models(self._folder)
+
+    def find(self, name: str) -> ModelFolder:
+        """A model by its name; raises Refusal when it is not there or not whole."""
+        return find_model(self._folder, name)
+
+    def find_for(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
+        """The model a run was written by, if its tokens still mean the same; raises `other_tokens` if they do not."""
+        folder = self.find(run.model)
+        if not self._vocabularies.same(run, folder):
+            raise other_tokens or Refusal(
+                "The model {name} has other tokens now than when this was written; edit the text to go on with it.",
+                name=run.model,
+            )
+        return folder
+
+    def comparable(self, run: Run) -> list[str]:
+        """Names of the other models here that have the run's vocabulary."""
+        found = [m for m in self.all() if m.folder and m.name != run.model and self.is_served(m.name)]
+        return [m.name for m in found if self._vocabularies.same(run, m.folder)]
