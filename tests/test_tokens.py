@@ -126,12 +126,10 @@ def test_the_panel_says_what_an_engine_did_not_tell(app, visitor):
         records["entropy"], records["rank"][0] = math.nan, 0
         block.tokens = records.tobytes()
         db.session.commit()
-    assert (
-        "Its rank is not told by this engine; the entropy is not told."
-        in visitor.get(f"{run}/token?sample=0&place=0").text
-    )
+    panel = visitor.get(f"{run}/token?sample=0&place=0").text
+    assert "Its rank and the entropy are not told by this engine." in panel
     panel = visitor.get(f"{run}/token?sample=0&place=1").text
-    assert f"It ranked <b>{records['rank'][1]}</b>; the entropy is not told by this engine." in panel
+    assert f"It ranked <b>{records['rank'][1]}</b>. The entropy is not told by this engine." in panel
     assert visitor.get(run).text.count('class="p') >= 3
 
 

@@ -15,7 +15,7 @@ from webapp.runs.service import require_done, sampling_of
 from webapp.runs.tables import Run
 from webapp.state import state
 from webapp.views.comparison import DEGREES, Shift
-from webapp.views.lenses import LEGENDS
+from webapp.views.lenses import LEGENDS, untold
 from webapp.views.run_view import shown
 
 blueprint = Blueprint("comparison", __name__)
@@ -52,7 +52,8 @@ def side_by_side(first: str, second: str):
     """Both texts, each live as long as it is being written."""
     runs = find_run(first), find_related(second, first, Relation.BESIDE)
     sides = [side(run, at) for run, at in zip(runs, ("a-", "b-"), strict=True)]
-    return render_template("pages/side_by_side.html", sides=sides, legends=LEGENDS)
+    nothing = untold(state().models.capabilities, *(one["view"].log for one in sides))
+    return render_template("pages/side_by_side.html", sides=sides, legends=LEGENDS, untold=nothing)
 
 
 def side(run: Run, at: str) -> dict:

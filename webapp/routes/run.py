@@ -13,7 +13,7 @@ from webapp.runs.lineage import family_of
 from webapp.runs.repository import find_run
 from webapp.runs.service import require_done, sampling_of, to_write
 from webapp.state import state
-from webapp.views.lenses import LEGENDS
+from webapp.views.lenses import LEGENDS, untold
 from webapp.views.run_view import shown, tool_facts
 from webapp.views.samples import contact_sheet
 from webapp.views.sentences import RELATIONS
@@ -36,6 +36,7 @@ def run_page(run_id: str):
         family=family_of(run),
         relations=RELATIONS,
         legends=LEGENDS,
+        untold=untold(state().models.capabilities, view.log),
         link=link_to(run.id),
         beginning=" ".join(view.text(0).split())[:200],
         **tool_facts(view, run.owner == visitor(), done),

@@ -22,7 +22,10 @@ def token(run_id: str):
     if records is None or place is None or not (0 <= place < len(records)):
         abort(404, "There is no such token in this run.")
     before = records["id"][:place] if number is None else np.append(view.prompt_ids, records["id"][:place])
-    facts = describe(view, records[place], before) | {"sample": "prompt" if number is None else number, "place": place}
+    facts = describe(view, records[place], before, number is not None) | {
+        "sample": "prompt" if number is None else number,
+        "place": place,
+    }
     return Response(render_template("partials/token_panel.html", run=run, done=view.log.done, **facts))
 
 

@@ -7,7 +7,8 @@ all of them together, as far down as the last of them, as unsure as the most uns
 
 import numpy as np
 
-from generate import known
+from generate import Capabilities, RunLog, known
+from webapp.views.sentences import not_told
 
 PROBABILITY = (0.5, 0.2, 0.1, 0.03, 0.01, 0.001)  # borders, from the likeliest class down
 RANK = (1, 10, 100, 1000)  # the last rank of each class; the bands of GLTR (Gehrmann et al. 2019)
@@ -34,3 +35,16 @@ def classes(records: np.ndarray) -> str:
     if known(records, "entropy").all():
         found.append(f"e{sum(float(records['entropy'].max()) >= border for border in ENTROPY)}")
     return " ".join(found)
+
+
+def untold(can: Capabilities, *logs: RunLog) -> dict[str, str]:
+    """A sentence for each lens that shows nothing, as nobody told: the tokens' records say so, or before there are any
+    the engine that will write them."""
+    records = np.concatenate(
+        [part for log in logs for part in (log.prompt, *(sample.read() for sample in log.samples))]
+    )
+    records = records[known(records)]
+    told = {"rank": can.rank, "entropy": can.entropy}
+    if len(records):
+        told = {lens: bool(known(records, lens).any()) for lens in told}
+    return {lens: not_told([f"the {lens}"]) for lens in told if not told[lens]}

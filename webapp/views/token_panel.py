@@ -10,15 +10,19 @@ import numpy as np
 from generate import is_known
 from webapp.runs.probabilities import alternatives
 from webapp.views.run_view import RunView
-from webapp.views.sentences import share
+from webapp.views.sentences import not_told, share
 from webapp.views.tokens import BLANKS, escape
 
 WIDTHS = (("width", "logprob"), ("allowed_width", "sampled"))
 NUMBERS = ("logprob", "sampled_logprob", "rank", "entropy")  # of a record
+TOLD = {"logprob": "its probability", "rank": "its rank", "entropy": "the entropy", "cut": "what the sampler left"}
 
 
-def describe(view: RunView, record: np.void, before: np.ndarray) -> dict:
-    """What the panel says of a token, in words and bars; what is not known of it is "" or None, each by itself."""
+def describe(view: RunView, record: np.void, before: np.ndarray, written: bool) -> dict:
+    """What the panel says of a token, in words and bars; what is not known of it is "" or None, each by itself.
+
+    `before` are the ids of all tokens before it. Only where it was `written` a sampler saw it.
+    """
     others = alternatives(record, view.options, before)
     own = {name: record[name].item() if is_known(record, name) else None for name in NUMBERS}
     listed = [one["id"] for one in others]
@@ -29,6 +33,10 @@ def describe(view: RunView, record: np.void, before: np.ndarray) -> dict:
     return {
         "shown": named(view, int(record["id"])),
         "known": is_known(record),
+        "unknown": why_unknown(view, len(before)),
+        "untold": not_told(
+            [name for field, name in TOLD.items() if (written or field != "cut") and not is_known(record, field)]
+        ),
         "share": share(own["logprob"]),
         "sampled": share(own["sampled_logprob"]),
         "rank": own["rank"],
@@ -37,6 +45,16 @@ def describe(view: RunView, record: np.void, before: np.ndarray) -> dict:
         "cut": any(one["cut"] for one in others),
         "any_sampled": any(one["sampled"] is not None for one in others),
     }
+
+
+def why_unknown(view: RunView, place: int) -> str:
+    """Why nothing is known of the prompt's token `place`."""
+    log = view.log
+    if place == 0:
+        return "The first token: nothing came before it that could predict it."
+    if place > view.unread and any(map(len, log.samples)):  # it was read, as something follows it
+        return not_told(["what the model thought of the prompt"])
+    return "It lies before the model's window and was not read." if log.done else "It is being read."
 
 
 def bar(view: RunView, one: dict, here: bool) -> dict:
