@@ -7,10 +7,10 @@ from contextlib import closing
 
 import pytest
 from conftest import Visitor, make_model, pictured
+from fake_engine import FakeEngine
 from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select, update
 
-from generate import Busy
 from webapp.runs import follower, lease, recorder, repository, takeover
 from webapp.runs.tables import Block, Run, Watch, db
 
@@ -129,18 +129,14 @@ def test_an_orphan_that_finds_the_line_full_is_tried_again(a, b, writer):
     run = a.write(max_new_tokens=30)
     whole = told(a, run)
     cut(a, run, 9)
-
-    class Full:
-        def submit(self, request, log):
-            raise Busy("The line is full.")
-
     b.visitor.get(run)
-    b.state.takeover.engine = Full()
-    b.do("take_over")
+    with closing(FakeEngine(max_waiting=0)) as full:
+        b.state.models.engine = full
+        b.do("take_over")
     assert not b.entry(run).ours
     assert b.row(run, Run.holder) is None
     assert b.log(run).state == "paused"
-    b.state.takeover.engine = writer.engine
+    b.state.models.engine = writer.engine
     b.do("follow", "take_over")
     assert b.finish(run) == whole
 

@@ -30,18 +30,17 @@ class State:
 
     def __init__(self, app: Flask, engine: Engine | None):
         settings = app.config["SETTINGS"]
-        folder = models_folder(settings)
         self.app, self.engine = app, engine
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()
-        self.models = Models(engine, folder, self.vocabularies)
+        self.models = Models(engine, models_folder(settings), self.vocabularies)
         self.clock = Clock()
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
         cancel = engine.cancel if engine is not None else None  # a server without an engine has no run to cancel
         self.recorder = Recorder(self.server, self.registry, self.clock, cancel)
         self.follower = Follower(self.server, self.registry, self.clock)
-        self.takeover = Takeover(self.server, self.registry, self.clock, engine, folder, self.vocabularies)
+        self.takeover = Takeover(self.server, self.registry, self.clock, self.models, self.vocabularies)
         self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])
         self.replays = Replays(judge, engine)
         self.service = Service(

@@ -33,7 +33,7 @@ class Models:
                 "This server's engine loads no models by itself, and {name} is not one of those it has: {loaded}.",
                 "model",
                 name=folder.name,
-                loaded=", ".join(self.engine.loaded) or "none yet",
+                loaded=", ".join(self.engine.loaded),
             )
         if sampling.max_new_tokens == 0 and not self.capabilities.scores_prompt:
             raise Refusal(
@@ -52,8 +52,11 @@ class Models:
         return name if self.is_served(name) else next(iter(self.engine.loaded), name)
 
     def is_served(self, name: str | None) -> bool:
-        """Whether a model that is whole can be asked for here. Without an engine that is not known, and not denied."""
-        return self.engine is None or self.capabilities.loads_models or name in self.engine.loaded
+        """Whether a model that is whole can be asked for here; not denied before an engine has told what it has."""
+        if self.engine is None or self.capabilities.loads_models:
+            return True
+        loaded = self.engine.loaded
+        return not loaded or name in loaded
 
     # The folder
 

@@ -29,12 +29,7 @@ from webapp.runs.models import Models
 from webapp.runs.registry import Clock, Registry
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replay, Replays, Written
-from webapp.runs.repository import (
-    Vocabularies,
-    new_run,
-    removed_run,
-    stored_log,
-)
+from webapp.runs.repository import Vocabularies, new_run, removed_run, stored_log
 from webapp.runs.tables import Run, db
 
 READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})

@@ -1,37 +1,29 @@
 """Runs that nobody writes: whoever has readers for one goes on with it; what nobody watches is ended."""
 
 import time
-from pathlib import Path
 
 from sqlalchemy import delete, select, update
 
-from generate import Busy, Engine, FinishReason, Problem, Refusal, Request, RunState, find_model, parse_sampling
+from generate import Busy, FinishReason, Problem, Refusal, Request, RunState, parse_sampling
 from webapp.runs import lease
 from webapp.runs.follower import AWAY, catch_up
+from webapp.runs.models import Models
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.repository import Vocabularies, each_alone, end_sample, stored_log
 from webapp.runs.tables import Run, Watch, db
 
 
 class Takeover:
-    """Takes over what a silent server left. `engine` is None on a server that writes nothing; `models` is a folder."""
+    """Takes over what a silent server left."""
 
-    def __init__(
-        self,
-        server: str,
-        registry: Registry,
-        clock: Clock,
-        engine: Engine | None,
-        models: Path,
-        vocabularies: Vocabularies,
-    ):
+    def __init__(self, server: str, registry: Registry, clock: Clock, models: Models, vocabularies: Vocabularies):
         self._server, self._registry, self._clock = server, registry, clock
-        self.engine, self._models, self._vocabularies = engine, models, vocabularies
+        self._models, self._vocabularies = models, vocabularies
         self.born = time.monotonic()  # readers of a server that was down need a while to come back to this one
 
     def take_over(self) -> None:
         """Go on with runs that are watched here and whose server has fallen silent."""
-        if self.engine is None:
+        if self._models.engine is None:
             return
         entries = {i: entry for i, entry in self._registry.others().items() if entry.seen_lately(self._registry.grace)}
         if not entries:
@@ -52,10 +44,11 @@ class Takeover:
     def resume(self, run: Run, entry: Entry) -> None:
         """Take over a run and let our engine write on, from its last stored token."""
         try:
-            folder = find_model(self._models, run.model)
+            folder = self._models.find(run.model)
             if folder.fingerprint() != run.fingerprint or not self._vocabularies.same(run, folder):
                 raise Refusal("The model {name} was replaced by another while this was being written.", name=run.model)
             sampling = parse_sampling(run.options)
+            engine = self._models.engine_for(folder, sampling)
         except Refusal as refusal:
             if self._clock.now() - run.lease_until > self._registry.grace:  # until then another may have what we lack
                 self.end(run, FinishReason.ERROR, Problem("{reason} What was written is kept.", reason=refusal))
@@ -68,7 +61,7 @@ class Takeover:
         entry.saved = [len(sample) for sample in entry.log.samples]
         try:
             if not entry.log.done:
-                self.engine.submit(Request(folder, sampling, run.first_sample, run.owner), entry.log)
+                engine.submit(Request(folder, sampling, run.first_sample, run.owner), entry.log)
                 entry.log.note_restart()
             entry.ours = True
         except Busy:  # the line is full; another server may have room, or we in a while
@@ -82,7 +75,7 @@ class Takeover:
             if entry.viewers or entry.elsewhere:
                 entry.seen = time.monotonic()
             elif entry.ours and not entry.seen_lately(self._registry.grace):
-                self.engine.cancel(entry.log, FinishReason.UNWATCHED)
+                self._models.engine.cancel(entry.log, FinishReason.UNWATCHED)
 
     def reap(self) -> None:
         """End abandoned runs that nobody watches anywhere, or that somebody has stopped."""
