@@ -11,7 +11,7 @@ from fake_engine import FakeEngine
 from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select, update
 
-from webapp.runs import follower, lease, recorder, repository, takeover
+from webapp.runs import follower, lease, models, recorder, repository
 from webapp.runs.tables import Block, Run, Watch, db
 
 # A run whose server is gone
@@ -185,14 +185,14 @@ def test_an_orphan_that_cannot_be_looked_at_does_not_keep_others_from_going_on(a
     for run in runs:
         cut(a, run, 5)
         b.visitor.get(run)
-    real, failures = takeover.find_model, [PermissionError("of a model's weights")]
+    real, failures = models.find_model, [PermissionError("of a model's weights")]
 
     def find_model(*given):
         if failures:
             raise failures.pop()
         return real(*given)
 
-    monkeypatch.setattr(takeover, "find_model", find_model)
+    monkeypatch.setattr(models, "find_model", find_model)
     b.attempt("take_over")
     assert [b.entry(run).ours for run in runs].count(True) == 1
 

@@ -54,7 +54,8 @@ class Engine(Protocol):
         """How busy it is, or was a moment ago."""
 
     def submit(self, request: Request, run: RunLog) -> RunLog:
-        """Put a run in line and return its log, into which it is written until `run.done`.
+        """Put a run in line and return its log, into which it is written until `run.done`: first where it stands in
+        line, then by which weights, in which precision and on which device, then its tokens.
 
         A log that was written in part goes on from its last tokens, and samples that had ended stay as they are. What
         the log knows of its prompt stays too; the rest is filled in, as far as `capabilities` says. Raises Refusal for
