@@ -175,24 +175,37 @@ def test_by_htmx_a_fragment_asks_until_the_verdict_takes_its_place(visitor):
     assert address not in again.text, "after a verdict a click runs it again"
 
 
-def test_a_replay_that_nobody_asks_for_is_given_up(app, visitor, monkeypatch):
+@pytest.fixture
+def replayed(monkeypatch) -> list:
+    """The logs of all replays, kept when they are let go."""
+    logs, add = [], replays.Replays.add
+
+    def keep(self, replay):
+        logs.append(replay.log)
+        return add(self, replay)
+
+    monkeypatch.setattr(replays.Replays, "add", keep)
+    return logs
+
+
+def test_a_replay_that_nobody_asks_for_is_given_up(visitor, monkeypatch, replayed):
     run = visitor.start(samples=4, max_new_tokens=1500)
     counts = [len(sample["tokens"]) for sample in visitor.finish(run)["samples"]]
     monkeypatch.setattr(replays, "PATIENCE", 0)
     page = visitor.post(f"{run}/replay").headers["Location"]
-    log = app.extensions["rubric"].replays.find(run[3:], page.rsplit("/", 1)[1]).log
+    log = replayed[-1]
     until(lambda: log.done)
     assert "cancelled" in [sample.finish_reason for sample in log.samples]
     assert sum(map(len, log.samples)) < sum(counts)
     assert "Nobody asked for this replay any more" in visitor.get(page).text
 
 
-def test_a_difference_ends_the_writing_at_once(app, visitor, models, changing):
+def test_a_difference_ends_the_writing_at_once(visitor, models, changing, replayed):
     run = visitor.start("the old king", model="changing", max_new_tokens=1500, top_k=0)
     visitor.finish(run)
     changing(models / "other")
-    page = visitor.post(f"{run}/replay").headers["Location"]
-    log = app.extensions["rubric"].replays.find(run[3:], page.rsplit("/", 1)[1]).log
+    visitor.post(f"{run}/replay")
+    log = replayed[-1]
     until(lambda: log.done)
     assert len(log.samples[0]) < 1500
 
