@@ -5,7 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from browser import Server, Window, get
+from browser import Window, get, serving
 from conftest import ROOT
 from test_curve import RUN
 from waiting import until
@@ -37,13 +37,11 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    folder = tmp_path_factory.mktemp("server")
     (models / "broken").mkdir()
     trained = shutil.copytree(models / "tiny", models / "trained")
     (trained / "run.json").write_text(json.dumps(RUN))
-    server = Server(folder, RUBRIC_MODELS=str(models)).start()
-    yield server
-    server.stop()
+    with serving(tmp_path_factory.mktemp("server"), models) as server:
+        yield server
     (models / "broken").rmdir()
     shutil.rmtree(trained)
 

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from browser import Server, Window
+from browser import Window, serving
 from conftest import TRICKY, finished, make_model, parse_events, pictured
 from waiting import until
 
@@ -256,11 +256,10 @@ def test_a_reading_goes_with_the_text_it_read(visitor, friend):
 
 @pytest.fixture(scope="module")
 def window(browser, models, tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models)).start()
-    window = Window(browser, server)
-    yield window
-    window.context.close()
-    server.stop()
+    with serving(tmp_path_factory.mktemp("server"), models) as server:
+        window = Window(browser, server)
+        yield window
+        window.context.close()
 
 
 def column(window, at: str) -> str:

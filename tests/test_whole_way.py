@@ -4,7 +4,7 @@ import shutil
 import urllib.request
 
 import pytest
-from browser import Server, Window
+from browser import Window, serving
 from conftest import make_model
 from tuning import Bench
 from waiting import until
@@ -35,10 +35,8 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models, checkpoint):
     assert convert([str(checkpoint), str(models / "rescued")]) == 0
-    server = Server(tmp_path_factory.mktemp("server"), RUBRIC_MODELS=str(models), RUBRIC_MODEL="rescued").start()
-    yield server
-    server.stop()
-    assert "Traceback" not in server.log.read_text()
+    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="rescued") as server:
+        yield server
 
 
 def offered(page) -> list[str]:
