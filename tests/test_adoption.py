@@ -11,6 +11,7 @@ from fake_engine import FakeEngine
 from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select, update
 
+from generate import Problem
 from webapp.runs import follower, lease, models, recorder, repository
 from webapp.runs.tables import Block, Run, Watch, db
 
@@ -174,7 +175,9 @@ def test_a_sample_that_ended_just_before_its_server_gave_up_the_run_is_not_writt
     cut(a, run, 9, 9)
     b.visitor.get(run)
     with a.app.app_context():
-        repository.end_sample(run[3:], 0, "error", 5, "The model's numbers ran out of range (NaN or infinity).")
+        repository.end_sample(
+            run[3:], 0, "error", 5, Problem("The model's numbers ran out of range (NaN or infinity).")
+        )
         db.session.commit()
     b.do("take_over")
     assert [len(ids) for ids, *_ in b.finish(run)] == [9, 30]
