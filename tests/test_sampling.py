@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from generate import Vocabulary, record_as_dict, record_dtype, sampler_logprob, unknown_records
+from generate.sampling import sampler
 from generate.sampling.noise import gumbel, place_keys, row_key
-from generate.sampling.sampler import FEW, RowOptions, choose, scaled_at, top_few
+from generate.sampling.sampler import FEW, RowOptions, choose, scores_at, top_few, top_few_by_torch
 from generate.sampling.statistics import prompt_records, report_sampled, survey
 
 OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
@@ -105,19 +106,17 @@ def expected(logits, wish: dict, seen) -> tuple[np.ndarray, np.ndarray, float]:
     for i in range(len(scaled)):
         if seen[i]:
             scaled[i] = scaled[i] / wish["penalty"] if scaled[i] > 0 else scaled[i] * wish["penalty"]
+    order = sorted(range(len(scaled)), key=lambda i: (-scaled[i], i))  # of equally likely tokens the lower id is first
     scaled /= wish["temperature"]
-    kept = np.full(len(scaled), True)
-    if 0 < wish["top_k"] < len(scaled):
-        kept = scaled >= sorted(scaled)[-wish["top_k"]]
-    if wish["top_p"] == 1:
-        return scaled, kept, 1
-    total, share, near, least = sum(math.exp(x - max(scaled)) for x in scaled[kept]), 0.0, 1.0, max(scaled)
-    for x in sorted(scaled[kept], reverse=True):
-        if share and share >= wish["top_p"]:
-            break
-        least, share = x, share + math.exp(x - max(scaled)) / total
-        near = min(near, abs(share - wish["top_p"]))
-    return scaled, kept & (scaled >= least), near
+    order = order[: wish["top_k"] or None]
+    shares, near = np.exp(scaled[order] - max(scaled)), 1
+    if wish["top_p"] < 1:
+        before = np.cumsum(shares / shares.sum())
+        near = min(abs(before - wish["top_p"]))
+        order = order[: 1 + int((before[:-1] < wish["top_p"]).sum())]
+    kept = np.full(len(scaled), False)
+    kept[order] = True
+    return scaled, kept, near
 
 
 halves = st.integers(-6, 6).map(lambda n: n / 2)
@@ -133,7 +132,16 @@ wishes = st.fixed_dictionaries({
 
 def scaled_all(logits: torch.Tensor, options: RowOptions) -> torch.Tensor:
     """What the sampler makes of all logits."""
-    return scaled_at(logits, torch.arange(logits.shape[1]).expand(len(logits), -1), options)
+    return scores_at(logits, every_id(logits), options) / options.divisor
+
+
+def every_id(logits: torch.Tensor) -> torch.Tensor:
+    return torch.arange(logits.shape[1]).expand(len(logits), -1)
+
+
+def kept_by(choice, logits: torch.Tensor, options: RowOptions) -> torch.Tensor:
+    """Which of all tokens the filters left, as the engine tells of those it shows."""
+    return ~choice.cuts(scores_at(logits, every_id(logits), options), every_id(logits))
 
 
 @settings(deadline=None)
@@ -146,7 +154,7 @@ def test_filters_keep_and_draw_what_their_definitions_say(tokens, wish):
     choice = choose(torch.tensor([logits]), options)
     ours = scaled_all(torch.tensor([logits]), options)
     assert ours[0].tolist() == scaled.tolist()
-    assert (ours >= choice.threshold[:, None])[0].tolist() == kept.tolist()
+    assert kept_by(choice, torch.tensor([logits]), options)[0].tolist() == kept.tolist()
     total = math.log(sum(math.exp(x) for x in scaled[kept]))
     assert choice.sampled_logprob.item() == pytest.approx(scaled[choice.ids[0]] - total, abs=1e-5)
     noisy = np.where(kept, scaled + noise(wish["seed"], 0, wish["position"], range(len(scaled))), -np.inf)
@@ -155,12 +163,58 @@ def test_filters_keep_and_draw_what_their_definitions_say(tokens, wish):
 
 @pytest.mark.parametrize("top_k", [1, 5, FEW - 1, FEW, FEW + 1, 299])
 @pytest.mark.parametrize("top_p", [1.0, 0.999])
-def test_all_tokens_that_tie_with_the_last_one_kept_are_kept(top_k, top_p):
-    choice = choose(torch.zeros(64, 300), rows(*({"top_k": top_k, "top_p": top_p, "seed": n} for n in range(64))))
-    assert (choice.threshold <= 0).all()
-    assert choice.sampled_logprob.tolist() == pytest.approx([-math.log(300)] * 64, abs=1e-5)
-    alone = [np.argmax(noise(n, 0, 7, range(300))) for n in range(64)]
+def test_of_tokens_that_tie_as_many_are_kept_as_were_asked_for_those_with_the_lowest_ids(top_k, top_p):
+    logits = torch.zeros(64, 300)
+    options = rows(*({"top_k": top_k, "top_p": top_p, "seed": n} for n in range(64)))
+    choice = choose(logits, options)
+    assert kept_by(choice, logits, options).tolist() == [[True] * top_k + [False] * (300 - top_k)] * 64
+    assert choice.sampled_logprob.tolist() == pytest.approx([-math.log(top_k)] * 64, abs=1e-5)
+    alone = [np.argmax(noise(n, 0, 7, range(top_k))) for n in range(64)]
     assert choice.ids.tolist() == alone
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def way(request, monkeypatch):
+    """By the CPU's compiled functions, and by the tensors' operations that a GPU has."""
+    if request.param == "torch":
+        monkeypatch.setattr(sampler, "top_few", top_few_by_torch)
+        monkeypatch.setattr(sampler, "draw_few", sampler.draw_sorted)
+    return request.param
+
+
+def rounded_rows(dtype: torch.dtype, size: int) -> torch.Tensor:
+    """Logits as a model in this type hands them on, the three likeliest equal in every row."""
+    logits = (torch.randn(8, size, generator=torch.Generator().manual_seed(size)) * 3).to(dtype).float()
+    places = logits.topk(3, 1).indices
+    return logits.scatter(1, places, logits.amax(1, keepdim=True).expand(-1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("size", [7, 300, 50_257])
+@pytest.mark.parametrize("wish", [{"top_k": 1}, {"top_p": 0.0}, {"temperature": 0.0}, {"top_k": 1, "penalty": 1.3}])
+def test_top_k_1_and_top_p_0_are_greedy_also_where_the_likeliest_tie(dtype, size, wish, way):
+    logits = rounded_rows(dtype, size)
+    seen = torch.zeros_like(logits, dtype=torch.bool) if "penalty" in wish else None
+    for sample in range(4):
+        choice = choose(logits, rows(*[wish | {"sample": sample, "seed": 5}] * 8, seen=seen))
+        assert choice.ids.tolist() == logits.numpy().argmax(1).tolist()
+        assert choice.sampled_logprob.tolist() == [0.0] * 8
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    "wish", [{"top_k": 2}, {"top_k": 47}, {"top_k": 200}, {"top_p": 0.7}, {"top_k": 20, "top_p": 0.5}]
+)
+def test_filters_cut_ties_by_id_in_every_precision_and_by_either_way(dtype, wish, way):
+    logits = rounded_rows(dtype, 3000)
+    options = rows(*[wish | {"seed": n} for n in range(8)])
+    choice = choose(logits, options)
+    for row in range(8):
+        scaled, kept, near = expected(logits[row].tolist(), wish, [False] * 3000)
+        assert near > 1e-6
+        assert kept_by(choice, logits, options)[row].tolist() == kept.tolist()
+        noisy = np.where(kept, scaled + noise(row, 0, 7, range(3000)), -np.inf)
+        assert choice.ids[row] == noisy.argmax()
 
 
 @settings(deadline=None)
@@ -173,8 +227,7 @@ def test_a_choice_does_not_depend_on_the_neighbours_and_their_options(wanted, si
         own = rows(wish, seen=seen[n : n + 1])
         alone = choose(logits[n : n + 1], own)
         assert alone.ids[0] == together.ids[n]
-        scaled = scaled_all(logits[n : n + 1], own)[0]
-        assert torch.equal(scaled >= alone.threshold[0], scaled >= together.threshold[n])
+        assert (alone.threshold[0], alone.last[0]) == (together.threshold[n], together.last[n])
         assert alone.sampled_logprob[0].item() == pytest.approx(together.sampled_logprob[n].item(), abs=1e-5)
 
 
@@ -207,15 +260,13 @@ def test_temperature_zero_takes_the_likeliest_whatever_else_is_asked(logits, wis
 
 @pytest.mark.parametrize("size", [1, FEW, 300, 8192, 12288, 20_011, 50_257])
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_likeliest_found_in_two_stages_are_those_that_sorting_finds(size, ties):
+def test_the_likeliest_found_are_those_that_sorting_finds_ties_in_the_order_of_their_ids(size, ties):
     logits = torch.randn(4, size, generator=torch.Generator().manual_seed(size))
-    logits = (logits * 3).round() if ties else logits
-    top, sorted_all = top_few(logits), logits.sort(dim=1, descending=True)
-    assert torch.equal(top.values, sorted_all.values[:, :FEW])
-    assert torch.equal(logits.gather(1, top.ids), top.values)
-    assert all(len(set(row)) == len(row) for row in top.ids.tolist())
-    if not ties:
-        assert torch.equal(top.ids, sorted_all.indices[:, :FEW])
+    logits = (logits * 3).round() if ties else logits  # 0.0 and -0.0 among them
+    order = np.argsort(-logits.numpy(), axis=1, kind="stable")[:, :FEW]
+    for top in (top_few(logits), top_few_by_torch(logits)):
+        assert top.ids.tolist() == order.tolist()
+        assert torch.equal(logits.gather(1, top.ids), top.values)
 
 
 @pytest.mark.parametrize("wish", [{}, {"top_k": 3}, {"top_p": 0.8}, {"temperature": 2.0, "top_k": FEW + 1}])

@@ -1,4 +1,4 @@
-"""Drawing among a row's likeliest tokens in one pass: `sampler.draw_filtered` does it with 30 of torch's operators."""
+"""Drawing among a row's likeliest tokens in one pass: `sampler.draw_sorted` does it with 30 of torch's operators."""
 
 import numpy as np
 
@@ -23,42 +23,35 @@ def gumbel(first, second, token):
 
 
 @exactly
-def least_of_nucleus(values, top_p, least):
-    """The least of the largest values that together hold a share `top_p` of those that are not below `least`."""
+def nucleus(values, top_p):
+    """How many of the largest values together hold a share `top_p` of all of them; at least 1."""
     total = 0.0
     for value in values:
-        if value >= least:
-            total += np.exp(np.float64(value - values[0]))
-    held, found = 0.0, values[0]
-    for value in values:
-        if value < least or (held > 0 and np.float32(held / total) >= top_p):
-            break
-        found = value
-        held += np.exp(np.float64(value - values[0]))
-    return found
+        total += np.exp(np.float64(value - values[0]))
+    held = 0.0
+    for count in range(len(values)):
+        if held > 0 and np.float32(held / total) >= top_p:
+            return count
+        held += np.exp(np.float64(values[count] - values[0]))
+    return len(values)
 
 
 @exactly
-def draw(values, ids, divisor, top_k, top_p, first, second, chosen, threshold, norm):
-    """Choose a token for each row of values [B, K], the largest first, that belong to ids [B, K].
+def draw(values, ids, divisor, top_k, top_p, first, second, chosen, threshold, last, norm):
+    """Choose a token for each row of values [B, K], the largest first, that belong to ids [B, K]; top_k is at most K.
 
-    Fills chosen, threshold and norm [B]; returns whether a row's ties may go on beyond its K likeliest.
+    Fills chosen, threshold, last and norm [B].
     """
-    beyond = False
     for row in range(len(values)):
-        scaled = values[row] / divisor[row]
-        least = scaled[min(top_k[row], len(scaled)) - 1]
+        scaled = (values[row] / divisor[row])[: top_k[row]]
         if top_p[row] < 1:
-            least = least_of_nucleus(scaled, top_p[row], least)
+            scaled = scaled[: nucleus(scaled, top_p[row])]
         best, total = np.float32(-np.inf), 0.0
         chosen[row] = ids[row, 0]
         for i in range(len(scaled)):
-            if not (scaled[i] >= least):
-                break
             total += np.exp(np.float64(scaled[i] - scaled[0]))
             noisy = scaled[i] + gumbel(first[row], second[row], ids[row, i])
             if noisy > best:
                 best, chosen[row] = noisy, ids[row, i]
-        threshold[row], norm[row] = least, scaled[0] + np.float32(np.log(total))
-        beyond |= scaled[-1] >= least
-    return beyond
+        threshold[row], last[row] = values[row, len(scaled) - 1], ids[row, len(scaled) - 1]
+        norm[row] = scaled[0] + np.float32(np.log(total))

@@ -51,6 +51,22 @@ def top(x, maxima, values, ids):
 
 
 @exactly
+def largest_of_groups(x, maxima):
+    for group in range(len(maxima)):
+        maxima[group] = maximum(x[group * GROUP : (group + 1) * GROUP])
+
+
+@exactly
+def find(logits, stride, size, values, ids):
+    """The likeliest [B, FEW] alone, of rows as in `survey`; of equal ones those with the lowest ids, in their order."""
+    maxima = np.empty((size + GROUP - 1) // GROUP, np.float32)
+    for row in range(len(values)):
+        x = logits[row * stride : row * stride + size]
+        largest_of_groups(x, maxima)
+        top(x, maxima, values[row], ids[row])
+
+
+@exactly
 def survey(logits, stride, size, log_z, entropy, values, ids):
     """Log-sum-exp, entropy [B] and the likeliest [B, FEW] of rows of `size` logits that begin every `stride` numbers.
 
@@ -60,8 +76,7 @@ def survey(logits, stride, size, log_z, entropy, values, ids):
     shares = np.empty((2, PIECE), np.float32)
     for row in range(len(log_z)):
         x = logits[row * stride : row * stride + size]
-        for group in range(len(maxima)):
-            maxima[group] = maximum(x[group * GROUP : (group + 1) * GROUP])
+        largest_of_groups(x, maxima)
         peak = maximum(maxima)
         total, weighted = sums_below(x, peak, shares)
         log_z[row] = peak + np.log(total)

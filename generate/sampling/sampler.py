@@ -1,20 +1,23 @@
 """From logits to the next token of every row at once.
 
-The filters act in this order: repetition penalty, temperature, top_k, top_p. Each is off at 1, 1, 0 and 1. They come
-down to one number a row, the threshold: a token is kept when its scaled logit is at least that (so ties are kept).
+The filters act in this order: repetition penalty, temperature, top_k, top_p. Each is off at 1, 1, 0 and 1. Tokens stand
+in one order, whatever the device and the precision: the likelier first, and of equally likely ones (which 16-bit numbers
+often make) the one with the lower id. top_k and top_p keep the first so and so many of them, so that top_k 1 and top_p 0
+are the greedy choice. What is kept comes down to the last token that is: its logit, the threshold, and its id.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from generate.sampling import likeliest
 from generate.sampling.draw import draw
 from generate.sampling.filters import divisor, is_greedy, penalised
 from generate.sampling.noise import gumbel, place_keys, row_key
 
 FEW = 48  # rows whose top_k is less than this are sampled among their FEW likeliest tokens only
-GROUP = 64  # the likeliest tokens are looked for in the groups of this size with the largest maxima
 AHEAD = 32  # positions whose keys of the noise are computed at once
 
 
@@ -77,7 +80,7 @@ class RowOptions:
 
 @dataclass
 class Top:
-    """The likeliest tokens of each row, the likeliest first: `values` and `ids` [B, FEW], or [B, V] of a smaller V."""
+    """The likeliest tokens of each row, in order: `values` and `ids` [B, FEW], or [B, V] of a smaller V."""
 
     values: Tensor
     ids: Tensor
@@ -89,29 +92,52 @@ class Top:
 
 @dataclass
 class Choice:
-    """What was chosen for each row: `ids`, `sampled_logprob`, `norm` and `threshold`, all [B]."""
+    """What was chosen for each row: `ids` and `sampled_logprob`; the last token kept: `threshold`, its logit with the
+    penalty, and `last`, its id; and `norm`, the log-sum-exp of the scaled logits of those kept. All [B]."""
 
     ids: Tensor
     sampled_logprob: Tensor
-    norm: Tensor
     threshold: Tensor
+    last: Tensor
+    norm: Tensor
+
+    def cuts(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Whether the filters cut tokens `ids` [B, K] whose logits with the penalty are `scores` [B, K]."""
+        threshold, last = self.threshold[:, None], self.last[:, None]
+        return (scores < threshold) | (scores == threshold) & (ids > last)
+
+
+def as_rows(logits: Tensor) -> tuple[np.ndarray, int]:
+    """Logits [B, V] on a CPU as the compiled functions take them: flat, and how far apart rows begin."""
+    rows, size = logits.shape
+    if logits.stride(1) != 1 or logits.stride(0) < size:
+        logits = logits.contiguous()
+    stride = logits.stride(0)
+    return logits.as_strided(((rows - 1) * stride + size,), (1,)).numpy(), stride
+
+
+def empty_top(logits: Tensor) -> Top:
+    rows, few = len(logits), min(FEW, logits.shape[1])
+    return Top(torch.empty(rows, few), torch.empty(rows, few, dtype=torch.int64))
 
 
 def top_few(scores: Tensor) -> Top:
-    """The FEW largest of each row of scores [B, V], in two stages: 6 times faster than topk over 50,257 on a CPU.
+    """The first FEW tokens of each row of scores [B, V], in order."""
+    if scores.device.type != "cpu":
+        return top_few_by_torch(scores)
+    top, (flat, stride) = empty_top(scores), as_rows(scores)
+    likeliest.find(flat, stride, scores.shape[1], top.values.numpy(), top.ids.numpy())
+    return top
 
-    Exact: when a group does not come in, FEW others hold a value at least as large as any of its own.
-    """
+
+def top_few_by_torch(scores: Tensor) -> Top:
+    """The same on any device. torch.topk takes any of several equal numbers, so it is given numbers that are all
+    different: a float's bits, in the order of floats, and below them the id, backwards."""
     size = scores.shape[1]
-    groups = size // GROUP
-    if scores.device.type != "cpu" or groups < 4 * FEW:
-        return Top(*scores.topk(min(FEW, size), 1))
-    best = scores[:, : groups * GROUP].unflatten(1, (GROUP, groups)).amax(1).topk(FEW, 1, sorted=False).indices
-    ids = (best[:, None] + torch.arange(0, groups * GROUP, groups)[:, None]).flatten(1)
-    if size % GROUP:
-        ids = torch.cat((ids, torch.arange(groups * GROUP, size).expand(len(ids), -1)), 1)
-    values, places = scores.gather(1, ids).topk(FEW, 1)
-    return Top(values, ids.gather(1, places))
+    bits = (scores + 0.0).view(torch.int32).long()  # + 0.0: of -0.0 and 0.0, which are equal, one
+    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    ids = (ordered * 2**32 - torch.arange(size, device=scores.device)).topk(min(FEW, size), 1).values.neg() & 0xFFFFFFFF
+    return Top(scores.gather(1, ids), ids)
 
 
 def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
@@ -121,29 +147,20 @@ def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
     return torch.where(seen, penalised(logits, penalty[:, None], torch.where), logits)
 
 
-def scaled_at(logits: Tensor, ids: Tensor, rows: RowOptions) -> Tensor:
-    """What the sampler makes of the logits of some tokens `ids` [B, K], before top_k and top_p cut any."""
+def scores_at(logits: Tensor, ids: Tensor, rows: RowOptions) -> Tensor:
+    """The logits of some tokens `ids` [B, K] with the penalty."""
     seen = None if rows.seen is None else rows.seen.gather(1, ids)
-    return penalise(logits.gather(1, ids), rows.penalty, seen) / rows.divisor
+    return penalise(logits.gather(1, ids), rows.penalty, seen)
 
 
-def threshold_top_k(values: Tensor, top_k: Tensor) -> Tensor:
-    """The k-th largest of each row of `values` (sorted, largest first), or -inf where top_k is 0; [B]."""
-    place = top_k.clamp(1, values.shape[1]) - 1
-    return torch.where(top_k > 0, values.gather(1, place[:, None])[:, 0], -torch.inf)
-
-
-def threshold_top_p(values: Tensor, top_p: Tensor, top_k_threshold: Tensor) -> Tensor:
-    """The least of the largest values that together hold a share `top_p` of those top_k kept; [B].
+def nucleus(kept: Tensor, top_p: Tensor) -> Tensor:
+    """How many of the largest values, which come first in `kept` [B, V], together hold a share `top_p`; [B, 1].
 
     Source: Holtzman et al. 2019, section 3.1: the token that crosses the share is kept.
     """
-    kept = values.masked_fill(values < top_k_threshold[:, None], -torch.inf)
     before = kept.softmax(1).cumsum(1).roll(1, 1)
-    before[:, 0] = 0
-    nucleus = (before < top_p[:, None]) | (torch.arange(values.shape[1], device=values.device) == 0)
-    least = values.gather(1, nucleus.sum(1, keepdim=True) - 1)[:, 0]
-    return torch.where(top_p < 1, torch.maximum(least, top_k_threshold), top_k_threshold)
+    before[:, 0] = -torch.inf
+    return ((before < top_p[:, None]) | (top_p[:, None] >= 1)).sum(1, keepdim=True)
 
 
 def choose(logits: Tensor, rows: RowOptions, top: Top | None = None) -> Choice:
@@ -155,52 +172,52 @@ def choose(logits: Tensor, rows: RowOptions, top: Top | None = None) -> Choice:
     if top is None or rows.seen is not None:
         top = top_few(scores)
     if len(rows.ways) == 1:
-        ids, threshold, norm = rows.ways[0][0](scores, top, rows)
+        ids, threshold, last, norm = rows.ways[0][0](scores, top, rows)
     else:
-        ids = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+        ids, last = torch.empty_like(top.ids[:, 0]), torch.empty_like(top.ids[:, 0])
         threshold, norm = torch.empty_like(top.values[:, 0]), torch.empty_like(top.values[:, 0])
         for way, index in rows.ways:
-            ids[index], threshold[index], norm[index] = way(scores[index], top.pick(index), rows.pick(index))
+            found = way(scores[index], top.pick(index), rows.pick(index))
+            ids[index], threshold[index], last[index], norm[index] = found
     sampled_logprob = scores.gather(1, ids[:, None])[:, 0] / rows.divisor[:, 0] - norm
-    return Choice(ids, sampled_logprob, norm, threshold)
+    return Choice(ids, sampled_logprob, threshold, last, norm)
 
 
-def take_likeliest(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """The greedy choice, of equally likely tokens the first, as argmax has it; returns ids, threshold, norm, each [B]."""
-    ids = top.ids.masked_fill(top.values < top.values[:, :1], scores.shape[1]).amin(1)
-    return ids, top.values[:, 0], top.values[:, 0]
+Drawn = tuple[Tensor, Tensor, Tensor, Tensor]  # ids, threshold, last, norm, each [B], as in Choice
 
 
-def draw_plain(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw with no filter; returns ids, threshold, norm, each [B], as all ways do."""
+def take_likeliest(scores: Tensor, top: Top, rows: RowOptions) -> Drawn:
+    """The greedy choice: of equally likely tokens the first, as argmax has it."""
+    ids, values = top.ids[:, 0], top.values[:, 0]
+    return ids, values, ids, values
+
+
+def draw_plain(scores: Tensor, top: Top, rows: RowOptions) -> Drawn:
+    """Draw with no filter."""
     scaled = scores / rows.divisor
-    noise = gumbel(rows.keys, torch.arange(scaled.shape[1], device=scaled.device)[None])
-    return noise.add_(scaled).argmax(1), scaled.amin(1), scaled.logsumexp(1)
+    places = torch.arange(scaled.shape[1], device=scaled.device)
+    ids = gumbel(rows.keys, places[None]).add_(scaled).argmax(1)
+    return ids, torch.full_like(scaled[:, 0], -torch.inf), torch.full_like(ids, scaled.shape[1]), scaled.logsumexp(1)
 
 
-def draw_few(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter and draw among the FEW likeliest; where ties may go on beyond them, rows are sorted whole."""
-    ids = torch.empty(len(scores), dtype=torch.int64)
+def draw_few(scores: Tensor, top: Top, rows: RowOptions) -> Drawn:
+    """Filter and draw among the FEW likeliest, of which no more than top_k are kept."""
+    ids, last = torch.empty(len(scores), dtype=torch.int64), torch.empty(len(scores), dtype=torch.int64)
     threshold, norm = torch.empty(len(scores)), torch.empty(len(scores))
-    given = (top.values, top.ids, rows.divisor[:, 0], rows.top_k, rows.top_p, *rows.keys, ids, threshold, norm)
-    if draw(*(part.numpy() for part in given)) and top.values.shape[1] < scores.shape[1]:
-        index = (top.values[:, -1] / rows.divisor[:, 0] >= threshold).nonzero()[:, 0]
-        ids[index], threshold[index], norm[index] = draw_sorted(scores[index], top, rows.pick(index))
-    return ids, threshold, norm
+    given = (top.values, top.ids, rows.divisor[:, 0], rows.top_k, rows.top_p, *rows.keys)
+    draw(*(part.numpy() for part in (*given, ids, threshold, last, norm)))
+    return ids, threshold, last, norm
 
 
-def draw_sorted(scores: Tensor, top: Top, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
+def draw_sorted(scores: Tensor, top: Top, rows: RowOptions) -> Drawn:
     """Filter and draw among all tokens."""
-    values, ids = scores.sort(dim=1, descending=True)
-    return draw_filtered(values / rows.divisor, ids, rows)
-
-
-def draw_filtered(values: Tensor, candidates: Tensor, rows: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter and draw among `candidates` [B, K] whose scaled logits `values` are sorted, largest first."""
-    threshold = threshold_top_k(values, rows.top_k)
+    values, ids = scores.sort(dim=1, descending=True, stable=True)
+    scaled, size = values / rows.divisor, scores.shape[1]
+    places = torch.arange(size, device=scores.device)
+    count = torch.where(rows.top_k > 0, rows.top_k, size).clamp(max=size)[:, None]
     if rows.some_top_p:
-        threshold = threshold_top_p(values, rows.top_p, threshold)
-    kept = values.masked_fill(values < threshold[:, None], -torch.inf)
-    noisy = kept + gumbel(rows.keys, candidates)
-    best = noisy.argmax(1, keepdim=True)
-    return candidates.gather(1, best)[:, 0], threshold, kept.logsumexp(1)
+        count = torch.minimum(count, nucleus(scaled.masked_fill(places >= count, -torch.inf), rows.top_p))
+    kept = scaled.masked_fill(places >= count, -torch.inf)
+    best = (kept + gumbel(rows.keys, ids)).argmax(1, keepdim=True)
+    threshold, last = values.gather(1, count - 1)[:, 0], ids.gather(1, count - 1)[:, 0]
+    return ids.gather(1, best)[:, 0], threshold, last, kept.logsumexp(1)

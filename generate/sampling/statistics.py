@@ -8,7 +8,7 @@ from torch import Tensor
 
 from generate.sampling import likeliest
 from generate.sampling.records import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
-from generate.sampling.sampler import FEW, Choice, RowOptions, Top, scaled_at, top_few
+from generate.sampling.sampler import Choice, RowOptions, Top, as_rows, empty_top, scores_at, top_few_by_torch
 
 
 @dataclass
@@ -25,12 +25,8 @@ def survey(logits: Tensor) -> Survey:
     if logits.device.type != "cpu":
         return survey_by_torch(logits)
     rows, size = logits.shape
-    log_z, entropy = torch.empty(rows, 1), torch.empty(rows, 1)
-    top = Top(torch.empty(rows, min(FEW, size)), torch.empty(rows, min(FEW, size), dtype=torch.int64))
-    if logits.stride(1) != 1 or logits.stride(0) < size:
-        logits = logits.contiguous()
-    stride = logits.stride(0)
-    flat = logits.as_strided(((rows - 1) * stride + size,), (1,)).numpy()
+    log_z, entropy, top = torch.empty(rows, 1), torch.empty(rows, 1), empty_top(logits)
+    flat, stride = as_rows(logits)
     arrays = (part.numpy() for part in (log_z[:, 0], entropy[:, 0], top.values, top.ids))
     likeliest.survey(flat, stride, size, *arrays)
     return Survey(log_z, entropy, top)
@@ -38,7 +34,7 @@ def survey(logits: Tensor) -> Survey:
 
 def survey_by_torch(logits: Tensor) -> Survey:
     """The same on any device; torch's softmax is twice as fast as its logsumexp, and holds the same."""
-    top, probabilities = top_few(logits), logits.softmax(1)
+    top, probabilities = top_few_by_torch(logits), logits.softmax(1)
     log_z = top.values[:, :1] - probabilities.gather(1, top.ids[:, :1]).log()
     return Survey(log_z, -torch.linalg.vecdot(probabilities, logits - log_z)[:, None], top)
 
@@ -117,7 +113,8 @@ def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOption
     """All there is to say of tokens that were chosen from logits [B, V]."""
     floats, whole = statistics(logits, choice.ids, seen)
     filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
-    cut = scaled_at(logits, whole[:, 1:], rows) < choice.threshold[:, None]
+    alternatives = whole[:, 1:]
+    cut = choice.cuts(scores_at(logits, alternatives, rows), alternatives)
     bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
     floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
     return Report(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])
