@@ -22,15 +22,17 @@ from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
+from generate.mistaken import mistake, refuse_mistaken
 from generate.sampling.filters import sampler_logprob
 from generate.sampling.options import OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
+from generate.text.bpe import check_reached, merges_of, model_of, read_encoder, read_object
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.escapes import unescape
-from generate.text.tokenizer import open_tokenizer
+from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Vocabulary",
     "Withdrawal",
     "check_folder",
+    "check_reached",
     "check_target",
     "files",
     "find_model",
@@ -67,15 +70,23 @@ __all__ = [
     "list_models",
     "logits_of",
     "model_homes",
+    "merges_of",
+    "mistake",
+    "model_of",
     "models_folder",
     "open_tokenizer",
     "parse_sampling",
     "perplexity",
     "read_config",
+    "read_encoder",
+    "read_object",
+    "read_pair",
     "read_settings",
     "read_vocabulary",
+    "read_whole",
     "record_as_dict",
     "record_dtype",
+    "refuse_mistaken",
     "sampler_logprob",
     "split_half_character",
     "sync",

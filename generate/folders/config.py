@@ -33,6 +33,12 @@ def read_config(path: Path) -> tuple[Config, int | None]:
         raise Refusal(
             "{model}: model_type is {kind!r}; only gpt2 can be served.", model=path.name, kind=raw["model_type"]
         )
+    if "vocab_size" not in raw and "n_vocab" in raw:
+        raise Refusal(
+            "{model}: config.json has the names of OpenAI's hparams.json (n_vocab, n_ctx); in config.json they are "
+            "vocab_size and n_positions: rename them, or make the folder with `python -m convert`.",
+            model=path.name,
+        )
     sizes = {}
     for name, most in SIZES.items():
         value = raw.get(name, raw.get("n_ctx") if name == "n_positions" else None)
@@ -69,10 +75,22 @@ def read_config(path: Path) -> tuple[Config, int | None]:
         n_inner=checked_size(path, "n_inner", inner, 10**7),
         activation=activation,
         layer_norm_epsilon=epsilon,
-        scale_attention=bool(raw.get("scale_attn_weights", True)),
-        scale_by_layer=bool(raw.get("scale_attn_by_inverse_layer_idx", False)),
+        scale_attention=read_flag(path, raw, "scale_attn_weights", True),
+        scale_by_layer=read_flag(path, raw, "scale_attn_by_inverse_layer_idx", False),
     )
     return config, raw.get("eos_token_id")
+
+
+def read_flag(path: Path, raw: dict, name: str, default: bool) -> bool:
+    value = raw.get(name, default)
+    if not isinstance(value, bool):
+        raise Refusal(
+            "{model}: {name} in config.json must be true or false, not {value!r:.60}.",
+            model=path.name,
+            name=name,
+            value=value,
+        )
+    return value
 
 
 def checked_size(path: Path, name: str, value: object, most: int) -> int:

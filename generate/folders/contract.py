@@ -14,31 +14,36 @@
 `transformers` 5 loads a wrong n_head, a missing layer or a missing tokenizer without an error, so all is checked here.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 from generate.errors import Refusal
 from generate.folders.config import Config, read_config
+from generate.folders.generation import read_defaults, read_ends
 from generate.folders.json_files import is_index, read_json
 from generate.folders.model_folder import ModelFolder, signature
 from generate.folders.tensors import check_tensors
-from generate.sampling.options import BY_NAME
+from generate.text.added import ADDED, CONFIG, SPECIAL
+from generate.text.bpe import END, check_reached
 from generate.text.tokenizer import Tokenizer, open_tokenizer
 
-DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", CONFIG, ADDED, SPECIAL)
 
 
 def check_folder(path: Path) -> ModelFolder:
     """Check all that can be known without reading the weights; raises Refusal with one sentence that says what to do."""
     config, eos = read_config(path)
     check_tensors(path, config)
-    end_id = check_tokenizer(path, config, eos)
+    ends = check_tokenizer(path, config, eos)
     manifest = read_json(path, "rubric.json", optional=True)
     kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str}
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
         raise Refusal("{model}: rubric.json is not of format 1; delete it, and it will be derived.", model=path.name)
-    begin, end = manifest.get("begin", {}).get("token_id"), manifest.get("end", {}).get("token_id", end_id)
-    for which, token in (("begin", begin), ("end", end)):
-        if token is not None and not is_index(token, config.vocab_size):
+    begin = manifest.get("begin", {}).get("token_id")
+    if "token_id" in manifest.get("end", {}) and (end := manifest["end"]["token_id"]) not in ends:
+        ends = [] if end is None else [end]
+    for which, token in (("begin", begin), *(("end", end) for end in ends)):
+        if not (which == "begin" and token is None) and not is_index(token, config.vocab_size):
             raise Refusal(
                 "{model}: the begin token {token!r} must be a token id below {vocab_size}; correct it."
                 if which == "begin"
@@ -52,23 +57,26 @@ def check_folder(path: Path) -> ModelFolder:
         raise Refusal(
             "{model}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.", model=path.name
         )
+    defaults, remarks = read_defaults(path)
+    tokenizer = Tokenizer(path, config.vocab_size)
     return ModelFolder(
         name=path.name,
         path=path,
         config=config,
         begin_id=begin,
-        end_id=end,
+        end_ids=tuple(ends),
         end_text=end_text,
         source=str(manifest.get("source", "a Hugging Face folder")),
         claimed_fingerprint=manifest.get("fingerprint"),
-        defaults=read_defaults(path),
+        defaults=defaults,
+        remarks=tuple(map(str, remarks if tokenizer.remark is None else (tokenizer.remark, *remarks))),
         signature=signature(path),
-        tokenizer=Tokenizer(path, config.vocab_size),
+        tokenizer=tokenizer,
     )
 
 
-def check_tokenizer(path: Path, config: Config, eos: object) -> int | None:
-    """Check that the tokenizer fits the embedding; return the end token's id, or None where there is no such token."""
+def check_tokenizer(path: Path, config: Config, eos: object) -> list:
+    """Check that the tokenizer fits the embedding, and its files each other; return the tokens that end a text."""
     tokenizer = open_tokenizer(path)
     size = tokenizer.get_vocab_size(with_added_tokens=True)
     if size <= 1:
@@ -84,18 +92,15 @@ def check_tokenizer(path: Path, config: Config, eos: object) -> int | None:
             highest=highest,
             vocab_size=config.vocab_size,
         )
-    generation = read_json(path, "generation_config.json", optional=True).get("eos_token_id", eos)
-    generation = generation[0] if isinstance(generation, list) and generation else generation
-    return generation if generation is not None else tokenizer.token_to_id("<|endoftext|>")
+    check_merges(path, tuple(entry for entry in signature(path) if entry[0] in TOKENIZER_FILES))
+    marker = tokenizer.token_to_id(END)
+    return read_ends(path, eos) or ([] if marker is None else [marker])
 
 
-def read_defaults(path: Path) -> tuple[tuple[str, float], ...]:
-    """The sampling options that generation_config.json sets, within our limits."""
-    raw = read_json(path, "generation_config.json", optional=True)
-    if is_index(wanted := raw.get("max_new_tokens"), 10**9):
-        # a model that by itself writes nothing would be of no use, so 0 counts as not given
-        raw["max_new_tokens"] = min(wanted, int(BY_NAME["max_new_tokens"].high)) or None
+@lru_cache(maxsize=64)
+def check_merges(path: Path, _files: tuple) -> None:
+    """`check_reached`, once for as long as the tokenizer's `_files` stay what they are."""
     try:
-        return tuple((name, BY_NAME[name].parse(raw[name])) for name in DEFAULTS if raw.get(name) is not None)
+        check_reached(open_tokenizer(path))
     except Refusal as refusal:
-        raise Refusal("{model}: generation_config.json: {reason}", model=path.name, reason=refusal) from None
+        raise Refusal("{model}: {reason}", model=path.name, reason=refusal) from None

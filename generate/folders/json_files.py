@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from generate.errors import Refusal
+from generate.mistaken import mistake
 
 
 def read_json(path: Path, name: str, optional: bool = False) -> dict:
@@ -13,6 +14,8 @@ def read_json(path: Path, name: str, optional: bool = False) -> dict:
         return {}
     if not file.is_file():
         raise Refusal("{model}: {name} is missing; copy it from where the model came from.", model=path.name, name=name)
+    if (instead := mistake(file)) is not None:
+        raise Refusal("{model}: {name} {mistake}", model=path.name, name=name, mistake=instead)
     try:
         value = json.loads(file.read_text("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -25,11 +25,12 @@ class ModelFolder:
     path: Path
     config: Config
     begin_id: int | None  # of a token that every text begins with, and nobody sees
-    end_id: int | None
+    end_ids: tuple[int, ...]  # each of them ends a text
     end_text: str | None  # a fine-tune's end marker in ordinary tokens: a stop string that nobody sees
     source: str
     claimed_fingerprint: str | None
     defaults: tuple[tuple[str, float], ...]
+    remarks: tuple[str, ...]  # what somebody who uses it should know: sentences
     signature: tuple  # of all files, so that a folder whose weights were replaced is another one
     tokenizer: Tokenizer = field(compare=False, repr=False)
 
@@ -37,6 +38,11 @@ class ModelFolder:
     def weights(self) -> Path:
         """The file of the weights."""
         return self.path / "model.safetensors"
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that closes documents, and that an empty prompt starts from."""
+        return self.end_ids[0] if self.end_ids else None
 
     @property
     def identity(self) -> tuple:

@@ -6,6 +6,7 @@ from safetensors import SafetensorError, safe_open
 
 from generate.errors import Refusal
 from generate.folders.config import Config
+from generate.mistaken import mistake
 
 FLOATS = ("F16", "BF16", "F32", "F64")
 
@@ -39,12 +40,21 @@ def is_foreign(name: str) -> bool:
 def check_tensors(path: Path, config: Config) -> None:
     """Compare names, shapes and types in the header of model.safetensors with what config.json promises."""
     file = path / "model.safetensors"
+    if not file.is_file() and (shards := sorted(path.glob("model-?????-of-?????.safetensors"))):
+        raise Refusal(
+            "{model}: its weights are in several files, of which {file} is one; only model.safetensors is read: load it in "
+            "transformers and save it whole, with save_pretrained(folder, max_shard_size='100GB').",
+            model=path.name,
+            file=shards[0].name,
+        )
     if not file.is_file():
         raise Refusal(
             "{model}: model.safetensors is missing; weights in another form must be saved as safetensors first (in "
             "transformers: model.save_pretrained).",
             model=path.name,
         )
+    if (instead := mistake(file, weights=True)) is not None:
+        raise Refusal("{model}: model.safetensors {mistake}", model=path.name, mistake=instead)
     try:
         with safe_open(str(file), "numpy") as tensors:
             found = {

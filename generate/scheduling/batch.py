@@ -44,7 +44,7 @@ class Batch:
         self.prefix_cache = PrefixCache(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
         self.decoding = Decoding(self.cache, model.config.vocab_size, model.device)
         self.prefills = Prefills(self.cache, self.prefix_cache)
-        self.delivery = Delivery(folder.tokenizer.vocabulary, folder.end_id)
+        self.delivery = Delivery(folder.tokenizer.vocabulary, folder.end_ids)
         self.scoring = Scoring(self.prefills, self.delivery, model.config.n_positions)
         self.admission = Admission(self.prefills, self.delivery, self.scoring, model.device)
 

@@ -1,5 +1,7 @@
 """From the numbers of a step to tokens in a run's log, and to the end of samples."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from generate.errors import Problem
@@ -15,8 +17,8 @@ OUT_OF_RANGE = Problem("The model's numbers ran out of range (NaN or infinity)."
 class Delivery:
     """Hands tokens out. `pending` is the last step's report while the next step may already run on a GPU."""
 
-    def __init__(self, vocabulary: Vocabulary, end_id: int | None):
-        self.vocabulary, self.end_id = vocabulary, end_id
+    def __init__(self, vocabulary: Vocabulary, end_ids: Iterable[int]):
+        self.vocabulary, self.end_ids = vocabulary, frozenset(end_ids)
         self.pending: tuple[list[Sequence], Report] | None = None
         self.share_written = 1.0  # of the tokens that sequences may write at the most, how many they did of late
 
@@ -50,7 +52,7 @@ class Delivery:
 
     def end_if_over(self, sequence: Sequence) -> None:
         """End a sequence whose last token was its last."""
-        if sequence.ending.stop_at is not None or (sequence.ending.tokens and sequence.ids[-1] == self.end_id):
+        if sequence.ending.stop_at is not None or (sequence.ending.tokens and sequence.ids[-1] in self.end_ids):
             self.finish(sequence, FinishReason.STOP)
         elif sequence.left <= 0:
             self.finish(sequence, FinishReason.LENGTH)

@@ -1,63 +1,127 @@
 """From text to token ids."""
 
-import json
 import re
+import unicodedata
 from pathlib import Path
 
 import tokenizers
 
 from generate.errors import Refusal
+from generate.mistaken import refuse_mistaken
+from generate.text.added import CONFIG, add_tokens
+from generate.text.bpe import byte_level, read_encoder, read_merges, read_object
 from generate.text.vocabulary import read_vocabulary
+
+# What tokenizers are known to change: the case, composed characters, ligatures, white space.
+PROBES = ("It's  A caf\u00e9, cafe\u0301 \ufb01n\t\n\n 12 ", " a")
 
 
 class Tokenizer:
-    """Byte-level BPE over the `tokenizers` library. Text that spells the end marker is ordinary text here."""
+    """Byte-level BPE over the `tokenizers` library. Text that spells the end marker is ordinary text here.
+
+    `remark` says what it makes of texts where that is not what was typed; None where it leaves them as they are.
+    """
 
     def __init__(self, folder: Path, vocab_size: int):
         self._tokenizer = open_tokenizer(folder)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a prompt is seven ordinary tokens
+        self._tokenizer.post_processor = tokenizers.processors.ByteLevel(trim_offsets=False)
+        self._within = without_prefix(self._tokenizer)
         self.size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.vocabulary = read_vocabulary(self._tokenizer, vocab_size)
+        self.remark = self._remark()
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with no special tokens added; their bytes are the text's own UTF-8.
+    def encode(self, text: str, within: bool = False) -> list[int]:
+        """Token ids of `text`, with no special tokens added. Their bytes are the text's own UTF-8, or what this tokenizer
+        makes of it (all in lower case, say). `within` a text that goes on, no space is put before it.
 
         A lone surrogate is encoded as U+FFFD. Raises Refusal when this tokenizer cannot write some character.
         """
         data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
-        ids = self._tokenizer.encode(data.decode(), add_special_tokens=False).ids
-        if self.vocabulary.bytes_of(ids) != data:
+        encoding = (self._within if within else self._tokenizer).encode(data.decode(), add_special_tokens=False)
+        if self.vocabulary.bytes_of(encoding.ids) != data and not self._covers(encoding, data.decode()):
             raise Refusal("this model's tokenizer cannot write every character of the prompt.", "prompt")
-        return ids
+        return encoding.ids
+
+    def _covers(self, encoding: tokenizers.Encoding, text: str) -> bool:
+        """Whether every character went into some token that has bytes; an accent may be part of the letter before it."""
+        spans = zip(encoding.ids, encoding.offsets, strict=True)
+        covered = {place for index, span in spans if self.vocabulary.tokens[index] for place in range(*span)}
+        rest = (text[place] for place in range(len(text)) if place not in covered)
+        return all(self._tokenizer.normalizer is not None and unicodedata.combining(character) for character in rest)
+
+    def _remark(self) -> Refusal | None:
+        """Try it on texts; raises Refusal where it loses characters that it can write."""
+        for probe in PROBES:
+            text = "".join(character for character in probe if self._can_write(character))
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            read = self.vocabulary.bytes_of(encoding.ids).decode("utf-8", "replace")
+            if read != text and not self._covers(encoding, text):
+                raise Refusal(
+                    "the tokenizer loses a part of {text!r}, which it reads as {read!r}; only such can be served that keep "
+                    "all of a text.",
+                    text=text,
+                    read=read,
+                )
+            if read != text:
+                return Refusal(
+                    "Its tokenizer reads {text!r} as {read!r}; texts are shown as it reads them.", text=text, read=read
+                )
+        return None
+
+    def _can_write(self, character: str) -> bool:
+        if character.isspace():
+            return self._tokenizer.token_to_id({" ": "Ġ", "\t": "ĉ", "\n": "Ċ"}[character]) is not None
+        return self._covers(self._tokenizer.encode(character, add_special_tokens=False), character)
+
+
+def without_prefix(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The same tokenizer, but for the space that some put before every text."""
+    setting = re.compile(r'("add_prefix_space":\s*)true')
+    if tokenizer.pre_tokenizer is None or not setting.search(tokenizer.pre_tokenizer.__getstate__().decode()):
+        return tokenizer
+    other = tokenizers.Tokenizer.from_str(setting.sub(r"\1false", tokenizer.to_str()))
+    other.encode_special_tokens = True
+    return other
 
 
 def open_tokenizer(folder: Path) -> tokenizers.Tokenizer:
-    """Open `tokenizer.json`, else `vocab.json` with `merges.txt`; raises Refusal when neither is usable."""
+    """Open `tokenizer.json`, else `vocab.json` with `merges.txt`, with the tokens that other files add; raises Refusal when
+    neither is usable."""
     whole, vocab, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
+    if not whole.exists() and not (vocab.exists() and merges.exists()):
+        raise Refusal(
+            "{model}: no tokenizer.json, and no vocab.json with merges.txt; copy them from where the model came from.",
+            model=folder.name,
+        )
     try:
-        if whole.exists():
-            return tokenizers.Tokenizer.from_file(str(whole))
-        if vocab.exists() and merges.exists():
-            return from_vocab_and_merges(vocab, merges)
+        return read_whole(whole) if whole.exists() else read_pair(vocab, merges)
+    except Refusal as refusal:
+        raise Refusal(
+            "{model}: its tokenizer cannot be read ({reason}); copy its files again.",
+            model=folder.name,
+            reason=str(refusal).rstrip("."),
+        ) from None
+
+
+def read_whole(file: Path) -> tokenizers.Tokenizer:
+    """A tokenizer.json, with what the files beside it add; raises Refusal."""
+    refuse_mistaken(file)
+    try:
+        tokenizer = tokenizers.Tokenizer.from_str(file.read_text("utf-8-sig"))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and its panics are BaseException
-        raise Refusal(
-            "{model}: its tokenizer cannot be read ({reason}); copy its files again.", model=folder.name, reason=error
-        ) from None
-    raise Refusal(
-        "{model}: no tokenizer.json, and no vocab.json with merges.txt; copy them from where the model came from.",
-        model=folder.name,
-    )
+        raise Refusal("{file}: {reason}", file=file.name, reason=error) from None
+    add_tokens(tokenizer, file.parent)
+    return tokenizer
 
 
-def from_vocab_and_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
-    """GPT-2's byte-level BPE from the two files that OpenAI's release had."""
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(str(vocab), str(merges)))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    if "<|endoftext|>" in json.loads(vocab.read_text("utf-8")):
-        tokenizer.add_special_tokens(["<|endoftext|>"])
+def read_pair(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
+    """Vocabulary and merges in two files, with what the files beside them add; raises Refusal."""
+    config = read_object(vocab.parent / CONFIG) if (vocab.parent / CONFIG).is_file() else {}
+    tokenizer = byte_level(read_encoder(vocab), read_merges(merges), prefix=config.get("add_prefix_space") is True)
+    add_tokens(tokenizer, vocab.parent)
     return tokenizer

@@ -91,8 +91,9 @@ def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelF
     records, authors = joined(parent, log, number)
     data, vocabulary = text.encode("utf-8", "replace"), folder.tokenizer.vocabulary
     kept = common_tokens(tuple(records["id"].tolist()), data, vocabulary)
-    rest = data[len(vocabulary.bytes_of(records["id"][:kept].tolist())) :].decode()
-    new = (folder.tokenizer.encode if kept else folder.encode_prompt)(rest)
+    before = vocabulary.bytes_of(records["id"][:kept].tolist())
+    rest = data[len(before) :].decode()
+    new = folder.tokenizer.encode(rest, within=bool(before)) if kept else folder.encode_prompt(rest)
     if not kept and not rest:
         return Beginning(fresh(folder, "").records, (1,), Relation.EDIT, parent, number)
     added = unknown_records(new, folder.config.vocab_size)
