@@ -12,6 +12,7 @@ from convert.bundle import Bundle
 from convert.certificate import Certificate
 from convert.folder import check_target, convert, open_source
 from convert.names import to_transformers
+from convert.npm import SIZE
 from convert.sizes import Sizes
 from convert.source import Source, find_source
 from convert.to_tensorflow import to_checkpoint
@@ -114,14 +115,17 @@ def run(source: Source, args: argparse.Namespace) -> None:
             progress=bar.update,
         )
     print_sizes(made.sizes)
+    if made.vocabulary is not None:
+        print(f"{'vocabulary':20} {made.vocabulary.size:>10}   {made.vocabulary.origin}")
     print_skipped(made.bundle)
     if made.certificate:
         print_certificate(made.certificate)
     print(f"\n{args.source} is now {args.target}.")
-    if not made.has_vocabulary:
+    if made.vocabulary is None:
+        npm = "run `npm ci` once, which brings GPT-2's own, or " if made.sizes.vocab_size == SIZE else ""
         print(
-            "It has no vocabulary yet, and cannot be served without: convert again with --force and --vocab FOLDER, where "
-            "FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them)."
+            f"It has no vocabulary yet, and cannot be served without: {npm}convert again with --force and --vocab FOLDER, "
+            "where FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them)."
         )
 
 

@@ -1,7 +1,7 @@
 """Checkpoints that come packed: .tar, .tar.gz, .zip. Nothing leaves the folder it is unpacked into."""
 
 import lzma
-import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -13,28 +13,51 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from convert.pytorch import KNOWN
-from generate import Refusal
+from convert.source import checkpoint_folders
+from generate import Refusal, refuse_mistaken
 
 KINDS = (".tar", ".tar.gz", ".tgz", ".zip")
+PART = re.compile(r"(\.zip|\.tar|\.tar\.gz|\.tgz)\.(\d{2,3}|(?!gz$|xz$)[a-z]{2}|part\d*)$|\.z\d\d$")
 WANTED = (
     *(".index", ".meta", "checkpoint", "hparams.json", "encoder.json", "vocab.bpe"),
-    *("config.json", "vocab.json", "merges.txt", "tokenizer.json"),
+    *("config.json", "vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json", "special_tokens_map.json"),
 )
 LARGEST = 16 * 2**30  # bytes in all; the largest GPT-2 has 6.2 GB, three times that with its optimizer's slots
 MOST_MEMBERS = 10_000
 CHUNK = 8 * 2**20
+END_OF_ZIP = 22 + 2**16  # bytes in which the record at the end of a zip lies, with the longest comment
 
 
 # what the libraries raise for archives that are damaged or made to harm
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
 
 
+def is_split(file: Path) -> bool:
+    """Whether a .zip is the last part of several: it then counts itself as another than the first."""
+    if file.suffix.lower() != ".zip":
+        return False
+    with file.open("rb") as stream:
+        if stream.read(4) == b"PK\x07\x08":
+            return True
+        stream.seek(max(0, file.stat().st_size - END_OF_ZIP))
+        tail = stream.read()
+    place = tail.rfind(b"PK\x05\x06")
+    return place >= 0 and int.from_bytes(tail[place + 4 : place + 6], "little") not in (0, 0xFFFF)
+
+
 @contextmanager
 def unpacked(source: Path) -> Iterator[Path]:
     """`source` itself, or the folder of the checkpoint that the archive `source` holds, while the context lasts."""
+    if source.is_file() and (PART.search(source.name.lower()) or is_split(source)):
+        raise Refusal(
+            "{file} is one part of a split archive; put the parts together first (`cat run.zip.* > run.zip`, or `zip -s 0 "
+            "run.zip --out whole.zip` where they end in .z01) and give the whole.",
+            file=source.name,
+        )
     if not (source.is_file() and source.name.lower().endswith(KINDS)):
         yield source
         return
+    refuse_mistaken(source)
     with tempfile.TemporaryDirectory(prefix="rubric-") as folder:
         try:
             zipped = source.suffix.lower() == ".zip"
@@ -110,10 +133,13 @@ def is_wanted(path: PurePosixPath) -> bool:
 
 def checkpoint_folder(source: Path, folder: Path) -> Path:
     """The one folder in there that holds an index, or PyTorch's weights."""
-    walked = os.walk(folder)
-    found = sorted(
-        {Path(where) for where, _, files in walked if any(f.endswith(".index") or f in KNOWN for f in files)}
-    )
+    found = checkpoint_folders(folder, depth=MOST_MEMBERS)
+    if not found and any(folder.rglob("*.data-?????-of-?????")):
+        raise Refusal(
+            "{file} holds data of a checkpoint but no .index; where its files came in several archives, unpack all of them "
+            "into one folder and give that.",
+            file=source.name,
+        )
     if not found:
         raise Refusal("{file} holds no checkpoint: no .index is in it.", file=source.name)
     if len(found) > 1:

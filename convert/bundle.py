@@ -13,7 +13,7 @@ import numpy as np
 
 from convert.proto import Damaged, fields, integer, message
 from convert.table import entries, masked_crc
-from generate import Refusal
+from generate import Refusal, refuse_mistaken
 
 FLOATS = {1: "float32", 2: "float64", 14: "bfloat16", 19: "float16"}
 OTHERS = {3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64", 9: "int64", 10: "bool"}
@@ -21,6 +21,8 @@ WIDTH = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 LARGEST_INDEX = 64 * 2**20
 MOST_DIMENSIONS = 8
 MOST_SLICES = 1000
+
+Extents = tuple[tuple[int, int], ...]  # (start, length) for each dimension
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Piece:
     offset: int
     size: int
     crc: int
-    extents: tuple[tuple[int, int], ...]
+    extents: Extents
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,8 @@ class Bundle:
         return self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self.shards:05d}")
 
     def read(self, name: str) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray]]:
-        """Yield the pieces of a float variable, checked: extents, and a read-only map of the piece as raw bytes."""
-        variable = self.variables[name]
-        check_shape(variable)
-        for piece in variable.pieces:
+        """Yield the pieces of a float variable that `check` has passed: extents, and a read-only map of the piece as raw bytes."""
+        for piece in self.variables[name].pieces:
             data = self._map(name, piece)
             if masked_crc(data) != piece.crc:
                 raise Refusal(
@@ -73,7 +73,14 @@ class Bundle:
                 )
             yield piece.extents, data
 
-    def _map(self, name: str, piece: Piece) -> np.ndarray:
+    def check(self, name: str) -> None:
+        """Refuse a variable whose numbers contradict each other or the files, before anything is read by them."""
+        check_shape(self.variables[name])
+        for piece in self.variables[name].pieces:
+            self._find(name, piece)
+
+    def _find(self, name: str, piece: Piece) -> Path:
+        """The file that holds all of a piece."""
         file = self.data_file(piece.shard)
         if not 0 <= piece.shard < self.shards or not file.is_file():
             raise Refusal(
@@ -83,6 +90,7 @@ class Bundle:
             )
         whole = file.stat().st_size
         if piece.offset < 0 or piece.size < 0 or piece.offset + piece.size > whole:
+            refuse_mistaken(file)
             raise Refusal(
                 "{file} is cut short: {name} ends at byte {end:,} of {size:,}; copy it again.",
                 file=file.name,
@@ -90,6 +98,10 @@ class Bundle:
                 end=piece.offset + piece.size,
                 size=whole,
             )
+        return file
+
+    def _map(self, name: str, piece: Piece) -> np.ndarray:
+        file = self._find(name, piece)
         if piece.size == 0:
             return np.zeros(0, np.uint8)
         try:
@@ -108,11 +120,8 @@ def open_bundle(prefix: Path) -> Bundle:
             file=index.name,
             size=size,
         )
+    refuse_mistaken(index)
     data = index.read_bytes()
-    if data.startswith(b"version https://git-lfs"):
-        raise Refusal(
-            "{file} is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`.", file=index.name
-        )
     try:
         return parse(prefix, data)
     except Damaged as damage:
@@ -148,24 +157,36 @@ def read_header(value: bytes) -> int:
     return shards
 
 
-def read_variable(name: str, value: bytes, slices: list[tuple[tuple, bytes]]) -> Variable:
-    dtype, shape, piece, parts = read_entry(value)
+def read_variable(name: str, value: bytes, slices: list[tuple[Extents, bytes]]) -> Variable:
+    dtype, shape, piece, listed = read_entry(value)
     whole = tuple((0, length) for length in shape)
-    if not parts:
+    if not listed:
         return Variable(name, dtype, shape, (Piece(*piece, whole),))
     pieces = []
     for extents, entry in slices:
         part_dtype, part_shape, part, _ = read_entry(entry)
-        placed = tuple((s, n if n >= 0 else full) for (s, n), full in zip(extents, shape, strict=False))
+        placed = place(extents, shape)
         if len(extents) != len(shape) or part_dtype != dtype or part_shape != tuple(n for _, n in placed):
             raise Damaged("a slice of {name} does not fit it", name=name)
         pieces.append(Piece(*part, placed))
+    if sorted(place(extents, shape) for extents in listed) != sorted(piece.extents for piece in pieces):
+        raise Damaged(
+            "it lists {listed} slices of {name} and holds {held}, which are not the same",
+            listed=len(listed),
+            name=name,
+            held=len(pieces),
+        )
     return Variable(name, dtype, shape, tuple(pieces))
 
 
-def read_entry(value: bytes) -> tuple[str, tuple[int, ...], tuple[int, int, int, int], int]:
-    """dtype, shape, (shard, offset, size, crc), and the number of slices of one BundleEntryProto."""
-    kind, shape, shard, offset, size, crc, parts = 0, (), 0, 0, 0, 0, 0
+def place(extents: Extents, shape: tuple[int, ...]) -> Extents:
+    """Where a slice lies in a tensor; a length of -1 is the whole dimension."""
+    return tuple((s, n if n >= 0 else full) for (s, n), full in zip(extents, shape, strict=False))
+
+
+def read_entry(value: bytes) -> tuple[str, tuple[int, ...], tuple[int, int, int, int], list[Extents]]:
+    """dtype, shape, (shard, offset, size, crc), and the slices that one BundleEntryProto lists."""
+    kind, shape, shard, offset, size, crc, listed = 0, (), 0, 0, 0, 0, []
     for number, content in fields(value):
         if number == 1:
             kind = integer(content)
@@ -180,9 +201,17 @@ def read_entry(value: bytes) -> tuple[str, tuple[int, ...], tuple[int, int, int,
         elif number == 6:
             crc = integer(content)
         elif number == 7:
-            parts += 1
+            listed.append(read_slice(message(content)))
     dtype = FLOATS.get(kind) or OTHERS.get(kind) or f"type {kind}"
-    return dtype, shape, (shard, offset, size, crc), parts
+    return dtype, shape, (shard, offset, size, crc), listed
+
+
+def read_slice(value: bytes) -> Extents:
+    """(start, length) for each dimension of a TensorSliceProto; where it has no length, that is the whole dimension."""
+    extents = [dict(fields(message(content))) for number, content in fields(value) if number == 1]
+    if len(extents) > MOST_DIMENSIONS:
+        raise Damaged("a slice has more than {limit} dimensions", limit=MOST_DIMENSIONS)
+    return tuple((integer(extent.get(1, 0)), integer(extent.get(2, -1))) for extent in extents)
 
 
 def read_shape(value: bytes) -> tuple[int, ...]:

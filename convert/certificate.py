@@ -34,6 +34,7 @@ class Certificate:
     chance: float
     other_heads: dict[int, float]
     verdict: str
+    vocabulary: str | None = None  # where it is from
     sample: dict[str, str] | None = None  # {"prompt", "text"}: how it goes on with the text above
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from convert.bundle import Bundle, open_bundle
 from convert.certificate import Certificate, certify
 from convert.names import to_transformers
+from convert.neighbours import Neighbours, read_neighbours
+from convert.npm import SIZE, gpt2_vocabulary
 from convert.pytorch import ENDINGS, open_pytorch
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
@@ -24,7 +26,7 @@ class Conversion:
 
     bundle: Bundle
     sizes: Sizes
-    has_vocabulary: bool
+    vocabulary: Bpe | None
     certificate: Certificate | None
 
 
@@ -48,14 +50,16 @@ def convert(
     """
     check_target(target, force, source.prefix)
     bundle = open_source(source)
-    sizes = find_sizes(bundle, source.beside("hparams.json") or source.beside("config.json"), n_head)
-    bpe = vocabulary_of(source, vocabulary)
+    sizes = find_sizes(bundle, hparams_of(source), n_head)
+    bpe = vocabulary_of(source, vocabulary, sizes.vocab_size)
+    told = read_neighbours(source, sizes.vocab_size, bpe.end_id if bpe else None)
+    end = told.ends[0] if told.ends else None
     with in_place_of(target) as folder:
         if bpe is not None:
-            write_vocabulary(bpe, folder, sizes.vocab_size)
-        end = bpe.end_id if bpe else None
-        write_json(folder / "config.json", config_of(sizes, end, dtype))
-        write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end, "do_sample": True})
+            write_vocabulary(bpe, folder)
+        write_json(folder / "config.json", config_of(sizes, told, dtype))
+        generation = {"do_sample": True} | told.generation | {"bos_token_id": told.begin, "eos_token_id": told.eos}
+        write_json(folder / "generation_config.json", generation)
         written = write_weights(bundle, folder / "model.safetensors", dtype, progress)
         read_back(folder / "model.safetensors", written)
         notes = manifest(source, bundle, written.fingerprint, end)
@@ -63,7 +67,7 @@ def convert(
         certificate = None
         text_marker = end_marker == "text"
         if check:
-            certificate = certified(bundle, sizes, folder, dtype, bpe is not None)
+            certificate = certified(bundle, sizes, folder, dtype, bpe)
             if bpe is not None and sizes.n_positions >= SMALLEST_WINDOW:
                 sample, learned = ask(folder)
                 certificate = dataclasses.replace(certificate, sample=sample)
@@ -72,7 +76,7 @@ def convert(
         if end is not None and text_marker:
             notes["end"]["text"] = END
             write_json(folder / "rubric.json", notes)
-    return Conversion(bundle, sizes, bpe is not None, certificate)
+    return Conversion(bundle, sizes, bpe, certificate)
 
 
 def ask(folder: Path) -> tuple[dict[str, str] | None, bool]:
@@ -88,10 +92,10 @@ def ask(folder: Path) -> tuple[dict[str, str] | None, bool]:
     return texts, learned_text_marker(model, prompt, samples)
 
 
-def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, has_vocabulary: bool) -> Certificate:
+def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, bpe: Bpe | None) -> Certificate:
     """Judge the folder; without a vocabulary it gets a makeshift one for as long as that takes."""
-    if has_vocabulary:
-        return certify(bundle, sizes, check_folder(folder), dtype, True)
+    if bpe is not None:
+        return dataclasses.replace(certify(bundle, sizes, check_folder(folder), dtype, True), vocabulary=bpe.origin)
     makeshift = folder / "tokenizer.json"
     write_makeshift(makeshift)
     try:
@@ -104,9 +108,19 @@ def open_source(source: Source) -> Bundle:
     return open_pytorch(source.prefix) if source.prefix.suffix in ENDINGS else open_bundle(source.prefix)
 
 
-def vocabulary_of(source: Source, given: Path | None) -> Bpe | None:
-    """The vocabulary: of --vocab, else beside the checkpoint, else none."""
-    found = find_vocabulary(given or source.prefix.parent)
+def hparams_of(source: Source) -> Path | None:
+    """The file with the hyper-parameters: OpenAI's beside a TensorFlow checkpoint, `transformers`' beside PyTorch's."""
+    names = ("hparams.json", "config.json")
+    files = [source.beside(name) for name in (names[::-1] if source.prefix.suffix in ENDINGS else names)]
+    return files[0] or files[1]
+
+
+def vocabulary_of(source: Source, given: Path | None, rows: int) -> Bpe | None:
+    """The vocabulary: of --vocab, else beside the checkpoint, else GPT-2's own where there are as many `rows`, else none."""
+    origin = "beside the checkpoint" if given is None else f"from {given}"
+    found = find_vocabulary(given or source.prefix.parent, rows, origin)
+    if found is None and given is None and rows == SIZE:
+        return gpt2_vocabulary()
     if found is None and given is not None:
         raise Refusal(
             "--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, and no tokenizer.json.", given=given
@@ -114,7 +128,7 @@ def vocabulary_of(source: Source, given: Path | None) -> Bpe | None:
     return found
 
 
-def config_of(sizes: Sizes, end: int | None, dtype: str) -> dict:
+def config_of(sizes: Sizes, told: Neighbours, dtype: str) -> dict:
     """config.json as `transformers` writes it for a GPT-2."""
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -128,9 +142,10 @@ def config_of(sizes: Sizes, end: int | None, dtype: str) -> dict:
         "activation_function": "gelu_new",
         "layer_norm_epsilon": sizes.layer_norm_epsilon,
         "initializer_range": sizes.initializer_range,
+        "scale_attn_weights": sizes.scale_attn_weights,
         "tie_word_embeddings": True,
-        "bos_token_id": end,
-        "eos_token_id": end,
+        "bos_token_id": told.begin,
+        "eos_token_id": told.eos,
         "dtype": dtype,
     }
 

@@ -25,7 +25,11 @@ def logits(bundle: Bundle, sizes: Sizes, ids: list[int]) -> np.ndarray:
         part = f"h{layer}/"
         a = normalise(x, read(f"{part}ln_1/g"), read(f"{part}ln_1/b"), sizes.layer_norm_epsilon)
         a = a @ read(f"{part}attn/c_attn/w") + read(f"{part}attn/c_attn/b")  # [T, 3E]
-        x = x + attend(a, sizes.n_head) @ read(f"{part}attn/c_proj/w") + read(f"{part}attn/c_proj/b")
+        x = (
+            x
+            + attend(a, sizes.n_head, sizes.scale_attn_weights) @ read(f"{part}attn/c_proj/w")
+            + read(f"{part}attn/c_proj/b")
+        )
         m = normalise(x, read(f"{part}ln_2/g"), read(f"{part}ln_2/b"), sizes.layer_norm_epsilon)
         m = gelu(m @ read(f"{part}mlp/c_fc/w") + read(f"{part}mlp/c_fc/b"))  # [T, 4E]
         x = x + m @ read(f"{part}mlp/c_proj/w") + read(f"{part}mlp/c_proj/b")
@@ -41,11 +45,11 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def attend(qkv: np.ndarray, heads: int) -> np.ndarray:
-    """Causal attention: [T, 3E] -> [T, E]."""
+def attend(qkv: np.ndarray, heads: int, scale: bool) -> np.ndarray:
+    """Causal attention: [T, 3E] -> [T, E]. `scale` divides by the root of a head's width."""
     t = len(qkv)
     q, k, v = (part.reshape(t, heads, -1).transpose(1, 0, 2) for part in np.split(qkv, 3, -1))  # [H, T, D]
-    scores = q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])
+    scores = q @ k.transpose(0, 2, 1) / (np.sqrt(q.shape[-1]) if scale else 1)
     scores = np.where(np.tri(t, dtype=bool), scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)

@@ -6,6 +6,7 @@ rest of the converter as a bundle of OpenAI's variables.
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,14 @@ import numpy as np
 from convert.bundle import Bundle, Piece, Variable, check_shape
 from convert.names import NAMES
 from convert.table import masked_crc
-from generate import Refusal
+from generate import Refusal, refuse_mistaken
 
 ENDINGS = (".bin", ".pt", ".pth")
 KNOWN = ("pytorch_model.bin", "gpt2-pytorch_model.bin")
+SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.(?:bin|pt|pth|safetensors)")
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+COLOUR = re.compile("\x1b\\[[0-9;]*m")
+FORBIDDEN = re.compile(r"GLOBAL\s+([\w.]+)")
 LAYER = re.compile(r"h\.(0|[1-9][0-9]{0,3})\.")
 OPENAI = {new: old for old, new in NAMES.items()}
 SHORT = {"g": "weight", "w": "weight", "b": "bias"}  # as the first ports still spelled them
@@ -30,8 +35,10 @@ class Pickled(Bundle):
 
     arrays: dict[str, np.ndarray]
 
-    def read(self, name: str) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray]]:
+    def check(self, name: str) -> None:
         check_shape(self.variables[name])
+
+    def read(self, name: str) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray]]:
         yield self.variables[name].pieces[0].extents, self.arrays[name]
 
 
@@ -39,8 +46,11 @@ def open_pytorch(file: Path) -> Pickled:
     """Open a state dict; raises Refusal when it is none, or holds anything but tensors."""
     import torch
 
+    refuse_mistaken(file, weights=True)
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip(file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other programs, which are refused below
+            state = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip(file))
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -51,8 +61,9 @@ def open_pytorch(file: Path) -> Pickled:
         AttributeError,
         IndexError,
     ) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        raise Refusal("{file} cannot be read as PyTorch weights ({reason}).", file=file.name, reason=reason) from None
+        raise Refusal(
+            "{file} cannot be read as PyTorch weights ({reason}).", file=file.name, reason=why_not(file, error)
+        ) from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise Refusal("{file} holds something else than a plain dictionary of tensors.", file=file.name)
     for key, tensor in state.items():
@@ -79,10 +90,29 @@ def open_pytorch(file: Path) -> Pickled:
     return Pickled(file, 1, with_checksums(variables, arrays), arrays)
 
 
+def why_not(file: Path, error: Exception) -> Refusal:
+    """What is wrong with the file. torch itself tells how to run what is in it, which nobody should."""
+    text = COLOUR.sub("", str(error))
+    if (found := FORBIDDEN.search(text)) is not None:
+        return Refusal(
+            "it holds {name:.80}, and only tensors are ever unpickled; save the model's state_dict() alone",
+            name=found[1],
+        )
+    if "legacy .tar format" in text:
+        return Refusal("it is in PyTorch's oldest format, a .tar; load it there and save it again")
+    if isinstance(error, pickle.UnpicklingError) and starts_with(file, PICKLE, ZIP):
+        return Refusal("it holds more than tensors, and nothing else is ever unpickled")
+    return Refusal("it is damaged, or of another program; copy it again")
+
+
 def is_zip(file: Path) -> bool:
     """Only PyTorch's newer files, which are zip archives, can be memory-mapped."""
+    return starts_with(file, ZIP)
+
+
+def starts_with(file: Path, *beginnings: bytes) -> bool:
     with file.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
+        return stream.read(4).startswith(beginnings)
 
 
 def openai_name(key: str) -> str:

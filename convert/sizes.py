@@ -5,8 +5,7 @@ from pathlib import Path
 
 from convert.bundle import Bundle
 from convert.names import to_tensorflow, to_transformers
-from convert.vocabulary import read_json
-from generate import Refusal
+from generate import Refusal, read_object
 
 OFFICIAL = {(768, 12): 12, (1024, 24): 16, (1280, 36): 20, (1600, 48): 25}  # (n_embd, n_layer): n_head
 SPELLINGS = {  # OpenAI's five keys, and what people wrote by hand
@@ -19,6 +18,7 @@ SPELLINGS = {  # OpenAI's five keys, and what people wrote by hand
     "n_head": "n_head",
 }
 EXTRAS = {"layer_norm_epsilon": 1e-5, "initializer_range": 0.02}
+FLAGS = {"scale_attn_weights": True}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Sizes:
     n_head: int
     layer_norm_epsilon: float
     initializer_range: float
+    scale_attn_weights: bool  # whether attention is divided by the root of a head's width
     origins: dict[str, str]
 
 
@@ -49,10 +50,11 @@ def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Size
                 told=told[name],
                 found=value,
             )
-    heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head)
-    extras = {name: told.get(name, default) for name, default in EXTRAS.items()}
-    for name in EXTRAS:
-        origins[name] = "from hparams.json" if name in told else "assumed: GPT-2's"
+    heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head, hparams.name if hparams else "")
+    extras = {name: told.get(name, default) for name, default in (EXTRAS | FLAGS).items()}
+    for name in extras:
+        if name in told or name in EXTRAS:
+            origins[name] = f"from {hparams.name}" if name in told else "assumed: GPT-2's"
     check_shapes(bundle, sizes)
     return Sizes(**sizes, n_head=heads, **extras, origins=origins)
 
@@ -87,6 +89,8 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
                 name=name,
                 shape=list(bundle.variables[name].shape),
             )
+    for name in found:  # before anything else is blamed for their numbers
+        bundle.check(name)
     (vocab_size, n_embd), (n_positions, _) = (bundle.variables[f"model/{name}"].shape for name in ("wte", "wpe"))
     layers = {int(new.split(".")[1]) for new in found.values() if new.startswith("h.")}
     missing = next((layer for layer in range(len(layers)) if layer not in layers), None)
@@ -104,16 +108,20 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
     return sizes
 
 
-def read_hparams(file: Path) -> dict[str, int | float]:
+def read_hparams(file: Path) -> dict[str, int | float | bool]:
     """What hparams.json says, in our names; raises Refusal when it is no hparams file or names one size twice."""
-    raw = read_json(file)
-    if not isinstance(raw, dict):
-        raise Refusal("{file} must hold a JSON object, not a {kind}.", file=file.name, kind=type(raw).__name__)
+    raw = read_object(file)
+    if raw.get("model_type", "gpt2") != "gpt2" or raw.get("add_cross_attention"):
+        raise Refusal(
+            "{file} is of another model than a plain GPT-2 (model_type {kind!r:.40}).",
+            file=file.name,
+            kind=raw.get("model_type"),
+        )
     if raw.get("activation_function", "gelu_new") != "gelu_new" or raw.get("scale_attn_by_inverse_layer_idx"):
         raise Refusal(
             "{file} names an activation or a scaling of attention that OpenAI's GPT-2 has not.", file=file.name
         )
-    told: dict[str, int | float] = {}
+    told: dict[str, int | float | bool] = {}
     for key, name in SPELLINGS.items():
         if key not in raw:
             continue
@@ -144,13 +152,23 @@ def read_hparams(file: Path) -> dict[str, int | float]:
                     given=value,
                 )
             told[name] = float(value)
+    for name in FLAGS:
+        if name in raw:
+            if not isinstance(raw[name], bool):
+                raise Refusal(
+                    "{name} in {file} must be true or false, not {given!r:.60}.",
+                    name=name,
+                    file=file.name,
+                    given=raw[name],
+                )
+            told[name] = raw[name]
     return told
 
 
-def find_heads(sizes: dict[str, int], told: int | None, asked: int | None) -> tuple[int, str]:
-    """n_head and where it comes from: hparams.json, --n-head, or the four released sizes; never a guess."""
+def find_heads(sizes: dict[str, int], told: int | None, asked: int | None, file: str) -> tuple[int, str]:
+    """n_head and where it comes from: hparams.json (or another `file`), --n-head, or the four released sizes; never a guess."""
     if told is not None and asked is not None and told != asked:
-        raise Refusal("--n-head is {asked}, but hparams.json says n_head is {told}.", asked=asked, told=told)
+        raise Refusal("--n-head is {asked}, but {file} says n_head is {told}.", asked=asked, file=file, told=told)
     official = OFFICIAL.get((sizes["n_embd"], sizes["n_layer"]))
     heads = next((heads for heads in (told, asked, official) if heads is not None), None)
     if heads is None:
@@ -162,7 +180,7 @@ def find_heads(sizes: dict[str, int], told: int | None, asked: int | None) -> tu
         )
     if heads < 1 or sizes["n_embd"] % heads:
         raise Refusal("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
-    return heads, "from hparams.json" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
+    return heads, f"from {file}" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
 
 
 def tensorflow_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:

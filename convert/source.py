@@ -1,14 +1,17 @@
 """From whatever a person holds to the prefix of one checkpoint and the files beside it."""
 
+import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from convert.pytorch import ENDINGS, KNOWN
+from convert.pytorch import ENDINGS, KNOWN, SHARD
 from generate import Refusal
 
 PARTS = re.compile(r"(.+)\.(index|meta|data-\d{5,}-of-\d{5,})")
 STEP = re.compile(r"(.+)-(\d+)")
+DEPTH, MOST_FOLDERS = 3, 2000  # how far is looked for a checkpoint below a folder
 STATE = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.M)
 
 
@@ -30,16 +33,20 @@ class Source:
 
 
 def find_source(given: Path, step: int | None = None) -> Source:
-    """`given` is a folder, a checkpoint's prefix, any of its files, a `checkpoint` state file, or a PyTorch file."""
+    """`given` is a folder (or one above it), a checkpoint's prefix, any of its files, a `checkpoint` state file, or a PyTorch
+    file."""
+    if (shard := SHARD.fullmatch(given.name)) is not None and given.is_file():
+        refuse_shard(given, int(shard[2]))
     if given.is_file() and given.suffix in ENDINGS:
         return Source(given, ())
-    if (
-        given.is_dir()
-        and (old := [given / name for name in KNOWN if (given / name).is_file()])
-        and not any(given.glob("*.index"))
-    ):
-        return Source(old[0], ())
+    if given.is_file() and given.suffix == ".safetensors":
+        raise Refusal(
+            "{file} is of a model of `transformers` already; copy its folder into models/ as it is.", file=given.name
+        )
     if given.is_dir():
+        given = descend(given)
+        if (old := [given / name for name in KNOWN if (given / name).is_file()]) and not any(given.glob("*.index")):
+            return Source(old[0], ())
         prefix = from_folder(given, step)
     elif given.name == "checkpoint" and given.is_file():
         prefix = from_folder(given.parent, step)
@@ -51,6 +58,45 @@ def find_source(given: Path, step: int | None = None) -> Source:
         raise Refusal("--step chooses among the checkpoints of a folder; give the folder.")
     check(prefix, given)
     return Source(prefix, tuple(sorted(steps_of(prefix.parent))))
+
+
+def descend(folder: Path) -> Path:
+    """The folder, or where it has nothing itself the one folder below that holds a checkpoint; raises Refusal for several."""
+    if any(is_piece(name) or name == "model.safetensors" for name in os.listdir(folder)):
+        return folder
+    below = checkpoint_folders(folder)
+    if len(below) > 1:
+        raise Refusal(
+            "{folder} holds several checkpoints ({names}); name one of them.",
+            folder=folder,
+            names=", ".join(str(path.relative_to(folder)) for path in below),
+        )
+    return below[0] if below else folder
+
+
+def checkpoint_folders(root: Path, depth: int = DEPTH) -> list[Path]:
+    """The folders from `root` down, `depth` deep at the most, that hold an index or PyTorch's weights; not the hidden ones."""
+    found = []
+    for where, folders, names in islice(os.walk(root), MOST_FOLDERS):
+        deep = len(Path(where).relative_to(root).parts) >= depth
+        folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
+        if any((name.endswith(".index") and not name.startswith(".")) or name in KNOWN for name in names):
+            found.append(Path(where))
+    return sorted(found)
+
+
+def is_piece(name: str) -> bool:
+    """Whether a file is a piece of a checkpoint."""
+    return bool(PARTS.fullmatch(name) or SHARD.fullmatch(name)) or name in KNOWN
+
+
+def refuse_shard(file: Path, count: int) -> None:
+    raise Refusal(
+        "{file} is one of the {count} files of a model that was saved in pieces; load all of them in transformers and save "
+        "them whole, with save_pretrained(folder, max_shard_size='100GB').",
+        file=file.name,
+        count=count,
+    )
 
 
 def check(prefix: Path, given: Path) -> None:
@@ -78,12 +124,12 @@ def from_folder(folder: Path, step: int | None) -> Path:
                 "--step {step} is not in {folder}; the steps there are: {steps}.", step=step, folder=folder, steps=steps
             )
         return found[step]
-    named = from_state(folder)
+    plain = sorted(file for file in folder.glob("*.index") if not file.name.startswith("."))
+    named = from_state(folder, [file.stem for file in plain])
     if named is not None:
         return named
     if found:
         return found[max(found)]
-    plain = sorted(folder.glob("*.index"))
     if len(plain) == 1:
         return plain[0].with_suffix("")
     if len(plain) > 1:
@@ -96,6 +142,8 @@ def from_folder(folder: Path, step: int | None) -> Path:
         refuse_v1(table)
     if (folder / "model.safetensors").is_file():
         raise Refusal("{folder} is a model of `transformers` already; copy it into models/ as it is.", folder=folder)
+    if shards := sorted(file for file in folder.iterdir() if SHARD.fullmatch(file.name)):
+        refuse_shard(shards[0], int(SHARD.fullmatch(shards[0].name)[2]))
     if any(folder.glob("*.data-*")):
         raise Refusal(
             "{folder} holds data of a checkpoint but no .index; the checkpoint cannot be read without it.",
@@ -110,16 +158,25 @@ def steps_of(folder: Path) -> dict[int, Path]:
     return {int(match[2]): prefix for prefix in prefixes if (match := STEP.fullmatch(prefix.name))}
 
 
-def from_state(folder: Path) -> Path | None:
-    """The checkpoint that the state file names: a bare name, or an absolute path from another machine."""
+def from_state(folder: Path, there: list[str]) -> Path | None:
+    """The checkpoint that the state file names: a bare name, or an absolute path from another machine.
+
+    None without a state file, or without any checkpoint; raises Refusal where `there` are others than the one it names.
+    """
     state = folder / "checkpoint"
-    if not state.is_file():
-        return None
-    match = STATE.search(state.read_text("utf-8", "replace"))
-    if match is None:
+    match = STATE.search(state.read_text("utf-8", "replace")) if state.is_file() else None
+    if match is None or not there:
         return None
     name = unescape(match[1]).replace("\\", "/").rsplit("/", 1)[-1]
-    return folder / name if name not in ("", ".", "..") and (folder / f"{name}.index").is_file() else None
+    if name in there:
+        return folder / name
+    raise Refusal(
+        "{state} names {name!r:.200}, which is not there; {folder} holds {names}: name the one that you mean.",
+        state=state.name,
+        name=name,
+        folder=folder,
+        names=", ".join(there),
+    )
 
 
 def unescape(text: str) -> str:

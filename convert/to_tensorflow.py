@@ -3,6 +3,7 @@
 Only stores what it must: float32, one data file, one index block, no compression; TensorFlow 1 and 2 read it.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from convert.sizes import tensorflow_shapes
 from convert.table import MAGIC, mask, masked_crc
 from convert.vocabulary import find_vocabulary, write_pair
 from convert.weights import CHUNK, cast
-from generate import ModelFolder
+from generate import ModelFolder, Refusal
 
 RESTART = 16  # entries between two that are written whole
 PREFIX = "model.ckpt"
@@ -28,6 +29,7 @@ NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64
 def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], None] = lambda size: None) -> None:
     """Write `target` with model.ckpt.*, checkpoint, hparams.json, encoder.json and vocab.bpe."""
     c = folder.config
+    check_openai(folder)
     sizes = {"vocab_size": c.vocab_size, "n_positions": c.n_positions, "n_embd": c.n_embd, "n_layer": c.n_layer}
     with in_place_of(target) as part:
         entries = write_data(folder, part / f"{PREFIX}.data-00000-of-00001", tensorflow_shapes(sizes), progress)
@@ -35,8 +37,26 @@ def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], N
         (part / "checkpoint").write_text(f'model_checkpoint_path: "{PREFIX}"\nall_model_checkpoint_paths: "{PREFIX}"\n')
         hparams = {"n_vocab": c.vocab_size, "n_ctx": c.n_positions, "n_embd": c.n_embd, "n_head": c.n_head}
         (part / "hparams.json").write_text(json.dumps(hparams | {"n_layer": c.n_layer}))
-        if (bpe := find_vocabulary(folder.path)) is not None:
+        if (bpe := find_vocabulary(folder.path, c.vocab_size, "")) is not None:
             write_pair(bpe, part / "encoder.json", part / "vocab.bpe")
+
+
+def check_openai(folder: ModelFolder) -> None:
+    """Raise Refusal where OpenAI's graph, which knows nothing of these settings, would compute other numbers."""
+    c = folder.config
+    plain = {"n_inner": 4 * c.n_embd, "layer_norm_epsilon": 1e-5, "scale_attention": True, "scale_by_layer": False}
+    if c.activation == "gelu_pytorch_tanh":  # the same function by another name
+        c = dataclasses.replace(c, activation="gelu_new")
+    for name, value in (plain | {"activation": "gelu_new"}).items():
+        if getattr(c, name) != value:
+            raise Refusal(
+                "{model} has {name} {given!r}, where OpenAI's GPT-2 has {wanted!r}: as a TensorFlow checkpoint it would be "
+                "another model.",
+                model=folder.name,
+                name=name,
+                given=getattr(c, name),
+                wanted=value,
+            )
 
 
 def write_data(

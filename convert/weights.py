@@ -15,7 +15,7 @@ import google_crc32c
 import ml_dtypes
 import numpy as np
 
-from convert.bundle import WIDTH, Bundle, check_shape
+from convert.bundle import WIDTH, Bundle
 from convert.names import to_transformers
 from generate import Refusal
 
@@ -39,7 +39,7 @@ def write_weights(bundle: Bundle, file: Path, dtype: str | None, progress: Calla
     """
     names = dict(sorted(to_transformers(bundle.variables).items(), key=lambda pair: pair[1]))
     for name in names:  # all of them, before anything is allocated by their numbers
-        check_shape(bundle.variables[name])
+        bundle.check(name)
     header, place, tensors = {"__metadata__": {"format": "pt"}}, 0, {}
     for old, new in names.items():
         variable = bundle.variables[old]

