@@ -33,7 +33,7 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
     if start.added:
         model.resize_token_embeddings(start.tokenizer.get_vocab_size(with_added_tokens=True))
     model.config.bos_token_id = start.end if start.begin is None else start.begin
-    model.config.eos_token_id = start.end
+    model.config.eos_token_id = start.eos
     model.config.use_cache = False
     if options.freeze_embeddings:
         for name, parameter in model.named_parameters():

@@ -89,7 +89,7 @@ def generation_config(start: Start) -> dict[str, Any]:
     """The base model's own defaults for sampling, with this model's end token."""
     file = start.folder.path / "generation_config.json" if start.folder else None
     kept = json.loads(file.read_text("utf-8")) if file and file.exists() else {"do_sample": True}
-    return kept | {"bos_token_id": start.end if start.begin is None else start.begin, "eos_token_id": start.end}
+    return kept | {"bos_token_id": start.end if start.begin is None else start.begin, "eos_token_id": start.eos}
 
 
 def prove(folder: ModelFolder, model, ids: list[int], dtype: str) -> float:

@@ -31,6 +31,12 @@ class Start:
     added: bool  # whether there are more tokens than the folder's embedding has rows for
 
     @property
+    def eos(self) -> int | list[int]:
+        """Every token that ends a text, as `transformers` writes them: the base model's too, where it ends as that does."""
+        known = self.folder.end_ids if self.folder else ()
+        return list(known) if self.end in known and len(known) > 1 else self.end
+
+    @property
     def context(self) -> int:
         """The token that a stream of documents begins after: what the model sees where a document is to come."""
         return self.end
