@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from conftest import edit_json
+from conftest import edit_json, finished
 from safetensors.numpy import load_file, save_file
 
-from generate import Refusal, check_folder, find_model, list_models
+from generate import Engine, Refusal, Request, check_folder, find_model, list_models, parse_sampling
 from generate.transformer.model import load_model
 
 
@@ -77,6 +78,18 @@ def cut_short(folder):
     (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 938\n"
+
+
+def save_old(file: Path, zipped: bool) -> None:
+    """The weights as PyTorch writes them, under the name of safetensors."""
+    torch.save({"transformer.ln_f.bias": torch.zeros(32)}, file, _use_new_zipfile_serialization=zipped)
+
+
+def sharded(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+
+
 VECTOR, MATRIX = np.zeros(32, "f4"), np.zeros((32, 32), "f4")
 BREAKAGES = {
     "missing tensor": (without("transformer.h.1.mlp.c_fc.bias"), r"lacks h\.1\.mlp\.c_fc\.bias; config.json and"),
@@ -109,7 +122,17 @@ BREAKAGES = {
     "cross attention": (config(add_cross_attention=True), "cross-attention"),
     "no weights": (gone("model.safetensors"), "model.safetensors is missing; weights in another form"),
     "weights cut short": (cut_short, "model.safetensors is damaged or cut short"),
-    "weights are text": (text("model.safetensors", "version https://git-lfs.github.com/spec/v1\n"), "is damaged or cut"),
+    "weights are text": (text("model.safetensors", "once upon a time, and so on"), "is damaged or cut"),
+    "weights are a pointer": (text("model.safetensors", POINTER), r"model\.safetensors is a Git LFS pointer, not the file"),
+    "weights are a page": (text("model.safetensors", "\n <!DOCTYPE html><html>"), r"model\.safetensors is a web page, not"),
+    "weights are an old pickle": (lambda f: save_old(f / "model.safetensors", False), "of PyTorch's under another name; call"),
+    "weights are a newer pickle": (lambda f: save_old(f / "model.safetensors", True), "of PyTorch's under another name; call"),
+    "weights in pieces": (sharded, r"in several files, of which model-00001-of-00002\.safetensors is one"),
+    "config is a pointer": (text("config.json", POINTER), r"config\.json is a Git LFS pointer, not the file itself"),
+    "tokenizer is a page": (text("tokenizer.json", "<html>"), r"tokenizer\.json is a web page, not the file itself"),
+    "merges are a page": (vocab_and_merges({"a": 0, "b": 1}, "<!DOCTYPE html>"), r"merges\.txt is a web page, not the file"),
+    "config of OpenAI": (config(vocab_size=None, n_vocab=300), r"the names of OpenAI's hparams\.json \(n_vocab, n_ctx\)"),
+    "a flag in words": (config(scale_attn_weights="false"), "scale_attn_weights in config.json must be true or false, not 'fa"),
     "weights are empty": (text("model.safetensors", ""), "model.safetensors is damaged or cut short"),
     "end token too high": (generation(eos_token_id=300), "the end token 300 must be a token id below 300"),
     "end token in words": (generation(eos_token_id="<|endoftext|>"), "the end token '<|endoftext|>' must be a token id"),
@@ -117,7 +140,7 @@ BREAKAGES = {
     "manifest of another format": (text("rubric.json", '{"format": 2}'), "rubric.json is not of format 1; delete it"),
     "manifest's end not an object": (text("rubric.json", '{"end": 0}'), "rubric.json is not of format 1"),
     "manifest a list": (text("rubric.json", "[]"), "rubric.json must hold a JSON object, not a list"),
-    "temperature below zero": (generation(temperature=-1), "json: temperature must be a number"),
+    "one of several end tokens too high": (generation(eos_token_id=[0, 300]), "the end token 300 must be a token id below"),
 }  # fmt: skip
 
 
@@ -199,3 +222,48 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(folder, number):
     weights(transformer__h__1__ln_2__weight=np.full(32, number, "f4"))(folder)
     with pytest.raises(Refusal, match=r"h\.1\.ln_2\.weight holds NaN or infinity"):
         load(folder)
+
+
+BEYOND = {"top_k": -1, "temperature": 10, "top_p": 1.5, "repetition_penalty": 0, "max_new_tokens": "many"}
+
+
+@pytest.mark.parametrize(("name", "value"), BEYOND.items())
+def test_a_default_beyond_the_limits_is_left_out_and_the_list_says_so(folder, name, value):
+    generation(**{"temperature": 0.5, "top_k": 7, "top_p": 0.9} | {name: value})(folder)
+    found = find_model(folder.parent, "broken")
+    assert dict(found.defaults) == {
+        k: v for k, v in {"temperature": 0.5, "top_k": 7, "top_p": 0.9}.items() if k != name
+    }
+    (remark,) = found.remarks
+    assert remark.startswith(f"generation_config.json is not obeyed in this: {name} must be a")
+    assert repr(str(value)) in remark
+
+
+@pytest.mark.parametrize("where", ["config.json", "generation_config.json"])
+def test_each_of_several_end_tokens_counts(folder, where):
+    for file in ("config.json", "generation_config.json"):
+        edit_json(folder / file, eos_token_id=[0, 12] if file == where else None)
+    found = check_folder(folder)
+    assert (found.end_ids, found.end_id) == ((0, 12), 0)
+    for told, ends in [(0, (0, 12)), (12, (0, 12)), (5, (5,)), (None, ())]:
+        text("rubric.json", json.dumps({"format": 1, "end": {"token_id": told}}))(folder)
+        assert check_folder(folder).end_ids == ends
+
+
+def test_a_text_ends_by_whichever_end_token_comes_first(original, tmp_path):
+    """The same seed with one end token and with two: it stops at the first of either."""
+    folder = Path(shutil.copytree(original, tmp_path / "ends" / "one"))
+    engine = Engine(folder.parent, device="cpu", precision="float32").start(check_folder(folder))
+    try:
+        whole = written(engine, check_folder(folder))
+        end = whole[5]
+        two = Path(shutil.copytree(original, tmp_path / "ends" / "two"))
+        edit_json(two / "generation_config.json", eos_token_id=[0, end])
+        assert written(engine, check_folder(two)) == whole[: whole.index(end) + 1]
+    finally:
+        engine.close()
+
+
+def written(engine: Engine, folder) -> list[int]:
+    sampling = parse_sampling({"max_new_tokens": 20, "seed": 3, "temperature": 1, "top_k": 0})
+    return finished(engine.submit(Request(folder, (5, 6), sampling))).samples[0].read()["id"].tolist()
