@@ -239,6 +239,39 @@ def test_slots_and_counters_are_skipped_by_name_and_listed(tmp_path):
     assert "no vocabulary yet" in done.stdout
 
 
+@pytest.fixture(scope="module")
+def run_without_vocabulary(tmp_path_factory) -> Path:
+    """As nshepperd's code leaves them: a step, its state file, and nothing else; of GPT-2's 50,257 tokens."""
+    folder = tmp_path_factory.mktemp("run")
+    make_model(folder / "tiny", vocab_size=50_257, n_embd=8)
+    to_checkpoint(check_folder(folder / "tiny"), folder / "run")
+    for name in ("encoder.json", "vocab.bpe", "hparams.json"):
+        (folder / "run" / name).unlink()
+    return folder / "run"
+
+
+def test_a_run_without_a_vocabulary_gets_gpt_2_s_own_and_table_and_certificate_say_so(run_without_vocabulary, tmp_path):
+    done = run_convert(run_without_vocabulary, tmp_path / "model", "--n-head", 2)
+    assert done.returncode == 0, done.stderr
+    sentence = "GPT-2's own (from npm), because none lies beside the checkpoint and the size fits"
+    assert f"vocabulary                50257   {sentence}\n" in done.stdout
+    folder = check_folder(tmp_path / "model")
+    assert folder.certificate()["vocabulary"] == sentence
+    assert (folder.tokenizer.encode("Hello world"), folder.end_id) == ([15496, 995], 50256)
+
+
+def test_without_npm_s_files_one_sentence_says_what_to_do(run_without_vocabulary, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("convert.npm.FOLDER", tmp_path / "nothing")
+    assert main([str(run_without_vocabulary), str(tmp_path / "model"), "--n-head", "2", "--no-check"]) == 0
+    assert "It has no vocabulary yet" in (said := capsys.readouterr().out)
+    assert "run `npm ci` once, which brings GPT-2's own, or convert again with --force and --vocab FOLDER" in said
+
+
+def test_a_vocabulary_of_another_size_is_not_taken_for_gpt_2_s(tmp_path):
+    made = convert(find_source(CHECKPOINTS / "nshepperd"), tmp_path / "model", n_head=2, check=False)
+    assert made.vocabulary is None
+
+
 def test_inspect_lists_all_by_reading_only_the_index(tmp_path):
     shutil.copy(CHECKPOINTS / "openai" / "model.ckpt.index", tmp_path)
     done = run_convert("--inspect", tmp_path, "--json")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_model
+from conftest import edit_json, make_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_convert import CHECKPOINTS, run_convert
@@ -119,9 +119,16 @@ def test_data_without_an_index_is_told_apart_from_nothing(run):
     assert "holds data of a checkpoint but no .index" in refusal(run)
 
 
-def test_an_lfs_pointer_is_recognised(run):
-    index(run).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 938\n")
-    assert "Git LFS pointer" in refusal(run)
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 938\n"
+
+
+@pytest.mark.parametrize("file", [index, data, lambda run: run / "hparams.json", lambda run: run / "vocab.bpe"])
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(POINTER, "is a Git LFS pointer"), ("<!doctype html>\n", "is a web page")]
+)
+def test_a_pointer_and_a_page_in_the_place_of_a_file_are_recognised(run, file, content, sentence):
+    file(run).write_text(content)
+    assert f"{file(run).name} {sentence}, not the file itself" in refusal(run)
 
 
 @pytest.mark.parametrize(
@@ -247,11 +254,100 @@ def test_contradicting_heads_are_refused(run):
         ("encoder.json", '{"a": 0, "b": 99999}', "model/wte has"),
         ("vocab.bpe", "#version: 0.2\na b c\n", "line 2 must hold two tokens"),
         ("vocab.bpe", "#version: 0.2\nno such\n", "do not belong together"),
+        ("vocab.bpe", "no such\n", "do not belong together"),
+        ("vocab.bpe", "404: Not Found\n", "line 1 must hold two tokens"),
+        ("vocab.bpe", "", "43 of the vocabulary's 300 tokens can be reached by no merge"),
+        ("vocab.bpe", "#version: 0.2\n", "43 of the vocabulary's 300 tokens can be reached by no merge"),
     ],
 )
 def test_a_broken_vocabulary_is_refused(run, file, content, sentence):
     (run / file).write_text(content)
     assert sentence in refusal(run)
+
+
+def test_half_of_the_merges_are_refused_with_the_number_of_tokens_that_nothing_reaches(run):
+    lines = (run / "vocab.bpe").read_text().split("\n")
+    (run / "vocab.bpe").write_text("\n".join(lines[: len(lines) // 2]))
+    assert re.search(r"^2\d of the vocabulary's 300 tokens can be reached by no merge", refusal(run))
+
+
+def test_the_first_merge_is_kept_where_no_line_tells_the_version(run, tmp_path):
+    convert(find_source(run), tmp_path / "first", check=False)
+    (run / "vocab.bpe").write_text((run / "vocab.bpe").read_text().split("\n", 1)[1])
+    convert(find_source(run), tmp_path / "second", check=False)
+    assert (tmp_path / "first" / "merges.txt").read_bytes() == (tmp_path / "second" / "merges.txt").read_bytes()
+
+
+def test_a_state_file_that_names_a_checkpoint_which_is_not_there_is_refused_with_those_that_are(tmp_path):
+    run = Path(shutil.copytree(CHECKPOINTS / "nshepperd", tmp_path / "run"))
+    (run / "checkpoint").write_text('model_checkpoint_path: "/content/checkpoint/run1/model-1200"\n')
+    sentence = refusal(run, n_head=2)
+    assert sentence.startswith("checkpoint names 'model-1200', which is not there; ")
+    assert "holds model-1000, model-900" in sentence
+    assert find_source(run, 900).step == 900
+
+
+def test_slices_that_the_index_leaves_out_or_makes_up_are_refused(tmp_path):
+    run = Path(shutil.copytree(CHECKPOINTS / "partitioned", tmp_path / "run"))
+    original = index(run).read_bytes()
+    shape = open_bundle(run / "model.ckpt").variables["model/wte"].shape
+    whole = [(0, 67), (67, 67), (134, 66)]
+    for listed in ([(0, 67), (67, 67)], [(0, 67), (67, 67), (134, 60)], [*whole, (0, 67)], [(0, 200)]):
+        index(run).write_bytes(original)
+        slices = b"".join(field(7, field(1, field(1, s) + field(2, n)) + field(1, b"")) for s, n in listed)
+        with_entry(run, "model/wte", field(1, 1) + shape_of(*shape) + slices)
+        assert f"it lists {len(listed)} slices of model/wte and holds 3, which are not the same" in refusal(
+            run, n_head=2
+        )
+    index(run).write_bytes(original)
+    slices = b"".join(field(7, field(1, field(1, s) + field(2, n)) + field(1, b"")) for s, n in whole)
+    with_entry(run, "model/wte", field(1, 1) + shape_of(*shape) + slices)
+    convert(find_source(run), tmp_path / "made", n_head=2, check=False)
+
+
+def test_one_folder_above_a_run_leads_to_it_and_above_several_their_names_are_told(tmp_path):
+    shutil.copytree(OPENAI, tmp_path / "checkpoint" / "run1")
+    (tmp_path / "checkpoint" / ".ipynb_checkpoints").mkdir()
+    for above in (tmp_path, tmp_path / "checkpoint"):
+        assert find_source(above).prefix == tmp_path / "checkpoint" / "run1" / "model.ckpt"
+    shutil.copytree(CHECKPOINTS / "nshepperd", tmp_path / "checkpoint" / "run2")
+    with pytest.raises(Refusal, match=r"checkpoint holds several checkpoints \(run1, run2\); name one of them"):
+        find_source(tmp_path / "checkpoint")
+    shutil.rmtree(tmp_path / "checkpoint" / "run1")
+    assert find_source(tmp_path, 900).step == 900
+
+
+def test_a_part_of_a_split_archive_is_recognised(tmp_path):
+    whole = Path(shutil.make_archive(tmp_path / "run", "zip", OPENAI)).read_bytes()
+    end = whole.rindex(b"PK\x05\x06")
+    parts = dict.fromkeys(("run.zip.001", "run.zip.02", "run.tar.gz.aa", "run.z01"), whole[:5000])
+    parts["last.zip"] = whole[5000 : end + 4] + b"\x01\0\x01\0" + whole[end + 8 :]  # counts itself as the second
+    for name, content in parts.items():
+        (tmp_path / name).write_bytes(content)
+        done = run_convert(tmp_path / name, tmp_path / "made")
+        assert done.stderr.startswith(f"convert: {name} is one part of a split archive; put the parts together first")
+        assert done.stderr.count("\n") == 1
+
+
+def test_an_archive_with_the_data_alone_says_that_the_rest_is_in_another(tmp_path):
+    with zipfile.ZipFile(tmp_path / "run-001.zip", "w") as packed:
+        packed.write(OPENAI / "model.ckpt.data-00000-of-00001", "run/model.ckpt.data-00000-of-00001")
+    done = run_convert(tmp_path / "run-001.zip", tmp_path / "made")
+    assert "holds data of a checkpoint but no .index; where its files came in several archives" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon 1e-06, where OpenAI's GPT-2 has 1e-05"),
+        ({"activation_function": "relu"}, "activation 'relu', where OpenAI's GPT-2 has 'gelu_new'"),
+        ({"scale_attn_weights": False}, "scale_attention False, where OpenAI's GPT-2 has True"),
+    ],
+)
+def test_what_openai_s_graph_would_compute_otherwise_does_not_become_its_checkpoint(tmp_path, config, sentence):
+    edit_json(make_model(tmp_path / "tiny") / "config.json", **config)
+    with pytest.raises(Refusal, match=sentence):
+        to_checkpoint(check_folder(tmp_path / "tiny"), tmp_path / "run")
 
 
 def test_other_things_given_by_mistake_are_recognised(tmp_path):

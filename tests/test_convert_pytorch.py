@@ -1,16 +1,18 @@
 """PyTorch's old files convert by the same command, and nothing in them is ever run."""
 
+import json
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TRICKY
+from conftest import TRICKY, edit_json
 from safetensors.torch import load_file
 
 from convert.folder import convert
 from convert.source import find_source
-from generate import Refusal, check_folder
+from convert.to_tensorflow import to_checkpoint
+from generate import Refusal, check_folder, logits_of
 
 
 def old_port(model: Path, folder: Path, rename) -> Path:
@@ -76,6 +78,115 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path):
     with pytest.raises(Refusal, match="something else"):
         convert(find_source(file), tmp_path / "made", check=False)
     assert not (tmp_path / "burst").exists()
+
+
+def test_what_a_pickle_holds_is_named_without_torch_s_advice_on_how_to_run_it(tmp_path, recwarn):
+    file = tmp_path / "pytorch_model.bin"
+    torch.save(torch.nn.Linear(2, 2), file)
+    with pytest.raises(Refusal, match=r"it holds torch\.nn\.modules\.linear\.Linear, and only tensors are ever"):
+        convert(find_source(file), tmp_path / "made", check=False)
+    contents = {pickle.dumps({"a": print}): "more than tensors", b"nonsense": "damaged", b"": "damaged"}
+    for content, sentence in contents.items():
+        file.write_bytes(content)
+        with pytest.raises(Refusal, match=sentence) as refused:
+            convert(find_source(file), tmp_path / "made", check=False)
+        assert not {"weights_only", "torch.load", "http", "\x1b"} & set(str(refused.value).replace(",", " ").split())
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"<html>", "is a web page"),
+        ((10).to_bytes(8, "little") + b'{"a": {}}', "is a safetensors file under another name"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_pytorch_file_is_named(tmp_path, content, sentence):
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(Refusal, match=rf"pytorch_model\.bin {sentence}"):
+        convert(find_source(tmp_path), tmp_path / "made", check=False)
+
+
+@pytest.mark.parametrize("by", ["file", "folder"])
+@pytest.mark.parametrize("name", ["pytorch_model-00001-of-00002.bin", "model-00001-of-00002.safetensors"])
+def test_a_lone_shard_is_called_one(tmp_path, name, by):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(Refusal, match=rf"{name} is one of the 2 files of a model that was saved in pieces"):
+        find_source(tmp_path / name if by == "file" else tmp_path)
+
+
+@pytest.mark.parametrize(("eos", "ends"), [(14, (14,)), ([14, 0], (14, 0)), (None, (0,))])
+@pytest.mark.parametrize("where", ["config.json", "generation_config.json"])
+def test_the_end_tokens_of_the_folder_stay(tmp_path, model, eos, ends, where):
+    from transformers import GenerationConfig
+
+    source = old_port(model, tmp_path / "old", lambda name: name)
+    (source / "generation_config.json").write_text('{"temperature": 0.7}')
+    edit_json(source / "config.json", eos_token_id=None, bos_token_id=3)
+    edit_json(source / where, eos_token_id=eos)
+    convert(find_source(source), tmp_path / "made", check=False)
+    made = check_folder(tmp_path / "made")
+    assert made.end_ids == ends
+    assert dict(made.defaults) == {"temperature": 0.7}
+    theirs = GenerationConfig.from_pretrained(tmp_path / "made")
+    assert (theirs.eos_token_id, theirs.bos_token_id) == (list(ends) if len(ends) > 1 else ends[0], 3)
+
+
+def test_an_end_token_without_a_row_is_refused(tmp_path, model):
+    source = old_port(model, tmp_path / "old", lambda name: name)
+    edit_json(source / "config.json", eos_token_id=300)
+    with pytest.raises(Refusal, match=r"eos_token_id beside pytorch_model\.bin must be a token id below 300, not 300"):
+        convert(find_source(source), tmp_path / "made", check=False)
+
+
+def test_a_model_that_does_not_scale_its_attention_stays_one(tmp_path, model):
+    from transformers import GPT2LMHeadModel
+
+    source = old_port(model, tmp_path / "old", lambda name: name)
+    edit_json(source / "config.json", scale_attn_weights=False)
+    made = convert(find_source(source), tmp_path / "made")
+    assert made.certificate.largest_difference < 1e-3
+    theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "made")
+    with torch.no_grad():
+        logits = theirs(torch.tensor([[5, 6, 7, 8]])).logits[0].numpy()
+    assert not theirs.config.scale_attn_weights
+    assert abs(logits_of(check_folder(tmp_path / "made"), [[5, 6, 7, 8]])[0] - logits).max() < 1e-3
+
+
+def test_a_config_of_another_kind_of_model_is_refused(tmp_path, model):
+    source = old_port(model, tmp_path / "old", lambda name: name)
+    for changes in ({"model_type": "gpt_neo"}, {"add_cross_attention": True}):
+        edit_json(source / "config.json", **{"model_type": "gpt2"} | changes)
+        with pytest.raises(Refusal, match=r"config\.json is of another model than a plain GPT-2"):
+            convert(find_source(source), tmp_path / "made", check=False)
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_added_tokens_are_added_tokens_afterwards(tmp_path, model, special):
+    from transformers import AutoTokenizer
+
+    source = old_port(model, tmp_path / "old", lambda name: name)
+    bpe = json.loads((source / "tokenizer.json").read_text())["model"]
+    size = len(bpe["vocab"]) - 1
+    (source / "vocab.json").write_text(json.dumps({t: i for t, i in bpe["vocab"].items() if i < size}))
+    (source / "merges.txt").write_text("\n".join(" ".join(merge) for merge in bpe["merges"][:-1]))
+    (source / "tokenizer.json").unlink()
+    (source / "added_tokens.json").write_text(json.dumps({"[NEW LINE]": size}))
+    if special:
+        (source / "special_tokens_map.json").write_text('{"sep_token": "[NEW LINE]"}')
+    convert(find_source(source), tmp_path / "made", check=False)
+    made = check_folder(tmp_path / "made")
+    assert made.tokenizer.vocabulary.tokens[size] == (b"" if special else b"[NEW LINE]")
+    theirs = [AutoTokenizer.from_pretrained(folder) for folder in (source, tmp_path / "made")]
+    ids = [tokenizer.encode("the old[NEW LINE]king") for tokenizer in theirs]
+    assert size in ids[0]
+    assert ids[0] == ids[1]
+    (tmp_path / "made" / "tokenizer.json").unlink()
+    assert check_folder(tmp_path / "made").tokenizer.vocabulary.tokens == made.tokenizer.vocabulary.tokens
+    to_checkpoint(made, tmp_path / "back")
+    convert(find_source(tmp_path / "back"), tmp_path / "again", check=False)
+    assert check_folder(tmp_path / "again").tokenizer.vocabulary.tokens == made.tokenizer.vocabulary.tokens
 
 
 def test_a_tensor_that_claims_more_than_is_stored_is_refused_before_it_is_made(tmp_path):

@@ -14,6 +14,7 @@ from generate.text.vocabulary import byte_alphabet
 
 END = "<|endoftext|>"
 VERSION = "#version"
+CONTRACTIONS = ("'re", "'ve", "'ll")  # words whose first two characters are none
 CONTINUATION = bytes(range(0x80, 0xC0))  # what a character of UTF-8 goes on with
 
 
@@ -128,4 +129,5 @@ def is_word(token: str) -> bool:
     alphabet = byte_alphabet()
     data = bytes(alphabet.get(character, ord("?")) for character in token).lstrip(CONTINUATION)
     text = split_half_character(data)[0].decode("utf-8", "replace")
-    return len(pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)) <= 1
+    whole = len(pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)) <= 1
+    return whole or any(contraction.startswith(text) for contraction in CONTRACTIONS)
