@@ -3,10 +3,11 @@
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS
+from conftest import MODELS, edit_json
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 from tuning import Bench, cut_at, run_json, same_weights, some_text
@@ -158,6 +159,23 @@ def test_special_tokens_are_added_learned_and_never_shown(bench, model):
     plain = GPT2LMHeadModel.from_pretrained(folder)
     assert plain.config.eos_token_id == 301
     assert plain.config.bos_token_id == 300
+
+
+def test_several_end_tokens_and_added_ones_stay(tmp_path, model):
+    base = Path(shutil.copytree(model, tmp_path / "base"))
+    whole = json.loads((base / "tokenizer.json").read_text())
+    last = max(whole["model"]["vocab"], key=whole["model"]["vocab"].get)
+    index = whole["model"]["vocab"].pop(last)
+    whole["model"]["merges"] = [merge for merge in whole["model"]["merges"] if "".join(merge) != last]
+    (base / "tokenizer.json").write_text(json.dumps(whole))
+    (base / "added_tokens.json").write_text(json.dumps({"[NEW LINE]": index}))
+    for name in ("config.json", "generation_config.json"):
+        edit_json(base / name, eos_token_id=[0, 12])
+    folder = Bench(tmp_path, base).made("out", *QUICK)
+    made, plain = check_folder(folder), GPT2LMHeadModel.from_pretrained(folder)
+    assert made.end_ids == (0, 12)
+    assert made.tokenizer.encode("the[NEW LINE]") == [*made.tokenizer.encode("the"), index]
+    assert plain.config.eos_token_id == plain.generation_config.eos_token_id == [0, 12]
 
 
 def test_the_folder_says_where_it_is_from(bench, model):

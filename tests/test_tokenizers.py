@@ -2,12 +2,17 @@
 them. And GPT-2's own vocabulary, which npm brings."""
 
 import hashlib
+import html
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import tokenizers
-from conftest import edit_json
+from conftest import ROOT, edit_json
 from tokenizers import normalizers, pre_tokenizers
 
 from convert.npm import FOLDER, gpt2_vocabulary
@@ -239,3 +244,36 @@ def test_a_tokenizer_that_loses_characters_is_refused_in_the_list_and_not_at_the
 
 def test_a_tokenizer_that_changes_nothing_is_not_remarked_on(folder):
     assert check_folder(folder).remarks == ()
+
+
+@pytest.fixture
+def shouting(models, original) -> Path:
+    """Beside the page's models, one that reads everything in lower case and has a default that cannot be."""
+    folder = Path(shutil.copytree(original, models / "shouting"))
+    edit_json(changed(folder, normalizer=normalizers.Lowercase()) / "generation_config.json", top_k=-1)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("address", ["/", "/models/shouting"])
+def test_the_page_says_what_is_to_be_known_of_a_model(shouting, visitor, address):
+    page = html.unescape(visitor.get(address).text)
+    assert "Its tokenizer reads \"It's  A caf" in page
+    assert "generation_config.json is not obeyed in this: top_k must be a whole number" in page
+    assert "cannot be used" not in page
+
+
+def test_a_prompt_is_shown_as_the_tokenizer_reads_it_and_goes_on_when_it_is_edited(shouting, visitor):
+    run = visitor.start("The OLD king", model="shouting", max_new_tokens=3)
+    told = visitor.finish(run)
+    assert (told["prompt"]["text"], told["options"]["top_k"]) == ("the old king", 40)
+    edited = visitor.start("the old king SAID", model="shouting", max_new_tokens=3, parent=run.split("/")[-1])
+    assert visitor.finish(edited)["prompt"]["text"] == "the old king said"
+
+
+def test_the_terminal_says_it_too(shouting):
+    command = [sys.executable, "-m", "generate", "The OLD king", "--model", "shouting", "--max-new-tokens", "1"]
+    settings = os.environ | {"RUBRIC_MODELS": str(shouting.parent), "RUBRIC_PRECISION": "float32"}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.startswith("the old king")
+    assert done.stderr.count("shouting: ") == 2

@@ -30,6 +30,8 @@ RED, PLAIN = "\x1b[31m", "\x1b[39m"
 def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -> None:
     """Do what the command line asked: one run, or one after another with --interactive."""
     folder = find_model(models, args.model or settings["RUBRIC_MODEL"])
+    for remark in folder.remarks:
+        print(f"{folder.name}: {remark}", file=sys.stderr)
     given["stop"] = [unescape(stop) for stop in given["stop"] or ()]
     sampling = parse_sampling(given, dict(folder.defaults))
     names = ("DEVICE", "PRECISION", "THREADS", "MAX_ROWS")
@@ -37,7 +39,9 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
     request = Request(folder, sampling)
     try:
         for prompt in prompts(args, settings["RUBRIC_MAX_PROMPT"]):
-            run = engine.submit(request, request.new_log(folder.encode_prompt(prompt)))
+            ids = folder.encode_prompt(prompt)
+            prompt = folder.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "replace")  # as the tokenizer reads it
+            run = engine.submit(request, request.new_log(ids))
             try:
                 if sampling.max_new_tokens == 0:
                     score(run, folder, prompt, args.to_file, args.force)
