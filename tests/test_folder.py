@@ -13,7 +13,7 @@ import torch
 from conftest import edit_json, finished
 from safetensors.numpy import load_file, save_file
 
-from generate import Engine, Refusal, Request, check_folder, find_model, list_models, parse_sampling
+from generate import LocalEngine, Refusal, Request, check_folder, find_model, list_models, parse_sampling
 from generate.transformer.model import load_model
 
 
@@ -234,7 +234,7 @@ def test_a_default_beyond_the_limits_is_left_out_and_the_list_says_so(folder, na
     assert dict(found.defaults) == {
         k: v for k, v in {"temperature": 0.5, "top_k": 7, "top_p": 0.9}.items() if k != name
     }
-    (remark,) = found.remarks
+    (remark,) = map(str, found.remarks)
     assert remark.startswith(f"generation_config.json is not obeyed in this: {name} must be a")
     assert repr(str(value)) in remark
 
@@ -253,7 +253,7 @@ def test_each_of_several_end_tokens_counts(folder, where):
 def test_a_text_ends_by_whichever_end_token_comes_first(original, tmp_path):
     """The same seed with one end token and with two: it stops at the first of either."""
     folder = Path(shutil.copytree(original, tmp_path / "ends" / "one"))
-    engine = Engine(folder.parent, device="cpu", precision="float32").start(check_folder(folder))
+    engine = LocalEngine(folder.parent, device="cpu", precision="float32").start(check_folder(folder))
     try:
         whole = written(engine, check_folder(folder))
         end = whole[5]
@@ -264,6 +264,7 @@ def test_a_text_ends_by_whichever_end_token_comes_first(original, tmp_path):
         engine.close()
 
 
-def written(engine: Engine, folder) -> list[int]:
+def written(engine: LocalEngine, folder) -> list[int]:
     sampling = parse_sampling({"max_new_tokens": 20, "seed": 3, "temperature": 1, "top_k": 0})
-    return finished(engine.submit(Request(folder, (5, 6), sampling))).samples[0].read()["id"].tolist()
+    request = Request(folder, sampling)
+    return finished(engine.submit(request, request.new_log((5, 6)))).samples[0].read()["id"].tolist()

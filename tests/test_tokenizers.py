@@ -220,7 +220,7 @@ def test_a_tokenizer_that_changes_texts_is_usable_and_the_list_says_what_it_does
     ids = found.tokenizer.encode(typed)
     assert found.tokenizer.vocabulary.bytes_of(ids).decode() == read
     assert ids == tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")).encode(typed).ids
-    assert 'reads "It' in found.remarks[0]
+    assert 'reads "It' in str(found.remarks[0])
 
 
 def test_a_space_is_put_before_a_text_and_not_into_it(folder):

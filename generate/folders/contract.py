@@ -69,7 +69,7 @@ def check_folder(path: Path) -> ModelFolder:
         source=str(manifest.get("source", "a Hugging Face folder")),
         claimed_fingerprint=manifest.get("fingerprint"),
         defaults=defaults,
-        remarks=tuple(map(str, remarks if tokenizer.remark is None else (tokenizer.remark, *remarks))),
+        remarks=remarks if tokenizer.remark is None else (tokenizer.remark, *remarks),
         signature=signature(path),
         tokenizer=tokenizer,
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 from generate.folders.json_files import is_index, read_json
 from generate.sampling.options import BY_NAME
 
@@ -10,7 +10,7 @@ FILE = "generation_config.json"
 DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
-def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Refusal, ...]]:
+def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Problem, ...]]:
     """The sampling options that it sets, and what is to be said of those that are beyond our limits and left out."""
     raw, found, remarks = read_json(path, FILE, optional=True), [], []
     if is_index(wanted := raw.get("max_new_tokens"), 10**9):
@@ -21,7 +21,7 @@ def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Refu
             try:
                 found.append((name, BY_NAME[name].parse(raw[name])))
             except Refusal as refusal:
-                remarks.append(Refusal("{file} is not obeyed in this: {reason}", file=FILE, reason=refusal))
+                remarks.append(Problem("{file} is not obeyed in this: {reason}", file=FILE, reason=refusal.problem))
     return tuple(found), tuple(remarks)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 from generate.folders.atomic import write_json
 from generate.folders.config import Config
 from generate.folders.json_files import read_json
@@ -30,7 +30,7 @@ class ModelFolder:
     source: str
     claimed_fingerprint: str | None
     defaults: tuple[tuple[str, float], ...]
-    remarks: tuple[str, ...]  # what somebody who uses it should know: sentences
+    remarks: tuple[Problem, ...] = field(compare=False)  # what somebody who uses it should know
     signature: tuple  # of all files, so that a folder whose weights were replaced is another one
     tokenizer: Tokenizer = field(compare=False, repr=False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tokenizers
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 from generate.mistaken import refuse_mistaken
 from generate.text.added import CONFIG, add_tokens
 from generate.text.bpe import byte_level, read_encoder, read_merges, read_object
@@ -52,7 +52,7 @@ class Tokenizer:
         rest = (text[place] for place in range(len(text)) if place not in covered)
         return all(self._tokenizer.normalizer is not None and unicodedata.combining(character) for character in rest)
 
-    def _remark(self) -> Refusal | None:
+    def _remark(self) -> Problem | None:
         """Try it on texts; raises Refusal where it loses characters that it can write."""
         for probe in PROBES:
             text = "".join(character for character in probe if self._can_write(character))
@@ -66,7 +66,7 @@ class Tokenizer:
                     read=read,
                 )
             if read != text:
-                return Refusal(
+                return Problem(
                     "Its tokenizer reads {text!r} as {read!r}; texts are shown as it reads them.", text=text, read=read
                 )
         return None
