@@ -44,6 +44,9 @@ function step(by) {
   if (next) look(next, by < 0 ? Number(next.dataset.m ?? 1) - 1 : 0);
 }
 
+// the way to the next token: to the left in a text that runs there
+const onward = () => (getComputedStyle(current.closest(".story")).direction === "rtl" ? -1 : 1);
+
 // the token above or below: the nearest one on the next line of the text
 function jump(by) {
   const { left, top, height } = current.getBoundingClientRect();
@@ -75,8 +78,8 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const moves = {
-    ArrowLeft: () => step(-1),
-    ArrowRight: () => step(1),
+    ArrowLeft: () => step(-onward()),
+    ArrowRight: () => step(onward()),
     ArrowUp: () => jump(-1),
     ArrowDown: () => jump(1),
     Home: () => look(tokens()[0]),

@@ -40,7 +40,7 @@ def shift(visitor, run, model="other") -> tuple[str, str]:
 
 def stories(page: str) -> list[str]:
     """The texts on a page, as they are shown."""
-    found = re.findall(r'<p class="story">(.*?)</p>', page, re.DOTALL)
+    found = re.findall(r'<p class="story" dir="auto">(.*?)</p>', page, re.DOTALL)
     return [html.unescape(re.sub(r"<[^>]+>", "", story)) for story in found]
 
 

@@ -45,7 +45,7 @@ def test_words_are_found_in_prompt_and_continuation_whatever_their_case(app, vis
         assert fox in listed(visitor, query), query
     assert listed(visitor, "bear_100%") != []
     assert listed(visitor, "bear%100_") == []
-    assert "None of your runs has “&lt;b&gt;” in it" in visitor.get("/runs?q=<b>").text
+    assert "None of your runs has “<bdi>&lt;b&gt;</bdi>” in it" in visitor.get("/runs?q=<b>").text
 
 
 def test_a_run_is_found_by_what_was_written_after_it_began(app, visitor, writer):

@@ -186,7 +186,7 @@ def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
     for number in range(len(view.log.samples)):
         if len(view.log.samples) > 1:
             yield f"<h2>Sample {number + 1}</h2>"
-        yield '<p class="story continuation">'
+        yield '<p dir="auto" class="story continuation">'
         yield from grow_sample(state, view, SampleView(view, number))
         yield f'</p><p class="quiet">{escape(view.ending(number))}</p>'
     yield tail
