@@ -8,7 +8,7 @@ import numpy as np
 
 from convert.certificate import TEXT
 from convert.vocabulary import END
-from generate import Engine, ModelFolder, Request, Sampling
+from generate import LocalEngine, ModelFolder, Request, Sampling
 
 SAMPLES, LENGTH = 4, 60  # fewer tokens where the window is small
 
@@ -19,9 +19,10 @@ def write_samples(folder: ModelFolder) -> tuple[list[int], list[list[int]]]:
     room = folder.config.n_positions - length - len(folder.tokenizer.encode(END))
     prompt = folder.tokenizer.encode(TEXT)[: max(1, room)]
     sampling = Sampling(max_new_tokens=max(1, length), temperature=1.0, top_k=40, samples=SAMPLES, seed=1)
-    engine = Engine(folder.path.parent, device="cpu", precision="float32").start(folder)
+    engine = LocalEngine(folder.path.parent, device="cpu", precision="float32").start(folder)
     try:
-        run, version = engine.submit(Request(folder, tuple(prompt), sampling)), -1
+        request = Request(folder, sampling)
+        run, version = engine.submit(request, request.new_log(prompt)), -1
         while not run.done:
             version = run.wait(version, 60)
     finally:

@@ -250,14 +250,14 @@ def test_each_of_several_end_tokens_counts(folder, where):
         assert check_folder(folder).end_ids == ends
 
 
-def test_a_text_ends_by_whichever_end_token_comes_first(original, tmp_path):
+def test_a_text_ends_by_whichever_end_token_comes_first(model, tmp_path):
     """The same seed with one end token and with two: it stops at the first of either."""
-    folder = Path(shutil.copytree(original, tmp_path / "ends" / "one"))
+    folder = Path(shutil.copytree(model, tmp_path / "ends" / "one"))
     engine = LocalEngine(folder.parent, device="cpu", precision="float32").start(check_folder(folder))
     try:
         whole = written(engine, check_folder(folder))
         end = whole[5]
-        two = Path(shutil.copytree(original, tmp_path / "ends" / "two"))
+        two = Path(shutil.copytree(model, tmp_path / "ends" / "two"))
         edit_json(two / "generation_config.json", eos_token_id=[0, end])
         assert written(engine, check_folder(two)) == whole[: whole.index(end) + 1]
     finally:
