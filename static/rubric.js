@@ -32,6 +32,16 @@ document.addEventListener("click", (event) => {
   if (button) copyFrom(button);
 });
 
+// the chosen model's end token, where the cursor stands in the prompt
+document.addEventListener("click", (event) => {
+  const form = event.target.closest?.("[data-insert-end]")?.form;
+  const name = form?.model.selectedOptions[0]?.dataset.end;
+  if (!name) return;
+  form.prompt.setRangeText(name, form.prompt.selectionStart, form.prompt.selectionEnd, "end");
+  form.parse_special.checked = true;
+  form.prompt.focus();
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     const form = event.target.closest?.("form.write");

@@ -74,12 +74,21 @@ class ModelFolder:
         """How `finetune` made this folder, if it did; raises Refusal when the file is no JSON object."""
         return read_json(self.path, "run.json", optional=True) or None
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a prompt. An empty one starts from the end token (or is [] without one); neither it nor `begin_id` has text."""
+    @property
+    def end_name(self) -> str | None:
+        """How a prompt names the end token with `parse_special`, if there is one."""
+        return self.tokenizer.special_names.get(self.end_id)
+
+    def encode_prompt(self, text: str, parse_special: bool = False) -> list[int]:
+        """Token ids of a prompt. An empty one starts from the end token (or is [] without one); neither it nor `begin_id` has text.
+
+        `parse_special`: whether the names of special tokens are those tokens, as in `Tokenizer.encode`.
+        """
+        ids = self.tokenizer.encode(text, parse_special=parse_special)
         if self.begin_id is not None:
-            return [self.begin_id, *self.tokenizer.encode(text)]
-        if text:
-            return self.tokenizer.encode(text)
+            return ids if ids[:1] == [self.begin_id] else [self.begin_id, *ids]
+        if ids:
+            return ids
         return [] if self.end_id is None else [self.end_id]
 
     def fingerprint(self) -> str:

@@ -26,6 +26,11 @@ def parser() -> argparse.ArgumentParser:
         shown = "random" if option.name == "seed" else "the model's"
         p.add_argument("--" + option.name.replace("_", "-"), metavar="N", help=f"{option.meaning} (default: {shown})")
     p.add_argument("--stop", action="append", metavar="TEXT", help="end a sample before this text; may be repeated")
+    p.add_argument(
+        "--parse-special",
+        action="store_true",
+        help="in the prompt, the name of a special token such as <|endoftext|> is that token, not a text",
+    )
     p.add_argument("--interactive", action="store_true", help="ask for one prompt after another")
     p.add_argument("--unconditional", action="store_true", help="no prompt: start from the end-of-text token")
     p.add_argument(

@@ -39,8 +39,9 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
     request = Request(folder, sampling)
     try:
         for prompt in prompts(args, settings["RUBRIC_MAX_PROMPT"]):
-            ids = folder.encode_prompt(prompt)
-            prompt = folder.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "replace")  # as the tokenizer reads it
+            ids = folder.encode_prompt(prompt, args.parse_special)
+            if not args.parse_special:  # as the tokenizer reads it
+                prompt = folder.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "replace")
             run = engine.submit(request, request.new_log(ids))
             try:
                 if sampling.max_new_tokens == 0:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 import tokenizers
@@ -17,9 +18,9 @@ PROBES = ("It's  A caf\u00e9, cafe\u0301 \ufb01n\t\n\n 12 ", " a")
 
 
 class Tokenizer:
-    """Byte-level BPE over the `tokenizers` library. Text that spells the end marker is ordinary text here.
+    """Byte-level BPE over the `tokenizers` library. Text that spells the end marker is ordinary text, unless asked.
 
-    `remark` says what it makes of texts where that is not what was typed; None where it leaves them as they are.
+    `special_names` are how special tokens are written, by their ids. `remark` says what it makes of texts where that is not what was typed; None where it leaves them as they are.
     """
 
     def __init__(self, folder: Path, vocab_size: int):
@@ -31,14 +32,40 @@ class Tokenizer:
         self._within = without_prefix(self._tokenizer)
         self.size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.vocabulary = read_vocabulary(self._tokenizer, vocab_size)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.special_names = {index: added[index].content for index in sorted(self.vocabulary.special)}
         self.remark = self._remark()
 
-    def encode(self, text: str, within: bool = False) -> list[int]:
+    def encode(self, text: str, within: bool = False, parse_special: bool = False) -> list[int]:
         """Token ids of `text`, with no special tokens added. Their bytes are the text's own UTF-8, or what this tokenizer
         makes of it (all in lower case, say). `within` a text that goes on, no space is put before it.
 
-        A lone surrogate is encoded as U+FFFD. Raises Refusal when this tokenizer cannot write some character.
+        With `parse_special`, the names of special tokens ("<|endoftext|>") in the text are those tokens. A lone
+        surrogate is encoded as U+FFFD. Raises Refusal when this tokenizer cannot write some character.
         """
+        if not parse_special or not self.special_names:
+            return self._encode_ordinary(text, within)
+        ids_of = {name: index for index, name in self.special_names.items()}
+        longest_first = sorted(ids_of, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
+        ids: list[int] = []
+        for place, part in enumerate(parts):
+            if part in ids_of:
+                ids.append(ids_of[part])
+            elif part:
+                ids += self._encode_ordinary(part, within and place == 0)
+        return ids
+
+    def spell(self, ids: Iterable[int]) -> bytes:
+        """The bytes of tokens, with the names of special ones: what `encode` reads with `parse_special`."""
+        return b"".join(self.spelled(index) for index in ids)
+
+    def spelled(self, index: int) -> bytes:
+        """The bytes of a token, or the name of a special one."""
+        name = self.special_names.get(index)
+        return self.vocabulary.tokens[index] if name is None else name.encode()
+
+    def _encode_ordinary(self, text: str, within: bool) -> list[int]:
         data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
         encoding = (self._within if within else self._tokenizer).encode(data.decode(), add_special_tokens=False)
         if self.vocabulary.bytes_of(encoding.ids) != data and not self._covers(encoding, data.decode()):

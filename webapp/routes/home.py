@@ -1,10 +1,11 @@
 """The form: empty, filled in, sent, and sent back with what is wrong with it."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from flask import Blueprint, render_template, request
 
-from generate import OPTIONS, Refusal, parse_sampling
+from generate import OPTIONS, Refusal, parse_sampling, split_half_character
 from webapp.http.errors import refused
 from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
@@ -12,11 +13,14 @@ from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
 from webapp.runs.kinds import Relation
 from webapp.runs.repository import RemovedRun, UnknownRun, find_run
+from webapp.runs.tables import Run
 from webapp.state import state
+from webapp.views.run_view import RunView
 from webapp.views.sentences import outlook
 
 blueprint = Blueprint("home", __name__)
 
+AS_SENT = ("prompt", "parse_special", "model", "stop", "parent", "parent_sample")  # fields that come back as they were
 IDEAS = (
     "Once upon a time",
     "The king had three daughters, and the youngest",
@@ -38,17 +42,31 @@ def home():
         for k, v in parent.options.items()
         if k != "seed" and (k, v) != ("max_new_tokens", 0)
     }
-    values |= {"prompt": view.prompt_text, "model": parent.model, "parent": parent.id}
     number = request.args.get("sample", type=int)
     if number is not None and 0 <= number < len(view.log.samples):
-        text = view.prompt_text + view.text(number).removesuffix("\ufffd")
-        values |= {"prompt": text, "parent_sample": number, "samples": 1}
+        values |= {"parent_sample": number, "samples": 1}
+    else:
+        number = None
+    values |= text_to_change(view, parent, number) | {"model": parent.model, "parent": parent.id}
     return form(values | request.args.to_dict(), parent=parent)
+
+
+def text_to_change(view: RunView, parent: Run, number: int | None) -> dict[str, str]:
+    """The fields of a run's text, that of sample `number` after it if one is named; special tokens by their names."""
+    ids = view.prompt_ids[view.text_from :].tolist()
+    fields = {"prompt": view.prompt_text}
+    if not view.vocabulary.special.isdisjoint(ids):
+        with suppress(Refusal):  # the model is gone, and with it what its special tokens are called
+            spelled = state().models.find_for(parent).tokenizer.spell(ids)
+            fields = {"prompt": split_half_character(spelled)[0].decode("utf-8", "replace"), "parse_special": "on"}
+    if number is not None:
+        fields["prompt"] += view.text(number).removesuffix("\ufffd")
+    return fields
 
 
 def home_again(sentence: str, field: str | None) -> str:
     """The form as it was sent, with the one complaint there is about it."""
-    values = {name: request.form.get(name, "") for name in ("prompt", "model", "stop", "parent", "parent_sample")}
+    values = {name: request.form.get(name, "") for name in AS_SENT}
     values |= {option.name: request.form.get(option.name, "") for option in OPTIONS}
     return form(values, problem=sentence, field=field)
 
@@ -85,7 +103,7 @@ def typed(stop: str) -> str:
 @limited
 def create():
     """Start a run from the form; as an edit when it names a parent."""
-    text = prompt_text()
+    text, parse_special = prompt_text(), "parse_special" in request.form
     models = state().models
     folder = models.find(request.form.get("model") or models.preferred(settings()["RUBRIC_MODEL"]))
     given = {option.name: request.form.get(option.name) for option in OPTIONS}
@@ -94,13 +112,15 @@ def create():
     sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
-        return to_run(state().service.start(folder, derivation.fresh(folder, text), sampling, make_visitor()))
+        beginning = derivation.fresh(folder, text, parse_special)
+        return to_run(state().service.start(folder, beginning, sampling, make_visitor()))
     parent = find_run(parent_id)
     number = request.form.get("parent_sample", type=int)
     if state().vocabularies.same(parent, folder):
-        beginning = derivation.edit(parent, state().look(parent).log, number, text, folder)
+        beginning = derivation.edit(parent, state().look(parent).log, number, text, folder, parse_special)
     else:  # another model with other tokens: only the text can be carried over
-        beginning = replace(derivation.fresh(folder, text), relation=Relation.EDIT, parent=parent, parent_sample=number)
+        beginning = derivation.fresh(folder, text, parse_special)
+        beginning = replace(beginning, relation=Relation.EDIT, parent=parent, parent_sample=number)
     return to_run(state().service.start(folder, beginning, sampling, make_visitor()))
 
 

@@ -3,11 +3,12 @@
 What is known of a token (its probability, its alternatives) goes with it, so that nothing that was seen once is lost.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from generate import ModelFolder, Refusal, RunLog, Vocabulary, known, unknown_records
+from generate import ModelFolder, Refusal, RunLog, known, unknown_records
 from webapp.runs.kinds import Relation
 from webapp.runs.probabilities import as_chosen
 from webapp.runs.tables import Run
@@ -41,9 +42,12 @@ class Beginning:
         return tuple(self.records["id"].tolist())
 
 
-def fresh(folder: ModelFolder, text: str) -> Beginning:
-    """A text that a person typed, of which a model knows nothing yet."""
-    ids = folder.encode_prompt(text)
+def fresh(folder: ModelFolder, text: str, parse_special: bool = False) -> Beginning:
+    """A text that a person typed, of which a model knows nothing yet.
+
+    `parse_special`: whether the names of special tokens in it are those tokens.
+    """
+    ids = folder.encode_prompt(text, parse_special)
     return Beginning(unknown_records(ids, folder.config.vocab_size), (len(ids),))
 
 
@@ -83,17 +87,25 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
     )
 
 
-def edit(parent: Run, log: RunLog, number: int | None, text: str, folder: ModelFolder) -> Beginning:
+def edit(
+    parent: Run, log: RunLog, number: int | None, text: str, folder: ModelFolder, parse_special: bool = False
+) -> Beginning:
     """A changed text: tokens before the change stay as they are, the rest is tokenised.
 
-    `number` is the sample whose text was edited along with the prompt, or None for the prompt alone.
+    `number` is the sample whose text was edited along with the prompt, or None for the prompt alone. With
+    `parse_special` the text names special tokens, those that were in the run already included.
     """
     records, authors = joined(parent, log, number)
-    data, vocabulary = text.encode("utf-8", "replace"), folder.tokenizer.vocabulary
-    kept = common_tokens(tuple(records["id"].tolist()), data, vocabulary)
-    before = vocabulary.bytes_of(records["id"][:kept].tolist())
-    rest = data[len(before) :].decode()
-    new = folder.tokenizer.encode(rest, within=bool(before)) if kept else folder.encode_prompt(rest)
+    data, tokenizer = text.encode("utf-8", "replace"), folder.tokenizer
+    ids = records["id"].tolist()
+    tokens = [tokenizer.spelled(i) if parse_special else tokenizer.vocabulary.tokens[i] for i in ids]
+    if ids and ids[0] in tokenizer.vocabulary.special and not data.startswith(tokens[0]):
+        tokens[0] = b""  # the end token that an empty prompt starts from is not in its text
+    names = tuple(name.encode() for name in tokenizer.special_names.values()) if parse_special else ()
+    kept = common_tokens(tokens, data, names)
+    before = b"".join(tokens[:kept])
+    rest, within = data[len(before) :].decode(), bool(before) and not before.endswith(names)
+    new = tokenizer.encode(rest, within, parse_special) if kept else folder.encode_prompt(rest, parse_special)
     if not kept and not rest:
         return Beginning(fresh(folder, "").records, (1,), Relation.EDIT, parent, number)
     added = unknown_records(new, folder.config.vocab_size)
@@ -113,22 +125,24 @@ def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tu
     return np.concatenate((log.prompt, written)), add_turn(tuple(parent.authors), len(written), True)
 
 
-def common_tokens(ids: tuple[int, ...], data: bytes, vocabulary: Vocabulary) -> int:
+def common_tokens(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...] = ()) -> int:
     """How many leading tokens the edited text keeps: those before the change, and before the word it stands in.
+
+    `names` are those that special tokens have in `data`, where they have any; a word ends at such a token.
 
     GPT-2 cuts text into tokens word by word, a word with the space before it; so the kept tokens must be followed by
     white space or by nothing, lest the change glue half a word to a token of its own.
     """
     kept = place = best = 0
-    for index in ids:
-        token = vocabulary.tokens[index]
+    for token in tokens:
         if not token and place and place < len(data):
             break  # an end token in front of new text would make the model forget what was before it
         if data[place : place + len(token)] != token:
             break
         kept, place = kept + 1, place + len(token)
         leading = not token and not place  # the end token that an empty prompt starts from
-        if leading or place == len(data) or data[place : place + 1].isspace():
+        whole = token in names or data.startswith(names, place)
+        if leading or whole or place == len(data) or data[place : place + 1].isspace():
             best = kept
     return best
 

@@ -58,7 +58,9 @@ class Moved:
 
     @property
     def name(self) -> str:
-        """The body with its white space made visible."""
+        """The body with its white space made visible, or what a special token is."""
+        if not self.text:
+            return "end of text"
         return self.body.translate(VISIBLE) if self.text.strip() else self.text.translate(VISIBLE | BLANKS)
 
     @property
@@ -109,7 +111,7 @@ class Shift:
 
     def _cells(self, count: int):
         before = ""
-        for cell in cells(self._ids[:count], self._view.vocabulary, room=self._room):
+        for cell in cells(self._ids[:count], self._view.vocabulary, room=self._room, chips=self._view.text_from):
             place = slice(cell.start, cell.end)
             first, second = float(self.first[place].sum()), float(self.second[place].sum())
             yield Moved(cell.start, cell.text, before, bool(self.by_model[cell.start]), first, second)

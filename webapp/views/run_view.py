@@ -119,10 +119,16 @@ class RunView(Transcript):
         """How many tokens of the prompt lie before the model's window."""
         return window_start(len(self.prompt_ids), self.n_positions)
 
+    @property
+    def text_from(self) -> int:
+        """The place of the first token that somebody wrote: 1 where the end token stands for an empty prompt."""
+        begins_empty = self.authors[0] == 1 and self.prompt_ids[0] in self.vocabulary.special
+        return 1 if begins_empty else 0
+
     def prompt_cells(self) -> Iterator[tuple[Cell, bool, bool]]:
         """The whole characters of the prompt: each cell, whether the model wrote it, and whether the model read it."""
         turn_ends = np.cumsum(self.authors)
-        for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head)):
+        for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head), chips=self.text_from):
             turn = int(np.searchsorted(turn_ends, cell.start, side="right"))
             yield cell, turn % 2 == 1, cell.start >= self.unread
 
@@ -138,7 +144,7 @@ class RunView(Transcript):
             parts.append(f'<span class="{"continuation" if by_model else "prompt"}{"" if read else " unread"}">')
             for cell, *_ in found:
                 named = classes(self.log.prompt[cell.start : cell.end])
-                parts.append(token_html(cell, named) if read or named else escape(cell.text))
+                parts.append(token_html(cell, named) if read or named or not cell.text else escape(cell.text))
             parts.append("</span>")
         return Markup("".join(parts))
 

@@ -22,7 +22,10 @@ def escape(text: str) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """The fewest tokens that hold whole characters: `text` as it decodes, from token `start` up to `end`."""
+    """The fewest tokens that hold whole characters: `text` as it decodes, from token `start` up to `end`.
+
+    The cell of a special token has no text.
+    """
 
     text: str
     start: int
@@ -30,11 +33,17 @@ class Cell:
 
 
 def cells(
-    ids: np.ndarray, vocabulary: Vocabulary, start: int = 0, before: bytes = b"", room: int | None = None
+    ids: np.ndarray,
+    vocabulary: Vocabulary,
+    start: int = 0,
+    before: bytes = b"",
+    room: int | None = None,
+    chips: int | None = None,
 ) -> Iterator[Cell]:
     """Cut tokens into cells. `start` numbers the first token, `before` is a half character left over from before it.
 
     At most `room` bytes are shown (a stop string hides the rest); a half character at the end is a cell of its own.
+    Special tokens have no cell, but for those from place `chips` on.
     """
     gate, held, first = CharacterGate(), before, start
     gate.feed(before)
@@ -44,7 +53,7 @@ def cells(
         room = None if room is None else room - len(token)
         held += token
         if gate.feed(token) == 0:
-            if held:
+            if held or (chips is not None and place >= chips and index in vocabulary.special):
                 yield Cell(held.decode("utf-8", "replace"), first, place + 1)
             held, first = b"", place + 1
     if held:
@@ -52,7 +61,12 @@ def cells(
 
 
 def token_html(cell: Cell, named: str) -> str:
-    """A cell as a span that can be pointed at: `data-n` is its first token's place, `data-m` how many it has, if several."""
+    """A cell as a span that can be pointed at: `data-n` is its first token's place, `data-m` how many it has, if several.
+
+    A special token is a chip, whose name the style sheet writes: it is in no text that is copied.
+    """
+    if not cell.text:
+        return f'<span class="special" data-n="{cell.start}" aria-label="end of text"></span>'
     several = f' data-m="{cell.end - cell.start}"' if cell.end - cell.start > 1 else ""
     named = f' class="{named}"' if named else ""
     return f'<span{named} data-n="{cell.start}"{several}>{escape(cell.text)}</span>'
