@@ -1,5 +1,8 @@
 """Model folders while a server runs: they come, break and go; they are looked at without torch and never unpickled."""
 
+import gc
+import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -11,7 +14,7 @@ import tokenizers
 from conftest import ROOT, TRICKY, edit_json
 
 import generate.folders.finding
-from generate import Refusal, check_folder, find_model, list_models
+from generate import ModelFolder, Refusal, check_folder, find_model, list_models
 
 
 def test_vocab_and_merges_encode_as_tokenizer_json_does(folder):
@@ -42,6 +45,50 @@ def test_a_folder_that_comes_breaks_is_mended_or_goes_is_noticed_without_a_resta
     with pytest.raises(Refusal, match="no model called 'late' here; the models are: broken, good"):
         find_model(root, "late")
     assert list_models(root / "nowhere") == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "log.txt", "certificate.json", "run.json", "picture.png"])
+def test_what_only_tells_of_a_model_is_no_reason_to_look_at_it_again(folder, name):
+    before = find_model(folder.parent, folder.name)
+    (folder / name).write_text("{}")
+    assert find_model(folder.parent, folder.name) is before
+
+
+def replace_in_place(file):
+    """The same bytes, written again."""
+    file.write_bytes(file.read_bytes())
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        (lambda folder: edit_json(folder / "generation_config.json", temperature=0.5), False),
+        (lambda folder: (folder / "rubric.json").write_text('{"format": 1, "source": "a friend"}'), False),
+        (lambda folder: (folder / "rubric.json").write_text('{"format": 1, "end": {"token_id": 5}}'), True),
+        (lambda folder: edit_json(folder / "generation_config.json", eos_token_id=[0, 7]), True),
+        (lambda folder: edit_json(folder / "config.json", layer_norm_epsilon=1e-4), True),
+        (lambda folder: replace_in_place(folder / "model.safetensors"), True),
+        (lambda folder: replace_in_place(folder / "tokenizer.json"), True),
+    ],
+)
+def test_a_model_is_loaded_again_when_its_numbers_its_tokens_or_its_ends_change(folder, change, is_another):
+    (folder / "generation_config.json").write_text("{}")
+    before = find_model(folder.parent, folder.name)
+    change(folder)
+    after = find_model(folder.parent, folder.name)
+    assert after is not before
+    assert (after.identity != before.identity) is is_another
+
+
+def test_of_a_folder_that_changes_and_changes_only_the_last_look_is_kept(folder):
+    for number in range(20):
+        (folder / "rubric.json").write_text(json.dumps({"format": 1, "source": str(number)}))
+        found = find_model(folder.parent, folder.name)
+    assert found.source == "19"
+    gc.collect()
+    kept = [one for one in gc.get_objects() if type(one) is ModelFolder and one.path == folder]
+    assert kept == [found]
 
 
 def test_a_folder_that_goes_while_it_is_looked_at_does_not_hide_the_others(folder, monkeypatch):

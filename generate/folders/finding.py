@@ -39,7 +39,7 @@ def list_models(root: Path) -> list[Listed]:
     for path in paths:
         if path.is_dir() and not path.name.startswith("."):
             found.setdefault(path.name, path)  # the user's own goes before a shipped one of its name
-    return [look_at(path, signature(path)) for _, path in sorted(found.items())]
+    return [look_of(path).listed(signature(path)) for _, path in sorted(found.items())]
 
 
 def find_model(root: Path, name: str) -> ModelFolder:
@@ -57,8 +57,25 @@ def find_model(root: Path, name: str) -> ModelFolder:
     )
 
 
-@lru_cache(maxsize=256)
-def look_at(path: Path, _signature: tuple) -> Listed:
+class Look:
+    """What was found in a folder when it was last looked at; nothing older is kept, as a tokenizer takes megabytes."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._last: tuple[tuple, Listed] | None = None
+
+    def listed(self, seen: tuple) -> Listed:
+        """What is in the folder, whose signature is now `seen`."""
+        last = self._last
+        if last is None or last[0] != seen:
+            last = self._last = seen, look_at(self._path)
+        return last[1]
+
+
+look_of = lru_cache(maxsize=4096)(Look)
+
+
+def look_at(path: Path) -> Listed:
     """Check one folder, or say in a sentence what is wrong with it."""
     name = os.fsencode(path.name).decode("utf-8", "replace")
     if name != path.name:

@@ -14,7 +14,8 @@ from generate.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-DESCRIPTIONS = ("rubric.json", "certificate.json", "run.json")
+READ_LATER = ("certificate.json", "run.json")  # what describes a model is no part of what is checked
+SETTINGS = ("rubric.json", "generation_config.json")  # what a loaded model needs of these is in fields of its own
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ModelFolder:
     claimed_fingerprint: str | None
     defaults: tuple[tuple[str, float], ...]
     remarks: tuple[Problem, ...] = field(compare=False)  # what somebody who uses it should know
-    signature: tuple  # of all files, so that a folder whose weights were replaced is another one
+    signature: tuple  # of the files that were checked, so that a folder whose weights were replaced is another one
     tokenizer: Tokenizer = field(compare=False, repr=False)
 
     @property
@@ -46,8 +47,9 @@ class ModelFolder:
 
     @property
     def identity(self) -> tuple:
-        """What a loaded model depends on: the path and all files but those that only describe the model."""
-        return self.path, tuple(entry for entry in self.signature if entry[0] not in DESCRIPTIONS)
+        """What a loaded model depends on: its numbers, its tokens, and where its texts begin and end."""
+        files = tuple(entry for entry in self.signature if entry[0] not in SETTINGS)
+        return self.path, self.begin_id, self.end_ids, self.end_text, files
 
     def measured(self) -> dict[str, dict]:
         """What each precision does to this model, as far as it was measured on these very weights."""
@@ -107,8 +109,9 @@ class ModelFolder:
 
 
 def is_part(file: Path) -> bool:
-    """Whether a file belongs to the model; those that begin with a dot are being written, or the system's."""
-    return file.is_file() and not file.name.startswith(".")
+    """Whether a file belongs to the model. A README or a log does not; names with a dot in front are being written."""
+    known = file.suffix in (".json", ".safetensors", ".bin") or file.name in ("merges.txt", "vocab.bpe")
+    return known and not file.name.startswith(".") and file.name not in READ_LATER and file.is_file()
 
 
 def is_effect(value: object) -> bool:
@@ -118,7 +121,7 @@ def is_effect(value: object) -> bool:
 
 
 def signature(path: Path) -> tuple:
-    """Changes whenever a file in the folder is written, added or removed; () when the folder cannot be read."""
+    """Changes whenever a file of the model is written, added or removed; () when the folder cannot be read."""
     try:
         files = sorted(path.iterdir())
         return tuple((f.name, (s := f.stat()).st_size, s.st_mtime_ns, s.st_ino) for f in files if is_part(f))
@@ -126,7 +129,7 @@ def signature(path: Path) -> tuple:
         return ()
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def sha256(file: Path, _size: int, _mtime_ns: int) -> str:
     """In hex; computed anew when the file's size or time of change is another one."""
     with file.open("rb") as stream:

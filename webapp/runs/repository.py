@@ -5,6 +5,7 @@ import logging
 import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from sqlalchemy import select, update
@@ -77,14 +78,21 @@ def stored_vocabulary(name: str) -> Vocabulary:
 
 
 class Vocabularies:
-    """The vocabularies that an app uses: each is read, and its id computed, once as long as few are in use."""
+    """The vocabularies that an app uses: the id of each is computed once, and few are kept that are read."""
 
     def __init__(self):
-        self._id_of, self._stored = lru_cache(16)(vocabulary_id), lru_cache(16)(stored_vocabulary)
+        self._ids: WeakKeyDictionary[Vocabulary, str] = WeakKeyDictionary()
+        self._stored = lru_cache(16)(stored_vocabulary)
 
     def find(self, name: str) -> Vocabulary:
         """A stored vocabulary by its id; it is there, as a run refers to it."""
         return self._stored(name)
+
+    def _id_of(self, vocabulary: Vocabulary) -> str:
+        found = self._ids.get(vocabulary)
+        if found is None:
+            found = self._ids[vocabulary] = vocabulary_id(vocabulary)
+        return found
 
     def same(self, run: Run, folder: ModelFolder) -> bool:
         """Whether the folder's tokens mean what they meant when the run was written."""
