@@ -20,7 +20,7 @@ METAVARS = {int: "N", float: "X", str: "TEXT"}
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
 GROUPS = {
     "data": (
-        "documents", "format", "encoding", "column", "field", "special_tokens", "split", "line_by_line", "block_size", "shuffle",
+        "documents", "format", "encoding", "column", "field", "header", "special_tokens", "split", "line_by_line", "block_size", "shuffle",
     ),
     "training": (
         "steps", "epochs", "minutes", "batch_size", "gradient_accumulation", "learning_rate", "schedule", "warmup", "stable",
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "data",
         nargs="+",
-        help="text, CSV, TSV, JSON lines or Parquet, also gzipped; a folder or a pattern of such files; - for stdin; "
+        help="text, CSV, TSV, JSON, JSON lines or Parquet, also gzipped; a folder or a pattern of such files; - for stdin; "
         "an old .npz encoding, or a folder that `encode` made",
     )
     p.add_argument("--model", help="the model to begin with: a folder, or its name in models/")
@@ -202,7 +202,7 @@ def encode(arguments: list[str]) -> int:
     p.add_argument("target", type=Path, help="the folder to make; give it to the training as its data")
     p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
     p.add_argument("--force", action="store_true", help="replace an existing folder")
-    add_options(p, ("documents", "format", "encoding", "column", "field", "special_tokens"))
+    add_options(p, ("documents", "format", "encoding", "column", "field", "header", "special_tokens"))
     given = vars(p.parse_args(arguments))
     bring()
     from finetune.encode import encode_to
@@ -219,7 +219,19 @@ def evaluate(arguments: list[str]) -> int:
     p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
     p.add_argument("--json", action="store_true", help="as JSON")
     add_options(
-        p, ("documents", "format", "encoding", "column", "field", "line_by_line", "block_size", "device", "precision")
+        p,
+        (
+            "documents",
+            "format",
+            "encoding",
+            "column",
+            "field",
+            "header",
+            "line_by_line",
+            "block_size",
+            "device",
+            "precision",
+        ),
     )
     given = vars(p.parse_args(arguments))
     bring()

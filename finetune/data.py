@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from finetune.documents import Reading, pieces
+from finetune.documents import Reading, layout, pieces
 from finetune.encoding import ABOUT, Encoding, encode, open_encoding
 from finetune.options import Options
 from finetune.sources import find_sources
@@ -28,6 +28,7 @@ class Data:
     cut: bool  # there were too few documents to deal out whole ones
     sources: tuple[dict, ...]
     validation_sources: tuple[dict, ...] = ()
+    assumed: tuple[str, ...] = ()  # lines that say how tables were read
 
     def facts(self) -> dict:
         return {
@@ -44,9 +45,19 @@ def cache_folder() -> Path:
 
 
 def reading(options: Options) -> Reading:
-    return Reading(
-        options.documents, options.format, options.encoding, options.column or None, options.field or None
-    )  # fmt: skip
+    o = options
+    return Reading(o.documents, o.format, o.encoding, o.column or None, o.field or None, o.header)
+
+
+def assumptions(given: Sequence[str], options: Options, scratch: Path) -> tuple[str, ...]:
+    """How the tables among the files were read, a line for each way."""
+    found: dict[str, list[str]] = {}
+    for source in [] if is_encoding(given) else find_sources(given, scratch):
+        if how := layout(source, reading(options)):
+            found.setdefault(str(how), []).append(source.name)
+    return tuple(
+        f"{files[0]}{f' and {len(files) - 1:,} more' if len(files) > 1 else ''}: {how}." for how, files in found.items()
+    )
 
 
 def new_tokenizer(given: Sequence[str], options: Options, scratch: Path) -> Start:
@@ -143,10 +154,11 @@ def load(
                 patience=options.patience,
                 split=options.split,
             )
-        return Data(parts, cut, found.sources)
+        return Data(parts, cut, found.sources, assumed=assumptions(given, options, scratch))
     held = encoded(validation, options, start, cache, scratch, shows)
     parts = {"train": everything, "validation": whole(held.tokens, held.ends)}
-    return Data(parts, False, found.sources, held.sources)
+    assumed = assumptions([*given, *validation], options, scratch)
+    return Data(parts, False, found.sources, held.sources, assumed)
 
 
 def about(given: Sequence[str], reason: Refusal) -> Refusal:

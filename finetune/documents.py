@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from finetune.formats import Progress, decoded, json_rows, kind_of, parquet_rows, table_rows
+from finetune.formats import JSON, TABLES, Progress, decoded, kind_of, parquet_rows
+from finetune.json_rows import json_rows
 from finetune.old_npz import read_npz
-from generate import Refusal, Vocabulary, unescape
+from finetune.tables import Layout, beginning, layout_of, table_rows
+from generate import Refusal, Vocabulary, plain_text, unescape
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # as old data spells them
 PIECE = 2**16  # characters: so much is tokenised at once
+USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
 MOST = 2**20  # characters, after which a text without a space is cut anywhere
-NEWLINE = r"(?>\r\n|\r|\n)"
 BLANK = 200  # spaces and tabs that a blank line may have
 # GPT-2's \s is Unicode's White_Space. Python's has also U+001C to U+001F, so before a cut we avoid Python's.
 SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -26,6 +28,7 @@ class Reading:
     r"""How files become documents; raises Refusal when it cannot be.
 
     `documents` is "file", "line", "blank-line" or a separator's text; there and in `format`, \n, \r, \t and \\ are escapes.
+    `header`, "yes", "no" or "auto", is of tables: whether their first row is one.
     """
 
     documents: str = "file"
@@ -33,6 +36,7 @@ class Reading:
     encoding: str = "utf-8"
     column: str | None = None
     field: str | None = None
+    header: str = "auto"
 
     def __post_init__(self):
         if not self.documents:
@@ -81,7 +85,7 @@ def pieces(
     the tokens of the pieces are those of the whole; only after MOST characters without such a place, anywhere.
     Documents of nothing but whitespace are skipped. `vocabulary` spells the ids of an .npz. Raises Refusal.
     """
-    before, after = unescape(reading.format, "nrt").split("{text}")
+    before, after = plain_text(unescape(reading.format, "nrt")).split("{text}")
     yield from cut(formatted(fragments_of(source, reading, progress, vocabulary), before, after))
 
 
@@ -96,18 +100,34 @@ def fragments_of(
         return fragments(read_npz(source, vocabulary, END, progress), borders("file"))
     if kind == ".parquet":
         rows = parquet_rows(source, reading.column, progress)
-    elif kind in (".csv", ".tsv"):
+    elif kind in TABLES:
         blocks = decoded(source, reading.encoding, progress)
-        rows = table_rows(source, blocks, "," if kind == ".csv" else "\t", reading.column)
+        rows = table_rows(source, blocks, USUAL[kind], reading.column, reading.header)
     else:
-        rows = json_rows(source, decoded(source, reading.encoding, progress), reading.field)
-    return of_rows(rows)
+        rows = json_rows(source, decoded(source, reading.encoding, progress), reading.field, kind != ".json")
+    return of_rows(plain_rows(source, rows))
+
+
+def layout(source: Path, reading: Reading) -> Layout | None:
+    """What is assumed of a table before it is read; None of other files."""
+    if (kind := kind_of(source)) not in TABLES:
+        return None
+    head, _ = beginning(decoded(source, reading.encoding, lambda _: None))
+    return layout_of(source, head, USUAL[kind], reading.column, reading.header)
+
+
+def plain_rows(source: Path, rows: Iterable[str]) -> Iterator[str]:
+    """The rows as all text comes in: a cell of Parquet and an escape of JSON can hold what no text file can."""
+    for number, row in enumerate(rows, 1):
+        if "\0" in row:
+            raise Refusal("{file}, row {row}: the text has a NUL character, U+0000.", file=source.name, row=number)
+        yield plain_text(row)
 
 
 def check_options(source: Path, kind: str, reading: Reading) -> None:
     """An option that says nothing about this kind of file is a mistake, not to be passed over."""
-    is_table = kind in (".csv", ".tsv", ".parquet")
-    is_json = kind in (".jsonl", ".ndjson")
+    is_table = kind in (*TABLES, ".parquet")
+    is_json = kind in JSON
     if kind and reading.documents != "file":
         raise Refusal(
             "{file} consists of token ids; --documents is for text files."
@@ -128,6 +148,8 @@ def check_options(source: Path, kind: str, reading: Reading) -> None:
             "field",
             file=source.name,
         )
+    if reading.header != "auto" and kind not in TABLES:
+        raise Refusal("{file} has no header; --header is for CSV and TSV.", "header", file=source.name)
 
 
 def of_rows(rows: Iterable[str]) -> Iterator[tuple[str, bool]]:
@@ -143,16 +165,16 @@ def of_rows(rows: Iterable[str]) -> Iterator[tuple[str, bool]]:
 def borders(documents: str) -> Borders:
     marker, reach = re.escape(END), len(START) + 2
     if documents == "line":
-        border = re.compile(rf"\r\n|\r|\n|{marker}")
+        border = re.compile(rf"\n|{marker}")
         return Borders(border, border, re.compile(re.escape(START)), reach)
     if documents == "blank-line":
-        line = rf"{NEWLINE}[ \t]{{0,{BLANK}}}"
-        border, at_end = rf"({marker})|{line}{NEWLINE}", rf"({marker})|{line}(?:{NEWLINE}|\Z)"
-        opening = rf"[ \t]{{0,{BLANK}}}{NEWLINE}|{re.escape(START)}{NEWLINE}?"
+        line = rf"\n[ \t]{{0,{BLANK}}}"
+        border, at_end = rf"({marker})|{line}\n", rf"({marker})|{line}(?:\n|\Z)"
+        opening = rf"[ \t]{{0,{BLANK}}}\n|{re.escape(START)}\n?"
         return Borders(re.compile(border), re.compile(at_end), re.compile(opening), BLANK + 4)
-    separator = END if documents == "file" else unescape(documents, "nrt")
+    separator = END if documents == "file" else plain_text(unescape(documents, "nrt"))
     border = re.compile(f"({'|'.join(re.escape(text) for text in dict.fromkeys((separator, END)))})")
-    return Borders(border, border, re.compile(f"{re.escape(START)}{NEWLINE}?"), max(reach, len(separator) + 2))
+    return Borders(border, border, re.compile(f"{re.escape(START)}\n?"), max(reach, len(separator) + 2))
 
 
 def fragments(blocks: Iterable[str], borders: Borders) -> Iterator[tuple[str, bool]]:
@@ -179,7 +201,7 @@ def fragments(blocks: Iterable[str], borders: Borders) -> Iterator[tuple[str, bo
             if within or start > place:
                 yield rest[place:start], True
             place, within = end, False
-        safe = max(place, decided if block is None else decided - 2)  # a newline before a border belongs to it
+        safe = max(place, decided if block is None else decided - 1)  # a newline before a border belongs to it
         if safe > place:
             yield rest[place:safe], False
             within = True
@@ -190,15 +212,7 @@ def fragments(blocks: Iterable[str], borders: Borders) -> Iterator[tuple[str, bo
 
 def widened(text: str, low: int, start: int, end: int) -> tuple[int, int]:
     """A marker's span with the one newline before it, if that is not before `low`, and the one after it."""
-    if text.endswith("\r\n", low, start):
-        start -= 2
-    elif text.endswith(("\r", "\n"), low, start):
-        start -= 1
-    if text.startswith("\r\n", end):
-        end += 2
-    elif text.startswith(("\r", "\n"), end):
-        end += 1
-    return start, end
+    return start - text.endswith("\n", low, start), end + text.startswith("\n", end)
 
 
 def formatted(fragments: Iterable[tuple[str, bool]], before: str, after: str) -> Iterator[tuple[str, bool]]:

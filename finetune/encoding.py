@@ -24,7 +24,7 @@ try:
 except ImportError:  # not on Windows: there, what a killed process left stays until somebody removes it
     fcntl = None
 
-FORMAT = 1  # of the folder; what changes the tokens of a text counts it up, and old caches are made anew
+FORMAT = 2  # of the folder; what changes the tokens of a text counts it up, and old caches are made anew
 TOKENS, ENDS, ABOUT, LOCK = "tokens.bin", "ends.bin", "encoding.json", "encoding.lock"
 BATCH = 2**20  # characters that are tokenised at once
 YOUNG = 60  # seconds, in which another process may not have locked its folder yet

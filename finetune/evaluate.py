@@ -37,6 +37,8 @@ def evaluate(folder: ModelFolder, given: list[str], options: Options, cache: Pat
     start = from_folder(folder, options)
     with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
         found = data.encoded(given, options, start, cache, Path(scratch), sys.stderr.isatty())
+        for line in data.assumptions(given, options, Path(scratch)):
+            print(line, file=sys.stderr)
         size = block_size(start, options)
         parts = windows(
             whole(found.tokens, found.ends), size, start.context, options.line_by_line, start.begin is not None

@@ -1,32 +1,21 @@
-"""From a file to its text or its rows, in blocks: plain text, CSV, TSV, JSON lines, Parquet, and gzip of these."""
+"""From a file to its text in blocks, gzip or not, or to the rows of Parquet; tables and JSON have files of their own."""
 
-import codecs
-import csv
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from generate import Problem, Refusal
+from generate import Problem, Refusal, TextDecoder
 
 Progress = Callable[[int], None]  # gets the number of bytes read from the disk since last time
 
 BLOCK = 2**20  # bytes
-SNIFF = 2**16  # bytes, in which a binary file shows itself
+SNIFF = 2**16  # bytes, of which the first few show a binary file
 LONGEST = 2**26  # characters of a line or a cell: more is a quotation mark that was never closed
-KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".npz")
-BOMS = (  # the longer first: UTF-32's begins as UTF-16's does
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-WIDE = ("utf-16", "utf-32")
+TABLES = (".csv", ".tsv")
+JSON = (".json", ".jsonl", ".ndjson")
+KINDS = (*TABLES, *JSON, ".parquet", ".npz")
 MAGIC = (
     (b"\x1f\x8b", Problem("gzip; its name must end in .gz")),
     (b"PK\x03\x04", Problem("a zip archive or an office document")),
@@ -38,7 +27,6 @@ MAGIC = (
     (b"BZh91AY&SY", Problem("bzip2")),
     (b"\x28\xb5\x2f\xfd", Problem("zstandard")),
 )
-NEWLINE = re.compile(r"\r\n|\n|\r(?!\Z)")  # a \r at the end of a block may be half of \r\n
 
 
 def kind_of(source: Path) -> str:
@@ -73,70 +61,33 @@ def byte_blocks(source: Path, progress: Progress) -> Iterator[bytes]:
 
 
 def decoded(source: Path, encoding: str, progress: Progress) -> Iterator[str]:
-    """The text of a file in blocks, every line ending as it is, without its byte order mark.
-
-    A byte order mark outranks `encoding`. Raises Refusal that names line and byte where it does not decode.
-    """
-    decoder, line = None, 1
-    for block, last in chain(((b, False) for b in byte_blocks(source, progress)), ((b"", True),)):
-        if decoder is None:
-            encoding, marked = real_encoding(block, encoding)
-            check_text(source, block, encoding)
-            decoder, block = codecs.getincrementaldecoder(encoding)(), block[marked:]
-        try:
-            text = decoder.decode(block, last)
-        except UnicodeDecodeError as error:
-            line += error.object[: error.start].decode(encoding, "replace").count("\n")
-            raise Refusal(
-                "{file}, line {line}: byte 0x{byte:02x} is not {encoding}; save the file as UTF-8, or give "
-                "--encoding latin-1 (or what it is).",
-                file=source.name,
-                line=line,
-                byte=error.object[error.start],
-                encoding=encoding,
-            ) from None
-        except UnicodeError as error:
-            raise Refusal(
-                "{file} is not {encoding} ({reason}); save the file as UTF-8.",
-                file=source.name,
-                encoding=encoding,
-                reason=error,
-            ) from None
-        line += text.count("\n")
-        if text:
+    """The text of a file in blocks, as TextDecoder has it; raises Refusal that names line and byte where it is no text."""
+    decoder = TextDecoder(source.name, encoding, "--encoding")
+    for number, block in enumerate(byte_blocks(source, progress)):
+        if number == 0:
+            check_text(source, block)
+        if text := decoder.decode(block):
             yield text
+    if text := decoder.decode(b"", last=True):
+        yield text
 
 
-def real_encoding(head: bytes, encoding: str) -> tuple[str, int]:
-    """The encoding's name and the length of the byte order mark in bytes; UTF-16 without one is little-endian."""
-    for mark, name in BOMS:
-        if head.startswith(mark):
-            return name, len(mark)
-    name = codecs.lookup(encoding).name
-    return (f"{name}-le" if name in WIDE else name), 0
-
-
-def check_text(source: Path, head: bytes, encoding: str) -> None:
-    what = next((what for magic, what in MAGIC if head.startswith(magic)), None)
-    if what is None and b"\0" in head[:SNIFF] and not encoding.startswith(WIDE):
-        what = Problem("it has NUL bytes")
-    if what is not None:
-        raise Refusal(
-            "{file} looks like a binary file ({what}); give text, CSV, TSV, JSON lines, Parquet, or these as .gz.",
-            file=source.name,
-            what=what,
-        )
+def check_text(source: Path, head: bytes) -> None:
+    for magic, what in MAGIC:
+        if head.startswith(magic):
+            raise Refusal(
+                "{file} looks like a binary file ({what}); give text, CSV, TSV, JSON, JSON lines, Parquet, or these as .gz.",
+                file=source.name,
+                what=what,
+            )
 
 
 def lines(source: Path, blocks: Iterable[str]) -> Iterator[str]:
-    r"""Lines with their endings, which are \n, \r\n and \r; raises Refusal before one fills the memory."""
+    """Lines with the newline that ends them; raises Refusal before one fills the memory."""
     rest = ""
     for block in blocks:
-        rest, place = rest + block, 0
-        for found in NEWLINE.finditer(rest):
-            yield rest[place : found.end()]
-            place = found.end()
-        rest = rest[place:]
+        *whole, rest = (rest + block).split("\n")
+        yield from (f"{line}\n" for line in whole)
         if len(rest) > LONGEST:
             raise Refusal(
                 "{file} has a line of more than {limit:,} characters; is its ending the right one?",
@@ -145,24 +96,6 @@ def lines(source: Path, blocks: Iterable[str]) -> Iterator[str]:
             )
     if rest:
         yield rest
-
-
-def table_rows(source: Path, blocks: Iterable[str], delimiter: str, column: str | None) -> Iterator[str]:
-    """One column of a CSV or TSV with a header, cell by cell; what is missing in a short row is empty."""
-    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))
-    reader = csv.reader(lines(source, blocks), delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, None)
-        if header is not None:
-            index = column_index(source, header, column)
-            yield from (row[index] for row in reader if len(row) > index)
-    except csv.Error as error:
-        raise Refusal(
-            "{file}, line {line}: {reason}; is every quotation mark closed?",
-            file=source.name,
-            line=reader.line_num,
-            reason=error,
-        ) from None
 
 
 def column_index(source: Path, names: Sequence[str], column: str | None) -> int:
@@ -193,69 +126,6 @@ def column_index(source: Path, names: Sequence[str], column: str | None) -> int:
         file=source.name,
         column=column,
         columns=listed(names),
-    )
-
-
-def json_rows(source: Path, blocks: Iterable[str], field: str | None) -> Iterator[str]:
-    """One field of each line's object; null is empty, and the only field of an object needs no naming."""
-    for number, line in enumerate(lines(source, blocks), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise Refusal(
-                "{file}, line {line} is not JSON ({reason}).", file=source.name, line=number, reason=error
-            ) from None
-        if not isinstance(row, dict):
-            raise Refusal(
-                "{file}, line {line}: it holds no object, but a {kind}.",
-                file=source.name,
-                line=number,
-                kind=type(row).__name__,
-            )
-        name = next(iter(row)) if field is None and len(row) == 1 else field
-        if name is None:
-            raise Refusal(
-                "{file}, line {line} has the fields {fields}; choose one with --field.",
-                "field",
-                file=source.name,
-                line=number,
-                fields=listed([*row]),
-            )
-        value = value_of(Refusal("{file}, line {line}", file=source.name, line=number), row, name)
-        if not isinstance(value, str | None):
-            raise Refusal(
-                "{file}, line {line}: {name} is no text, but {value!r:.40}.",
-                "field",
-                file=source.name,
-                line=number,
-                name=name,
-                value=value,
-            )
-        yield value or ""
-
-
-def value_of(where: Refusal, row: dict, name: str) -> Any:
-    """What the field of that name holds; of `a.b`, unless a field is called so, field b of the object in field a."""
-    if name in row:
-        return row[name]
-    head, dot, rest = name.partition(".")
-    if dot and isinstance(row.get(head), dict):
-        return value_of(Refusal("{where}, in {name}", where=where, name=head), row[head], rest)
-    if dot and head in row:
-        if row[head] is None:
-            return None
-        raise Refusal(
-            "{where}: {outer} is no object that could have a field {inner}, but {value!r:.40}.",
-            "field",
-            where=where,
-            outer=head,
-            inner=rest,
-            value=row[head],
-        )
-    raise Refusal(
-        "{where} has no field {name}; it has {fields}.", "field", where=where, name=name, fields=listed([*row])
     )
 
 

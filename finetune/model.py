@@ -1,15 +1,16 @@
 """The model that is trained: loaded from a folder or made anew, checked, and with adapters where they are asked for."""
 
+import json
 import os
 import re
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from finetune.grow import add_layers
 from finetune.options import Options
 from finetune.start import WINDOW, Start
-from generate import ModelFolder, Refusal
+from generate import ModelFolder, Refusal, read_text
 
 LAYERS = 6  # of a new model, where --layers does not say
 HEAD = 64  # features of an attention head of a new model, as in all of OpenAI's
@@ -43,8 +44,18 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
 
 def load_weights(folder: ModelFolder, **dropout: float) -> GPT2LMHeadModel:
     """The model of a folder as it stands there, in float32; raises Refusal where something is missing or not finite."""
+    # both files are read by us: `transformers` takes no byte order mark
+    config = GPT2Config.from_dict(json.loads(read_text(folder.path / "config.json")), **dropout)
+    kept = folder.path / "generation_config.json"
     model, found = GPT2LMHeadModel.from_pretrained(
-        folder.path, dtype=torch.float32, local_files_only=True, output_loading_info=True, **dropout
+        folder.path,
+        config=config,
+        generation_config=GenerationConfig.from_dict(json.loads(read_text(kept)))
+        if kept.is_file()
+        else GenerationConfig.from_model_config(config),
+        dtype=torch.float32,
+        local_files_only=True,
+        output_loading_info=True,
     )
     missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
     if missing:

@@ -1,6 +1,7 @@
 """Old encodings: the .npz of nshepperd's encode.py and of gpt-2-simple, one array of token ids per chunk of text."""
 
 import codecs
+import io
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ def read_npz(file: Path, vocabulary: Vocabulary | None, end: str, progress: Call
     """
     if vocabulary is None:
         raise Refusal("{file} holds token ids; they can be read with their tokenizer only.", file=file.name)
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
     try:
         for ids in id_blocks(file, len(vocabulary), progress):
             if ids is None:

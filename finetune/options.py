@@ -9,6 +9,7 @@ OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 DTYPES = ("float32", "float16", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
+HEADERS = ("auto", "yes", "no")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Options:
     encoding: str = "utf-8"
     column: str = ""
     field: str = ""
+    header: str = "auto"
     special_tokens: str = ""
     layers: int = 0
     width: int = 256
@@ -97,6 +99,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "keep": (1, 10**4),
 }
 CHOICES = {
+    "header": HEADERS,
     "shuffle": SHUFFLES,
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
@@ -147,7 +150,8 @@ HELP = {
     "format": "wraps each document, such as 'JOKE: {text}'",
     "encoding": "of text files (default utf-8)",
     "column": "of CSV, TSV and Parquet: its name, or its number from 0",
-    "field": "of JSON lines; a.b is field b of the object in field a",
+    "field": "of JSON and JSON lines; a.b is field b of the object in field a",
+    "header": "of CSV and TSV: whether the first row is one: yes, no, or auto, as the rows show it (default auto)",
     "special_tokens": "of bos,eos,pad those to add as <BOS>, <EOS>, <PAD>; documents are then written with them",
     "layers": "with --from-scratch (default 6); with --model: add layers up to so many, which change nothing at first",
     "width": "with --from-scratch (default 256)",

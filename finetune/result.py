@@ -14,7 +14,7 @@ from transformers import GPT2LMHeadModel
 
 from finetune.options import Options, changed
 from finetune.start import Start
-from generate import ModelFolder, Refusal, check_folder, in_place_of, logits_of, write_json
+from generate import ModelFolder, Refusal, check_folder, in_place_of, logits_of, read_text, write_json
 
 PROOF = 64  # tokens on which the written folder must give the trained model's logits
 # The largest difference of a logit of up to 10 that rounding explains.
@@ -88,7 +88,7 @@ def config_of(model: GPT2LMHeadModel, dtype: str) -> dict[str, Any]:
 def generation_config(start: Start) -> dict[str, Any]:
     """The base model's own defaults for sampling, with this model's end token."""
     file = start.folder.path / "generation_config.json" if start.folder else None
-    kept = json.loads(file.read_text("utf-8")) if file and file.exists() else {"do_sample": True}
+    kept = json.loads(read_text(file)) if file and file.exists() else {"do_sample": True}
     return kept | {"bos_token_id": start.end if start.begin is None else start.begin, "eos_token_id": start.eos}
 
 

@@ -8,7 +8,7 @@ import torch
 from finetune.options import Options
 from finetune.result import write_model
 from finetune.start import Start
-from generate import Engine, Request, Sampling
+from generate import Engine, Request, Sampling, plain_text
 
 TEMPERATURE, TOP_K = 0.8, 40
 
@@ -22,7 +22,7 @@ def write_sample(model, start: Start, options: Options, work: Path, device: str)
     with tempfile.TemporaryDirectory(prefix=".sample-", dir=work) as root:
         (path := Path(root) / "model").mkdir()
         folder = write_model(path, model, start, "float32", {"source": "a training that goes on"})
-        ids = tuple(folder.encode_prompt(options.sample_prompt)[-folder.config.n_positions + 1 :])
+        ids = tuple(folder.encode_prompt(plain_text(options.sample_prompt))[-folder.config.n_positions + 1 :])
         sampling = Sampling(
             max_new_tokens=options.sample_length, temperature=TEMPERATURE, top_k=TOP_K, seed=options.seed
         )

@@ -32,6 +32,7 @@ from generate.settings import SETTINGS, read_settings
 from generate.text.bpe import check_reached, merges_of, model_of, read_encoder, read_object
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.escapes import unescape
+from generate.text.incoming import TextDecoder, plain_text, read_text
 from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
 
@@ -57,6 +58,7 @@ __all__ = [
     "SampleLog",
     "Sampling",
     "Score",
+    "TextDecoder",
     "Vocabulary",
     "Withdrawal",
     "check_folder",
@@ -77,11 +79,13 @@ __all__ = [
     "open_tokenizer",
     "parse_sampling",
     "perplexity",
+    "plain_text",
     "read_config",
     "read_encoder",
     "read_object",
     "read_pair",
     "read_settings",
+    "read_text",
     "read_vocabulary",
     "read_whole",
     "record_as_dict",

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -81,13 +82,21 @@ def test_piped_output_is_the_prompt_and_its_continuation_in_plain_text_and_repea
     assert generate("the old king", *SHORT, "--no-include-prompt") == (0, f"{expected}\n", "")
 
 
-def test_a_prompt_from_standard_input_keeps_its_line_ends_for_every_sample(generate, writer):
-    prompt = "\n the old\r\n\nking 从前🦊 \n"
+def test_a_prompt_from_standard_input_comes_in_as_on_the_page_without_the_newline_that_ends_it(generate, writer):
+    typed, prompt = "\ufeff\n the old\r\n\nking\r 从前🦊 \r\n\r\n", "\n the old\n\nking\n 从前🦊 \n"
     run = writer.write(prompt, **SAME, samples=2)
     one, two = (writer.text(run, sample=n) for n in (0, 1))
-    status, out, err = generate(*SHORT, "--samples", "2", stdin=prompt)
+    status, out, err = generate(*SHORT, "--samples", "2", stdin=typed)
     assert out == f"======== sample 1 ========\n{prompt}{one}\n\n======== sample 2 ========\n{prompt}{two}\n"
     assert (status, err) == (0, "")
+    assert generate(*SHORT, "--samples", "2", stdin=typed.encode("utf-16")) == (0, out, "")
+    assert generate(*SHORT, "--samples", "2", prompt.replace("\n", "\r\n")) == (0, out, ""), "an argument, all of it"
+
+
+def test_a_newline_from_echo_changes_nothing(generate):
+    piped = generate(*SHORT, stdin="the old king\n")
+    assert piped == generate(*SHORT, stdin="the old king") == generate(*SHORT, "the old king")
+    assert piped[0] == 0
 
 
 def test_interactive_continues_line_after_line(generate, writer):
@@ -97,6 +106,26 @@ def test_interactive_continues_line_after_line(generate, writer):
     assert (status, out, err) == (0, "".join(f"{a}{b}\n" for a, b in zip(lines, texts, strict=True)), "")
     long = generate(*SHORT, "--interactive", stdin="a long line\n", RUBRIC_MAX_PROMPT="5")
     refused(long, "prompt may have at most 5 bytes, not 11")
+
+
+def test_interactive_says_what_is_wrong_with_a_line_and_goes_on_with_the_next(generate, writer):
+    texts = [writer.text(writer.write(line, **SAME)) for line in ("one two", "the fox")]
+    typed = b"one two\na line that is by far too long\ncaf\xe9\nthe fox\n"
+    status, out, err = generate(*SHORT, "--interactive", stdin=typed, RUBRIC_MAX_PROMPT="20")
+    assert (status, out) == (1, f"one two{texts[0]}\nthe fox{texts[1]}\n")
+    long, broken = err.splitlines()
+    assert long == "generate: prompt may have at most 20 bytes, not 30."
+    assert "byte 0xe9 is not utf-8; it reads like cp1252 (“café”)" in broken
+
+
+def test_a_model_may_be_named_by_its_folder(generate, writer, models, tmp_path):
+    named = generate(*SHORT, "the old king")
+    assert named == generate(*SHORT, "the old king", "--model", str(models / "tiny"))
+    shutil.copytree(models / "tiny", tmp_path / "elsewhere" / "mine")
+    assert named == generate(*SHORT, "the old king", "--model", "elsewhere/mine")
+    refused(
+        generate("a", "--model", "elsewhere"), "--model elsewhere cannot be used: elsewhere: config.json is missing"
+    )
 
 
 def test_unconditional_starts_from_nothing_and_ends_before_a_stop(generate, writer):
@@ -182,15 +211,14 @@ def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(generate, t
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_bytes_that_are_no_text_never_end_in_a_traceback(generate, command, writer, tmp_path):
-    """A terminal in another encoding, or a file that is no text: each becomes U+FFFD."""
-    prompt = "a\ufffdb"
-    expected = (0, f"{prompt}{writer.text(writer.write(prompt, **SAME))}\n", "")
-    assert generate(b"a\xffb", *SHORT) == expected
-    assert generate(*SHORT, stdin=b"a\xffb") == expected
-    assert command(b"a\xffb", *SHORT, PYTHONIOENCODING="utf-8:strict", PYTHONUTF8="1") == expected
-    assert generate(b"a\xffb", *SHORT, "--to-file", "d.txt") == (0, "", "")
-    assert (tmp_path / "d.txt").read_text("utf-8") == expected[1]
+def test_bytes_that_are_no_text_are_refused_and_not_replaced(generate, command, tmp_path):
+    told = r"line 1: byte 0xff is not utf-8; it reads like cp1252 \(“aÿb”\): save it as UTF-8, for instance with iconv"
+    refused(generate(b"a\xffb", *SHORT), f"prompt, {told}")
+    refused(generate(*SHORT, stdin=b"a\xffb"), f"standard input, {told}")
+    refused(command(b"a\xffb", *SHORT, PYTHONIOENCODING="utf-8:strict", PYTHONUTF8="1"), f"prompt, {told}")
+    refused(generate(b"a\xffb", *SHORT, "--to-file", "d.txt"), f"prompt, {told}")
+    refused(generate(*SHORT, stdin="the old\nking".encode("utf-16-le")), "it reads like utf-16-le")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_stop_string_that_is_no_text_is_refused(generate):

@@ -57,6 +57,17 @@ def find_model(root: Path, name: str) -> ModelFolder:
     )
 
 
+def find_model_or_path(root: Path, name: str) -> ModelFolder:
+    """The model called `name` under `root`, else the one that lies in the folder `name`; raises Refusal."""
+    path = Path(name)
+    if not path.is_dir() or any(listed.name == name for listed in list_models(root)):
+        return find_model(root, name)
+    found = look_of(path.resolve()).listed(signature(path))
+    if found.folder is None:
+        raise Refusal("--model {path} cannot be used: {reason}", "model", path=name[:80], reason=found.problem)
+    return found.folder
+
+
 class Look:
     """What was found in a folder when it was last looked at; nothing older is kept, as a tokenizer takes megabytes."""
 

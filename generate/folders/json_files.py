@@ -5,6 +5,7 @@ from pathlib import Path
 
 from generate.errors import Refusal
 from generate.mistaken import mistake
+from generate.text.incoming import read_text
 
 
 def read_json(path: Path, name: str, optional: bool = False) -> dict:
@@ -17,7 +18,7 @@ def read_json(path: Path, name: str, optional: bool = False) -> dict:
     if (instead := mistake(file)) is not None:
         raise Refusal("{model}: {name} {mistake}", model=path.name, name=name, mistake=instead)
     try:
-        value = json.loads(file.read_text("utf-8"))
+        value = json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise Refusal(
             "{model}: {name} is not JSON ({reason}); copy it again.", model=path.name, name=name, reason=error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from generate.errors import Problem, Refusal
 from generate.text.escapes import unescape
+from generate.text.incoming import plain_text
 
 MAX_STOPS = 8
 MAX_STOP_BYTES = 200
@@ -133,7 +134,7 @@ def parse_sampling(given: Mapping[str, object], defaults: Mapping[str, object] |
 def parse_stop(given: object) -> tuple[str, ...]:
     """Return the stop strings: from typed text one on each line (escapes allowed), from a list as they are."""
     if isinstance(given, str):
-        lines = [unescape(line) for line in given.replace("\r\n", "\n").split("\n")]
+        lines = [unescape(line) for line in plain_text(given).split("\n")]
     elif given is None or isinstance(given, list | tuple):
         lines = list(given or ())
     else:

@@ -20,8 +20,12 @@ def parser() -> argparse.ArgumentParser:
         "the model's are red.",
         epilog="python -m generate download NAME fetches a GPT-2 from the Hugging Face hub into models/.",
     )
-    p.add_argument("prompt", nargs="?", help="the text to continue; left out, it is read from standard input")
-    p.add_argument("--model", help="a folder of models/ (default: RUBRIC_MODEL)")
+    p.add_argument(
+        "prompt",
+        nargs="?",
+        help="the text to continue; left out, it is read from standard input, without the newline that ends it",
+    )
+    p.add_argument("--model", help="a model: its name in models/, or a folder (default: RUBRIC_MODEL)")
     for option in OPTIONS:
         shown = "random" if option.name == "seed" else "the model's"
         p.add_argument("--" + option.name.replace("_", "-"), metavar="N", help=f"{option.meaning} (default: {shown})")
@@ -75,9 +79,10 @@ def check(args: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     logging.getLogger("generate").addHandler(logging.NullHandler())  # a failure is told once, below
-    for stream in (sys.stdin, sys.stdout):
+    # bytes that are no text must not end in a traceback
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # bytes that are no text must not end in a traceback
+            stream.reconfigure(errors=errors)
     try:
         if arguments[:1] == ["download"]:
             download(arguments[1:])
@@ -88,8 +93,7 @@ def main(arguments: list[str]) -> int:
         check(args)
         from generate.terminal.output import write
 
-        write(args, settings, models_folder(settings), given)
-        return 0
+        return write(args, settings, models_folder(settings), given)
     except Refusal as refusal:
         print(f"generate: {refusal}", file=sys.stderr)
         return 1

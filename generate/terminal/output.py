@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from generate.errors import Refusal
 from generate.folders.atomic import write_whole
-from generate.folders.finding import find_model
+from generate.folders.finding import find_model_or_path
 from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
@@ -21,74 +21,61 @@ from generate.sampling.options import Sampling, parse_sampling
 from generate.sampling.perplexity import perplexity
 from generate.sampling.records import record_as_dict
 from generate.scheduling.engine import LocalEngine
+from generate.terminal.typed import as_prompt, prompts
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.escapes import unescape
 
 RED, PLAIN = "\x1b[31m", "\x1b[39m"
 
 
-def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -> None:
-    """Do what the command line asked: one run, or one after another with --interactive."""
-    folder = find_model(models, args.model or settings["RUBRIC_MODEL"])
+def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -> int:
+    """Do what the command line asked: one run, or one after another with --interactive.
+
+    Returns 0, or 1 where a prompt of several was refused; a refusal of the only one is raised.
+    """
+    folder = find_model_or_path(models, args.model or settings["RUBRIC_MODEL"])
     for remark in folder.remarks:
         print(f"{folder.name}: {remark}", file=sys.stderr)
     given["stop"] = [unescape(stop) for stop in given["stop"] or ()]
     sampling = parse_sampling(given, dict(folder.defaults))
     names = ("DEVICE", "PRECISION", "THREADS", "MAX_ROWS")
-    engine = LocalEngine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder.name)
-    request = Request(folder, sampling)
+    engine = LocalEngine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder)
+    status = 0
     try:
-        for prompt in prompts(args, settings["RUBRIC_MAX_PROMPT"]):
-            ids = folder.encode_prompt(prompt, args.parse_special)
-            if not args.parse_special:  # as the tokenizer reads it
-                prompt = folder.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "replace")
-            run = engine.submit(request, request.new_log(ids))
+        for typed in prompts(args):
             try:
-                if sampling.max_new_tokens == 0:
-                    score(run, folder, prompt, args.to_file, args.force)
-                elif args.to_file:
-                    to_file(run, folder, prompt, sampling, args.to_file, args.include_prompt, args.force)
-                else:
-                    to_terminal(run, folder, prompt, sampling, sys.stdout, args.include_prompt)
-            finally:
-                engine.cancel(run)
-            for sample in run.samples:
-                if sample.error:
-                    raise Refusal("{reason}", reason=sample.error)
+                write_one(engine, folder, as_prompt(typed, settings["RUBRIC_MAX_PROMPT"]), sampling, args)
+            except Refusal as refusal:
+                if not args.interactive:
+                    raise
+                print(f"generate: {refusal}", file=sys.stderr)
+                status = 1
     finally:
         engine.close()
+    return status
 
 
-def prompts(args: argparse.Namespace, limit: int) -> Iterator[str]:
-    """The prompts to continue: one, or with --interactive as many as are typed (an empty one starts from nothing)."""
-    if args.interactive:
-        while (line := ask()) is not None:
-            yield within(line, limit)
-    elif args.unconditional:
-        yield ""
-    else:
-        prompt = args.prompt
-        if prompt is None:
-            if sys.stdin.isatty():
-                print("Type a prompt, then Ctrl-D:", file=sys.stderr)
-            prompt = sys.stdin.read()
-        yield within(prompt, limit)
-
-
-def within(prompt: str, limit: int) -> str:
-    """The prompt as clean text; raises Refusal when it is too long."""
-    size = len(prompt.encode("utf-8", "replace"))
-    if size > limit:
-        raise Refusal("prompt may have at most {limit:,} bytes, not {size:,}.", "prompt", limit=limit, size=size)
-    return prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def ask() -> str | None:
-    """One prompt from a person or a pipe, None at the end."""
+def write_one(
+    engine: LocalEngine, folder: ModelFolder, prompt: str, sampling: Sampling, args: argparse.Namespace
+) -> None:
+    """Continue or score one prompt; raises Refusal where that failed."""
+    request = Request(folder, sampling)
+    ids = folder.encode_prompt(prompt, args.parse_special)
+    if not args.parse_special:  # as the tokenizer reads it
+        prompt = folder.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "replace")
+    run = engine.submit(request, request.new_log(ids))
     try:
-        return input("prompt> " if sys.stdin.isatty() else "")
-    except EOFError:
-        return None
+        if sampling.max_new_tokens == 0:
+            score(run, folder, prompt, args.to_file, args.force)
+        elif args.to_file:
+            to_file(run, folder, prompt, sampling, args.to_file, args.include_prompt, args.force)
+        else:
+            to_terminal(run, folder, prompt, sampling, sys.stdout, args.include_prompt)
+    finally:
+        engine.cancel(run)
+    for sample in run.samples:
+        if sample.error:
+            raise Refusal("{reason}", reason=sample.error)
 
 
 def stream(run: RunLog, sample: SampleLog, folder: ModelFolder) -> Iterator[str]:

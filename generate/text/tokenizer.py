@@ -11,6 +11,7 @@ from generate.errors import Problem, Refusal
 from generate.mistaken import refuse_mistaken
 from generate.text.added import CONFIG, add_tokens
 from generate.text.bpe import byte_level, read_encoder, read_merges, read_object
+from generate.text.incoming import read_text
 from generate.text.vocabulary import read_vocabulary
 
 # What tokenizers are known to change: the case, composed characters, ligatures, white space.
@@ -20,7 +21,8 @@ PROBES = ("It's  A caf\u00e9, cafe\u0301 \ufb01n\t\n\n 12 ", " a")
 class Tokenizer:
     """Byte-level BPE over the `tokenizers` library. Text that spells the end marker is ordinary text, unless asked.
 
-    `special_names` are how special tokens are written, by their ids. `remark` says what it makes of texts where that is not what was typed; None where it leaves them as they are.
+    `special_names` are how special tokens are written, by their ids. `remark` says what it makes of texts where that is
+    not what was typed; None where it leaves them as they are.
     """
 
     def __init__(self, folder: Path, vocab_size: int):
@@ -137,7 +139,7 @@ def read_whole(file: Path) -> tokenizers.Tokenizer:
     """A tokenizer.json, with what the files beside it add; raises Refusal."""
     refuse_mistaken(file)
     try:
-        tokenizer = tokenizers.Tokenizer.from_str(file.read_text("utf-8-sig"))
+        tokenizer = tokenizers.Tokenizer.from_str(read_text(file))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and its panics are BaseException

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from flask import Blueprint, render_template, request
 
-from generate import OPTIONS, Refusal, parse_sampling, split_half_character
+from generate import OPTIONS, Refusal, parse_sampling, plain_text, split_half_character
 from webapp.http.errors import refused
 from webapp.http.request import is_fragment, settings, to_run
 from webapp.http.security import limited
@@ -125,11 +125,11 @@ def create():
 
 
 def prompt_text() -> str:
-    """The prompt as the person typed it: browsers send CRLF for every line break, we keep LF."""
+    """The prompt as the person typed it; browsers send CRLF for every line break."""
     text = request.form.get("prompt")
     if text is None:
         raise Refusal("prompt is missing from the form; it may be empty, but it must be there.", "prompt")
-    text = text.replace("\r\n", "\n")
+    text = plain_text(text)
     size, limit = len(text.encode("utf-8", "replace")), state().service.max_prompt
     if size > limit:
         raise Refusal("prompt may have at most {limit:,} bytes, not {size:,}.", "prompt", limit=limit, size=size)

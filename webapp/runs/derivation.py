@@ -102,9 +102,8 @@ def edit(
     if ids and ids[0] in tokenizer.vocabulary.special and not data.startswith(tokens[0]):
         tokens[0] = b""  # the end token that an empty prompt starts from is not in its text
     names = tuple(name.encode() for name in tokenizer.special_names.values()) if parse_special else ()
-    kept = common_tokens(tokens, data, names)
-    before = b"".join(tokens[:kept])
-    rest, within = data[len(before) :].decode(), bool(before) and not before.endswith(names)
+    kept, place = common_tokens(tokens, data, names)
+    rest, within = data[place:].decode(), place > 0 and tokens[kept - 1] not in names
     new = tokenizer.encode(rest, within, parse_special) if kept else folder.encode_prompt(rest, parse_special)
     if not kept and not rest:
         return Beginning(fresh(folder, "").records, (1,), Relation.EDIT, parent, number)
@@ -125,25 +124,29 @@ def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tu
     return np.concatenate((log.prompt, written)), add_turn(tuple(parent.authors), len(written), True)
 
 
-def common_tokens(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...] = ()) -> int:
-    """How many leading tokens the edited text keeps: those before the change, and before the word it stands in.
+def common_tokens(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...] = ()) -> tuple[int, int]:
+    r"""How many leading tokens the edited text keeps, and how many of its bytes they are: those before the change, and
+    before the word it stands in. What a model wrote may end its lines in \r\n or \r; a text comes in with \n for them.
 
     `names` are those that special tokens have in `data`, where they have any; a word ends at such a token.
 
     GPT-2 cuts text into tokens word by word, a word with the space before it; so the kept tokens must be followed by
     white space or by nothing, lest the change glue half a word to a token of its own.
     """
-    kept = place = best = 0
+    kept = place = 0
+    best, half = (0, 0), False  # half: the last byte was a \r, whose \n may follow
     for token in tokens:
         if not token and place and place < len(data):
             break  # an end token in front of new text would make the model forget what was before it
-        if data[place : place + len(token)] != token:
+        shown = token[half and token.startswith(b"\n") :].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not data.startswith(shown, place):
             break
-        kept, place = kept + 1, place + len(token)
+        kept, place, half = kept + 1, place + len(shown), token.endswith(b"\r") or (half and not token)
         leading = not token and not place  # the end token that an empty prompt starts from
         whole = token in names or data.startswith(names, place)
-        if leading or whole or place == len(data) or data[place : place + 1].isspace():
-            best = kept
+        joins = half and data.startswith(b"\n", place)  # a second line break would become part of the first
+        if leading or whole or place == len(data) or (data[place : place + 1].isspace() and not joins):
+            best = (kept, place)
     return best
 
 
