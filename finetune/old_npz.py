@@ -32,7 +32,10 @@ def read_npz(file: Path, vocabulary: Vocabulary | None, end: str, progress: Call
             if ids is None:
                 yield decoder.decode(b"", True) + end
             else:
-                yield decoder.decode(vocabulary.bytes_of(ids.tolist()))
+                text = decoder.decode(vocabulary.bytes_of(ids.tolist()))
+                if "\0" in text:
+                    raise Refusal("{file}: its ids spell a NUL character, which no text has.", file=file.name)
+                yield text
     except UnicodeDecodeError:
         raise Refusal(
             "{file}: its ids spell no text with this model's tokenizer; it was encoded for another model.",

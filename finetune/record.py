@@ -80,6 +80,13 @@ def resumed(record: Record, now: dict[str, Any], step: int) -> Record:
     for name in ("data", "validation_data"):
         if [source["sha256"] for source in before[name]] != [source["sha256"] for source in now[name]]:
             raise Refusal("The text is not the one this training began with; bring it back, or use --force.")
+    if before.get("tokens", now["tokens"]) != now["tokens"]:
+        raise Refusal(
+            "The text is read otherwise than when this training began ({before:,} tokens to train on then, {now:,} now; "
+            "line endings, for instance, are read alike today); begin anew with --force.",
+            before=before["tokens"].get("train", 0),
+            now=now["tokens"]["train"],
+        )
     base, model = before["model"], now["model"]
     if base and base["fingerprint"] != model["fingerprint"]:
         raise Refusal(

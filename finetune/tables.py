@@ -45,7 +45,6 @@ def table_rows(source: Path, blocks: Iterable[str], usual: str, column: str | No
     """
     head, blocks = beginning(blocks)
     layout = layout_of(source, head, usual, column, header)
-    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))
     text = lines(source, blocks)
     for _ in range(layout.skipped):
         next(text)
@@ -96,6 +95,7 @@ def beginning(blocks: Iterable[str]) -> tuple[str, Iterator[str]]:
 
 def layout_of(source: Path, head: str, usual: str, column: str | None, header: str) -> Layout:
     """Judge a file by its beginning; raises Refusal where nothing tells whether it has a header."""
+    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))
     whole, skipped = len(head) < HEAD, 0
     if found := SEPARATOR.match(head):
         delimiter, head, skipped = found[1], head[found.end() :], 1

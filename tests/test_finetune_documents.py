@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from tokenizers.pre_tokenizers import ByteLevel
 
-from finetune import documents, formats
+from finetune import documents, formats, tables
 from finetune.documents import END, MOST, PIECE, SPACE, START, Reading, pieces
 from finetune.sources import find_sources
 from generate import Refusal
@@ -25,7 +25,6 @@ from generate import Refusal
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 PARTS = ["\n", "\r", "\r\n", " ", "\t", "a", "fox", "从前", "🦊", "%%", END, START, END[:5], END[5:], "\x85", "\u2028"]
 TEXTS = st.lists(st.sampled_from(PARTS), max_size=30).map("".join)
-NEWLINE = r"(?:\r\n|\r|\n)"
 
 
 def read(source: Path, **reading) -> list[str]:
@@ -61,15 +60,20 @@ def refusal(source: Path, **reading) -> str:
     return str(refused.value)
 
 
+def plain(text: str) -> str:
+    """The text with the line endings that Python's own reader gives it."""
+    return io.StringIO(text, newline=None).read()
+
+
 def kept(texts) -> list[str]:
     """What is left of some documents once old beginnings and those without a word are gone."""
-    texts = [re.sub(rf"\A(?:{re.escape(START)}{NEWLINE}?)+", "", text) for text in texts]
+    texts = [re.sub(rf"\A(?:{re.escape(START)}\n?)+", "", text) for text in texts]
     return [text for text in texts if text.strip()]
 
 
 def by_lines(text: str) -> list[str]:
     """The lines as Python's own reader sees them, without their endings."""
-    return [re.sub(rf"{NEWLINE}\Z", "", line) for line in io.StringIO(text, newline="")]
+    return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -78,14 +82,14 @@ def by_lines(text: str) -> list[str]:
 @given(TEXTS, st.integers(1, 40))
 @ANY
 def test_a_document_ends_at_the_old_marker_and_with_the_file_however_it_is_read(tmp_path, text, size):
-    expected = kept(re.split(rf"{NEWLINE}?{re.escape(END)}{NEWLINE}?", text))
+    expected = kept(re.split(rf"\n?{re.escape(END)}\n?", plain(text)))
     assert read_in_blocks(written(tmp_path, "a.txt", text), size) == expected
 
 
 @given(TEXTS, st.integers(1, 40))
 @ANY
 def test_a_document_ends_at_a_separator(tmp_path, text, size):
-    expected = kept(re.split(rf"{NEWLINE}?(?:%%|{re.escape(END)}){NEWLINE}?", text))
+    expected = kept(re.split(rf"\n?(?:%%|{re.escape(END)})\n?", plain(text)))
     assert read_in_blocks(written(tmp_path, "a.txt", text), size, documents="%%") == expected
 
 
@@ -98,24 +102,37 @@ def test_each_line_is_a_document(tmp_path, text, size):
     assert found == [part for part in expected if part.strip()]
 
 
-@given(TEXTS.map(lambda text: text.replace(END, "").replace(START, "")), st.integers(1, 40))
+@given(TEXTS.filter(lambda text: END not in text and START not in text), st.integers(1, 40))
 @example("\n\n\na\nb\n \t\n\n\nc\n", 3)
 @ANY
 def test_blank_lines_separate_documents(tmp_path, text, size):
     expected, document = [], ""
-    for line in [*io.StringIO(text, newline=""), "\n"]:
-        if line.strip(" \t\r\n"):
+    for line in [*io.StringIO(text, newline=None), "\n"]:
+        if line.strip(" \t\n"):
             document += line
         else:
-            expected.append(re.sub(rf"{NEWLINE}\Z", "", document))
+            expected.append(document.removesuffix("\n"))
             document = ""
     found = read_in_blocks(written(tmp_path, "a.txt", text), size, documents="blank-line")
     assert found == [text for text in expected if text.strip()]
 
 
 def test_every_space_and_newline_of_a_document_is_kept(tmp_path):
-    text = "  one\r\n\r\n\ttwo  \n\n three \u2028 four\x85\n\n"
+    text = "  one\n\n\ttwo  \n\n three \u2028 four\x85\n\n"
     assert read(written(tmp_path, "a.txt", text)) == [text]
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "\r"])
+def test_the_line_endings_of_windows_and_of_old_macs_are_those_of_all_others(tmp_path, ending):
+    rows = 'id,text\n1,"one\n\ntwo"\n2,three\n'
+    assert read(written(tmp_path, "a.txt", "one\n\ntwo\n".replace("\n", ending))) == ["one\n\ntwo\n"]
+    assert read(written(tmp_path, "a.csv", rows.replace("\n", ending)), column="text") == ["one\n\ntwo", "three"]
+    lines = json.dumps({"text": f"one{ending}two"}) + ending
+    assert read(written(tmp_path, "a.jsonl", lines)) == read(written(tmp_path, "a.json", f"[{lines}]")) == ["one\ntwo"]
+    parquet.write_table(pyarrow.table({"text": [f"\ufeffone{ending}two"]}), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == ["one\ntwo"]
+    separated = written(tmp_path, "b.txt", f"one{ending}--{ending}two")
+    assert read(separated, documents=r"\r\n--\r\n", format=r"<\r\n{text}>") == ["<\none>", "<\ntwo>"]
 
 
 def test_a_separator_may_be_typed_with_escapes(tmp_path):
@@ -141,8 +158,8 @@ def test_a_document_of_spaces_is_none_unless_there_is_more(tmp_path):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_is_no_part_of_the_text_and_outranks_the_encoding(tmp_path, encoding):
     source = written(tmp_path, "a.txt", "从前 é\r\n".encode(encoding))
-    for size in (5, 7, 2**16):
-        assert read_in_blocks(source, size, encoding="latin-1") == ["从前 é\r\n"]
+    for size in (1, 5, 7, 2**16):
+        assert read_in_blocks(source, size, encoding="latin-1") == ["从前 é\n"]
     assert read(written(tmp_path, "b.txt", "é".encode("utf-16-be")), encoding="utf-16-be") == ["é"]
     assert read(written(tmp_path, "c.txt", "é".encode("utf-16-le")), encoding="utf-16") == ["é"]
 
@@ -157,14 +174,60 @@ def test_a_byte_that_does_not_decode_is_named_with_its_line(tmp_path, size):
     source = written(tmp_path, "friends.txt", b"caf\xc3\xa9\n" * 11 + b"caf\xe9\n")
     with mock.patch.multiple(formats, BLOCK=size, SNIFF=size):
         assert refusal(source) == (
-            "friends.txt, line 12: byte 0xe9 is not utf-8; "
-            "save the file as UTF-8, or give --encoding latin-1 (or what it is)."
+            "friends.txt, line 12: byte 0xe9 is not utf-8; the rest is UTF-8: correct that place."
         )
 
 
 def test_half_a_character_at_the_end_is_refused(tmp_path):
     assert "line 2: byte 0xc3 is not utf-8" in refusal(written(tmp_path, "a.txt", b"a\n\xc3"))
     assert "is not utf-16-le" in refusal(written(tmp_path, "b.txt", b"\xff\xfea\0b"))
+
+
+QUOTED = "It was late.\n\u201cCome in,\u201d said the fox. He didn\u2019t.\n"
+CHINESE = "从前有一个国王，他有三个女儿。\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "named"),
+    [
+        (QUOTED, "cp1252", "cp1252"),
+        ("Die K\u00f6nigin s\u00e4umte.\n", "latin-1", "cp1252"),
+        (CHINESE, "gbk", "gb18030"),
+        ("從前有一個國王，他有三個女兒。\n", "big5", "big5"),
+        ("むかしむかし、あるところに\n", "shift_jis", "cp932"),
+        ("Жили-были старик со старухой\n", "cp1251", "cp1251"),
+        ("It was late.\n", "utf-16-le", "utf-16-le"),
+        (CHINESE, "utf-16-be", "utf-16-be"),
+    ],
+)
+def test_an_encoding_is_advised_by_what_the_text_looks_like_in_it_and_reads_it(tmp_path, text, encoding, named):
+    source = written(tmp_path, "a.txt", text.encode(encoding))
+    told = refusal(source)
+    assert f"it reads like {named}" in told
+    assert f"give --encoding {named}." in told
+    assert read(source, encoding=named) == [text]
+    assert refusal(written(tmp_path, "b.txt", ("x y\n" * 2**17 + text).encode(encoding))).count(named) == 2
+
+
+def test_an_encoding_that_makes_control_characters_of_letters_is_refused(tmp_path):
+    source = written(tmp_path, "a.txt", QUOTED.encode("cp1252"))
+    for size in (1, 2**16):
+        with mock.patch.multiple(formats, BLOCK=size, SNIFF=size):
+            told = refusal(source, encoding="latin-1")
+            assert told.startswith("a.txt, line 2: in iso8859-1 it has a control character, U+0093; ")
+    assert "reads like cp1252 (“Come in,” said the" in told.replace("““", "“")
+    assert "give --encoding utf-8" in refusal(written(tmp_path, "b.txt", QUOTED), encoding="latin-1")
+    assert read(written(tmp_path, "c.txt", "é".encode("latin-1")), encoding="latin-1") == ["é"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.json", "a.jsonl", "a.parquet"])
+def test_a_nul_is_refused_however_far_it_is(tmp_path, name):
+    many, texts = "text\n" * 2**15, ["one", "two\0"]
+    content = {"a.json": json.dumps(texts), "a.jsonl": "\n".join(map(json.dumps, texts))}.get(name, f"{many}a\0b\n")
+    source = written(tmp_path, name, content)
+    if name == "a.parquet":
+        parquet.write_table(pyarrow.table({"text": texts}), source)
+    assert "NUL" in refusal(source)
 
 
 @pytest.mark.parametrize(
@@ -218,18 +281,101 @@ CELLS = st.text(st.sampled_from('a,"\t\r\n 从🦊'), max_size=8)
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=6), st.sampled_from([".csv", ".tsv", ".csv.gz"]), st.integers(1, 9))
 @ANY
 def test_a_table_that_python_wrote_is_read_cell_by_cell(tmp_path, rows, ending, size):
-    table = io.StringIO(newline="")
-    csv.writer(table, dialect="excel-tab" if ending == ".tsv" else "excel").writerows([("id", "text"), *rows])
+    table, tabs = io.StringIO(newline=""), ending == ".tsv"
+    # where not all is quoted, a tab in a cell may mean two things: see the next test but one
+    quoting = csv.QUOTE_ALL if tabs else csv.QUOTE_MINIMAL
+    csv.writer(table, "excel-tab" if tabs else "excel", quoting=quoting).writerows([("id", "text"), *rows])
     source = written(tmp_path, f"a{ending}", "\ufeff" + table.getvalue())
-    expected = [text for _, text in rows if text.strip()]
+    expected = [plain(text) for _, text in rows if text.strip()]
     assert read_in_blocks(source, size, column="text") == expected
     assert read_in_blocks(source, size, column="1") == expected
 
 
 def test_the_only_column_needs_no_name_and_an_empty_row_is_skipped(tmp_path):
-    assert read(written(tmp_path, "a.csv", 'joke\r\n"one\r\ntwo"\r\n\r\n""\r\nthree')) == ["one\r\ntwo", "three"]
-    assert read(written(tmp_path, "b.csv", "id,joke\n1,one\n2\n3,\n4,nan\n"), column="joke") == ["one", "nan"]
+    assert read(written(tmp_path, "a.csv", 'joke\r\n"one\r\ntwo"\r\n\r\n""\r\nthree')) == ["one\ntwo", "three"]
+    assert read(written(tmp_path, "b.csv", "id,joke\n1,one\n\n3,\n4,nan\n"), column="joke") == ["one", "nan"]
     assert read(written(tmp_path, "mac.csv", "joke\rone\rtwo\r")) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "cells", "columns"),
+    [
+        ("text\nOnce upon a time, in a far land\n", 2, 2, 1),
+        ('sep=,\ntext\n\n"a\nb"\nc,d\n', 6, 2, 1),
+        ("id,text\n1,one\n2\n", 3, 1, 2),
+        ("id;text\n1;one, two\n2;three; four\n3;five\n", 3, 3, 2),
+        ("id\ttext\n1\tone\n2\ttwo\tthree\n4\tfive\n", 3, 3, 2),
+        ("id,text\n" + "1,one\n" * 2**16 + "2,two, three\n", 2**16 + 2, 3, 2),
+    ],
+)
+def test_a_row_that_does_not_fit_its_header_is_named_with_both_counts(tmp_path, content, line, cells, columns):
+    for column in ("text", "1" if columns == 2 else "0"):
+        told = refusal(written(tmp_path, "a.csv", content), column=column)
+        assert told.startswith(
+            f"a.csv, line {line}: the row has {cells} cell(s), where the first row has {columns}, with "
+        )
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("first", "delimiter"), [("", ","), ("", ";"), ("", "\t"), ("sep=;\n", ";"), ('"sep=|"\n', "|")]
+)
+def test_cells_are_found_between_what_excel_puts_between_them(tmp_path, name, encoding, first, delimiter):
+    rows = [("text", "label"), ("Hello, world", "1"), ("so; and so", "2"), ("a\tb | c", "3")]
+    table = io.StringIO(first, newline="")
+    table.seek(0, io.SEEK_END)
+    csv.writer(table, delimiter=delimiter).writerows(rows)
+    source = written(tmp_path, name, table.getvalue().encode(encoding))
+    assert read(source, column="text") == ["Hello, world", "so; and so", "a\tb | c"]
+    assert read(source, column="1") == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (['1\t"Hello', '2\tthere"'], ['"Hello', 'there"']),
+        (['1\t"Come," he said', '2\t"Go'], ['"Come," he said', '"Go']),
+        (['1\t"say ""hi"""', "2\tfine"], ['say "hi"', "fine"]),
+        (['1\t"two\nlines"', "2\tfine"], ["two\nlines", "fine"]),
+        (['1\t"a\tb"', "2\tfine"], ["a\tb", "fine"]),
+        (["1\tno mark", '2\t5" and 6"'], ["no mark", '5" and 6"']),
+    ],
+)
+def test_a_quotation_mark_joins_cells_of_a_tsv_only_where_the_rows_show_that_it_does(tmp_path, rows, expected):
+    for name in ("a.tsv", "a.csv"):
+        assert read(written(tmp_path, name, "\n".join(["id\ttext", *rows, ""])), column="text") == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        (["Once upon a time", "The king had three daughters"], False),
+        (['"Go," he said.', "Where?"], False),
+        (["1|Hello", "2|there"], False),
+        (["2024-01-31|Hello", "2024-02-01|there"], False),
+        (["Nummer|Witz", "1|Hello", "2|there"], True),
+        (["Zeit|Was ist Ihre Geschichte?", "31.1.2024 10:00:00|Once", "1.2.2024 9:00:00|Twice"], True),
+        (["text", "Hello"], True),
+        (["Witz", "Treffen sich zwei J\u00e4ger im Wald", "Kommt ein Mann zum Arzt"], True),
+        (["Emma", "Olivia", "Ava"], None),
+        (["Hello", "Hi", "How do you do my dear old friend"], None),
+    ],
+)
+def test_a_first_row_is_taken_for_a_header_only_where_the_rows_show_it(tmp_path, rows, header):
+    cells = [row.split("|") for row in rows]
+    column, texts = str(len(cells[0]) - 1), [row[-1] for row in cells]
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(cells)
+    source = written(tmp_path, "a.csv", table.getvalue())
+    if header is None:
+        assert "nothing tells whether its first row" in refusal(source, column=column)
+    else:
+        assert read(source, column=column) == texts[header:]
+        assert ("no header" in str(documents.layout(source, Reading(column=column)))) != header
+    assert read(source, column=column, header="no") == texts
+    if header is not False:
+        assert read(source, column=column, header="yes") == texts[1:]
 
 
 def test_an_old_marker_within_a_row_is_a_border_too(tmp_path):
@@ -237,14 +383,27 @@ def test_an_old_marker_within_a_row_is_a_border_too(tmp_path):
     assert read(source) == ["one", "two", "three"]
 
 
-@given(st.lists(st.text(max_size=6)), st.integers(1, 9))
+@given(st.lists(st.text(st.characters(exclude_characters="\0"), max_size=6)), st.integers(1, 9))
 @ANY
 def test_json_lines_are_read_field_by_field(tmp_path, texts, size):
     texts = [text.replace("<|", "") for text in texts]
     lines = "\n\n".join(json.dumps({"id": 1, "text": t}, ensure_ascii=len(texts) % 2 == 0) for t in texts)
     for name in ("a.jsonl", "a.ndjson.gz"):
         source = written(tmp_path, name, lines)
-        assert read_in_blocks(source, size, field="text") == [text for text in texts if text.strip()]
+        assert read_in_blocks(source, size, field="text") == [plain(text) for text in texts if text.strip()]
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\0"), max_size=6)), st.integers(1, 9), st.sampled_from([None, 1])
+)
+@ANY
+def test_a_json_array_is_read_value_by_value_and_so_are_lines(tmp_path, texts, size, indent):
+    texts = [text.replace("<|", "") for text in texts]
+    expected = [plain(text) for text in texts if text.strip()]
+    for values, field in ((texts, None), ([{"id": [1, "]"], "text": t} for t in texts], "text")):
+        for content in (json.dumps(values, indent=indent), "\n".join(map(json.dumps, values))):
+            source = written(tmp_path, "a.json", f"\n {content}\n")
+            assert read_in_blocks(source, size, field=field) == expected
 
 
 def test_a_field_inside_another_is_named_with_a_dot(tmp_path):
@@ -294,7 +453,19 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
         ("a.jsonl", '{"a": {"b": "x"}}', {"field": "a.c"}, "line 1, in a has no field c; it has b"),
         ("a.jsonl", '{"a": "x"}', {"field": "a.c"}, "line 1: a is no object that could have a field c, but 'x'"),
         ("a.jsonl", '{"a": "x"}', {"field": "b.c"}, "line 1 has no field b.c; it has a"),
-        ("a.jsonl", "[1]", {"field": "a"}, "line 1: it holds no object, but a list"),
+        ("a.jsonl", "[1]", {"field": "a"}, "line 1: it holds no object, but an array"),
+        ("a.jsonl", '"x"', {"field": "a"}, "line 1: it holds no object, but a text"),
+        ("a.jsonl", '{"a": "x", "a": "y"}', {}, "line 1 is not JSON (an object has several fields 'a')"),
+        ("a.json", '["x",\n\n 1]', {}, "line 3: it holds no object, but a number"),
+        ("a.json", '[{"a": "x", "b": "y"}]', {}, "line 1 has the fields a, b; choose one with --field"),
+        ("a.json", '["x"\n"y"]', {}, "line 2 is not JSON (, or ] is missing)"),
+        ("a.json", '["x"', {}, "line 1 is not JSON (, or ] is missing)"),
+        ("a.json", '\n["x",\n{"a": ', {}, "line 3 is not JSON"),
+        ("a.json", '["x"] "y"', {}, "line 1 is not JSON (something follows the array)"),
+        ("a.json", '{"data":\n["x"]}', {}, "give an array of objects or texts, or one of them a line"),
+        ("a.json", '{"data": ["x"]}', {}, "line 1: data is no text, but ['x']"),
+        ("a.json", "[" * 10**6, {}, "line 1 is not JSON"),
+        ("a.txt", "x", {"header": "no"}, "has no header"),
         ("a.jsonl", '{"a": "x"', {"field": "a"}, "line 1 is not JSON"),
         ("a.jsonl", "[" * 10**6, {"field": "a"}, "line 1 is not JSON"),
         ("a.jsonl", '{"a": "x"}', {"column": "a"}, "name a field with --field"),
@@ -313,7 +484,7 @@ def test_a_line_or_cell_that_never_ends_does_not_fill_the_memory(tmp_path):
     with mock.patch.object(formats, "LONGEST", 1000):
         assert "a line of more than 1,000" in refusal(written(tmp_path, "a.jsonl", "[" + "1," * 10**5), field="a")
     csv.field_size_limit(1000)
-    with mock.patch.object(formats, "LONGEST", 1000):
+    with mock.patch.object(tables, "LONGEST", 1000):
         assert "field larger than field limit" in refusal(written(tmp_path, "a.csv", 'joke\n"' + "a\n" * 10**4))
 
 
