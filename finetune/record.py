@@ -65,6 +65,12 @@ class Record:
             write_json(self.file, self.facts)
 
 
+def losses_of(facts: dict[str, Any]) -> list[tuple[int, float]]:
+    """(step, held-out loss) of every look at the validation part; NaN where it was no number, which is not written down."""
+    held = [entry for entry in facts["evaluations"] if entry["part"] == "validation"]
+    return [(entry["step"], math.nan if entry.get("loss") is None else entry["loss"]) for entry in held]
+
+
 def begun(file: Path, writes: bool, facts: dict[str, Any]) -> Record:
     """The record of a training that begins now."""
     started = datetime.now(UTC).isoformat(timespec="seconds")

@@ -27,7 +27,7 @@ def of_result(facts: dict[str, Any]) -> list[str]:
     """Perplexities before and now, and what they say of the options."""
     found = [e for e in facts["evaluations"] if e["part"] == "validation" and "perplexity" in e]
     if not found:
-        return []
+        return [line for line in (verdict(facts),) if line]
     kept = facts.get("best_step")
     first, last = found[0], next((e for e in found if e["step"] == kept), found[-1])
     told = f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."

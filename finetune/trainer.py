@@ -69,10 +69,11 @@ class Tuner(Trainer):
         score: Callable[[], Score],
         finish_checkpoint: Callable[[Path], None],
         best_step: Callable[[], int | None],
+        how_to_go_on: Callable[[], Refusal],
     ):
         super().__init__(model=model, args=args, train_dataset=dataset, data_collator=collate)
         self.options, self.teachers, self.average, self._score = options, teachers, average, score
-        self._finish_checkpoint, self._best_step = finish_checkpoint, best_step
+        self._finish_checkpoint, self._best_step, self._how_to_go_on = finish_checkpoint, best_step, how_to_go_on
         self._saving = False
         self.predicted: torch.Tensor | int = 0  # tokens, since somebody last asked
 
@@ -131,10 +132,10 @@ class Tuner(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if not math.isfinite(logs.get("loss", 0)):
             raise Refusal(
-                "The loss is not a number any more at step {step:,}; lower --learning-rate (it is {rate:g}), and "
-                "begin anew with --force or from the last checkpoint with --resume.",
+                "The loss is not a number any more at step {step:,}; lower --learning-rate (it is {rate:g}). {advice}",
                 step=self.state.global_step,
                 rate=self.options.learning_rate,
+                advice=self._how_to_go_on(),
             )
         super().log(logs, start_time)
 

@@ -20,6 +20,7 @@ from finetune import data, measure, pace, result, samples, telling
 from finetune.arguments import arguments, precision_of, rhythm
 from finetune.average import Average
 from finetune.checkpoints import checkpoints, damaged, step_of
+from finetune.divergence import check_not_diverged, how_to_go_on
 from finetune.model import load_model
 from finetune.plan import Plan, count_steps
 from finetune.progress import Watch
@@ -158,6 +159,7 @@ class Training:
             self.score,
             self.finish_checkpoint,
             best_step,
+            lambda: how_to_go_on(self.task.work, o, self.record.facts),
         )
         if self.process.process_index:
             torch.manual_seed(o.seed + self.process.process_index)  # other dropout than the first's
@@ -253,10 +255,21 @@ class Training:
         task, facts = self.task, self.record.facts
         facts["state"] = "done"
         ids = self.plan.windows["train"][0].tolist()
+        self.check_worth_keeping()
         result.place(task.out, task.work, self.model, self.plan.start, self.options, facts, ids)
         shutil.rmtree(task.work)
         self.say(*telling.of_result(facts), telling.of_folder(task))
         return check_folder(task.out)
+
+    def check_worth_keeping(self) -> None:
+        """Raises Refusal for what diverged; there is then a checkpoint of it, also where none was asked for."""
+        given = self.model, self.record.facts, self.model.config.vocab_size, self.task.work, self.options
+        try:
+            check_not_diverged(*given)
+        except Refusal:
+            if self.process.num_processes == 1 and not checkpoints(self.task.work):
+                self.tuner._save_checkpoint(self.tuner.model, None)
+            check_not_diverged(*given)  # and say where it is
 
     def say(self, *lines: str) -> None:
         """Print lines; only the first of several processes does."""

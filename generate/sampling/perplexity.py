@@ -8,6 +8,8 @@ import numpy as np
 from generate.sampling.records import known
 from generate.text.vocabulary import Vocabulary
 
+READABLE = 1e9  # perplexities beyond are told by their power of ten
+
 
 @dataclass(frozen=True)
 class Score:
@@ -39,7 +41,8 @@ class Score:
         if self.nats is None:
             return "nothing of it is predicted"
         size = "no bytes" if self.bits_per_byte is None else f"{self.bits_per_byte:,.3f} bits per byte"
-        return f"perplexity {self.perplexity:,.2f}, {size}"
+        told = f"{self.perplexity:,.2f}" if self.perplexity < READABLE else f"{self.perplexity:.3g}"
+        return f"perplexity {told}, {size}"
 
 
 def perplexity(records: np.ndarray, vocabulary: Vocabulary) -> Score:
