@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from finetune.documents import Reading, layout, pieces
+from finetune.documents import Reading, layout, misread, pieces
 from finetune.encoding import ABOUT, Encoding, encode, open_encoding
 from finetune.options import Options
 from finetune.sources import find_sources
@@ -50,12 +50,15 @@ def reading(options: Options) -> Reading:
 
 
 def assumptions(given: Sequence[str], options: Options, scratch: Path) -> tuple[str, ...]:
-    """How the tables among the files were read, a line for each way."""
+    """How the tables among the files were read, a line for each way, and which files were misread, by their looks."""
     found: dict[str, list[str]] = {}
+    doubts = []
     for source in [] if is_encoding(given) else find_sources(given, scratch):
         if how := layout(source, reading(options)):
             found.setdefault(str(how), []).append(source.name)
-    return tuple(
+        if doubt := misread(source, reading(options)):
+            doubts.append(f"{doubt}.")
+    return tuple(doubts) + tuple(
         f"{files[0]}{f' and {len(files) - 1:,} more' if len(files) > 1 else ''}: {how}." for how, files in found.items()
     )
 

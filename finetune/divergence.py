@@ -67,11 +67,11 @@ def how_to_go_on(work: Path, options: Options, facts: dict[str, Any]) -> Refusal
         path: gain_at(facts, step_of(path)) for path in found if not options.lora
     }  # those of adapters are no models
     better = {path: gain for path, gain in better.items() if gain > 0}
+    if not found:
+        return Refusal("Begin anew with a --learning-rate below {rate:g}.", rate=options.learning_rate)
     if not better:
         return Refusal(
-            "Its checkpoints are in {work}; begin anew with --force and a --learning-rate below {rate:g}."
-            if found
-            else "Begin anew with a --learning-rate below {rate:g}.",
+            "Its checkpoints are in {work}; begin anew with --force and a --learning-rate below {rate:g}.",
             work=work,
             rate=options.learning_rate,
         )

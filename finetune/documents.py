@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from finetune.formats import JSON, TABLES, Progress, decoded, kind_of, parquet_rows
+from finetune.formats import JSON, TABLES, Progress, byte_blocks, decoded, kind_of, parquet_rows
 from finetune.json_rows import json_rows
 from finetune.old_npz import read_npz
 from finetune.tables import Layout, beginning, layout_of, table_rows
-from generate import Refusal, Vocabulary, plain_text, unescape
+from generate import Refusal, Vocabulary, guess_encoding, plain_text, unescape
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # as old data spells them
 PIECE = 2**16  # characters: so much is tokenised at once
 USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
+MANY_BYTES = ("utf-8", "gb18030", "big5", "cp932", "euc-jp", "cp949")  # seldom what something else looks like
 MOST = 2**20  # characters, after which a text without a space is cut anywhere
 BLANK = 200  # spaces and tabs that a blank line may have
 # GPT-2's \s is Unicode's White_Space. Python's has also U+001C to U+001F, so before a cut we avoid Python's.
@@ -114,6 +115,25 @@ def layout(source: Path, reading: Reading) -> Layout | None:
         return None
     head, _ = beginning(decoded(source, reading.encoding, lambda _: None))
     return layout_of(source, head, USUAL[kind], reading.column, reading.header)
+
+
+def misread(source: Path, reading: Reading) -> Refusal | None:
+    """What speaks against the encoding that was given, where every byte stands for some letter: nothing is refused then."""
+    kind, given = kind_of(source), codecs.lookup(reading.encoding).name
+    if kind in (".parquet", ".npz") or given.startswith(("utf", "ascii")):
+        return None
+    head = next(byte_blocks(source, lambda _: None), b"")
+    first = next((place for place, byte in enumerate(head) if byte > 127), None)
+    found = None if first is None else guess_encoding(head, first)
+    if found is None or found[0] not in MANY_BYTES or codecs.lookup(found[0]).name == given:
+        return None
+    return Refusal(
+        "{file} reads more like {guess} (\u201c{reads}\u201d) than {given}",
+        file=source.name,
+        guess=found[0],
+        reads=found[1],
+        given=given,
+    )
 
 
 def plain_rows(source: Path, rows: Iterable[str]) -> Iterator[str]:

@@ -10,8 +10,6 @@ from typing import Any
 from finetune.formats import LONGEST, lines, listed
 from generate import Refusal
 
-LINE = "{file}, line {line} is not JSON ({reason})."
-ALONE = "{file}, line {line} is no JSON by itself ({reason}); give an array of objects or texts, or one of them a line."
 SPACE = re.compile(r"[ \t\n\r]*")
 NAMES = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
 
@@ -21,7 +19,7 @@ def json_rows(source: Path, blocks: Iterable[str], field: str | None, as_lines: 
 
     `as_lines`: one value a line; else it may also be one array. Raises Refusal that names the line.
     """
-    values = of_lines(source, blocks, LINE) if as_lines else of_file(source, iter(blocks))
+    values = of_lines(source, blocks) if as_lines else of_file(source, iter(blocks))
     for line, value in values:
         yield text_of(Refusal("{file}, line {line}", file=source.name, line=line), value, field)
 
@@ -30,16 +28,16 @@ def of_file(source: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
     """The values of an array, or of each line, with the line where each begins."""
     head = next((block for block in blocks if block.strip()), "")
     blocks = chain((head,), blocks)
-    return of_array(source, blocks) if head.lstrip().startswith("[") else of_lines(source, blocks, ALONE)
+    return of_array(source, blocks) if head.lstrip().startswith("[") else of_lines(source, blocks, alone=True)
 
 
-def of_lines(source: Path, blocks: Iterable[str], message: str) -> Iterator[tuple[int, Any]]:
+def of_lines(source: Path, blocks: Iterable[str], alone: bool = False) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines(source, blocks), 1):
         if line.strip():
             try:
                 yield number, json.loads(line, object_pairs_hook=as_object)
             except (ValueError, RecursionError) as error:
-                raise no_json(source, number, error, message) from None
+                raise no_json(source, number, error, alone) from None
 
 
 def of_array(source: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
@@ -108,8 +106,16 @@ class ArrayReader:
         return bool(more)
 
 
-def no_json(source: Path, line: int, reason: object, message: str = LINE) -> Refusal:
-    return Refusal(message, file=source.name, line=line, reason=getattr(reason, "msg", reason))
+def no_json(source: Path, line: int, error: Exception | str, alone: bool = False) -> Refusal:
+    reason = getattr(error, "msg", error)  # without its own count of lines
+    if alone:
+        return Refusal(
+            "{file}, line {line} is no JSON by itself ({reason}); give an array of objects or texts, or one of them a line.",
+            file=source.name,
+            line=line,
+            reason=reason,
+        )
+    return Refusal("{file}, line {line} is not JSON ({reason}).", file=source.name, line=line, reason=reason)
 
 
 def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

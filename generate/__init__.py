@@ -32,6 +32,7 @@ from generate.settings import SETTINGS, read_settings
 from generate.text.bpe import check_reached, merges_of, model_of, read_encoder, read_object
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.escapes import unescape
+from generate.text.guess import guess_encoding
 from generate.text.incoming import TextDecoder, plain_text, read_text
 from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
@@ -66,6 +67,7 @@ __all__ = [
     "check_target",
     "files",
     "find_model",
+    "guess_encoding",
     "in_place_of",
     "is_known",
     "known",

@@ -18,7 +18,9 @@ from pyarrow import parquet
 from tokenizers.pre_tokenizers import ByteLevel
 
 from finetune import documents, formats, tables
+from finetune.data import assumptions as data_assumptions
 from finetune.documents import END, MOST, PIECE, SPACE, START, Reading, pieces
+from finetune.options import Options
 from finetune.sources import find_sources
 from generate import Refusal
 
@@ -218,6 +220,29 @@ def test_an_encoding_that_makes_control_characters_of_letters_is_refused(tmp_pat
     assert "reads like cp1252 (“Come in,” said the" in told.replace("““", "“")
     assert "give --encoding utf-8" in refusal(written(tmp_path, "b.txt", QUOTED), encoding="latin-1")
     assert read(written(tmp_path, "c.txt", "é".encode("latin-1")), encoding="latin-1") == ["é"]
+
+
+@pytest.mark.parametrize(
+    ("text", "written_in", "given", "guess"),
+    [
+        (CHINESE, "gbk", "latin-1", "gb18030"),
+        (CHINESE, "gbk", "cp1251", "gb18030"),
+        ("Die K\u00f6nigin s\u00e4umte.\n", "utf-8", "cp1252", "utf-8"),
+        (CHINESE, "gbk", "gb18030", None),
+        (CHINESE, "utf-8", "utf-8", None),
+        ("Die K\u00f6nigin s\u00e4umte.\n", "latin-1", "latin-1", None),
+        (QUOTED, "cp1252", "cp1252", None),
+        ("plain\n", "utf-8", "latin-1", None),
+    ],
+)
+def test_an_encoding_in_which_any_bytes_are_letters_is_doubted_where_they_look_like_another(
+    tmp_path, text, written_in, given, guess
+):
+    source = written(tmp_path, "a.txt", text.encode(written_in))
+    told = documents.misread(source, Reading(encoding=given))
+    assert (guess is None) if told is None else str(told).startswith(f"a.txt reads more like {guess} (“{text[:9]}")
+    told = data_assumptions([str(source)], Options(encoding=given), tmp_path)
+    assert len(told) == (guess is not None)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.json", "a.jsonl", "a.parquet"])

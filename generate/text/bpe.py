@@ -10,6 +10,7 @@ from tokenizers import pre_tokenizers
 from generate.errors import Refusal
 from generate.mistaken import refuse_mistaken
 from generate.text.characters import split_half_character
+from generate.text.incoming import read_text
 from generate.text.vocabulary import byte_alphabet
 
 END = "<|endoftext|>"
@@ -22,7 +23,7 @@ def read_value(file: Path) -> object:
     """What a JSON file holds; raises Refusal."""
     refuse_mistaken(file)
     try:
-        return json.loads(file.read_text("utf-8-sig"))
+        return json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         raise Refusal("{file} is not JSON ({reason}).", file=file.name, reason=error) from None
 
@@ -51,10 +52,7 @@ def read_merges(file: Path) -> list[tuple[str, str]]:
     A first line may tell the version; any other that begins with # is a merge.
     """
     refuse_mistaken(file)
-    try:
-        lines = file.read_text("utf-8-sig").split("\n")
-    except ValueError:
-        raise Refusal("{file} is not UTF-8.", file=file.name) from None
+    lines = read_text(file).split("\n")
     first = 1 if lines[0].startswith(VERSION) else 0
     merges = [(number, line.split()) for number, line in enumerate(lines[first:], first + 1) if line.strip()]
     for number, merge in merges:

@@ -20,16 +20,6 @@ LONGEST_MARK = 4  # bytes
 WIDE = ("utf-16", "utf-32")
 C1 = re.compile("[\x80-\x9f]")  # control characters that no text holds; ISO 8859 has them where others have letters
 
-UNDECODABLE = "{name}, line {line}: byte 0x{byte:02x} is not {encoding}; {advice}"
-CONTROL = "{name}, line {line}: in {encoding} it has a control character, U+{code:04X}; {advice}"
-NUL = "{name}, line {line}: it has NUL bytes; {advice}"
-BINARY = "{name} looks like a binary file (line {line}: it has NUL bytes)."
-ADVICE = (
-    "it reads like {guess} (\u201c{reads}\u201d): save it as UTF-8, for instance with iconv -f {guess} -t utf-8.",
-    "it reads like {guess} (\u201c{reads}\u201d): save the file as UTF-8, or give {option} {guess}.",
-)
-OTHERWISE = ("save it as UTF-8.", "save the file as UTF-8, or give {option} and the encoding that it is in.")
-
 
 def plain_text(text: str) -> str:
     r"""Text that somebody else decoded, as it is kept here: \r\n and \r are \n, and a byte order mark is no part of it."""
@@ -69,20 +59,34 @@ class TextDecoder:
                 return ""
             block = self._begin(block)
         if not self._is_wide and (at := block.find(b"\0")) >= 0:
-            raise self._refusal(NUL, block, at)
+            raise self._holds_nul(block, at)
         try:
             text = self._decoder.decode(block, last)
         except UnicodeDecodeError as error:
-            raise self._refusal(UNDECODABLE, error.object, error.start, byte=error.object[error.start]) from None
+            raise Refusal(
+                "{name}, line {line}: byte 0x{byte:02x} is not {encoding}; {advice}",
+                name=self._name,
+                line=self._line_of(error.object, error.start),
+                byte=error.object[error.start],
+                encoding=self._encoding,
+                advice=self._advice(error.object, error.start),
+            ) from None
         except UnicodeError as error:
             raise Refusal(
                 "{name} is not {encoding} ({reason}).", name=self._name, encoding=self._encoding, reason=error
             ) from None
         if self._is_wide and "\0" in text:
-            raise self._refusal(NUL, block, 0)
+            raise self._holds_nul(block, 0)
         if not self._encoding.startswith("utf") and (found := C1.search(text)):
-            at = block.find(bytes([ord(found[0])]))
-            raise self._refusal(CONTROL, block, max(0, at), code=ord(found[0]))
+            at = max(0, block.find(bytes([ord(found[0])])))
+            raise Refusal(
+                "{name}, line {line}: in {encoding} it has a control character, U+{code:04X}; {advice}",
+                name=self._name,
+                line=self._line_of(block, at),
+                encoding=self._encoding,
+                code=ord(found[0]),
+                advice=self._advice(block, at),
+            )
         self._line += text.count("\n")
         self._foreign += 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore"))
         return text
@@ -95,23 +99,46 @@ class TextDecoder:
         self._decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(self._encoding)(), translate=True)
         return head[len(mark) :]
 
-    def _refusal(self, message: str, data: bytes, at: int, **values: object) -> Refusal:
-        line = self._line + plain_text(data[:at].decode(self._encoding, "replace")).count("\n")
-        where = {"name": self._name, "line": line, "encoding": self._encoding}
-        advice = self._advice(data, at)
-        if message is NUL and "guess" not in advice.values:
-            message = BINARY
-        return Refusal(message, **where, **values, advice=advice)
+    def _line_of(self, data: bytes, at: int) -> int:
+        return self._line + plain_text(data[:at].decode(self._encoding, "replace")).count("\n")
+
+    def _holds_nul(self, data: bytes, at: int) -> Refusal:
+        line, guess = self._line_of(data, at), guess_encoding(data, at)
+        if guess is None or guess[0] == self._encoding:
+            return Refusal(
+                "{name} looks like a binary file (line {line}: it has NUL bytes).", name=self._name, line=line
+            )
+        return Refusal(
+            "{name}, line {line}: it has NUL bytes; {advice}",
+            name=self._name,
+            line=line,
+            advice=self._to_do(*guess),
+        )
 
     def _advice(self, data: bytes, at: int) -> Refusal:
         """What to do about bytes that are of another encoding, by what they look like in it."""
         told = data[:at].decode(self._encoding, "replace")
         rest = data[at : at + SAMPLE].decode("utf-8", "replace")
-        wrong = rest.count("\ufffd")
         right = self._foreign + len(re.findall("[^\0-\x7f\ufffd]", told + rest))
-        if self._encoding == "utf-8" and right > wrong:
+        if self._encoding == "utf-8" and right > rest.count("\ufffd"):
             return Refusal("the rest is UTF-8: correct that place.")
-        found = guess_encoding(data, at)
-        if found is None or found[0] == self._encoding:
-            return Refusal(OTHERWISE[bool(self._option)], option=self._option)
-        return Refusal(ADVICE[bool(self._option)], guess=found[0], reads=found[1], option=self._option)
+        guess = guess_encoding(data, at)
+        if guess is not None and guess[0] != self._encoding:
+            return self._to_do(*guess)
+        if self._option:
+            return Refusal("save the file as UTF-8, or give {option} and what it is in.", option=self._option)
+        return Refusal("save it as UTF-8.")
+
+    def _to_do(self, guess: str, reads: str) -> Refusal:
+        if self._option:
+            return Refusal(
+                "it reads like {guess} (\u201c{reads}\u201d): save the file as UTF-8, or give {option} {guess}.",
+                guess=guess,
+                reads=reads,
+                option=self._option,
+            )
+        return Refusal(
+            "it reads like {guess} (\u201c{reads}\u201d): save it as UTF-8, for instance with iconv -f {guess} -t utf-8.",
+            guess=guess,
+            reads=reads,
+        )
