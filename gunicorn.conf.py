@@ -2,16 +2,20 @@
 
 import logging
 import socket
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from gunicorn.workers import gthread
 
-from generate import files, read_settings
+from generate import Refusal, files, read_settings
 
 PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
-settings = read_settings()
+try:
+    settings = read_settings()
+except Refusal as refusal:
+    sys.exit(f"rubric: {refusal}")
 bind = (
     f"[{settings['HOST']}]:{settings['PORT']}" if ":" in settings["HOST"] else f"{settings['HOST']}:{settings['PORT']}"
 )

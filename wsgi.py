@@ -10,8 +10,11 @@ from webapp import create_app
 
 try:
     settings = read_settings()
+    models = models_folder(settings)
+    if settings["RUBRIC_MODELS"] and not models.is_dir():
+        raise Refusal("RUBRIC_MODELS is {path!r}: there is no such folder.", path=str(models))
     engine = LocalEngine(
-        models_folder(settings),
+        models,
         device=settings["RUBRIC_DEVICE"],
         precision=settings["RUBRIC_PRECISION"],
         threads=settings["RUBRIC_THREADS"],

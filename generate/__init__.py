@@ -36,6 +36,7 @@ from generate.text.guess import guess_encoding
 from generate.text.incoming import TextDecoder, plain_text, read_text
 from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
+from generate.values import origin_of
 
 __all__ = [
     "BY_ITSELF",
@@ -79,6 +80,7 @@ __all__ = [
     "model_of",
     "models_folder",
     "open_tokenizer",
+    "origin_of",
     "parse_sampling",
     "perplexity",
     "plain_text",

@@ -9,49 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from generate.errors import Refusal
+from generate.values import database, folder, host, one_of, public_url, rate, whole
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One variable of the environment; `parse` makes its value of the text, or raises ValueError."""
+    """One variable of the environment; `parse` makes its value of the text, or raises Refusal with the reason."""
 
     name: str
     default: str
     meaning: str
     parse: Callable[[str], Any] = str
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers within limits."""
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise Refusal("must be a whole number from {low} to {high}", low=low, high=high) from None
-        if not (low <= number <= high):
-            raise Refusal("must be from {low} to {high}", low=low, high=high)
-        return number
-
-    return parse
-
-
-def one_of(*choices: str) -> Callable[[str], str]:
-    """A parser of one of some words."""
-
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise Refusal("must be one of {choices}", choices=", ".join(choices))
-        return text
-
-    return parse
-
-
-def url(text: str) -> str:
-    """An http address without its last slash; raises ValueError."""
-    if text and not text.startswith(("http://", "https://")):
-        raise Refusal("must begin with http:// or https://")
-    return text.rstrip("/")
+    secret: bool = False  # its value is never shown
 
 
 SETTINGS = (
@@ -59,6 +28,7 @@ SETTINGS = (
         "RUBRIC_MODELS",
         "",
         "Folder that holds one folder per model; empty: `models/` beside the code, or where Rubric is installed, in the user's data folder.",
+        folder,
     ),
     Setting("RUBRIC_MODEL", "storyteller", "Model that the page offers first and the server loads at start."),
     Setting(
@@ -88,7 +58,7 @@ SETTINGS = (
         "RUBRIC_MAX_STREAMS", "200", "Streams open at once before new ones are told to come back.", whole(1, 10_000)
     ),
     Setting("RUBRIC_MAX_PROMPT", "100000", "Longest prompt, in UTF-8 bytes.", whole(1, 10_000_000)),
-    Setting("RUBRIC_RATE_LIMIT", "60 per minute", "Runs one address may start, in Flask-Limiter's words."),
+    Setting("RUBRIC_RATE_LIMIT", "60 per minute", "Runs one address may start, in Flask-Limiter's words.", rate),
     Setting(
         "RUBRIC_GRACE",
         "30",
@@ -105,18 +75,29 @@ SETTINGS = (
         "RUBRIC_INSTANCE",
         "",
         "Folder for the database and the secret key; empty: `instance/` beside the code, or where Rubric is installed, in the user's data folder.",
+        folder,
     ),
-    Setting("DATABASE_URL", "", "SQLAlchemy address of the database; empty: SQLite in the instance folder."),
+    Setting(
+        "DATABASE_URL",
+        "",
+        "SQLAlchemy address of the database; empty: SQLite in the instance folder.",
+        database,
+        secret=True,
+    ),
     Setting(
         "SECRET_KEY",
         "",
         "Key that signs the cookies, the same for all servers that share a database; empty: made once, in the instance folder.",
+        secret=True,
     ),
     Setting(
-        "PUBLIC_URL", "", "Address that friends can open, such as https://rubric.example; copied links use it.", url
+        "PUBLIC_URL",
+        "",
+        "Address that friends can open, such as https://rubric.example or https://example.org/rubric; copied links use it.",
+        public_url,
     ),
     Setting("TRUSTED_PROXIES", "0", "Reverse proxies in front whose X-Forwarded headers are believed.", whole(0, 10)),
-    Setting("HOST", "127.0.0.1", "Address the server listens on; 0.0.0.0 lets friends on the same network in."),
+    Setting("HOST", "127.0.0.1", "Address the server listens on; 0.0.0.0 lets friends on the same network in.", host),
     Setting("PORT", "8000", "Port the server listens on.", whole(1, 65535)),
 )
 
@@ -128,7 +109,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
         text = environ.get(setting.name, "").strip() or setting.default
         try:
             values[setting.name] = setting.parse(text)
-        except ValueError as error:
+        except Refusal as error:
+            if setting.secret:
+                raise Refusal("{name}: {reason}.", setting.name, name=setting.name, reason=error) from None
             raise Refusal(
                 "{name} is {text!r}: {reason}.", setting.name, name=setting.name, text=text, reason=error
             ) from None
