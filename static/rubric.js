@@ -45,7 +45,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     const form = event.target.closest?.("form.write");
-    if (form) form.requestSubmit();
+    if (form && !event.repeat) form.requestSubmit();
   }
   if (event.key === "Escape") document.getElementById("stop")?.click();
 });
@@ -67,12 +67,28 @@ document.addEventListener("refused", (event) => {
   }
 });
 
+// A form's nonce stands for one press, which the server does once however often it comes. The next press has another:
+// where a page comes back from the browser's memory, and where a form stays after it was done. One that failed stays itself.
+function renew(root) {
+  const byte = (value) => value.toString(16).padStart(2, "0");
+  for (const nonce of root.querySelectorAll("input[name=nonce]")) {
+    nonce.value = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte).join("");
+  }
+}
+
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) renew(document);
+});
+document.addEventListener("htmx:after:request", ({ target, detail: { ctx } }) => {
+  if (target.matches?.("form") && ctx.response.status < 400) renew(target);
+});
+
 // leave the words in the address of the page that is left, so that Back brings them back
 document.addEventListener("htmx:before:request", (event) => {
   const form = event.target.closest?.("form.write");
   if (!form) return;
-  const words = new URLSearchParams([...new FormData(form)].filter(([, value]) => value)).toString();
-  if (words.length < 6000) history.replaceState(history.state, "", `/?${words}`);
+  const words = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && name !== "nonce")).toString();
+  if (words.length < 6000) history.replaceState(history.state, "", `${new URL(".", form.action).pathname}?${words}`);
 });
 
 // a screen reader and the Tab key go on at the new page's beginning

@@ -1,12 +1,13 @@
 """The page: Flask, Jinja2 and htmx. Nothing here imports torch; the engine is reached through `generate`'s names."""
 
+import sys
 from pathlib import Path
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from generate import Engine, files, read_settings
-from webapp.http import assets, errors, request, security
+from generate import Engine, Refusal, files, read_settings
+from webapp.http import assets, errors, once, place, request, security
 from webapp.http.visitors import secret_key
 from webapp.routes import (
     comparison,
@@ -29,8 +30,21 @@ from webapp.views.tokens import escape
 
 
 def create_app(settings: dict | None = None, engine: Engine | None = None) -> Flask:
-    """Build the app. Without an engine it can migrate the database and show what is stored, but start no run."""
-    settings = settings or read_settings()
+    """Build the app. Without an engine it can migrate the database and show what is stored, but start no run.
+
+    Raises Refusal for settings that do not fit. Without settings it is built from the environment, as `flask --app
+    webapp` does; then what is wrong is printed, and that is all.
+    """
+    if settings is not None:
+        return build(settings, engine)
+    try:
+        return build(read_settings(), engine)
+    except Refusal as refusal:
+        sys.exit(f"rubric: {refusal}")
+
+
+def build(settings: dict, engine: Engine | None) -> Flask:
+    """The app of these settings; raises Refusal."""
     app = Flask(
         "rubric",
         root_path=str(files.ROOT),
@@ -38,11 +52,19 @@ def create_app(settings: dict | None = None, engine: Engine | None = None) -> Fl
         static_folder=str(files.STATIC),
         instance_path=str(Path(settings["RUBRIC_INSTANCE"] or files.INSTANCE).resolve()),
     )
-    Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+        key = settings["SECRET_KEY"] or secret_key(Path(app.instance_path))
+    except OSError as error:
+        raise Refusal(
+            "RUBRIC_INSTANCE is {path!r}: it cannot be written to ({reason}).",
+            path=app.instance_path,
+            reason=error.strerror,
+        ) from None
     room = settings["RUBRIC_MAX_PROMPT"] * 3 + 64_000  # percent-encoding triples most bytes
     app.config.update(
         SETTINGS=settings,
-        SECRET_KEY=settings["SECRET_KEY"] or secret_key(Path(app.instance_path)),
+        SECRET_KEY=key,
         SESSION_COOKIE_NAME="rubric",
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_HTTPONLY=True,
@@ -54,9 +76,6 @@ def create_app(settings: dict | None = None, engine: Engine | None = None) -> Fl
         SEND_FILE_MAX_AGE_DEFAULT=assets.YEAR,  # their addresses change with their content
     )
     app.json.sort_keys, app.json.ensure_ascii = False, False
-    if settings["TRUSTED_PROXIES"]:
-        hops = settings["TRUSTED_PROXIES"]
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
     connect(app)
     app.extensions["rubric"] = State(app, engine)
     errors.register(app)
@@ -67,5 +86,9 @@ def create_app(settings: dict | None = None, engine: Engine | None = None) -> Fl
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
         app.register_blueprint(page.blueprint)
-    security.register(app)  # last, as it looks at all views
+    place.register(app)  # after all pages, as it looks at their addresses
+    if hops := settings["TRUSTED_PROXIES"]:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
+    security.register(app)  # after all pages, as it looks at their views
+    once.register(app, app.extensions["rubric"].presses)  # outside the limits: a second press counts for none
     return app

@@ -10,6 +10,7 @@ from generate import Engine, models_folder
 from webapp.runs import replays
 from webapp.runs.follower import Follower
 from webapp.runs.models import Models
+from webapp.runs.presses import Presses
 from webapp.runs.recorder import Recorder
 from webapp.runs.registry import Clock, Registry, Streams
 from webapp.runs.removal import Removal
@@ -43,6 +44,7 @@ class State:
         self.takeover = Takeover(self.server, self.registry, self.clock, self.models, self.vocabularies)
         self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])
         self.replays = Replays(judge, engine)
+        self.presses = Presses(self.clock)
         self.service = Service(
             self.server,
             self.registry,
@@ -67,6 +69,7 @@ class State:
                 Job("index_words", partial(index_words, self.vocabularies), 1.0),
                 Job("scrub", self.removal.scrub, 2.0),
                 Job("expire", self.removal.expire, 60.0),
+                Job("expire_presses", self.presses.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),

@@ -26,9 +26,9 @@ def settings() -> dict:
 
 def link_to(run_id: str) -> dict:
     """The address to share, and a warning when friends cannot open it."""
-    public = settings()["PUBLIC_URL"].rstrip("/")
+    public, path = settings()["PUBLIC_URL"], url_for("run.run_page", run_id=run_id)
     url = (
-        public + url_for("run.run_page", run_id=run_id)
+        public + path.removeprefix(request.script_root)
         if public
         else url_for("run.run_page", run_id=run_id, _external=True)
     )

@@ -1,12 +1,12 @@
 """Headers on every answer, the refusal of forms that come from other sites, and a limit on how many runs are started."""
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
-from flask import Flask, abort, current_app, g, request
+from flask import Flask, abort, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
+from generate import origin_of
 from webapp.http.request import settings
 
 HEADERS = {
@@ -42,11 +42,26 @@ def refuse_foreign_forms() -> None:
         return
     origin = request.headers.get("Origin")
     if origin is not None:
-        ours = {request.host, urlsplit(current_app.config["SETTINGS"]["PUBLIC_URL"]).netloc}
-        if urlsplit(origin).netloc not in ours or not urlsplit(origin).netloc:
+        if not is_ours(origin):
             abort(403, "This form was sent from another site, and only Rubric's own pages may do that.")
     elif request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         abort(403, "This form was sent from another site, and only Rubric's own pages may do that.")
+
+
+def is_ours(origin: str) -> bool:
+    """Whether an Origin header names PUBLIC_URL, or the host that this request came to.
+
+    Where no proxy tells by which scheme it came, a site's encryption may have ended before us: then any scheme is right.
+    """
+    try:
+        theirs = origin_of(origin)
+        if settings()["PUBLIC_URL"] and theirs == origin_of(settings()["PUBLIC_URL"]):
+            return True
+        told = settings()["TRUSTED_PROXIES"] and "X-Forwarded-Proto" in request.headers
+        scheme = request.scheme if told or request.is_secure else theirs[0]
+        return theirs == origin_of(f"{scheme}://{request.host}")
+    except ValueError:  # "null", or no address at all
+        return False
 
 
 def allow_frames(response):

@@ -1,6 +1,6 @@
 """A finished run once more: asking for its replay, and looking how far it is."""
 
-from flask import Blueprint, Response, redirect, render_template, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from markupsafe import escape
 
 from generate import Refusal
@@ -31,19 +31,24 @@ def begin(run_id: str):
         view = state().look(run)
         require_done(view.log, Refusal("This run is still being written; it can be replayed when it is done."))
         key = state().service.replay(run, view.log, view.vocabulary, owner)
+    address = url_for("replay.show", run_id=run.id, key=key)
     if is_fragment():
-        return page(run, key, replays.find(run.id, key))
-    return redirect(url_for("replay.show", run_id=run.id, key=key), 303)
+        answer = page(run, key, replays.find(run.id, key))
+        answer.headers["Content-Location"] = f"{address}?whole"
+        return answer
+    return redirect(address, 303)
 
 
 @blueprint.get("/r/<run_id>/replay/<key>")
 def show(run_id: str, key: str):
-    """How far a replay is, or its verdict."""
+    """How far a replay is, or its verdict; with `?whole` all that a press of the button brings."""
     run = get_run(run_id)
     replay = state().replays.find(run_id, key) if run else None
     if not is_fragment():
         if replay is None:
             find_run(run_id)  # tells of one that was deleted
+        return page(run, key, replay)
+    if "whole" in request.args:  # it was asked for once more; the answer takes the form's place for it
         return page(run, key, replay)
     if replay is not None and replay.verdict is None:
         return Response(escape(progress(replay)))  # into the element that asks

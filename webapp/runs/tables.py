@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
+from sqlalchemy import JSON, Connection, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from generate import Problem, Refusal, RunLog, RunState, files
@@ -30,7 +31,6 @@ POSTGRESQL = {
 }
 
 
-NEWEST = "error_values"  # a column of `sample` that the last migration added
 BUSY = 4000  # milliseconds that SQLite waits for another's writing
 
 
@@ -169,6 +169,15 @@ class Gone(db.Model):
     parent_id: Mapped[str | None] = mapped_column(String(24), index=True)
 
 
+class Press(db.Model):
+    """A press of a button that is done once: its name (a hash), whose it is, when it came, and where it led, once known."""
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(32))
+    created: Mapped[float] = mapped_column(Float, index=True)
+    address: Mapped[str | None] = mapped_column(Text)
+
+
 def connect(app: Flask) -> None:
     """Point the app at its database: DATABASE_URL, or SQLite in the instance folder."""
     address = app.config["SETTINGS"]["DATABASE_URL"]
@@ -177,20 +186,33 @@ def connect(app: Flask) -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = address or f"sqlite:///{app.instance_path}/rubric.sqlite"
     if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "connect_args": POSTGRESQL}
-    db.init_app(app)
+    try:
+        db.init_app(app)
+    except (ArgumentError, ImportError) as error:  # no such kind of database, or no driver for it
+        raise Refusal("DATABASE_URL cannot be used: {reason}.", reason=error) from None
     Migrate(app, db, directory=str(files.MIGRATIONS))
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", prepare_sqlite)
 
 
+def reach(database) -> Connection:
+    """A connection to it; raises Refusal when it does not answer."""
+    try:
+        return database.engine.connect()
+    except OperationalError as error:
+        raise Refusal("The database does not answer: {reason}.", reason=str(error.orig).splitlines()[0]) from None
+
+
 def check_tables() -> None:
     """Raise Refusal unless the database has the tables of this version; needs an app context."""
-    tables = inspect(db.engine)
-    if not tables.has_table("sample") or NEWEST not in {one["name"] for one in tables.get_columns("sample")}:
+    with reach(db) as connection:
+        tables = inspect(connection)
+        found = {name: tables.has_table(name) for name in ("run", "press")}
+    if not found["press"]:
         raise Refusal(
             "The database is of an older version; run `flask --app webapp db upgrade` once (make run does it)."
-            if tables.has_table("run")
+            if found["run"]
             else "The database is empty; run `flask --app webapp db upgrade` once (make run does it)."
         )
 
