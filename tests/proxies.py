@@ -1,4 +1,7 @@
-"""nginx and Caddy as Debian has them and as people set them up: nothing but the address to pass requests on to."""
+"""nginx and Caddy as Debian has them and as people set them up: nothing but the address to pass requests on to.
+
+Under /rubric/ the one with TLS takes the path off, and the other passes it on as it is.
+"""
 
 import os
 import shutil
@@ -33,6 +36,9 @@ http {{
         listen 127.0.0.1:{tls} ssl http2;
         ssl_certificate {folder}/certificate;
         ssl_certificate_key {folder}/key;
+        location /rubric/ {{
+            proxy_pass http://127.0.0.1:{app}/;
+        }}
         location / {{
             proxy_pass http://127.0.0.1:{app};
         }}
@@ -51,7 +57,12 @@ http://127.0.0.1:{plain} {{
 }}
 https://127.0.0.1:{tls} {{
     tls {folder}/certificate {folder}/key
-    reverse_proxy 127.0.0.1:{app}
+    handle_path /rubric/* {{
+        reverse_proxy 127.0.0.1:{app}
+    }}
+    handle {{
+        reverse_proxy 127.0.0.1:{app}
+    }}
 }}
 """
 SETTINGS = {"nginx": NGINX, "caddy": CADDY}

@@ -55,6 +55,7 @@ def test_a_value_that_does_not_fit_is_refused_with_its_reason(name, value, reaso
         ("HOST", "[::1]", "::1"),
         ("HOST", "localhost", "localhost"),
         ("PUBLIC_URL", "https://Bücher.example:8443/", "https://Bücher.example:8443"),
+        ("PUBLIC_URL", "HTTPS://rubric.example", "https://rubric.example"),
         ("PUBLIC_URL", "http://[::1]:9000", "http://[::1]:9000"),
         ("PUBLIC_URL", "https://example.org/a/rubric/", "https://example.org/a/rubric"),
     ],
