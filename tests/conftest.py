@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("same")
 
 ON_BOTH_DATABASES = {  # they store, read and delete
     *("test_runs", "test_mine", "test_fork", "test_sheet"),
-    *("test_adoption", "test_tails", "test_removal", "test_migrations", "test_presses"),
+    *("test_adoption", "test_tails", "test_removal", "test_migrations", "test_presses", "test_nasty_values"),
 }
 
 

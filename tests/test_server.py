@@ -135,6 +135,29 @@ def test_clients_that_leave_their_connection_open_hold_up_nobody(server):
         connection.close()
 
 
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        ("Transfer-Encoding: chunked", b"zz\r\nprompt=x\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"-8\r\nprompt=x\r\n0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"8\r\nprompt=xXX0\r\n\r\n"),
+        ("Transfer-Encoding: chunked", b"FFFFFFFFFFFFFFFFFF\r\nprompt=x"),
+        ("Transfer-Encoding: chunked", b"8\r\nprompt"),
+        ("Content-Length: 20", b"prompt=Once+upon"),
+        ("Content-Length: -3", b"prompt=x"),
+    ],
+)
+def test_a_form_that_does_not_arrive_whole_is_the_sender_s_fault_and_starts_nothing(server, header, body):
+    before = server.stored("SELECT count(*) FROM run")
+    kind = "application/x-www-form-urlencoded"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        head = f"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n{header}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(12) == b"HTTP/1.1 400"
+    assert server.stored("SELECT count(*) FROM run") == before
+
+
 def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):
     """It is not started: a test listens on this machine alone."""
     code = (

@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import Engine, Refusal, files, read_settings
-from webapp.http import assets, errors, once, place, request, security
+from webapp.http import assets, body, compression, errors, once, place, request, security
 from webapp.http.visitors import secret_key
 from webapp.routes import (
     comparison,
@@ -26,7 +26,7 @@ from webapp.routes import (
 from webapp.runs.tables import connect
 from webapp.state import State, state
 from webapp.views.sentences import moment
-from webapp.views.tokens import escape
+from webapp.views.tokens import escape, exact, visible
 
 
 def create_app(settings: dict | None = None, engine: Engine | None = None) -> Flask:
@@ -61,7 +61,9 @@ def build(settings: dict, engine: Engine | None) -> Flask:
             path=app.instance_path,
             reason=error.strerror,
         ) from None
-    room = settings["RUBRIC_MAX_PROMPT"] * 3 + 64_000  # percent-encoding triples most bytes
+    # a line break that counts as one byte comes as %0D%0A; all else is at most tripled
+    room = settings["RUBRIC_MAX_PROMPT"] * 6 + 64_000
+    app.jinja_options = {"finalize": visible}  # text of people and models stands in titles and sentences too
     app.config.update(
         SETTINGS=settings,
         SECRET_KEY=key,
@@ -79,10 +81,12 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     connect(app)
     app.extensions["rubric"] = State(app, engine)
     errors.register(app)
+    compression.register(app)
     assets.register(app)
     app.context_processor(request.layout)
     app.context_processor(lambda: {"can": state().models.capabilities})  # templates offer only what the engine can do
     app.add_template_filter(moment)
+    app.add_template_filter(exact)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
         app.register_blueprint(page.blueprint)
@@ -90,5 +94,6 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     if hops := settings["TRUSTED_PROXIES"]:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
     security.register(app)  # after all pages, as it looks at their views
+    body.register(app)
     once.register(app, app.extensions["rubric"].presses)  # outside the limits: a second press counts for none
     return app

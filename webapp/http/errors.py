@@ -3,8 +3,8 @@
 import json
 import logging
 
-from flask import Flask, make_response, render_template
-from werkzeug.exceptions import HTTPException, InternalServerError
+from flask import Flask, Response, make_response, render_template
+from werkzeug.exceptions import BadHost, HTTPException, InternalServerError
 
 from generate import Busy, Refusal
 from webapp.http.request import is_fragment
@@ -53,6 +53,8 @@ def http_error(error: HTTPException):
     """An answer for Flask's own errors and `abort`, whose sentence is taken where it has one."""
     if error.code is None or error.code < 400:
         return error
+    if isinstance(error, BadHost):  # then no page has an address
+        return Response("The request names no host that there can be.\n", 400, mimetype="text/plain")
     custom = error.description != type(error).description
     sentence = error.description if custom and error.code not in (405, 413, 429) else SENTENCES.get(error.code)
     answer = said(error.code, sentence or error.description)

@@ -5,7 +5,7 @@ Models can be compared token by token where their vocabularies are the same, as 
 
 from flask import Blueprint, redirect, render_template, request, url_for
 
-from generate import ModelFolder, Refusal
+from generate import ModelFolder
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.derivation import Beginning
@@ -23,16 +23,10 @@ blueprint = Blueprint("comparison", __name__)
 
 def second_model(run: Run) -> ModelFolder:
     """The model that the form names, if it can be compared with the run's."""
-    folder = state().models.find(request.form.get("model", ""))
-    if folder.fingerprint() == run.fingerprint:
-        raise Refusal("{name} is the model that this run has already; choose another.", "model", name=folder.name)
-    if not state().vocabularies.same(run, folder):
-        raise Refusal(
-            "{second} has other tokens than {first}, so the two cannot be compared.",
-            "model",
-            first=run.model,
-            second=folder.name,
-        )
+    here = state().models
+    folder = here.find(request.form.get("model", ""))
+    if (refusal := here.why_not_compared(run, folder)) is not None:
+        raise refusal
     return folder
 
 

@@ -181,14 +181,18 @@ def newly_ended(view: RunView, ended: set[int]) -> list[int]:
 
 
 def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
-    """Yield the plain page piece by piece; several samples follow one another."""
+    """Yield the plain page piece by piece; several samples follow one another.
+
+    It begins inside the paragraph of the prompt, so that no line is broken before a single continuation.
+    """
     yield head
+    several = len(view.log.samples) > 1
     for number in range(len(view.log.samples)):
-        if len(view.log.samples) > 1:
-            yield f"<h2>Sample {number + 1}</h2>"
-        yield '<p dir="auto" class="story continuation">'
+        if several:
+            yield f'</p><h2>Sample {number + 1}</h2><p class="story">'
+        yield '<span class="continuation">'
         yield from grow_sample(state, view, SampleView(view, number))
-        yield f'</p><p class="quiet">{escape(view.ending(number))}</p>'
+        yield f'</span></p><p class="quiet">{escape(view.ending(number))}'
     yield tail
 
 

@@ -7,7 +7,7 @@ from flask import Blueprint, render_template, request
 
 from generate import OPTIONS, Refusal, parse_sampling, plain_text, split_half_character
 from webapp.http.errors import refused
-from webapp.http.request import is_fragment, settings, to_run
+from webapp.http.request import is_fragment, settings, to_run, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
@@ -115,9 +115,10 @@ def create():
         beginning = derivation.fresh(folder, text, parse_special)
         return to_run(state().service.start(folder, beginning, sampling, make_visitor()))
     parent = find_run(parent_id)
-    number = request.form.get("parent_sample", type=int)
+    log = state().look(parent).log
+    number = whole_number("parent_sample", len(log.samples) - 1) if request.form.get("parent_sample") else None
     if state().vocabularies.same(parent, folder):
-        beginning = derivation.edit(parent, state().look(parent).log, number, text, folder, parse_special)
+        beginning = derivation.edit(parent, log, number, text, folder, parse_special)
     else:  # another model with other tokens: only the text can be carried over
         beginning = derivation.fresh(folder, text, parse_special)
         beginning = replace(beginning, relation=Relation.EDIT, parent=parent, parent_sample=number)

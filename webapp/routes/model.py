@@ -3,6 +3,7 @@
 from flask import Blueprint, abort, render_template
 
 from webapp.state import state
+from webapp.views.certificate import find_certificate
 from webapp.views.training import find_training
 
 blueprint = Blueprint("model", __name__)
@@ -15,5 +16,5 @@ def model_page(name: str):
     if model is None:
         abort(404, "There is no such model here.")
     folder = model.folder
-    certificate, training = (folder.certificate(), find_training(folder)) if folder else (None, None)
+    certificate, training = (find_certificate(folder), find_training(folder)) if folder else (None, None)
     return render_template("pages/model.html", model=model, certificate=certificate, training=training)

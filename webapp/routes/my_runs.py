@@ -25,7 +25,8 @@ PAGE = 20  # runs
 @blueprint.get("/runs")
 def runs():
     """The visitor's runs, newest first; `?q=` finds words in prompt or continuation, `?page=` counts from 1."""
-    query, page = request.args.get("q", "").strip(), request.args.get("page", 1, type=int)
+    query = request.args.get("q", "").replace("\0", "").strip()  # as in what is searched
+    page = request.args.get("page", 1, type=int)
     if not (1 <= page <= 1_000_000):
         abort(404, "There is no such page of runs.")
     wanted = runs_of(visitor(), query).where(

@@ -79,6 +79,22 @@ class Models:
         return folder
 
     def comparable(self, run: Run) -> list[str]:
-        """Names of the other models here that have the run's vocabulary."""
-        found = [m for m in self.all() if m.folder and m.name != run.model and self.is_served(m.name)]
-        return [m.name for m in found if self._vocabularies.same(run, m.folder)]
+        """Names of the models here that can be compared with the run's: others, with its vocabulary."""
+        found = [m for m in self.all() if m.folder and self.is_served(m.name)]
+        return [m.name for m in found if self.why_not_compared(run, m.folder) is None]
+
+    def why_not_compared(self, run: Run, folder: ModelFolder) -> Refusal | None:
+        """Why a model cannot be compared with the run's; None: it can."""
+        if not self._vocabularies.same(run, folder):
+            return Refusal(
+                "{second} has other tokens than {first}, so the two cannot be compared.",
+                "model",
+                first=run.model,
+                second=folder.name,
+            )
+        try:
+            if folder.fingerprint() != run.fingerprint:
+                return None
+        except Refusal as refusal:  # its weights are not those that it claims
+            return refusal
+        return Refusal("{name} is the model that this run has already; choose another.", "model", name=folder.name)

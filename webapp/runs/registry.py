@@ -19,12 +19,13 @@ from webapp.runs.tables import Progress, db
 class Entry:
     """A run that has not ended, as this server knows it.
 
-    `ours`: this server holds its lease and its engine writes it. `saved` counts the tokens of each sample that are in
+    `ours`: this server holds its lease and its engine writes it. `stored`: its row can be seen by all. `saved` counts the tokens of each sample that are in
     the database. `viewers` watch here, `elsewhere` on other servers; `seen` is when anybody last did (monotonic).
     """
 
     log: RunLog
     ours: bool = False
+    stored: bool = True
     saved: list[int] = field(default_factory=list)
     told: Progress | None = None  # what was last stored of it, or read; None: nothing that is known here
     prompt_saved: bool = False
@@ -93,8 +94,8 @@ class Registry:
             return dict(self._entries)
 
     def ours(self) -> dict[str, Entry]:
-        """The runs that this server writes."""
-        return {run_id: entry for run_id, entry in self.entries().items() if entry.ours}
+        """The runs that this server writes, and whose rows are there."""
+        return {run_id: entry for run_id, entry in self.entries().items() if entry.ours and entry.stored}
 
     def others(self) -> dict[str, Entry]:
         """The runs that other servers write, or nobody just now."""
@@ -105,10 +106,11 @@ class Registry:
         with self._lock:
             return self._entries.get(run_id)
 
-    def add(self, run_id: str, log: RunLog) -> None:
+    def add(self, run_id: str, log: RunLog, stored: bool = True) -> Entry:
         """A run that this server's engine writes from now on."""
         with self._lock:
-            self._entries[run_id] = Entry(log, ours=True, saved=[0] * len(log.samples))
+            self._entries[run_id] = Entry(log, ours=True, stored=stored, saved=[0] * len(log.samples))
+            return self._entries[run_id]
 
     def keep(self, run_id: str, log: RunLog) -> Entry:
         """The entry of a run that others write: a new one with this log, unless another reader was quicker."""

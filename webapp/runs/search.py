@@ -8,6 +8,8 @@ from webapp.runs.tables import Run, db
 from webapp.runs.transcript import Transcript
 
 INDEXED = 20  # runs made searchable in one round
+SEAM = 1000  # characters of the prompt that are found together with those of a second sample, or a later one
+APART = "\n\x1e\n"  # nobody searches for a record separator
 
 
 def index_words(vocabularies: Vocabularies) -> None:
@@ -17,11 +19,16 @@ def index_words(vocabularies: Vocabularies) -> None:
         if run is None:
             continue
         said, state = Transcript(stored_log(run), vocabularies.find(run.vocabulary_id)), run.state
-        texts = [said.prompt_text, *(said.text(number) for number in range(len(said.log.samples)))]
-        words = "\n".join(texts).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
+        words = APART.join(texts_of(said)).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
         as_it_was = (Run.id == run_id) & (Run.state == state)
         db.session.execute(update(Run).where(as_it_was).values(words=words), execution_options=CHANGE)
         db.session.commit()  # one by one: nobody waits for another's lock
+
+
+def texts_of(said: Transcript) -> list[str]:
+    """Each sample with the prompt before it, whose end alone is enough for all but the first."""
+    texts = [said.text(number) for number in range(len(said.log.samples))]
+    return [said.prompt_text + texts[0], *(said.prompt_text[-SEAM:] + text for text in texts[1:])]
 
 
 def runs_of(owner: str | None, words: str = "") -> Select:

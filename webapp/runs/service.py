@@ -83,6 +83,7 @@ class Service:
             beginning = replace(beginning, records=unknown_records(beginning.ids, folder.config.vocab_size))
         log = RunLog(beginning.records, sampling.samples)
         engine.submit(Request(folder, sampling, beginning.first_sample, owner), log)
+        entry = self._registry.add(run_id, log, stored=False)  # before its row is there: a page may be opened at once
         try:
             new_run(
                 id=run_id,
@@ -98,9 +99,10 @@ class Service:
                 **beginning.columns(),
             )
         except Exception:
+            self._registry.drop(run_id, entry)
             engine.cancel(log)
             raise
-        self._registry.add(run_id, log)
+        entry.stored = True
         return run_id
 
     def stop(self, run: Run) -> None:

@@ -6,13 +6,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from markupsafe import Markup
+from markupsafe import escape as markup_escape
+
 from generate import CharacterGate, Vocabulary
 
 # C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
+PICTURES |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a surrogate pair, as JSON may hold one: no UTF-8 has it
 BREAKS = str.maketrans({"\n": "↵", "\t": "⇥", "\r": "␍"})
 VISIBLE = PICTURES | BREAKS  # a token out of its text
 BLANKS = BREAKS | str.maketrans({" ": "␣", "\u00a0": "⍽"})  # what a token may have nothing else of
+
+
+def visible(value: object) -> object:
+    """What a template puts in a page: of plain text, the controls that HTML drops or hides as pictures."""
+    return value.translate(PICTURES) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def exact(text: str) -> Markup:
+    """HTML for a field's value, which comes back as it is: with its controls."""
+    return markup_escape(text)
 
 
 def escape(text: str) -> str:

@@ -1,0 +1,163 @@
+"""Every field of every address gets values that nobody should send: a 4xx with a page of the site, or an answer; never a 500."""
+
+from urllib.parse import quote
+
+import pytest
+
+RAW = (  # as they stand in an address or a form, percent-encoded
+    "",
+    "%00",
+    "a%00b",
+    "%1B",
+    "-1",
+    "-5",
+    "1" + "0" * 22,
+    "9" * 5000,
+    "NaN",
+    "1e400",
+    "0.5",
+    "%FF",
+    "%ED%A0%80",  # half a surrogate pair
+    "%F0%9F%A6%8A",
+    "%EF%BC%91",  # a digit of another script
+    "%0D%0A",
+    "..%2F..%2Fetc",
+    "%7B%7B7*7%7D%7D",
+    "x" * 3000,
+)
+OPTIONS = "max_new_tokens temperature top_k top_p repetition_penalty samples seed stop"
+FIELDS = {  # the fields that each view reads, of its address or its form
+    "home.home": f"prompt model parent sample parent_sample {OPTIONS}",
+    "home.create": f"prompt model parent parent_sample read nonce {OPTIONS}",
+    "home.busy": "",
+    "run.run_page": "",
+    "run.retry": "nonce",
+    "run.continue_run": "sample nonce",
+    "run.fork": "sample place token nonce",
+    "run.stop": "",
+    "samples.pick": "sample nonce",
+    "comparison.write_beside": "model nonce",
+    "comparison.score": "model nonce",
+    "comparison.side_by_side": "",
+    "comparison.shift": "",
+    "events.events": "after at bare prompt",
+    "events.plain": "",
+    "exports.text": "",
+    "exports.everything": "",
+    "sharing.card": "",
+    "sharing.code": "",
+    "sharing.embed": "",
+    "token.token": "sample place",
+    "model.model_page": "",
+    "my_runs.runs": "q page",
+    "my_runs.download": "",
+    "my_runs.delete": "nonce",
+    "replay.begin": "nonce",
+    "replay.show": "whole",
+    "health.healthz": "",
+    "health.readyz": "",
+    "npm": "v",
+    "static": "v",
+    "favicon": "",
+}
+HEADERS = (
+    "Host",
+    "Origin",
+    "Referer",
+    "Last-Event-ID",
+    "Accept-Encoding",
+    "If-None-Match",
+    "If-Modified-Since",
+    "Range",
+)
+HEADERS += ("Cookie", "Sec-Fetch-Site", "HX-Request", "X-Forwarded-Proto", "X-Forwarded-Host", "Content-Type")
+FORM = {"prompt": "the+old+king", "model": "tiny", "max_new_tokens": "1", "sample": "0", "place": "0"}
+
+
+@pytest.fixture
+def valid(visitor) -> dict:
+    """What each part of an address is where nothing is wrong with it."""
+    run = visitor.start(max_new_tokens=2)
+    visitor.finish(run)
+    key = visitor.post(f"{run}/replay").headers["Location"].rsplit("/", 1)[1]
+    file = {"name": "tiny", "package": "htmx", "file": "htmx.min.js", "path": "htmx.min.js", "filename": "rubric.css"}
+    return {"run_id": run[3:], "first": run[3:], "second": run[3:], "key": key} | file
+
+
+def build(rule, values) -> str:
+    """An address of a rule, of raw values for its parts."""
+    _, path = rule.build({name: f"@{name}@" for name in rule.arguments}, append_unknown=False)
+    for name in rule.arguments:
+        path = path.replace(quote(f"@{name}@", safe="@"), values[name]).replace(f"@{name}@", values[name])
+    return path
+
+
+def check(answer, what) -> None:
+    assert answer.status_code < 500, (what, answer.text)
+    assert "Traceback" not in answer.text
+
+
+def test_the_table_names_every_view(app):
+    assert set(FIELDS) == {rule.endpoint for rule in app.url_map.iter_rules()}
+
+
+@pytest.mark.parametrize("endpoint", FIELDS)
+def test_no_value_of_a_field_breaks_a_view(app, visitor, valid, endpoint):
+    for rule in app.url_map.iter_rules(endpoint):
+        address = build(rule, valid)
+        for name in FIELDS[endpoint].split():
+            for value in RAW:
+                for twice in (False, True):
+                    fields = {**FORM, name: value} if "POST" in rule.methods else {name: value}
+                    sent = "&".join(f"{key}={found}" for key, found in fields.items())
+                    sent += f"&{name}=7" if twice else ""
+                    if "POST" in rule.methods:
+                        kind = "application/x-www-form-urlencoded"
+                        answer = visitor.post(address, data=sent.encode(), content_type=kind)
+                    else:
+                        answer = visitor.get(f"{address}?{sent}")
+                    check(answer, (address, name, value, twice))
+
+
+@pytest.mark.parametrize("endpoint", FIELDS)
+def test_no_part_of_an_address_breaks_a_view(app, visitor, valid, endpoint):
+    for rule in app.url_map.iter_rules(endpoint):
+        for name in rule.arguments:
+            for value in RAW:
+                address = build(rule, valid | {name: value})
+                for method in sorted(rule.methods - {"OPTIONS"}):
+                    check(visitor.client.open(address, method=method, buffered=True), (method, address))
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_no_header_breaks_a_view(visitor, valid, header):
+    run = f"/r/{valid['run_id']}"
+    for value in (
+        "",
+        "\x00",
+        "\x1b",
+        "http://[x",
+        "http://[::1",
+        "-1",
+        "9" * 5000,
+        "bytes=-1-",
+        "é",
+        "*;q=x",
+        "a=b=c;;",
+        "[::1",
+    ):
+        headers = {header: value}
+        for address in ("/", run, f"{run}/events", f"{run}.json", "/static/rubric.css", "/nowhere"):
+            check(visitor.get(address, headers=headers), (address, header, value))
+        check(visitor.post(f"{run}/retry", data={}, headers=headers), (run, header, value))
+
+
+def test_a_prompt_whose_sample_is_none_of_its_run_s_is_refused_also_where_the_tokens_are_others(visitor):
+    run = visitor.start("Once", model="storyteller", max_new_tokens=2)
+    visitor.finish(run)
+    for model in ("tiny", "storyteller"):
+        for sample in ("1" + "0" * 22, "-5", "1", "x"):
+            form = {"prompt": "Once", "model": model, "parent": run[3:], "parent_sample": sample}
+            answer = visitor.post("/runs", data=form)
+            assert answer.status_code == 422
+            assert "parent_sample must be a whole number from 0 to 0" in answer.text

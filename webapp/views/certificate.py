@@ -1,0 +1,53 @@
+"""What `convert` found when it made a model, for the model's page.
+
+What is not as it should be in the file is left out, never refused: it may be older than this page, or somebody else's.
+"""
+
+from collections.abc import Iterator
+
+from generate import ModelFolder, Refusal
+from webapp.views.training import Fact, number, part, words
+
+HEADS = 10  # other numbers of heads named at most
+
+
+def find_certificate(folder: ModelFolder) -> dict | None:
+    """What the page says of a conversion: `verdict`, `facts`, `prompt` and `text`; None where nothing is known of one."""
+    try:
+        raw = folder.certificate()
+    except Refusal as refusal:
+        return {"verdict": str(refusal), "facts": [], "prompt": "", "text": ""}
+    if not raw:
+        return None
+    sample = part(raw.get("sample"))
+    return {
+        "verdict": words(raw.get("verdict")) or "certificate.json does not say what came of it.",
+        "facts": list(facts(raw)),
+        "prompt": words(sample.get("prompt")),
+        "text": words(sample.get("text")),
+    }
+
+
+def facts(raw: dict) -> Iterator[Fact]:
+    """Lines of what was measured, as far as it is there."""
+    how = {
+        True: "each bit by bit as in the checkpoint",
+        False: "each rounded from the checkpoint to another type",
+    }.get(raw.get("exact") if isinstance(raw.get("exact"), bool) else None)
+    if count := number(raw.get("tensors")):
+        yield Fact("tensors", ", ".join(filter(None, (f"{count:,.0f}", how))))
+    difference = number(raw.get("largest_difference"))
+    if difference is not None or ("largest_difference" in raw and raw["largest_difference"] is None):
+        differ = "more than can be told" if difference is None else f"{difference:.1e}"
+        text = "at most from a second forward pass, in double precision, over the checkpoint itself"
+        yield Fact("logits", f"differ by {differ} {text}")
+    if vocabulary := words(raw.get("vocabulary")):
+        yield Fact("vocabulary", vocabulary)
+    if (loss := number(raw.get("loss"), 1e6)) is not None:
+        said = [f"{loss:.2f} nats a token on a short English text"]
+        if (chance := number(raw.get("chance"), 1e6)) is not None:
+            said.append(f"; chance is {chance:.2f}")
+        for heads, other in list(part(raw.get("other_heads")).items())[:HEADS]:
+            if (other := number(other, 1e6)) is not None:
+                said.append(f", with {words(heads)[:12]} heads it would be {other:.2f}")
+        yield Fact("loss", "".join(said))
