@@ -16,7 +16,7 @@ from convert.npm import SIZE
 from convert.sizes import Sizes
 from convert.source import Source, find_source
 from convert.to_tensorflow import to_checkpoint
-from generate import Refusal, check_folder
+from generate import Refusal, check_folder, counted
 
 
 def parser() -> argparse.ArgumentParser:
@@ -143,10 +143,10 @@ def print_skipped(bundle: Bundle) -> None:
 def print_certificate(found: Certificate) -> None:
     how = "bit by bit" if found.exact else "rounded to the type you asked for"
     print(
-        f"\nCertificate: {found.tensors} tensors, {how}; the largest difference of a logit is {'not a number' if found.largest_difference is None else f'{found.largest_difference:.1e}'}."
+        f"\nCertificate: {counted(found.tensors, 'tensor')}, {how}; the largest difference of a logit is {'not a number' if found.largest_difference is None else f'{found.largest_difference:.1e}'}."
     )
     if found.loss is not None:
-        others = "".join(f"; with {heads} heads {loss:.2f}" for heads, loss in found.other_heads.items())
+        others = "".join(f"; with {counted(heads, 'head')} {loss:.2f}" for heads, loss in found.other_heads.items())
         print(f"Loss on a short English text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
     print(found.verdict)
     if found.sample:

@@ -10,7 +10,7 @@ from convert import judge
 from convert.bundle import Bundle
 from convert.names import to_transformers
 from convert.sizes import Sizes
-from generate import ModelFolder
+from generate import ModelFolder, counted
 
 TEXT = (
     "The sun was low when the old man came down to the river. He sat on a stone, took the bread from his bag, and gave "
@@ -95,5 +95,5 @@ def verdict_of(difference: float, allowed: float, loss: float | None, chance: fl
         return "The logits agree with the checkpoint's own, but it reads like noise: is n_head right, and the vocabulary its own?"
     better = [heads for heads, other in others.items() if other < loss]
     if better:
-        return f"It reads like a trained model, but better with {better[0]} heads: is n_head right?"
+        return f"It reads like a trained model, but better with {counted(better[0], 'head')}: is n_head right?"
     return "It reads like a trained model, and the logits agree with the checkpoint's own."

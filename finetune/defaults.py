@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 
 from finetune.options import Options
+from generate import counted
 
 ANCHOR, RATE, POWER, HIGHEST = 7e6, 1e-3, 0.8, 3e-3
 FROM_SCRATCH, LORA, MUON = 2.0, 3.0, 2.0  # times that
@@ -34,7 +35,7 @@ def with_defaults(
         batches = math.ceil(windows / (options.batch_size * options.gradient_accumulation))
         options = replace(options, epochs=choose_epochs(batches))
         if (options.batch_size, options.epochs) != (BATCH, EPOCHS):
-            passes = f"{options.epochs:g} epochs in batches of {options.batch_size}"
+            passes = f"{counted(options.epochs, 'epoch')} in batches of {options.batch_size}"
             told.append(f"{passes}, chosen for a text this small; --epochs, --steps or --minutes take another length.")
     return options, told
 

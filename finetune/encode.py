@@ -8,7 +8,7 @@ from finetune import data
 from finetune.encoding import Encoding, write_encoding
 from finetune.options import Options
 from finetune.start import find_folder, from_folder
-from generate import Refusal, check_folder, check_target
+from generate import Refusal, check_folder, check_target, counted
 
 
 def encode_to(given: dict, options: Options, models: Path) -> Encoding:
@@ -24,5 +24,5 @@ def encode_to(given: dict, options: Options, models: Path) -> Encoding:
         found = data.encoded(given["data"], options, start, target, Path(scratch), shows, write_encoding)
         for line in data.assumptions(given["data"], options, Path(scratch)):
             print(line, file=sys.stderr)
-    print(f"{target}: {len(found.ends):,} documents, {len(found.tokens):,} tokens.")
+    print(f"{target}: {counted(len(found.ends), 'document')}, {counted(len(found.tokens))}.")
     return found

@@ -18,7 +18,7 @@ def add_layers(name: str, model: GPT2LMHeadModel, layers: int) -> None:
     old = model.config.n_layer
     if layers < old:
         raise Refusal(
-            "--layers {layers}: {model} has {old} layers; there can only be added some.",
+            "--layers {layers}: {model} has {old}, and there can only be added some.",
             layers=layers,
             model=name,
             old=old,

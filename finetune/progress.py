@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from finetune.record import Record
 from finetune.stopping import Stop
 from finetune.trainer import Tuner
-from generate import Score
+from generate import Score, counted
 
 
 class Watch(TrainerCallback):
@@ -78,7 +78,9 @@ class Watch(TrainerCallback):
             control.should_save = control.should_save or step == self.best_step()
             if since >= self.patience:
                 control.should_training_stop = True
-                self.say(f"No better one in {since} evaluations; the best was that of step {self.best_step():,}.")
+                self.say(
+                    f"No better one in {counted(since, 'evaluation')}; the best was that of step {self.best_step():,}."
+                )
 
     def best_step(self) -> int | None:
         """The step whose checkpoint is kept whatever comes; None where the last one counts."""

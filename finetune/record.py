@@ -110,8 +110,8 @@ def resumed(record: Record, now: dict[str, Any], step: int) -> Record:
         raise Refusal("This training began with no teacher for --teacher; give the same, or begin anew with --force.")
     if before.get("processes", 1) != now["processes"]:
         raise Refusal(
-            "This training began with {before} process(es) and cannot go on exactly with {now}; start as many, or "
-            "begin anew with --force.",
+            "The number of processes was {before} when this training began, and it cannot go on exactly with {now}; start "
+            "as many, or begin anew with --force.",
             before=before["processes"],
             now=now["processes"],
         )

@@ -6,21 +6,20 @@ from finetune.data import Data
 from finetune.plan import Plan
 from finetune.task import Task
 from finetune.verdict import verdict
+from generate import counted
 
 
 def of_parts(found: Data) -> str:
     """How many documents and tokens each part has, in one sentence."""
-    counts = (
-        f"{name} {len(part):,} document{'s' * (len(part) != 1)}, {part.size:,} tokens"
-        for name, part in found.parts.items()
-    )
+    counts = (f"{name} {counted(len(part), 'document')}, {counted(part.size)}" for name, part in found.parts.items())
     return ", ".join(counts) + (" (cut from each document: there are few)" if found.cut else "")
 
 
 def of_length(plan: Plan, steps: int, device: str) -> str:
     """How long the training will be, in one sentence."""
     batch = plan.options.batch_size * plan.options.gradient_accumulation
-    return f"{steps:,} steps of {batch} windows of {plan.block_size:,} tokens, on {device}."
+    windows = f"{counted(batch, 'window')} of {counted(plan.block_size)}"
+    return f"{counted(steps, 'step')} of {windows}, on {device}."
 
 
 def of_result(facts: dict[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ from finetune.task import Task, clear_work
 from finetune.teachers import Teachers
 from finetune.trainer import Tuner
 from finetune.windows import collate
-from generate import ModelFolder, Refusal, Score, check_folder
+from generate import ModelFolder, Refusal, Score, check_folder, counted
 
 UNKNOWN = 10**6  # steps of a training whose pace is being measured
 
@@ -97,7 +97,7 @@ class Training:
                 "smaller --block-size, --lora, or a smaller model.",
                 block_size=self.plan.block_size,
             )
-        self.say(f"Memory is short: going on with {share[0]} window(s) at a time, and the same steps.")
+        self.say(f"Memory is short: going on with {counted(share[0], 'window')} at a time, and the same steps.")
         self.model = self.tuner = None  # what they hold is needed
         if last := checkpoints(self.task.work):
             self.checkpoint = last[-1]

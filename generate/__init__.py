@@ -31,6 +31,7 @@ from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
 from generate.text.bpe import check_reached, merges_of, model_of, read_encoder, read_object
 from generate.text.characters import CharacterGate, split_half_character
+from generate.text.counts import counted
 from generate.text.escapes import unescape
 from generate.text.guess import guess_encoding
 from generate.text.incoming import TextDecoder, plain_text, read_text
@@ -66,6 +67,7 @@ __all__ = [
     "check_folder",
     "check_reached",
     "check_target",
+    "counted",
     "files",
     "find_model",
     "guess_encoding",

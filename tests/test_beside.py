@@ -141,6 +141,35 @@ def test_only_models_with_the_same_tokens_are_offered(app, visitor):
     assert offered == ["other", "slow"]
 
 
+def test_a_model_of_the_same_weights_is_neither_offered_nor_taken(visitor, models):
+    twin = shutil.copytree(models / "tiny", models / "twin")
+    try:
+        run = visitor.start("x", max_new_tokens=2)
+        visitor.finish(run)
+        assert "<option>twin</option>" not in visitor.get(run).text
+        for action in ("beside", "shift"):
+            answer = visitor.post(f"{run}/{action}", data={"model": "twin"})
+            assert answer.status_code == 422
+            assert "twin is the model that this run has already" in answer.text
+    finally:
+        shutil.rmtree(twin)
+
+
+def test_a_model_whose_weights_are_not_those_it_claims_is_not_offered_and_breaks_no_page(visitor, models):
+    changed = shutil.copytree(models / "other", models / "changed")
+    try:
+        (changed / "rubric.json").write_text('{"format": 1, "fingerprint": "0000"}')
+        run = visitor.start("x", max_new_tokens=2)
+        assert "<option>changed</option>" not in visitor.get(run).text
+        visitor.finish(run)
+        assert (
+            "is not the file that rubric.json describes"
+            in visitor.post(f"{run}/beside", data={"model": "changed"}).text
+        )
+    finally:
+        shutil.rmtree(changed)
+
+
 @pytest.mark.parametrize("part", ["beside", "shift"])
 def test_a_page_for_two_is_only_there_for_two_that_belong_together(visitor, part):
     one, two = (visitor.start("x", max_new_tokens=2) for _ in range(2))

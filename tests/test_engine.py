@@ -269,7 +269,12 @@ def test_a_full_line_refuses_and_tells_places(models):
         line = Writer(engine)
         running = line.submit(max_new_tokens=4096)
         until_written(running, 1)
-        first, second = line.submit(), line.submit()
+        first = line.submit()
+        engine.max_waiting = 1
+        with pytest.raises(Busy, match="one run is waiting"):
+            line.submit()
+        engine.max_waiting = 2
+        second = line.submit()
         assert (first.place, second.place) == (1, 2)
         with pytest.raises(Busy, match="2 runs are waiting"):
             line.submit()

@@ -48,6 +48,27 @@ def test_words_are_found_in_prompt_and_continuation_whatever_their_case(app, vis
     assert "None of your runs has “<bdi>&lt;b&gt;</bdi>” in it" in visitor.get("/runs?q=<b>").text
 
 
+def test_words_are_found_across_the_seam_between_prompt_and_text_of_every_sample(app, visitor):
+    run = visitor.start("the old king said", max_new_tokens=20, samples=2, temperature=2, top_k=0)
+    texts = [sample["text"] for sample in visitor.finish(run)["samples"]]
+    other = visitor.start("the old king said", max_new_tokens=1)
+    until_indexed(app, run, other)
+    for text in texts:
+        assert listed(visitor, f"king said{text[:9]}".replace("\0", "").strip()) == [run], text
+    assert listed(visitor, f"{texts[0][-5:]}the old".replace("\0", "")) == [], (
+        "a sample's end does not touch a beginning"
+    )
+
+
+@pytest.mark.parametrize("query", ["%00", "%00king%00", "ki%00ng"])
+def test_a_query_with_a_nul_finds_what_it_finds_without(app, visitor, query):
+    run = visitor.start("the old king", max_new_tokens=1)
+    until_indexed(app, run)
+    page = visitor.get(f"/runs?q={query}")
+    assert page.status_code == 200
+    assert run in page.text
+
+
 def test_a_run_is_found_by_what_was_written_after_it_began(app, visitor, writer):
     run = visitor.start("x", model="slow", max_new_tokens=100, top_k=0)
     until_indexed(app)  # its prompt alone

@@ -120,6 +120,16 @@ def test_a_body_too_large_is_refused_with_413(visitor):
     assert "more text" in sentence(answer)
 
 
+@pytest.mark.parametrize("filler", ["\r\n", "\0", "从", "x", "&"])
+def test_a_prompt_of_the_longest_length_is_taken_whatever_is_in_it(visitor, filler):
+    size = len(filler.replace("\r\n", "\n").encode())
+    prompt = filler * (20_000 // size)
+    answer = visitor.post("/runs", data=FORM | {"prompt": prompt})
+    assert answer.status_code == 303
+    assert visitor.finish(answer.headers["Location"])["prompt"]["text"] == prompt.replace("\r\n", "\n")
+    assert visitor.post("/runs", data=FORM | {"prompt": prompt + filler * 3}).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -1,7 +1,9 @@
 """A run's life on the site: started, watched, stopped, continued, taken away."""
 
+import html
 import re
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +12,8 @@ from markupsafe import escape
 from waiting import until
 
 from generate import find_model
+from webapp.runs import service
+from webapp.runs.repository import new_run
 
 
 def long_run(visitor, **fields):
@@ -286,6 +290,35 @@ def test_a_textarea_gives_a_first_newline_back(visitor):
     run = visitor.start("\n\nfirst", max_new_tokens=3)
     visitor.finish(run)
     assert ">\n\n\nfirst</textarea>" in visitor.get(f"/?parent={run[3:]}").text
+
+
+def test_the_plain_page_breaks_no_line_between_prompt_and_text(visitor):
+    run = visitor.start("the old king", max_new_tokens=9)
+    said = visitor.finish(run)["samples"][0]["text"]
+    story = re.search(r'<p class="story">(.*?)</p>', visitor.get(f"{run}/plain").text, re.S)[1]
+    assert html.unescape(re.sub("<[^>]*>", "", story)) == pictured("the old king" + said)
+
+
+def test_a_page_that_is_opened_the_moment_a_run_is_stored_is_told_all_of_it(app, visitor, friend, monkeypatch):
+    """The row can be seen before `start` has returned."""
+    events = []
+
+    def stored(**fields):
+        new_run(**fields)
+        reader = threading.Thread(target=lambda: events.extend(friend.events(f"/r/{fields['id']}")))
+        reader.start()
+        entry = lambda: app.extensions["rubric"].registry.get(fields["id"])  # noqa: E731
+        until(lambda: entry() is not None and entry().viewers, what="a reader")
+        readers.append(reader)
+
+    readers = []
+    monkeypatch.setattr(service, "new_run", stored)
+    run = visitor.start(max_new_tokens=20)
+    readers[0].join(60)
+    assert not readers[0].is_alive()
+    assert events[-1] == {"event": "done", "data": "over"}
+    told = "".join(text_of(event["data"]) for event in events if "data" in event)
+    assert told == pictured(visitor.json(run)["samples"][0]["text"])
 
 
 def test_without_scripts_the_plain_page_streams_the_same_text(visitor):

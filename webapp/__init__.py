@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from generate import Engine, Refusal, files, read_settings
+from generate import Engine, Refusal, counted, files, read_settings
 from webapp.http import assets, body, compression, errors, once, place, request, security
 from webapp.http.visitors import secret_key
 from webapp.routes import (
@@ -87,6 +87,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     app.context_processor(lambda: {"can": state().models.capabilities})  # templates offer only what the engine can do
     app.add_template_filter(moment)
     app.add_template_filter(exact)
+    app.add_template_global(counted)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
         app.register_blueprint(page.blueprint)

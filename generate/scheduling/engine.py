@@ -95,6 +95,8 @@ class LocalEngine:
             waiting = len(self._queue.waiting)
             if self._is_full():
                 after = max(5, min(600, round(self._forecaster.outlook.seconds or 60)))
+                if waiting == 1:
+                    raise Busy("The line is full: one run is waiting; please try again in a moment.", after)
                 raise Busy(
                     "The line is full: {waiting} runs are waiting; please try again in a moment.",
                     after,

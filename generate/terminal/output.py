@@ -23,6 +23,7 @@ from generate.sampling.records import record_as_dict
 from generate.scheduling.engine import LocalEngine
 from generate.terminal.typed import as_prompt, prompts
 from generate.text.characters import CharacterGate, split_half_character
+from generate.text.counts import counted
 from generate.text.escapes import unescape
 
 RED, PLAIN = "\x1b[31m", "\x1b[39m"
@@ -141,7 +142,7 @@ def score(run: RunLog, folder: ModelFolder, prompt: str, path: Path | None, forc
         tokens = [record_as_dict(record, vocabulary) for record in run.prompt]
         line = json.dumps(facts | {"tokens": tokens}, ensure_ascii=False) + "\n"
     else:
-        line = f"{len(run.prompt):,} token{'s' * (len(run.prompt) != 1)}, {found}\n"
+        line = f"{counted(len(run.prompt))}, {found}\n"
     if path is None:
         sys.stdout.write(line)
     else:

@@ -5,7 +5,7 @@ Models can be compared token by token where their vocabularies are the same, as 
 
 from flask import Blueprint, redirect, render_template, request, url_for
 
-from generate import ModelFolder
+from generate import ModelFolder, Refusal
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.derivation import Beginning

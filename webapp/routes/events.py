@@ -183,16 +183,17 @@ def newly_ended(view: RunView, ended: set[int]) -> list[int]:
 def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
     """Yield the plain page piece by piece; several samples follow one another.
 
-    It begins inside the paragraph of the prompt, so that no line is broken before a single continuation.
+    It begins inside the paragraph of the prompt, which it ends, so that no line is broken before a single continuation.
     """
     yield head
     several = len(view.log.samples) > 1
     for number in range(len(view.log.samples)):
         if several:
-            yield f'</p><h2>Sample {number + 1}</h2><p class="story">'
-        yield '<span class="continuation">'
+            yield f'{"" if number else "</p>"}<h2>Sample {number + 1}</h2><p dir="auto" class="story continuation">'
+        else:
+            yield '<span class="continuation">'
         yield from grow_sample(state, view, SampleView(view, number))
-        yield f'</span></p><p class="quiet">{escape(view.ending(number))}'
+        yield f'{"" if several else "</span>"}</p><p class="quiet">{escape(view.ending(number))}</p>'
     yield tail
 
 

@@ -5,8 +5,9 @@ What is not as it should be in the file is left out, never refused: it may be ol
 
 from collections.abc import Iterator
 
-from generate import ModelFolder, Refusal
-from webapp.views.training import Fact, number, part, words
+from generate import ModelFolder, Refusal, counted
+from webapp.views.training import Fact
+from webapp.views.training_record import number, part, words
 
 HEADS = 10  # other numbers of heads named at most
 
@@ -26,6 +27,11 @@ def find_certificate(folder: ModelFolder) -> dict | None:
         "prompt": words(sample.get("prompt")),
         "text": words(sample.get("text")),
     }
+
+
+def heads_of(text: str) -> str:
+    """As in "1 head" and "12 heads"; JSON's keys are text."""
+    return counted(int(text), "head") if text.isascii() and text.isdigit() and len(text) < 6 else "other heads"
 
 
 def facts(raw: dict) -> Iterator[Fact]:
@@ -49,5 +55,5 @@ def facts(raw: dict) -> Iterator[Fact]:
             said.append(f"; chance is {chance:.2f}")
         for heads, other in list(part(raw.get("other_heads")).items())[:HEADS]:
             if (other := number(other, 1e6)) is not None:
-                said.append(f", with {words(heads)[:12]} heads it would be {other:.2f}")
+                said.append(f", with {heads_of(words(heads))} it would be {other:.2f}")
         yield Fact("loss", "".join(said))

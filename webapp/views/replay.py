@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from generate import RunLog, RunState, Vocabulary
+from generate import RunLog, RunState, Vocabulary, counted
 from webapp.runs.replays import Replay, Written, first_difference
-from webapp.views.sentences import REPLAYED, counted, how_long, ordinal
+from webapp.views.sentences import REPLAYED, how_long, ordinal
 from webapp.views.tokens import VISIBLE
 
 EXACT = ("float32", "int8")  # precisions in which a run writes the same tokens in whatever company

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from generate import FinishReason, Outlook, RunLog, RunState, perplexity
+from generate import FinishReason, Outlook, RunLog, RunState, counted, perplexity
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
 
@@ -82,11 +82,6 @@ def verdict(view: Transcript) -> str:
         return f"{read} Nothing came before it that could predict it." if len(records) == 1 else read
     bits = "" if score.bits_per_byte is None else f", {score.bits_per_byte:.2f} bits per byte"
     return f"{read} Perplexity {rounded(score.perplexity)}{bits}."
-
-
-def counted(tokens: int) -> str:
-    """As in `1 token` and `1,234 tokens`."""
-    return f"{tokens:,} token{'' if tokens == 1 else 's'}"
 
 
 def rounded(perplexity: float) -> str:

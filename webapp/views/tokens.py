@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-
 from markupsafe import Markup
 from markupsafe import escape as markup_escape
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from generate import ModelFolder, Refusal
+from generate import ModelFolder, Refusal, counted
 from webapp.views.curve import Curve, Loss, draw
 from webapp.views.sentences import moment
 from webapp.views.training_record import TrainingSample, entries, losses, number, part, samples, words
@@ -82,20 +82,20 @@ def joined(names: list[str]) -> str:
 
 def amount(raw: dict, which: str) -> str:
     """How much text there was for training, validation or test."""
-    counts = [counted(number(part(raw.get(what)).get(which)), what) for what in ("documents", "tokens")]
+    counts = [how_many(number(part(raw.get(f"{what}s")).get(which)), what) for what in ("document", "token")]
     return ", ".join(filter(None, counts))
 
 
-def counted(count: float | None, what: str) -> str:
-    """As in "1 document" and "12 documents"; `what` is the plural."""
-    return "" if not count else f"{count:,.0f} {what[:-1] if count == 1 else what}"
+def how_many(count: float | None, one: str) -> str:
+    """As in "1 document" and "12 documents"; "" for none."""
+    return counted(round(count), one) if count else ""
 
 
 def duration(value: object) -> str:
     if (seconds := number(value)) is None:
         return ""
     if seconds < 90:
-        return f"in {counted(max(1, round(seconds)), 'seconds')}"
+        return f"in {how_many(max(1, round(seconds)), 'second')}"
     if seconds < 90 * 60:
         return f"in {round(seconds / 60)} minutes"
     return f"in {seconds / 3600:,.1f} hours"
@@ -162,11 +162,11 @@ def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
 
 def file_facts(kind: str, found: list[dict]) -> Iterator[Fact]:
     for file in found[:FILES]:
-        said = ", ".join(filter(None, (words(file.get("name")), counted(number(file.get("bytes")), "bytes"))))
+        said = ", ".join(filter(None, (words(file.get("name")), how_many(number(file.get("bytes")), "byte"))))
         if said:
             yield Fact(kind, said, words(file.get("sha256")))
     if len(found) > FILES:
-        yield Fact(kind, f"and {counted(len(found) - FILES, 'files')} more")
+        yield Fact(kind, f"and {how_many(len(found) - FILES, 'file')} more")
 
 
 def evaluated(found: list[Loss] | None) -> str:
