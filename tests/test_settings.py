@@ -91,6 +91,7 @@ def started(tmp_path, *command, **settings) -> str:
 MIGRATE = ("flask", "--app", "webapp", "db", "upgrade")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -108,6 +109,7 @@ def test_what_make_run_does_first_says_what_is_wrong(tmp_path, settings, sentenc
     assert "secret" not in said
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
