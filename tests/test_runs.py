@@ -295,7 +295,7 @@ def test_a_textarea_gives_a_first_newline_back(visitor):
 def test_the_plain_page_breaks_no_line_between_prompt_and_text(visitor):
     run = visitor.start("the old king", max_new_tokens=9)
     said = visitor.finish(run)["samples"][0]["text"]
-    story = re.search(r'<p class="story">(.*?)</p>', visitor.get(f"{run}/plain").text, re.S)[1]
+    story = re.search(r'<p class="story" dir="auto">(.*?)</p>', visitor.get(f"{run}/plain").text, re.S)[1]
     assert html.unescape(re.sub("<[^>]*>", "", story)) == pictured("the old king" + said)
 
 
