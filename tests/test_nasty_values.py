@@ -28,7 +28,7 @@ RAW = (  # as they stand in an address or a form, percent-encoded
 OPTIONS = "max_new_tokens temperature top_k top_p repetition_penalty samples seed stop"
 FIELDS = {  # the fields that each view reads, of its address or its form
     "home.home": f"prompt model parent sample parent_sample {OPTIONS}",
-    "home.create": f"prompt model parent parent_sample read nonce {OPTIONS}",
+    "home.create": f"prompt model parent parent_sample parse_special read nonce {OPTIONS}",
     "home.busy": "",
     "run.run_page": "",
     "run.retry": "nonce",
