@@ -56,7 +56,7 @@ class FakeEngine:
         self.max_rows, self.max_waiting, self._pace = max_rows, max_waiting, pace
         self._jobs: list[Job] = []
         self._changed, self._closed = threading.Condition(), False
-        self._dice = random.Random(0)
+        self._dice, self.forgot = random.Random(0), 0
         self._thread = threading.Thread(target=self._work, name="fake engine", daemon=True)
         self._thread.start()
 
@@ -92,6 +92,10 @@ class FakeEngine:
                 self._jobs.remove(job)
                 for sample in run.samples:
                     end(job, sample, reason)
+
+    def forget(self) -> None:
+        """It remembers nothing; tests see that it was asked."""
+        self.forgot += 1
 
     def close(self) -> None:
         with self._changed:

@@ -193,7 +193,7 @@ def test_memory_that_runs_out_while_a_row_joins_ends_that_run_alone(writer, monk
 def test_an_engine_whose_thread_dies_leaves_nobody_waiting(models, monkeypatch):
     engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=1).start("tiny"))
     running, waiting = Writer(engine).submit(max_new_tokens=4096), Writer(engine).submit()
-    monkeypatch.setattr(engine, "_take_cancelled", lambda: 1 / 0)
+    monkeypatch.setattr(engine, "_take_asked", lambda: 1 / 0)
     for run in (running, waiting):
         assert finished(run).samples[0].finish_reason == "error"
     assert "has stopped" in engine.ready()

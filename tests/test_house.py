@@ -116,7 +116,7 @@ OF_THE_ENGINE = {
 PRIVATE = {  # what tests look into all the same
     ("conftest", "_loaded_models"),
     ("engines", "_wake"),
-    ("test_engine", "_take_cancelled"),
+    ("test_engine", "_take_asked"),
     ("test_graphs", "_graphs"),
     ("test_prefixes", "_texts"),
 }

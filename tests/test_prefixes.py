@@ -213,6 +213,21 @@ def spared(writer, model) -> list[int]:
     return lengths
 
 
+def test_what_is_forgotten_is_forgotten_with_what_a_cancelled_run_had_written(models):
+    with running(models, prefix_memory=4) as writer:
+        writer.write("the old king said to the young fox", max_new_tokens=20)
+        remembered = writer.batch().prefix_cache
+        until(lambda: len(remembered))
+        run = writer.submit("one two three one two three", max_new_tokens=4096)
+        until(lambda: len(run.samples[0]) > 20)
+        writer.engine.cancel(run)
+        writer.engine.forget()
+        until(lambda: run.done and not len(remembered))
+        assert remembered.nbytes == 0
+        writer.write("the sea", max_new_tokens=20)
+        until(lambda: len(remembered) == 1, what="remembering what comes after it")
+
+
 def test_the_same_prompt_again_says_the_same(clever, plain, model):
     wish = {"text": "The old king said to the young fox that", "model": model, "max_new_tokens": 20}
     right = plain.write(**wish)

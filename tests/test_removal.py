@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 from conftest import Visitor, finished
 from rounds import copy, cut, go_on
@@ -49,6 +50,19 @@ def traces(server, *needles) -> list[bool]:
             stored = list(db.session.scalars(select(Block.tokens)))
             stored += [words.encode() for words in db.session.scalars(select(Run.words)) if words]
     return [any(needle in part for part in stored) for needle in needles]
+
+
+def test_a_deletion_reaches_what_each_server_has_in_memory(a, b, monkeypatch):
+    run, other, asked = a.write(), a.write(), []
+    for server in (a, b):
+        assert [server.visitor.post(f"{one}/replay").status_code for one in (run, other)] == [303, 303]
+        server.do("notice_removed")
+        engine = SimpleNamespace(forget=lambda server=server: asked.append(server))
+        monkeypatch.setattr(server.state, "engine", engine)
+    a.visitor.post(f"{run}/delete")
+    assert (asked, a.state.replays.run_ids()) == ([a], {other[3:]})
+    b.do("notice_removed", "notice_removed")
+    assert (asked, b.state.replays.run_ids()) == ([a, b], {other[3:]})
 
 
 def test_children_of_a_deleted_run_keep_their_whole_prefix(a):

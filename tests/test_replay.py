@@ -288,6 +288,20 @@ def written_again(*samples, error=None, reason="length", **known) -> RunLog:
     return log
 
 
+def test_a_replay_that_cannot_be_judged_does_not_keep_the_others_waiting():
+    def judge(then, _again):
+        return 1 / 0 if then is broken else "Identical."
+
+    broken, whole = written(ids(1)), written(ids(1))
+    kept = replays.Replays(judge, None)
+    keys = [kept.add(replays.Replay("run", "ada", then, written_again(ids(1)))) for then in (broken, whole)]
+    kept.tend_all()
+    assert [kept.find("run", key).verdict for key in keys] == [
+        "This replay failed; the server's log says why.",
+        "Identical.",
+    ]
+
+
 def test_the_first_difference_is_the_earliest_of_all_samples():
     then = written(ids(1, 2, 1), ids(1, 2, 2))
     assert first_difference(then, [(ids(1, 2, 1), "length"), (ids(1, 2, 2), "length")]) is None

@@ -4,6 +4,7 @@ import secrets
 from functools import partial
 
 from flask import Flask, current_app
+from sqlalchemy import select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import Engine, models_folder
@@ -19,7 +20,7 @@ from webapp.runs.repository import Vocabularies, removed_run
 from webapp.runs.scheduler import Job, Scheduler
 from webapp.runs.search import index_words
 from webapp.runs.service import Service
-from webapp.runs.tables import Run, check_tables
+from webapp.runs.tables import Run, check_tables, db
 from webapp.runs.takeover import Takeover
 from webapp.views.card.kept import Cards
 from webapp.views.replay import judge
@@ -68,6 +69,7 @@ class State:
                 Job("reap", self.takeover.reap, 2.0),
                 Job("index_words", partial(index_words, self.vocabularies), 1.0),
                 Job("scrub", self.removal.scrub, 2.0),
+                Job("notice_removed", self._notice_removed, 5.0),
                 Job("expire", self.removal.expire, 60.0),
                 Job("expire_presses", self.presses.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
@@ -88,6 +90,19 @@ class State:
     def close(self) -> None:
         """Stop the engine and store what there is; see `Scheduler.close`."""
         self.scheduler.close()
+
+    def forget_removed(self) -> None:
+        """Let nothing in memory tell of runs that are gone: no picture, no replay, and no text that the engine remembers."""
+        replayed = self.replays.run_ids()
+        there = set(db.session.scalars(select(Run.id).where(Run.id.in_(replayed))))
+        self.replays.forget(replayed - there)
+        self.cards.forget()
+        if self.engine is not None:
+            self.engine.forget()
+
+    def _notice_removed(self) -> None:
+        if self.removal.notice():
+            self.forget_removed()
 
     def look(self, run: Run) -> RunView:
         """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""

@@ -65,6 +65,9 @@ class Engine(Protocol):
     def cancel(self, run: RunLog, reason: FinishReason = FinishReason.CANCELLED) -> None:
         """Ask for a run to end: soon its unfinished samples have `reason`, and keep their text. No-op for others' runs."""
 
+    def forget(self) -> None:
+        """Soon keep nothing of runs that have ended, or were cancelled before this: somebody has deleted one of them."""
+
     def ready(self) -> str | None:
         """None when runs can be written; else a sentence saying why not."""
 

@@ -61,6 +61,7 @@ class LocalEngine:
         self._dispatch = Dispatch(self._queue, self._loaded_models, self._wake, max_rows)
         self._forecaster = Forecaster(self._queue, self._loaded_models, self._wake, max_rows)
         self._cancelled: dict[RunLog, FinishReason] = {}  # runs that shall end, until the engine's thread has looked
+        self._forget = False  # what is remembered of ended runs shall go
         self._problem: str | None = "The engine has not started yet."
         self._closing = False
         self._over = False
@@ -112,6 +113,12 @@ class LocalEngine:
         """Ask for a run to end; before the next step its samples end, with `reason` for a `finish_reason`."""
         with self._wake:
             self._cancelled.setdefault(run, reason)
+        self._notify()
+
+    def forget(self) -> None:
+        """Before the next step, keep no keys, values and ids of texts that were read or written before."""
+        with self._wake:
+            self._forget = True
         self._notify()
 
     def ready(self) -> str | None:
@@ -186,7 +193,10 @@ class LocalEngine:
     def _round(self) -> None:
         """One step of every model that has work, and whatever comes between two steps."""
         self._beat = time.monotonic()
-        self._dispatch.end_cancelled(self._take_cancelled())
+        cancelled, forget = self._take_asked()
+        self._dispatch.end_cancelled(cancelled)
+        if forget:  # after those that were cancelled, whose texts are remembered as they end
+            self._loaded_models.forget()
         self._dispatch.drop_over()
         if self._dispatch.welcome_loaded():
             self._problem = None
@@ -199,11 +209,12 @@ class LocalEngine:
             self._forecaster.tell()  # before this thread sleeps: nobody is writing any more
             self._sleep()
 
-    def _take_cancelled(self) -> dict[RunLog, FinishReason]:
-        """The runs that were asked to end since the last look, each with the reason."""
+    def _take_asked(self) -> tuple[dict[RunLog, FinishReason], bool]:
+        """The runs that were asked to end since the last look, each with the reason; whether to forget ended ones."""
         with self._wake:
-            asked, self._cancelled = self._cancelled, {}
-        return asked
+            cancelled, forget = self._cancelled, self._forget
+            self._cancelled, self._forget = {}, False
+        return cancelled, forget
 
     def _step(self, loaded: LoadedModel) -> None:
         loaded.used = time.monotonic()

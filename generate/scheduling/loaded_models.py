@@ -92,6 +92,11 @@ class LoadedModels:
         free = [r for key, r in self.all.items() if key not in wanted and not r.batch.held and not r.batch.prefills]
         return sorted(free, key=lambda loaded: loaded.used)
 
+    def forget(self) -> None:
+        """Let no model remember the texts of runs that have ended."""
+        for loaded in self.all.values():
+            loaded.batch.prefix_cache.drop()
+
     # Loading
 
     def start_loading(self, folder: ModelFolder, wanted: set[tuple]) -> bool:

@@ -60,7 +60,7 @@ def delete(run_id: str):
     require_owner(run.owner, Refusal("Only the visitor who started this run can delete it."))
     if not state().service.delete(run):
         find_run(run_id)  # another click was quicker; this tells that it is gone
-    state().cards.forget()
+    state().forget_removed()
     return redirect(url_for("my_runs.runs"), 303)
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from generate import RunState
 from webapp.runs.kinds import GoneReason, Relation
@@ -33,6 +33,7 @@ class Removal:
     def __init__(self, keep_days: float):
         self._keep_days = keep_days
         self.scrubbed = True  # no deleted text is left in a log of the database
+        self._gone: int | None = None  # runs that are gone, as far as this server has noticed
 
     def delete(self, run: Run) -> bool:
         """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
@@ -45,6 +46,11 @@ class Removal:
         self.scrubbed = False
         self.scrub()
         return found
+
+    def notice(self) -> bool:
+        """Whether runs have gone since the last look, whichever server removed them."""
+        before, self._gone = self._gone, db.session.scalar(select(func.count()).select_from(Gone))
+        return before not in (None, self._gone)
 
     def scrub(self) -> None:
         """Take deleted text out of SQLite's log of changes too; while somebody reads there, it is tried again later."""

@@ -3,6 +3,7 @@
 A replay is not stored. It lives in this server's memory, for a while, and is given up when nobody asks for it any more.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -13,6 +14,8 @@ import numpy as np
 
 from generate import BY_ITSELF, Busy, Engine, FinishReason, RunLog, Vocabulary
 from webapp.runs.tables import Run
+
+log = logging.getLogger(__name__)
 
 KEPT = 600.0  # seconds, verdicts included
 PATIENCE = 15.0  # seconds without a question after which nobody waits for a verdict
@@ -110,26 +113,49 @@ class Replays:
         for key in [key for key, replay in self._all.items() if replay.verdict and replay.begun < limit]:
             del self._all[key]
 
+    def run_ids(self) -> set[str]:
+        """The runs of which there is a replay, with what it was written as."""
+        with self._lock:
+            return {replay.run_id for replay in self._all.values()}
+
+    def forget(self, run_ids: set[str]) -> None:
+        """Let go of the replays of runs that were removed."""
+        with self._lock:
+            gone = {key: replay for key, replay in self._all.items() if replay.run_id in run_ids}
+            self._all = {key: replay for key, replay in self._all.items() if key not in gone}
+        for replay in gone.values():
+            if replay.log is not None and not replay.log.done:
+                self._engine.cancel(replay.log)
+
     def tend_all(self) -> None:
         """Judge the unfinished ones as far as that can be done by now; call it every ROUND seconds."""
         with self._lock:
             unfinished = [replay for replay in self._all.values() if replay.verdict is None]
         for replay in unfinished:
-            tend(replay, self._engine, self._judge)
+            try:
+                tend(replay, self._engine, self._judge)
+            except Exception:  # the others are waiting for their verdicts
+                log.exception("the replay of run %s cannot be judged", replay.run_id)
+                close(replay, "This replay failed; the server's log says why.", self._engine)
 
 
 def tend(replay: Replay, engine: Engine | None, judge: Judge) -> None:
     """Judge a replay if that can be done by now, or give it up."""
-    now, log = time.monotonic(), replay.log
-    verdict = judge(replay.written, log)
+    now = time.monotonic()
+    verdict = judge(replay.written, replay.log)
     if verdict is None and now - replay.asked > PATIENCE:
         verdict = "Nobody asked for this replay any more, so it was stopped."
     if verdict is None and now - replay.begun > KEPT:
         verdict = "This replay took too long and was stopped."
     if verdict is not None:
-        replay.verdict, replay.log = verdict, None
-        if engine is not None and not log.done:
-            engine.cancel(log)
+        close(replay, verdict, engine)
+
+
+def close(replay: Replay, verdict: str, engine: Engine | None) -> None:
+    """End a replay with its verdict, and its writing too."""
+    written, replay.verdict, replay.log = replay.log, verdict, None
+    if engine is not None and not written.done:
+        engine.cancel(written)
 
 
 def first_difference(written: Written, again: list[tuple[np.ndarray, str | None]]) -> tuple[int, int] | None:
