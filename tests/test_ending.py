@@ -165,6 +165,20 @@ def test_the_byte_alphabet_names_every_byte_once():
     assert (byte_alphabet()["Ġ"], byte_alphabet()["Ċ"], byte_alphabet()["a"]) == (32, 10, 97)
 
 
+@given(st.integers(0, 12), st.lists(st.sampled_from([b"a", b"b", b"ab", b"", b"ba"]), max_size=12))
+def test_a_stop_string_that_is_complete_before_its_time_is_as_any_other_text(least, tokens):
+    ending, text = Ending([b"ab", b"bb"], least=least), b""
+    for number, token in enumerate(tokens, 1):
+        before, text = text, text + token
+        ends = [at for stop in (b"ab", b"bb") for at in range(len(text)) if text.startswith(stop, at)]
+        new = [at for at in ends if at + 2 > len(before)]
+        ending.feed(token)
+        if new and number >= least:
+            assert ending.stop_at == min(new)
+            return
+        assert ending.stop_at is None
+
+
 def test_special_tokens_have_no_bytes():
     vocabulary = Vocabulary([b"", b"a", b"\xe7"], [0])
     assert (len(vocabulary), vocabulary.special) == (3, {0})

@@ -239,6 +239,18 @@ def test_text_added_after_an_ended_tale_drops_the_end_token(visitor):
     assert child["prompt"]["text"].endswith(" And then")
 
 
+def test_a_continued_run_may_end_when_the_longer_one_might(visitor):
+    asked = {"model": "storyteller", "seed": 7, "min_new_tokens": 50}
+    whole = visitor.finish(visitor.start("", max_new_tokens=80, **asked))["samples"][0]["tokens"]
+    first = visitor.start("", max_new_tokens=30, **asked)
+    visitor.finish(first)
+    rest = visitor.finish(visitor.post(f"{first}/continue").headers["Location"])
+    assert rest["options"]["min_new_tokens"] == 20
+    goes_on = [token["id"] for token in rest["samples"][0]["tokens"]]
+    assert goes_on == [token["id"] for token in whole[30:60]]
+    assert len(goes_on) >= 20
+
+
 def test_many_visitors_at_once_all_get_their_run_also_with_a_model_nobody_used_before(app, visitor, models):
     name = f"fresh-{len(list(models.iterdir()))}"
     make_model(models / name, seed=9, vocab_size=310)  # a padded embedding: a vocabulary of its own

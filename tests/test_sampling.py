@@ -99,6 +99,34 @@ def test_neighbouring_keys_have_unrelated_noise(axis):
     assert len(np.unique(draws.reshape(-1, draws.shape[-1])[:, :4], axis=0)) == draws[..., 0].size  # no two keys alike
 
 
+WAYS = ({"temperature": 0.0}, {}, {"top_k": 5}, {"top_k": 60, "top_p": 0.9}, {"penalty": 1.5, "top_p": 0.5})
+
+
+@pytest.mark.parametrize("size", [20, 5000])
+def test_a_row_that_must_not_end_yet_chooses_as_if_there_were_no_end_token(size):
+    torch.manual_seed(3)
+    logits, ends, count = torch.randn(2 * len(WAYS), size), torch.tensor([4, 7]), len(WAYS)
+    logits[:, ends] += 9  # all would end
+    seen = torch.rand(2 * count, size) < 0.3
+    options = rows(*WAYS, *WAYS, seen=seen)
+    options.ends, options.ends_from = ends, torch.tensor([8] * count + [7] * count)  # the first half stands at 7
+    options.__post_init__()
+    found, plain = choose(logits, options, survey(logits).top), rows(*WAYS, *WAYS, seen=seen)
+    without = logits.clone()
+    without[:count, ends] = -torch.inf
+    wanted = choose(without, plain)
+    for name in ("ids", "sampled_logprob", "threshold", "last", "norm"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+    assert not torch.isin(found.ids[:count], ends).any()
+    assert torch.isin(found.ids[count:], ends).any()
+    told = report_sampled(logits, survey(logits), found, options).records()
+    cut = [bool(told["cut"][row] >> place & 1) for row in range(count) for place in range(2)]  # the likeliest two
+    assert all(cut)
+    options.advance(found.ids)
+    assert torch.equal(choose(logits, options).ids, choose(logits, options, survey(logits).top).ids)
+    assert not options.some_early
+
+
 def expected(logits, wish: dict, seen) -> tuple[np.ndarray, np.ndarray, float]:
     """Scaled logits and which of them are kept, by the filters' definitions; and how near top_p was to a tie."""
     wish = OPTIONS | wish

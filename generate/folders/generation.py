@@ -7,7 +7,7 @@ from generate.folders.json_files import is_index, read_json
 from generate.sampling.options import BY_NAME
 
 FILE = "generation_config.json"
-DEFAULTS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+DEFAULTS = ("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
 def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Problem, ...]]:

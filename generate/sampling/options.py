@@ -76,6 +76,14 @@ OPTIONS = (
         "How many tokens to write at the most; a word is one or two; 0 only reads the text.",
     ),
     Option(
+        "min_new_tokens",
+        int,
+        0,
+        4096,
+        0,
+        "No sample ends before so many tokens, neither by itself nor at a stop string; 0 is off.",
+    ),
+    Option(
         "temperature",
         float,
         0,
@@ -101,6 +109,7 @@ class Sampling:
     """The options of one run, all within their limits. `stop` holds strings that end a sample and are not shown."""
 
     max_new_tokens: int = 200
+    min_new_tokens: int = 0
     temperature: float = 0.8
     top_k: int = 40
     top_p: float = 1.0

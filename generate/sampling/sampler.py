@@ -1,6 +1,7 @@
 """From logits to the next token of every row at once.
 
-The filters act in this order: repetition penalty, temperature, top_k, top_p. Each is off at 1, 1, 0 and 1. Tokens stand
+The filters act in this order: repetition penalty, no end before its time, temperature, top_k, top_p. Each is off at 1, 0,
+1, 0 and 1. Tokens stand
 in one order, whatever the device and the precision: the likelier first, and of equally likely ones (which 16-bit numbers
 often make) the one with the lower id. top_k and top_p keep the first so and so many of them, so that top_k 1 and top_p 0
 are the greedy choice. What is kept comes down to the last token that is: its logit, the threshold, and its id.
@@ -23,7 +24,10 @@ AHEAD = 32  # positions whose keys of the noise are computed at once
 
 @dataclass
 class RowOptions:
-    """The options of B rows as tensors [B] on the device; `seen` is bool [B, V] where any row has a penalty."""
+    """The options of B rows as tensors [B] on the device; `seen` is bool [B, V] where any row has a penalty.
+
+    None of the tokens `ends` is chosen before position `ends_from`; both None where no row has such a position.
+    """
 
     temperature: Tensor
     top_k: Tensor
@@ -33,6 +37,8 @@ class RowOptions:
     sample: Tensor
     position: Tensor
     seen: Tensor | None
+    ends: Tensor | None = None
+    ends_from: Tensor | None = None
 
     def __post_init__(self):
         """Decide, once for as long as the rows stay together, by which way each is drawn.
@@ -41,6 +47,7 @@ class RowOptions:
         """
         self.greedy = is_greedy(self.temperature)
         self.divisor = divisor(self.temperature, torch.where)[:, None]
+        self._early = 0 if self.ends_from is None else int((self.ends_from - self.position).max())
         self.some_top_p = bool((self.top_p < 1).any())
         self._key, self._ahead, self._keys = row_key(self.seed, self.sample), AHEAD, ()
         filtered = (self.top_k > 0) | (self.top_p < 1)
@@ -63,9 +70,20 @@ class RowOptions:
             self._ahead, self._keys = 0, place_keys(self._key, self.position + later)
         return self._keys[0][self._ahead], self._keys[1][self._ahead]
 
+    @property
+    def some_early(self) -> bool:
+        """Whether any row must not end yet; counted on the host, so that nothing waits for a device."""
+        return self._early > 0
+
+    @property
+    def as_they_are(self) -> bool:
+        """Whether the logits' own order is the order in which tokens are filtered, for all rows."""
+        return self.seen is None and not self.some_early
+
     def advance(self, ids: Tensor) -> None:
         """Every row has written one more token, `ids` [B]."""
         self.position += 1
+        self._early -= 1
         self._ahead += self._ahead < AHEAD
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
@@ -75,7 +93,8 @@ class RowOptions:
         if len(index) == len(self.seed):
             return self
         parts = (self.temperature, self.top_k, self.top_p, self.penalty, self.seed, self.sample, self.position)
-        return RowOptions(*(part[index] for part in parts), None if self.seen is None else self.seen[index])
+        seen, ends_from = (None if part is None else part[index] for part in (self.seen, self.ends_from))
+        return RowOptions(*(part[index] for part in parts), seen, self.ends, ends_from)
 
 
 @dataclass
@@ -104,7 +123,7 @@ class Choice:
     def cuts(self, scores: Tensor, ids: Tensor) -> Tensor:
         """Whether the filters cut tokens `ids` [B, K] whose logits with the penalty are `scores` [B, K]."""
         threshold, last = self.threshold[:, None], self.last[:, None]
-        return (scores < threshold) | (scores == threshold) & (ids > last)
+        return (scores < threshold) | (scores == threshold) & (ids > last) | scores.isneginf()
 
 
 def as_rows(logits: Tensor) -> tuple[np.ndarray, int]:
@@ -148,9 +167,23 @@ def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
 
 
 def scores_at(logits: Tensor, ids: Tensor, rows: RowOptions) -> Tensor:
-    """The logits of some tokens `ids` [B, K] with the penalty."""
+    """The logits of some tokens `ids` [B, K] with the penalty, -inf for those that would end a row too early."""
     seen = None if rows.seen is None else rows.seen.gather(1, ids)
-    return penalise(logits.gather(1, ids), rows.penalty, seen)
+    scores = penalise(logits.gather(1, ids), rows.penalty, seen)
+    if not rows.some_early:
+        return scores
+    early = (rows.position < rows.ends_from)[:, None]
+    return scores.masked_fill(early & torch.isin(ids, rows.ends), -torch.inf)
+
+
+def all_scores(logits: Tensor, rows: RowOptions) -> Tensor:
+    """The same of all tokens, [B, V]."""
+    scores = penalise(logits, rows.penalty, rows.seen)
+    if not rows.some_early:
+        return scores
+    early = (rows.position < rows.ends_from)[:, None]
+    ends = rows.ends[None].expand(len(scores), -1)
+    return scores.scatter(1, ends, scores.gather(1, ends).masked_fill(early, -torch.inf))
 
 
 def nucleus(kept: Tensor, top_p: Tensor) -> Tensor:
@@ -168,8 +201,8 @@ def choose(logits: Tensor, rows: RowOptions, top: Top | None = None) -> Choice:
 
     A row's choice depends on that row alone.
     """
-    scores = penalise(logits, rows.penalty, rows.seen)
-    if top is None or rows.seen is not None:
+    scores = all_scores(logits, rows)
+    if top is None or not rows.as_they_are:
         top = top_few(scores)
     if len(rows.ways) == 1:
         ids, threshold, last, norm = rows.ways[0][0](scores, top, rows)

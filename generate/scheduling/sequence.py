@@ -1,6 +1,6 @@
 """One sample being written, and the options of several as tensors."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ def new_sequences(
             continue
         written = sample.read()["id"].tolist()
         ids = [*prompt, *written]
-        ending = Ending(stops, half)
+        ending = Ending(stops, half, request.sampling.min_new_tokens)
         for token in written:
             ending.feed(vocabulary.tokens[token])
         sequences.append(
@@ -112,4 +112,16 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
         sample=whole(sequence.number for sequence in sequences),
         position=whole(len(sequence.ids) for sequence in sequences),
         seen=seen,
+        **early_ends(sequences, whole),
     )
+
+
+def early_ends(sequences: list[Sequence], whole: Callable[[Iterable[int]], Tensor]) -> dict[str, Tensor]:
+    """What the sampler must know where some sequences shall not end yet: the end tokens, and from which position on each
+    sequence may choose one. `whole` makes a tensor of numbers."""
+    least = [sequence.request.sampling.min_new_tokens for sequence in sequences]
+    end_ids = sequences[0].request.folder.end_ids
+    if not any(least) or not end_ids:
+        return {}
+    started = (len(sequence.ids) - sequence.ending.tokens for sequence in sequences)
+    return {"ends": whole(end_ids), "ends_from": whole(map(sum, zip(started, least, strict=True)))}

@@ -11,11 +11,12 @@ class Ending:
 
     Held back are half characters (the text so far must not change when the rest arrives) and a tail that may turn out
     to be the beginning of a stop string. `released` counts the tokens that may be shown; `stop_at` is the byte at which
-    the first stop string begins, or None. `before` is the half character that the prompt ended in, if any.
+    the first stop string begins, or None. `before` is the half character that the prompt ended in, if any. Stop strings that
+    are complete before the token `least` (from 1) are as any other text.
     """
 
-    def __init__(self, stops: Sequence[bytes] = (), before: bytes = b""):
-        self._stops = [stop for stop in stops if stop]
+    def __init__(self, stops: Sequence[bytes] = (), before: bytes = b"", least: int = 0):
+        self._stops, self._least = [stop for stop in stops if stop], least
         self._longest = max(map(len, self._stops), default=0)
         self._beginnings = {stop[:length] for stop in self._stops for length in range(1, len(stop))}
         self._tail = bytearray()  # the last bytes, enough to hold any stop string and the newest token
@@ -34,13 +35,16 @@ class Ending:
         if self._gate.feed(token) == 0:
             self._boundaries.append((self.tokens, self.size))
         self._tail = self._tail[max(0, len(self._tail) - self._longest + 1) :] + token
-        self._find_stop()
+        if self.tokens >= self._least:
+            self._find_stop(len(token))
         shown = self.size - self._held_for_stop() if self.stop_at is None else self.stop_at
         while self._boundaries and self._boundaries[0][1] <= shown:
             self.released = self._boundaries.popleft()[0]
 
-    def _find_stop(self) -> None:
-        found = [place for stop in self._stops if (place := self._tail.find(stop)) >= 0]
+    def _find_stop(self, new: int) -> None:
+        """Look for a stop string that the last `new` bytes have completed."""
+        old = len(self._tail) - new
+        found = [place for stop in self._stops if (place := self._tail.find(stop, max(0, old - len(stop) + 1))) >= 0]
         if found:
             self.stop_at = self.size - len(self._tail) + min(found)
 

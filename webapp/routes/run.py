@@ -61,15 +61,17 @@ def continue_run(run_id: str):
     parent = find_run(run_id)
     view, service = state().look(parent), state().service
     require_done(view.log, Refusal("This run is still being written; it can be continued when it is done."))
-    beginning = derivation.continue_run(parent, view.log, whole_number("sample") if "sample" in request.form else 0)
+    number = whole_number("sample") if "sample" in request.form else 0
+    beginning = derivation.continue_run(parent, view.log, number)
     if size := service.oversize(beginning.ids, view.vocabulary):
         raise Refusal(
             "The text has {size:,} bytes and cannot be continued; the limit is {limit:,}.",
             size=size,
             limit=service.max_prompt,
         )
-    folder, sampling = state().models.find_for(parent), sampling_of(parent, samples=1, **to_write(parent))
-    return to_run(service.start(folder, beginning, sampling, make_visitor()))
+    least = max(0, parent.options.get("min_new_tokens", 0) - len(view.log.samples[number]))
+    sampling = sampling_of(parent, samples=1, min_new_tokens=least, **to_write(parent))
+    return to_run(service.start(state().models.find_for(parent), beginning, sampling, make_visitor()))
 
 
 @blueprint.post("/r/<run_id>/fork")
