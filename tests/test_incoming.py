@@ -90,6 +90,6 @@ WRITTEN = "The old\r\n\r\nking\rspoke to the\r\nfox"
 def test_an_edit_keeps_the_tokens_of_a_model_that_ends_its_lines_otherwise(models, edited, expected):
     folder = check_folder(models / "storyteller")
     ids, vocabulary = folder.tokenizer.encode(WRITTEN), folder.tokenizer.vocabulary
-    kept, place = derivation.common_tokens(tuple(ids), edited.encode(), vocabulary)
+    kept, place = derivation.common_tokens([vocabulary.tokens[i] for i in ids], edited.encode())
     assert (vocabulary.bytes_of(ids[:kept]) + edited.encode()[place:]).decode() == expected
     assert kept == len(ids) or expected != WRITTEN
