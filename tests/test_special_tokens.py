@@ -1,14 +1,16 @@
 """The end token in a prompt, on purpose: named in the text, shown as a chip, and in no text that is copied."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2TokenizerFast
 
-from generate import find_model
+from generate import RunLog, find_model, unknown_records
 from generate.__main__ import main
+from webapp.views.run_view import Pieces, RunView
 
 END = "<|endoftext|>"
 TALK = f"Once upon{END} a time{END}"
@@ -60,6 +62,16 @@ def test_the_token_that_an_empty_prompt_starts_from_is_no_chip_and_one_that_was_
     for run, chips in ((empty, 0), (typed, 1)):
         visitor.finish(run)
         assert visitor.get(run).text.count('<span class="special') == chips
+
+
+@pytest.mark.parametrize(("begins", "chips"), [(True, 1), (False, 2)], ids=["begins every text", "was typed"])
+def test_the_token_that_a_model_puts_before_every_prompt_is_no_chip(tiny, begins, chips):
+    ids = tiny.encode_prompt(f"{END}Once{END}", parse_special=True)
+    run = SimpleNamespace(id="r", model="tiny", n_positions=64, options={}, authors=[len(ids)])
+    log = RunLog(unknown_records(ids, tiny.config.vocab_size), 1)
+    view = RunView(run, log, tiny.tokenizer.vocabulary, Pieces(), lambda: ids[0] if begins else None)
+    assert view.text_from == begins
+    assert view.prompt_html().count('<span class="special') == chips
 
 
 def test_a_chip_can_be_looked_at(visitor):

@@ -106,8 +106,9 @@ class State:
 
     def look(self, run: Run) -> RunView:
         """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""
-        try:  # any of the three may read the run's row again
-            return RunView(run, self.service.log_of(run), self.vocabularies.find(run.vocabulary_id), self.pieces)
+        try:  # any of these may read the run's row again
+            log, vocabulary = self.service.log_of(run), self.vocabularies.find(run.vocabulary_id)
+            return RunView(run, log, vocabulary, self.pieces, partial(self.models.begin_of, run.model))
         except ObjectDeletedError:
             raise removed_run() from None
 

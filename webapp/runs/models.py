@@ -1,5 +1,6 @@
 """The models of this server, and what its engine can do with them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from generate import Capabilities, Engine, Listed, ModelFolder, Refusal, Sampling, find_model, list_models
@@ -67,6 +68,12 @@ class Models:
     def find(self, name: str) -> ModelFolder:
         """A model by its name; raises Refusal when it is not there or not whole."""
         return find_model(self._folder, name)
+
+    def begin_of(self, name: str) -> int | None:
+        """The token that a model puts before every prompt; None where it puts none, or is not here."""
+        with suppress(Refusal):
+            return self.find(name).begin_id
+        return None
 
     def find_for(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
         """The model a run was written by, if its tokens still mean the same; raises `other_tokens` if they do not."""

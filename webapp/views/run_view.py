@@ -1,7 +1,8 @@
 """A run as its pages show it: its text in spans of tokens, as far as a reader has it, and the sentences around it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import groupby
 from weakref import WeakKeyDictionary
 
@@ -100,12 +101,15 @@ class SampleView:
 class RunView(Transcript):
     """A run as pages show it: its stored row, its log (live or stored) and its vocabulary.
 
-    It touches no database once made, so that a stream may hold it. `pieces` is shared by all views of an app.
+    It touches no database once made, so that a stream may hold it. `pieces` is shared by all views of an app; `begin_of`
+    finds the token that the model puts before every prompt, if it does.
     """
 
-    def __init__(self, run: Run, log: RunLog, vocabulary: Vocabulary, pieces: Pieces):
+    def __init__(
+        self, run: Run, log: RunLog, vocabulary: Vocabulary, pieces: Pieces, begin_of: Callable[[], int | None]
+    ):
         super().__init__(log, vocabulary)
-        self.pieces = pieces
+        self.pieces, self._begin_of = pieces, begin_of
         self.id, self.model, self.n_positions = run.id, run.model, run.n_positions
         self.options, self.authors = run.options, run.authors
 
@@ -119,11 +123,13 @@ class RunView(Transcript):
         """How many tokens of the prompt lie before the model's window."""
         return window_start(len(self.prompt_ids), self.n_positions)
 
-    @property
+    @cached_property
     def text_from(self) -> int:
-        """The place of the first token that somebody wrote: 1 where the end token stands for an empty prompt."""
-        begins_empty = self.authors[0] == 1 and self.prompt_ids[0] in self.vocabulary.special
-        return 1 if begins_empty else 0
+        """The place of the first token that somebody wrote: 1 where the end token stands for an empty prompt, or where the
+        model's own token stands before every prompt."""
+        first = int(self.prompt_ids[0])
+        unseen = first in self.vocabulary.special and (self.authors[0] == 1 or first == self._begin_of())
+        return 1 if unseen else 0
 
     def prompt_cells(self) -> Iterator[tuple[Cell, bool, bool]]:
         """The whole characters of the prompt: each cell, whether the model wrote it, and whether the model read it."""
