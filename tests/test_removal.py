@@ -125,3 +125,17 @@ def test_a_run_can_be_deleted_while_its_server_stores_what_is_new(a, b):
         db.session.commit()
         assert answer.result(20).status_code == 303
     assert a.visitor.get(run).status_code == 410
+
+
+def test_a_server_forgets_what_another_has_deleted_once_it_writes_it_no_more(a, b, monkeypatch):
+    """What was written until then is remembered as it ends, which may be after that server has noticed the deletion."""
+    run, log, whole = copy(a, a.write())
+    go_on(log, whole, 5)
+    owner = Visitor(b.app)
+    owner.client.set_cookie("rubric", a.visitor.client.get_cookie("rubric").value)
+    assert owner.post(f"{run}/delete").status_code == 303
+    asked = []
+    monkeypatch.setattr(a.state.engine, "cancel", lambda run, *_: asked.append(run))
+    monkeypatch.setattr(a.state.engine, "forget", lambda: asked.append("forget"))
+    a.do("save")
+    assert asked == [log, "forget"]

@@ -39,8 +39,7 @@ class State:
         self.clock = Clock()
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
-        cancel = engine.cancel if engine is not None else None  # a server without an engine has no run to cancel
-        self.recorder = Recorder(self.server, self.registry, self.clock, cancel)
+        self.recorder = Recorder(self.server, self.registry, self.clock, engine)
         self.follower = Follower(self.server, self.registry, self.clock)
         self.takeover = Takeover(self.server, self.registry, self.clock, self.models, self.vocabularies)
         self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])

@@ -1,11 +1,10 @@
 """What this server's engine writes goes to the database, four times a second, all runs in one transaction."""
 
 import logging
-from collections.abc import Callable
 
 from sqlalchemy import func, insert, select, update
 
-from generate import FinishReason, RunState, Withdrawal
+from generate import Engine, FinishReason, RunState, Withdrawal
 from webapp.runs import lease
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.repository import each_alone, end_sample
@@ -15,10 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Stores the runs that are this server's. `cancel(log, reason)` ends one in the engine, as `Engine.cancel` does."""
+    """Stores the runs that are this server's, which its `engine` writes; None where there is none, and so no such run."""
 
-    def __init__(self, server: str, registry: Registry, clock: Clock, cancel: Callable[..., None] | None):
-        self._server, self._registry, self._clock, self._cancel = server, registry, clock, cancel
+    def __init__(self, server: str, registry: Registry, clock: Clock, engine: Engine | None):
+        self._server, self._registry, self._clock, self._engine = server, registry, clock, engine
 
     def save_round(self) -> None:
         """Store what is new in our runs' logs, renew their leases, and hear who wants them stopped.
@@ -54,13 +53,15 @@ class Recorder:
             entry.saved, entry.told = counts, told
             entry.prompt_saved = entry.prompt_saved or any(counts) or done
             if held[run_id]:
-                self._cancel(entry.log, FinishReason(held[run_id]))
+                self._engine.cancel(entry.log, FinishReason(held[run_id]))
             if done:
                 self._registry.drop(run_id, entry)
         for run_id, why in lost.items():
             ours[run_id].log.withdraw(why)
-            self._cancel(ours[run_id].log)
+            self._engine.cancel(ours[run_id].log)
             self._registry.drop(run_id, ours[run_id])
+        if Withdrawal.DELETED in lost.values():  # by another server; what was written until now is remembered as it ends
+            self._engine.forget()
 
     def release(self) -> None:
         """This server ends: others may go on with its runs at once."""
