@@ -124,8 +124,9 @@ class Replays:
             gone = {key: replay for key, replay in self._all.items() if replay.run_id in run_ids}
             self._all = {key: replay for key, replay in self._all.items() if key not in gone}
         for replay in gone.values():
-            if replay.log is not None and not replay.log.done:
-                self._engine.cancel(replay.log)
+            written = replay.log  # which the thread that tends may let go at any moment
+            if written is not None and not written.done:
+                self._engine.cancel(written)
 
     def tend_all(self) -> None:
         """Judge the unfinished ones as far as that can be done by now; call it every ROUND seconds."""
