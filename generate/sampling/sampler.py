@@ -1,10 +1,10 @@
 """From logits to the next token of every row at once.
 
-The filters act in this order: repetition penalty, no end before its time, temperature, top_k, top_p. Each is off at 1, 0,
-1, 0 and 1. Tokens stand
-in one order, whatever the device and the precision: the likelier first, and of equally likely ones (which 16-bit numbers
-often make) the one with the lower id. top_k and top_p keep the first so and so many of them, so that top_k 1 and top_p 0
-are the greedy choice. What is kept comes down to the last token that is: its logit, the threshold, and its id.
+The filters act in this order: repetition penalty, min_new_tokens, temperature, top_k, top_p. Each is off at 1, 0,
+1, 0 and 1. Tokens stand in one order, whatever the device and the precision: the likelier first, and of equally likely
+ones (which 16-bit numbers often make) the one with the lower id. top_k and top_p keep the first so and so many of them, so
+that top_k 1 and top_p 0 are the greedy choice. What is kept comes down to the last token that is: its logit, the
+threshold, and its id.
 """
 
 from dataclasses import dataclass

@@ -60,7 +60,7 @@ class Recorder:
             ours[run_id].log.withdraw(why)
             self._engine.cancel(ours[run_id].log)
             self._registry.drop(run_id, ours[run_id])
-        if Withdrawal.DELETED in lost.values():  # by another server; what was written until now is remembered as it ends
+        if Withdrawal.DELETED in lost.values():  # what was written until now is remembered as it ends
             self._engine.forget()
 
     def release(self) -> None:

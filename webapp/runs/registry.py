@@ -19,8 +19,9 @@ from webapp.runs.tables import Progress, db
 class Entry:
     """A run that has not ended, as this server knows it.
 
-    `ours`: this server holds its lease and its engine writes it. `stored`: its row can be seen by all. `saved` counts the tokens of each sample that are in
-    the database. `viewers` watch here, `elsewhere` on other servers; `seen` is when anybody last did (monotonic).
+    `ours`: this server holds its lease and its engine writes it. `stored`: its row can be seen by all. `saved` counts the
+    tokens of each sample that are in the database. `viewers` watch here, `elsewhere` on other servers; `seen` is when
+    anybody last did (monotonic).
     """
 
     log: RunLog
