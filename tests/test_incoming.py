@@ -37,6 +37,12 @@ def test_bytes_in_blocks_of_any_size_are_the_same_text(text, encoding, size):
     assert found == python_reads(text)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_a_nul_is_found_on_its_line_in_every_encoding(encoding):
+    with pytest.raises(Refusal, match=r"^a\.txt looks like a binary file \(line 3: it has NUL bytes\)\.$"):
+        TextDecoder("a.txt").decode("one\ntwo\nthr\0ee\n".encode(encoding), last=True)
+
+
 @pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
 def test_the_files_of_a_model_may_begin_with_a_byte_order_mark(tmp_path, mark):
     folder = make_model(tmp_path / "tiny")

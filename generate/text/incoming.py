@@ -59,7 +59,7 @@ class TextDecoder:
                 return ""
             block = self._begin(block)
         if not self._is_wide and (at := block.find(b"\0")) >= 0:
-            raise self._holds_nul(block, at)
+            raise self._holds_nul(block, at, self._line_of(block, at))
         try:
             text = self._decoder.decode(block, last)
         except UnicodeDecodeError as error:
@@ -75,8 +75,8 @@ class TextDecoder:
             raise Refusal(
                 "{name} is not {encoding} ({reason}).", name=self._name, encoding=self._encoding, reason=error
             ) from None
-        if self._is_wide and "\0" in text:
-            raise self._holds_nul(block, 0)
+        if self._is_wide and (before := text.find("\0")) >= 0:
+            raise self._holds_nul(block, 0, self._line + text.count("\n", 0, before))
         if not self._encoding.startswith("utf") and (found := C1.search(text)):
             at = max(0, block.find(bytes([ord(found[0])])))
             raise Refusal(
@@ -102,8 +102,8 @@ class TextDecoder:
     def _line_of(self, data: bytes, at: int) -> int:
         return self._line + plain_text(data[:at].decode(self._encoding, "replace")).count("\n")
 
-    def _holds_nul(self, data: bytes, at: int) -> Refusal:
-        line, guess = self._line_of(data, at), guess_encoding(data, at)
+    def _holds_nul(self, data: bytes, at: int, line: int) -> Refusal:
+        guess = guess_encoding(data, at)
         if guess is None or guess[0] == self._encoding:
             return Refusal(
                 "{name} looks like a binary file (line {line}: it has NUL bytes).", name=self._name, line=line
