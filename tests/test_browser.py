@@ -185,6 +185,24 @@ def test_continue_retry_and_edit_lead_on_without_a_page_load(window):
     assert window.page.input_value("#prompt") == "Once upon a time" + text
 
 
+def test_a_button_puts_the_end_token_into_the_prompt_and_the_run_shows_a_chip(window):
+    page = window.page
+    page.goto(window.server.url)
+    page.fill("#prompt", "HelloGoodbye")
+    page.evaluate("document.getElementById('prompt').setSelectionRange(5, 5)")
+    page.click("summary")
+    page.fill("[name=max_new_tokens]", "5")
+    page.click("text=Put the end token in")
+    assert page.input_value("#prompt") == "Hello<|endoftext|>Goodbye"
+    assert page.is_checked("[name=parse_special]")
+    page.click("text=Write on")
+    page.wait_for_url("**/r/*")
+    window.wait_until_over()
+    assert page.inner_text("#prompt") == "HelloGoodbye", "the chip is no text that is copied"
+    assert page.locator("#prompt .special").count() == 1
+    assert page.locator("#prompt .special").bounding_box()["width"] > 30
+
+
 def test_a_wrong_setting_says_so_and_keeps_what_was_typed(browser, server):
     window = Window(browser, server)  # Chromium itself notes the 422 in its console
     page = window.page
