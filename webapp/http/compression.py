@@ -1,4 +1,4 @@
-"""Text goes out compressed where the browser takes it so; what is streamed to be seen at once never.
+"""Answers of text are sent by gzip to browsers that accept it; streams that are shown as they come are not.
 
 Where a page holds secrets of a visitor beside words that others can put into it, the size of the compressed whole would
 tell of them (BREACH): a visitor's own list goes out as it is. A form's nonce tells nothing: each answer has another.

@@ -24,9 +24,14 @@ NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 class Presses(Protocol):
     """Who remembers; see `webapp.runs.presses`."""
 
-    def claim(self, name: str, owner: str, is_new: bool) -> Any: ...
-    def lead(self, name: str, address: str) -> None: ...
-    def release(self, name: str) -> None: ...
+    def claim(self, name: str, owner: str, is_new: bool) -> Any:
+        """Take a press; returns something with the `owner`, `address` and `kept` of `webapp.runs.presses.Claim`."""
+
+    def lead(self, name: str, address: str) -> None:
+        """Remember where a press led."""
+
+    def release(self, name: str) -> None:
+        """Let a press that came to nothing be done again."""
 
 
 def register(app: Flask, presses: Presses) -> None:

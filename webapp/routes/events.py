@@ -213,7 +213,7 @@ def grow_sample(state: State, view: RunView, reader: SampleView) -> Iterator[str
 
 
 def breathe(state: State, view: RunView, version: int) -> None:
-    """Wait until there is more to say: a while in any case, and up to a beat."""
+    """Wait for news in the log: at least FLUSH seconds (more with many streams), at most BEAT."""
     begun = time.monotonic()
     time.sleep(min(BEAT, max(FLUSH, state.streams.taken / EVENTS)))
     view.log.wait(version, max(0, begun + BEAT - time.monotonic()))

@@ -12,7 +12,7 @@ blueprint = Blueprint("exports", __name__)
 
 @blueprint.get("/r/<run_id>.txt")
 def text(run_id: str):
-    """Prompt and continuation as UTF-8; several samples are parted by a line, as the old scripts did."""
+    """Prompt and continuation as UTF-8; of several samples each stands under a line with its number."""
     view = state().look(find_run(run_id))
     texts = [view.prompt_text + view.text(number) for number in range(len(view.log.samples))]
     if len(texts) > 1:

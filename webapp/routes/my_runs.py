@@ -29,9 +29,8 @@ def runs():
     page = request.args.get("page", 1, type=int)
     if not (1 <= page <= 1_000_000):
         abort(404, "There is no such page of runs.")
-    wanted = runs_of(visitor(), query).where(
-        func.coalesce(Run.relation, "") != Relation.SCORE
-    )  # the text of another run
+    # a score is the text of another run
+    wanted = runs_of(visitor(), query).where(func.coalesce(Run.relation, "") != Relation.SCORE)
     count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
     newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
     items = excerpts(db.session.scalars(newest).all(), state().vocabularies)

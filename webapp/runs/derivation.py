@@ -125,13 +125,12 @@ def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tu
 
 
 def common_tokens(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...] = ()) -> tuple[int, int]:
-    r"""How many leading tokens the edited text keeps, and how many of its bytes they are: those before the change, and
-    before the word it stands in. What a model wrote may end its lines in \r\n or \r; a text comes in with \n for them.
-
-    `names` are those that special tokens have in `data`, where they have any; a word ends at such a token.
+    r"""How many leading tokens the edited text keeps, and how many of its bytes they are: those before the changed word.
 
     GPT-2 cuts text into tokens word by word, a word with the space before it; so the kept tokens must be followed by
-    white space or by nothing, lest the change glue half a word to a token of its own.
+    white space or by nothing, or a part of a word would be tokenised by itself. A word also ends at a special token;
+    `names` are those that special tokens have in `data`, if any. What a model wrote may end its lines in \r\n or \r,
+    where `data` has \n.
     """
     kept = place = 0
     best, half = (0, 0), False  # half: the last byte was a \r, whose \n may follow

@@ -94,5 +94,6 @@ def insert_press(name: str, owner: str, now: float) -> bool:
 
 
 def forget(which) -> None:
+    """Delete the presses that a condition on `Press` names; commits."""
     db.session.execute(delete(Press).where(which), execution_options=CHANGE)
     db.session.commit()

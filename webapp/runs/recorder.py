@@ -102,9 +102,7 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
     if told != entry.told:
         change |= {"progress": told.as_json(), "precision": run_log.precision, "device": run_log.device}
         change |= {"fingerprint": run_log.fingerprint} if run_log.fingerprint else {}
-    if (
-        blocks or done
-    ) and not entry.prompt_saved:  # what the model thought of the prompt is there with the first token
+    if (blocks or done) and not entry.prompt_saved:  # its statistics are known once there is a first token
         change["prompt"] = run_log.prompt.tobytes()
     if done:
         change |= {"state": RunState.DONE, "holder": None, "words": None}

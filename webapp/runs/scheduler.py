@@ -37,7 +37,8 @@ class Scheduler:
         self.jobs = {job.name: job for job in (save, release, *self._chores, tend)}
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
-        self.alive: Callable[[], bool] = lambda: not self._closing.is_set()  # False: streams end; gunicorn replaces it
+        # False: streams end; gunicorn.conf.py puts a function of its own here
+        self.alive: Callable[[], bool] = lambda: not self._closing.is_set()
 
     def start(self) -> None:
         """Start the threads; call once, in the process that owns the engine."""

@@ -54,6 +54,7 @@ class Moved:
 
     @property
     def body(self) -> str:
+        """The text without its `lead`."""
         return self.text.removeprefix(self.lead)
 
     @property
@@ -72,18 +73,22 @@ class Moved:
 
     @property
     def shift(self) -> float:
+        """log p_second - log p_first, in nats."""
         return self.second - self.first
 
     @property
     def degree(self) -> str:
+        """The class of the shift."""
         return degree(self.shift)
 
     @property
     def words(self) -> str:
+        """The shift in words: `3.1 times likelier`."""
         return f"{times(self.shift)} {'likelier' if self.shift > 0 else 'less likely'}"
 
     @property
     def shares(self) -> tuple[str, str]:
+        """Both models' probability of it as a person reads one, that of the first model first."""
         return share(self.first), share(self.second)
 
 
@@ -146,4 +151,5 @@ class Shift:
 
 
 def nats(mean: float) -> str:
+    """A mean shift in words: `0.12 nats a token likelier`."""
     return f"{abs(mean):.2f} nats a token {'likelier' if mean > 0 else 'less likely'}"

@@ -12,7 +12,7 @@ from statistics import fmean
 POINTS = 300  # of a line at most; more cannot be told apart on a page
 DOTS = 40  # of the held-out line are marked at most
 NEAR = 7.0  # percent of the plot's height: the least distance between the names of two lines
-FLATTEST = 0.1  # nats that the plot's height stands for at least, lest noise looks like a mountain
+FLATTEST = 0.1  # nats that the plot's height stands for at least, so that noise does not fill it
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Line:
 
     @property
     def path(self) -> str:
+        """The points as the `points` of an SVG polyline."""
         return " ".join(f"{x:g},{y:g}" for x, y in self.points)
 
 
@@ -114,6 +115,7 @@ def digits(value: float, step: float) -> str:
 
 
 def short(step: float) -> str:
+    """A step as the axis shows it: `20,000`, `1.5M`."""
     return f"{step:,.0f}" if step < 1e6 else f"{step / 1e6:,g}M"
 
 

@@ -1,4 +1,4 @@
-"""A link as a QR code, for the phone of whoever sits beside."""
+"""A link as a QR code, for another phone's camera."""
 
 from io import BytesIO
 

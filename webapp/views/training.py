@@ -92,6 +92,7 @@ def how_many(count: float | None, one: str) -> str:
 
 
 def duration(value: object) -> str:
+    """Seconds in words, as in `in 5 minutes`; "" where they are not known."""
     if (seconds := number(value)) is None:
         return ""
     if seconds < 90:
@@ -109,6 +110,7 @@ def brought(validation: list[Loss], test: list[Loss]) -> list[str]:
 
 
 def went(what: str, found: list[Loss]) -> str:
+    """One sentence on a perplexity, from the first that is known to the last; "" where none is."""
     known = [one for one in found if one.perplexity is not None]
     if not known:
         return ""
@@ -125,6 +127,7 @@ def up_to(best: float | None, found: list[Loss]) -> list[Loss]:
 
 
 def ended(raw: dict, best: float | None) -> str:
+    """One sentence where a training was stopped, or where its best weights were kept; else ""."""
     if raw.get("state") == "stopped":
         return "It was stopped before its last step."
     return "" if best is None else f"The weights of step {best:,.0f} were the best, and were kept."
@@ -161,6 +164,7 @@ def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
 
 
 def file_facts(kind: str, found: list[dict]) -> Iterator[Fact]:
+    """A line for each file with its name, bytes and sha256; past FILES only how many more there are."""
     for file in found[:FILES]:
         said = ", ".join(filter(None, (words(file.get("name")), how_many(number(file.get("bytes")), "byte"))))
         if said:

@@ -31,10 +31,12 @@ def words(value: object) -> str:
 
 
 def part(value: object) -> dict:
+    """An object as it is; {} for anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def entries(value: object) -> list[dict]:
+    """The objects in a list; [] for anything else."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
@@ -52,6 +54,7 @@ def losses(value: object, kind: str | None = None) -> list[Loss]:
 
 
 def exponential(loss: float) -> float | None:
+    """The perplexity of a loss in nats a token; None where a float would overflow."""
     return math.exp(loss) if loss < 690 else None
 
 

@@ -199,4 +199,5 @@ def clipped(line: list[Word], room: float, always: bool = False) -> list[Word]:
 
 
 def width_of(line: list[Word]) -> float:
+    """The width in em of words side by side."""
     return sum(word.width for word in line)

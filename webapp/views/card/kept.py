@@ -7,7 +7,7 @@ from webapp.views.card.drawing import draw_card
 
 
 class Cards:
-    """The cards of one app. They are drawn one at a time, as the processor is there to write."""
+    """The cards of one app. They are drawn one at a time, to leave the processor to the engine."""
 
     def __init__(self):
         self._drawing = threading.Lock()
@@ -19,5 +19,5 @@ class Cards:
             return self._draw(parts, footer)
 
     def forget(self) -> None:
-        """Let no text live on in a picture."""
+        """Drop all pictures: they may show text that was deleted."""
         self._draw.cache_clear()

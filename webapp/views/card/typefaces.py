@@ -37,6 +37,8 @@ SMALLEST = 31  # px of type that can still be read in a chat, at half the width;
 
 
 class Ink(NamedTuple):
+    """How text is drawn: its colour as CSS writes it, and how heavy."""
+
     colour: str
     weight: int  # of the typeface, so that the two hands are told apart without colour
 
@@ -84,6 +86,7 @@ def has(file: Path, char: str, weight: int) -> bool:
 
 @lru_cache(1024)
 def unknown(file: Path, weight: int) -> bytes:
+    """The pixels that a typeface draws for a character that it does not have."""
     return bytes(face(file, SMALLEST, weight).getmask("\U0010ffff"))
 
 

@@ -16,6 +16,8 @@ ZWJ = "\u200d"
 
 
 class Stretch(NamedTuple):
+    """A piece of a word in one ink, one typeface and one direction."""
+
     text: str
     ink: Ink
     file: Path | None  # the typeface; None: boxes
@@ -31,10 +33,12 @@ class Word(NamedTuple):
 
     @property
     def blank(self) -> bool:
+        """Whether it is white space."""
         return self.runs[0].text.isspace()
 
 
 def word(runs: list[Stretch], base: int) -> Word:
+    """A word of these pieces, measured; `base` is the level of its paragraph."""
     return Word(runs, sum(measured(*run) for run in runs), base)
 
 
