@@ -1,8 +1,8 @@
 """Where the files lie that are no Python modules, in a checkout and in an installed wheel. The only module that looks for them.
 
 A wheel puts what lies at the top of a checkout into a folder `rubric/` beside the packages (pyproject.toml says what goes
-there). What is written there nobody may be allowed to change, so there the user's models and database have a place of
-their own, such as ~/.local/share/rubric on Linux.
+there). That folder may be read-only, so an installed Rubric keeps the user's models and database in the user's data
+folder, on Linux ~/.local/share/rubric.
 """
 
 from pathlib import Path

@@ -76,7 +76,7 @@ class Writer:
         return self.builder.fpext(self.builder.bitcast(halves, ir.VectorType(ir.HalfType(), LANES)), FLOATS)
 
     def sum_of_lanes(self, vector):
-        """Halves onto halves, so that the order is fixed."""
+        """The sum of 16 numbers, halves added to halves, so that the order is fixed."""
         b, lanes = self.builder, LANES
         while lanes > 1:
             lanes //= 2

@@ -1,1 +1,1 @@
-"""The contract of models/NAME: reading and checking it, finding, placing and downloading folders. No torch."""
+"""The contract of models/NAME: reading and checking it, finding, downloading and writing folders. No torch."""

@@ -15,7 +15,10 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux
 
 
 def check_target(target: Path, force: bool, source: Path | None = None) -> None:
-    """Nothing is lost by writing to `target`: neither what is there, nor the `source` that is read."""
+    """Raise Refusal where `target` cannot become a model's folder, or writing to it would lose something.
+
+    That is what is there (unless `force`), and in every case the `source` that is read.
+    """
     if target.exists() and not force:
         raise Refusal("{path} exists already; choose another name, or add --force to replace it.", path=target)
     if target.is_symlink() or (target.exists() and not target.is_dir()):

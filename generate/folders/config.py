@@ -82,6 +82,7 @@ def read_config(path: Path) -> tuple[Config, int | None]:
 
 
 def read_flag(path: Path, raw: dict, name: str, default: bool) -> bool:
+    """`raw[name]`, or `default` where it is missing; raises Refusal for what is neither true nor false."""
     value = raw.get(name, default)
     if not isinstance(value, bool):
         raise Refusal(

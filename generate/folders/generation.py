@@ -26,9 +26,9 @@ def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Prob
 
 
 def read_ends(path: Path, config: object) -> list:
-    """The tokens that end a text, as far as anybody says so; `config` is the eos_token_id of config.json.
+    """The tokens that end a text: eos_token_id of generation_config.json, else `config`, that of config.json.
 
-    Each of a list does. What is in it is not looked at.
+    Each of a list does. Whether they are token ids is for the caller to check.
     """
     told = read_json(path, FILE, optional=True).get("eos_token_id", config)
     return told if isinstance(told, list) and told else [] if told is None else [told]

@@ -57,7 +57,7 @@ class RunLog:
         self.state = RunState.WAITING
         self.place = 0
         self.seconds: float | None = None
-        self.restarts = 0  # times that the model had to be restarted while this was written
+        self.restarts = 0  # times it was taken up anew: by a restarted model, or by another server
         self.samples = [SampleLog(prompt.dtype) for _ in range(samples)]
         self.fingerprint: str | None = None  # of the weights that write it, known when they are loaded
         self.precision: str | None = None
@@ -82,7 +82,7 @@ class RunLog:
     def learn(self, place: int, found: np.ndarray) -> None:
         """Take records of the prompt's tokens from index `place` on. What was known already stays as it was.
 
-        Nobody is told: the sample's first token will, or whoever has nothing to write calls `touch`.
+        Readers are not woken: a sample's next token does that, or the caller's `touch` where nothing is written.
         """
         with self.changed:
             here = self._prompt[place : place + len(found)]
@@ -103,6 +103,7 @@ class RunLog:
                 self.touch()
 
     def note_restart(self) -> None:
+        """Count that the run was taken up anew once more, and tell readers."""
         with self.changed:
             self.restarts += 1
             self.touch()

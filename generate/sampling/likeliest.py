@@ -52,6 +52,7 @@ def top(x, maxima, values, ids):
 
 @exactly
 def largest_of_groups(x, maxima):
+    """Fill maxima [ceil(V / GROUP)] with the largest of each GROUP numbers of x [V]; both float32."""
     for group in range(len(maxima)):
         maxima[group] = maximum(x[group * GROUP : (group + 1) * GROUP])
 

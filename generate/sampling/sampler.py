@@ -1,10 +1,10 @@
 """From logits to the next token of every row at once.
 
-The filters act in this order: repetition penalty, min_new_tokens, temperature, top_k, top_p. Each is off at 1, 0,
-1, 0 and 1. Tokens stand in one order, whatever the device and the precision: the likelier first, and of equally likely
-ones (which 16-bit numbers often make) the one with the lower id. top_k and top_p keep the first so and so many of them, so
-that top_k 1 and top_p 0 are the greedy choice. What is kept comes down to the last token that is: its logit, the
-threshold, and its id.
+The filters act in this order: repetition_penalty, min_new_tokens (no end token before it), temperature, top_k, top_p.
+Each is off at 1, 0, 1, 0 and 1. Tokens stand in one order, whatever the device and the precision: the likelier first,
+and of equally likely ones (which 16-bit numbers often make) the one with the lower id. top_k and top_p keep the first
+of them, so that top_k 1 and top_p 0 are the greedy choice. The last token kept, by its logit (the threshold) and its
+id, tells which are.
 """
 
 from dataclasses import dataclass
@@ -136,6 +136,7 @@ def as_rows(logits: Tensor) -> tuple[np.ndarray, int]:
 
 
 def empty_top(logits: Tensor) -> Top:
+    """Room for the likeliest of logits [B, V]: float32 values and int64 ids, [B, min(FEW, V)]."""
     rows, few = len(logits), min(FEW, logits.shape[1])
     return Top(torch.empty(rows, few), torch.empty(rows, few, dtype=torch.int64))
 

@@ -110,7 +110,7 @@ def prompt_records(logits: Tensor, ids: Tensor) -> np.ndarray:
 
 
 def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOptions) -> Report:
-    """All there is to say of tokens that were chosen from logits [B, V]."""
+    """The report of tokens that were chosen from logits [B, V], with statistics and what the filters cut."""
     floats, whole = statistics(logits, choice.ids, seen)
     filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
     alternatives = whole[:, 1:]

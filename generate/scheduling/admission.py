@@ -49,7 +49,7 @@ class Admission:
             ids = list(first.ids)
             judged = len(ids)
             if request.statistics and fresh:
-                # in the first window also what is known: whoever begins with the same text may know less of it
+                # in the first window also what is known: the text is remembered for runs that may know less of it
                 judged = first_unknown(run.prompt, first.window + 1, len(ids)) if first.window else 1
             prefill = self._prefills.begin(run, [first], ids, first.window, judged)
             prefill.later.extend(going[1:])

@@ -70,10 +70,12 @@ class Batch:
 
     @property
     def busy(self) -> bool:
+        """Whether any sequence is let in."""
         return self.held > 0
 
     @property
     def has_room(self) -> bool:
+        """Whether one more sequence may be let in."""
         return self.held < self.max_rows
 
     def admit(self, request: Request, run: RunLog, count: int | None = None) -> None:

@@ -40,6 +40,7 @@ class Delivery:
                 self.finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
 
     def append(self, sequence: Sequence, record: np.void) -> None:
+        """Add a token's record to its sequence and to the run's log; end the sequence if it was the last."""
         token = int(record["id"])
         sequence.ids.append(token)
         if sequence.seen is not None:

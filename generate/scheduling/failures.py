@@ -41,6 +41,7 @@ class Remedy(Enum):
 
 
 def remedy(error: Exception) -> Remedy:
+    """What helps against an exception, by its class and its text."""
     if poisoned(error):
         return Remedy.RELOAD
     return Remedy.FREE if out_of_memory(error) else Remedy.APART
@@ -58,11 +59,20 @@ class Failing(Protocol):
     delivery: Delivery
 
     @property
-    def sequences(self) -> list[Sequence]: ...
-    def admitted(self) -> list[Sequence]: ...
-    def everyone(self) -> list[Sequence]: ...
-    def do(self, work: Work) -> None: ...
-    def sweep(self) -> None: ...
+    def sequences(self) -> list[Sequence]:
+        """See `Batch.sequences`."""
+
+    def admitted(self) -> list[Sequence]:
+        """See `Batch.admitted`."""
+
+    def everyone(self) -> list[Sequence]:
+        """See `Batch.everyone`."""
+
+    def do(self, work: Work) -> None:
+        """See `Batch.do`."""
+
+    def sweep(self) -> None:
+        """See `Batch.sweep`."""
 
 
 def try_apart(batch: Failing, error: Exception, work: Work) -> None:

@@ -63,7 +63,7 @@ class Forecaster:
 def seconds_of(tokens: int, run: RunLog, request: Request, loaded: LoadedModel | None) -> float:
     """How long a sample may take that writes so many tokens at the most, or a run that only reads.
 
-    That a part of a window is read, as others' are, does not count.
+    The reading of a prompt counts only in the latter.
     """
     token = loaded.batch.pace.token if loaded else None
     reading = len(run.prompt) * token if request.only_reads and token else 0.0
@@ -71,6 +71,6 @@ def seconds_of(tokens: int, run: RunLog, request: Request, loaded: LoadedModel |
 
 
 def pace_of(loaded: LoadedModel | None) -> float:
-    """Seconds that one of the tokens asked for takes: a step's time, and how much of what they may runs do write."""
+    """Seconds for each token asked for: a step's time, times the share of what they may write that runs did of late."""
     batch = loaded.batch if loaded else None
     return batch.pace.writing * batch.delivery.share_written if batch and batch.pace.writing else FIRST_GUESS

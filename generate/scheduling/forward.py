@@ -50,7 +50,7 @@ class Passed:
 
 
 def forward(model: GPT2 | Int8GPT2, graphs: Graphs | None, decoding: Decoding, work: Work) -> Passed:
-    """Read and decode. Nothing counts as done by it."""
+    """Read and decode in one pass; what counts tokens as read or written comes after it."""
     rows = len(decoding.sequences) if work.decode else 0
     hidden = pass_over(model, graphs, decoding, rows, work.parts)
     starts = np.cumsum([rows, *(count for _, count in work.parts)])

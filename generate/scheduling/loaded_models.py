@@ -72,6 +72,7 @@ class LoadedModels:
 
     @property
     def busy(self) -> list[LoadedModel]:
+        """The models with sequences let in; may be asked from any thread."""
         pairs = [(loaded, loaded.batch) for loaded in list(self.all.values())]  # web threads ask as well
         return [loaded for loaded, batch in pairs if batch is not None and batch.busy]
 
@@ -132,6 +133,7 @@ class LoadedModels:
         return True
 
     def drop(self, loaded: LoadedModel) -> None:
+        """Let go of a model and of its memory."""
         del self.all[loaded.folder.identity]
         loaded.model = loaded.batch = None  # whoever still holds `loaded` holds no memory
         if self.device.type == "cuda":

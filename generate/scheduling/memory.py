@@ -45,6 +45,7 @@ def model_bytes(config: Config, precision: str) -> int:
 
 
 def tensor_bytes(config: Config, itemsize: int) -> int:
+    """Bytes of all of a GPT-2's tensors at `itemsize` bytes a number."""
     total = 0
     for shape in tensor_shapes(config).values():
         count = itemsize
@@ -69,7 +70,7 @@ def free_memory() -> int:
 
 
 def free_in_group(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes left to the control group (version 2) that a container sees as its own, or more than any machine has where there is no limit."""
+    """Bytes left to the container's control group (version 2); 2**62 where it has no limit."""
     limit, used = root / "memory.max", root / "memory.current"
     if not limit.is_file() or not used.is_file() or limit.read_text().strip() == "max":
         return 1 << 62

@@ -19,6 +19,7 @@ class Pace:
         self._begun = 0.0
 
     def begin(self) -> None:
+        """Start the clock of a step."""
         self._begun = time.perf_counter()
 
     def end(self, sequences: int, tokens: int) -> None:
@@ -44,4 +45,5 @@ class Pace:
 
 
 def smooth(before: float | None, now: float) -> float:
+    """A moving average: 0.8 of `before` and 0.2 of `now`; `now` alone where there was none."""
     return now if before is None else 0.8 * before + 0.2 * now

@@ -27,6 +27,7 @@ class CachedPrefix:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of its keys and values."""
         return self.prefix.nbytes
 
 
@@ -109,6 +110,7 @@ class PrefixCache:
 
 
 def pack(ids: list[int]) -> bytes:
+    """Token ids as int32 bytes: the key of a text, which begins with the keys of its beginnings."""
     return np.array(ids, np.int32).tobytes()
 
 
@@ -130,6 +132,7 @@ def usable(kept: CachedPrefix, common: int, first: int, length: int) -> int:
 
 
 def common_length(a: np.ndarray, b: np.ndarray) -> int:
+    """How many numbers a [M] and b [N] begin with in common."""
     size = min(len(a), len(b))
     differs = (a[:size] != b[:size]).nonzero()[0]
     return int(differs[0]) if len(differs) else size

@@ -28,6 +28,7 @@ class Ticket:
 
     @property
     def left(self) -> int:
+        """Samples that are still to be let in."""
         wanted = 1 if self.request.only_reads else self.request.sampling.samples - self.ended
         return wanted - self.granted
 
@@ -60,6 +61,7 @@ class Queue:
         return [ticket for ticket in self.tickets if ticket.granted == 0]
 
     def add(self, ticket: Ticket) -> None:
+        """Put a run at the end of the line."""
         self.tickets.append(ticket)
         self.changed = True
         self._served.setdefault(ticket.request.owner, self._turn)  # whoever is new comes after those who wait
@@ -68,6 +70,7 @@ class Queue:
             self._served = {owner: turn for owner, turn in self._served.items() if owner in here}
 
     def remove(self, ticket: Ticket) -> None:
+        """Take a run out of the line before all of its samples were let in."""
         self.tickets.remove(ticket)
         self.changed = True
 

@@ -39,6 +39,7 @@ class Sequence:
 
     @property
     def finished(self) -> bool:
+        """Whether its sample has ended."""
         return self.log.finish_reason is not None
 
     @property

@@ -1,4 +1,4 @@
-"""`python -m generate`: what the old scripts did on the terminal. `python -m generate download NAME` fetches a model."""
+"""`python -m generate` continues prompts on the terminal; `python -m generate download NAME` fetches a model."""
 
 import argparse
 import io
@@ -78,6 +78,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 interrupted."""
     logging.getLogger("generate").addHandler(logging.NullHandler())  # a failure is told once, below
     # bytes that are no text must not end in a traceback
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace")):

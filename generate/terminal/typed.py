@@ -27,6 +27,7 @@ def prompts(args: argparse.Namespace) -> Iterator[str | bytes]:
 
 
 def ask() -> str | bytes | None:
+    """The next line, typed at a terminal (str) or piped in (bytes); None at the end."""
     if not sys.stdin.isatty():
         return sys.stdin.buffer.readline() or None
     try:
@@ -54,4 +55,5 @@ def as_prompt(typed: str | bytes, limit: int) -> str:
 
 
 def without_last_newline(text: str) -> str:
+    """The text without the one newline that ends it, if any."""
     return text.removesuffix("\n")

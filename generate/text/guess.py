@@ -1,4 +1,4 @@
-"""In which encoding bytes were written that are no UTF-8, by evidence: never a rule of thumb."""
+"""In which encoding bytes were written that are no UTF-8, as charset_normalizer judges a sample of them."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""How text comes in, by whatever door: decoded, without its byte order mark, and with \\n for every line ending."""
+"""How text comes in, wherever it is from: decoded, without its byte order mark, and with \\n for every line ending."""
 
 import codecs
 import io

@@ -40,7 +40,7 @@ def choose_precision(folder: ModelFolder, device: torch.device, load: Load) -> G
         if name not in known:
             reference, model = reference or load("float32"), load(name)
             known[name] = found = effect(folder, reference, model)
-            if not math.isfinite(found["kl"]):  # JSON has no word for NaN, nor the model any for this precision
+            if not math.isfinite(found["kl"]):  # JSON has no NaN; a precision so far off is never taken
                 found["kl"] = FAR_OFF
             folder.remember_measured(known)
             log.info("%s in %s: %s", folder.name, name, known[name])

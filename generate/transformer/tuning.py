@@ -15,7 +15,7 @@ WORTH = 0.95  # more threads must bring the time down to this share
 
 
 def seconds(work, repeats: int = 5) -> float:
-    """The shortest of a few times that `work` takes, after once for practice."""
+    """The shortest of a few times that `work` takes, after one that does not count."""
     work()
     times = []
     for _ in range(repeats):

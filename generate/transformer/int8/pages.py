@@ -48,7 +48,7 @@ class Pool:
         self.kv[page] = 0
 
     def give(self, page: int) -> None:
-        """One user less of a page; nobody's page is free."""
+        """Count one user of a page less; without any it is free."""
         self.users[page] -= 1
         if not self.users[page]:
             self.free.append(page)
