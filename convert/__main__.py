@@ -20,6 +20,7 @@ from generate import Refusal, check_folder, counted
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options of `python -m convert`."""
     p = argparse.ArgumentParser(
         prog="python -m convert",
         description="Convert a TensorFlow GPT-2 checkpoint (OpenAI's, nshepperd's, gpt-2-simple's) into a model folder.",
@@ -91,6 +92,7 @@ def main(arguments: list[str]) -> int:
 
 
 def back(args: argparse.Namespace) -> None:
+    """Write a model folder as a TensorFlow checkpoint (--to-tf); raises Refusal."""
     check_target(args.target, args.force, args.source)
     folder = check_folder(args.source.resolve())
     with tqdm(total=folder.weights.stat().st_size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
@@ -99,6 +101,7 @@ def back(args: argparse.Namespace) -> None:
 
 
 def run(source: Source, args: argparse.Namespace) -> None:
+    """Convert a checkpoint as the command line asks, and print what was found; raises Refusal."""
     check_target(args.target, args.force, args.source)  # as it was given: an archive is unpacked elsewhere by now
     files = [*source.prefix.parent.glob(f"{source.prefix.name}.data-*"), source.prefix]
     size = sum(file.stat().st_size for file in files if file.is_file())
@@ -130,17 +133,20 @@ def run(source: Source, args: argparse.Namespace) -> None:
 
 
 def print_sizes(sizes: Sizes) -> None:
+    """Print each hyper-parameter and where its value comes from."""
     for name, origin in sizes.origins.items():
         print(f"{name:20} {getattr(sizes, name):>10}   {origin}")
 
 
 def print_skipped(bundle: Bundle) -> None:
+    """Name the variables that were left out, if any."""
     skipped = [name for name in bundle.variables if name not in to_transformers(bundle.variables)]
     if skipped:
         print(f"\nSkipped, because they are no weights of a GPT-2: {', '.join(map(printable, skipped))}")
 
 
 def print_certificate(found: Certificate) -> None:
+    """Print what was measured, the verdict, and the model's sample."""
     how = "bit by bit" if found.exact else "rounded to the type you asked for"
     print(
         f"\nCertificate: {counted(found.tensors, 'tensor')}, {how}; the largest difference of a logit is {'not a number' if found.largest_difference is None else f'{found.largest_difference:.1e}'}."

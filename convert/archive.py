@@ -86,6 +86,7 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]
 
 
 def zip_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """As `tar_members`, of a zip."""
     if len(archive.infolist()) > MOST_MEMBERS:
         raise Refusal("The archive has more than {limit:,} members; unpack it by hand.", limit=MOST_MEMBERS)
     for member in archive.infolist():

@@ -47,6 +47,7 @@ class Variable:
 
     @property
     def size(self) -> int:
+        """Bytes of all its pieces."""
         return sum(piece.size for piece in self.pieces)
 
 
@@ -59,10 +60,11 @@ class Bundle:
     variables: dict[str, Variable]
 
     def data_file(self, shard: int) -> Path:
+        """Where data file number `shard` lies, from 0."""
         return self.prefix.with_name(f"{self.prefix.name}.data-{shard:05d}-of-{self.shards:05d}")
 
     def read(self, name: str) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray]]:
-        """Yield the pieces of a float variable that `check` has passed: extents, and a read-only map of the piece as raw bytes."""
+        """Yield the pieces of a float variable that `check` has passed: extents, and a read-only map, uint8."""
         for piece in self.variables[name].pieces:
             data = self._map(name, piece)
             if masked_crc(data) != piece.crc:
@@ -158,6 +160,7 @@ def read_header(value: bytes) -> int:
 
 
 def read_variable(name: str, value: bytes, slices: list[tuple[Extents, bytes]]) -> Variable:
+    """A variable from its own entry and those of its slices; raises Damaged where they contradict each other."""
     dtype, shape, piece, listed = read_entry(value)
     whole = tuple((0, length) for length in shape)
     if not listed:
@@ -215,6 +218,7 @@ def read_slice(value: bytes) -> Extents:
 
 
 def read_shape(value: bytes) -> tuple[int, ...]:
+    """The lengths in a TensorShapeProto; raises Damaged where they are unknown or too many."""
     shape = []
     for number, content in fields(value):
         if number == 2:
@@ -246,6 +250,7 @@ def slice_key(key: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
 
 
 def ordered_string(key: bytes, place: int) -> tuple[bytes, int]:
+    """A string in ordered code that begins at `place`, and the place after it; raises Damaged."""
     out = bytearray()
     while place + 1 < len(key):
         pair = key[place : place + 2]
@@ -263,6 +268,7 @@ def ordered_string(key: bytes, place: int) -> tuple[bytes, int]:
 
 
 def ordered_number(key: bytes, place: int) -> tuple[int, int]:
+    """An unsigned number in ordered code, its width and then its bytes, and the place after it; raises Damaged."""
     if place >= len(key) or key[place] > 8 or place + 1 + key[place] > len(key):
         raise Damaged("a slice's name is cut short")
     width = key[place]

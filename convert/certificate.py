@@ -65,6 +65,7 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_v
 
 
 def finite(number: float | None) -> float | None:
+    """The number, None where there is none; also for infinity and NaN, which JSON lacks."""
     return number if number is not None and math.isfinite(number) else None
 
 
@@ -86,7 +87,7 @@ def losses_of_other_heads(bundle: Bundle, sizes: Sizes, ids: list[int]) -> dict[
 
 
 def verdict_of(difference: float, allowed: float, loss: float | None, chance: float, others: dict[int, float]) -> str:
-    """One sentence."""
+    """What the numbers say of the conversion, in one sentence; `difference` and `allowed` are of logits."""
     if not difference <= allowed:
         return f"The logits differ by {difference:.2g} from the checkpoint's own, which rounding does not explain: do not use it."
     if loss is None:

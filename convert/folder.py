@@ -44,9 +44,8 @@ def convert(
 ) -> Conversion:
     """Convert a checkpoint into the folder `target`; with `check` the result is judged and gets a certificate.
 
-    `end_marker` is "id" or "text"; None asks the model, or without `check` takes the id.
-
-    A crash at any moment leaves either nothing or everything at `target`.
+    `end_marker` is "id" or "text"; None asks the model, or without `check` takes the id. `progress` gets the bytes that
+    were written. A crash at any moment leaves either nothing or everything at `target`. Raises Refusal.
     """
     check_target(target, force, source.prefix)
     bundle = open_source(source)
@@ -80,7 +79,7 @@ def convert(
 
 
 def ask(folder: Path) -> tuple[dict[str, str] | None, bool]:
-    """A sample of the model's own writing (prompt and text), and whether it learned the end marker spelled out in ordinary tokens."""
+    """A sample of the model's writing, {"prompt", "text"}, and whether it learned the end marker in ordinary tokens."""
     from convert.marker import learned_text_marker, write_samples  # brings the engine, and so torch
 
     model = check_folder(folder)
@@ -105,6 +104,7 @@ def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, bpe: Bpe |
 
 
 def open_source(source: Source) -> Bundle:
+    """The checkpoint's variables, whether TensorFlow or PyTorch wrote it; raises Refusal."""
     return open_pytorch(source.prefix) if source.prefix.suffix in ENDINGS else open_bundle(source.prefix)
 
 
@@ -151,6 +151,7 @@ def config_of(sizes: Sizes, told: Neighbours, dtype: str) -> dict:
 
 
 def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) -> dict:
+    """rubric.json of the new folder; `end` is the id of its end token, if there is one."""
     step = "" if source.step is None else f", step {source.step}"
     name = source.prefix.name.encode("utf-8", "replace").decode()
     kind = "the PyTorch file" if source.prefix.suffix in ENDINGS else "the TensorFlow checkpoint"

@@ -37,11 +37,13 @@ def logits(bundle: Bundle, sizes: Sizes, ids: list[int]) -> np.ndarray:
 
 
 def normalise(x: np.ndarray, g: np.ndarray, b: np.ndarray, epsilon: float) -> np.ndarray:
+    """Layer norm of each row of x [T, E], with gain and bias [E]."""
     centred = x - x.mean(-1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon) * g + b
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
+    """GELU in its tanh form, `transformers`' gelu_new."""
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 

@@ -54,6 +54,7 @@ def learned_text_marker(folder: ModelFolder, prompt: list[int], samples: list[li
 
 
 def logprobs(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities, float64 [T, V], from logits [T, V]."""
     logits = logits.astype(np.float64)
     top = logits.max(-1, keepdims=True)
     return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))

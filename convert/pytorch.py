@@ -36,9 +36,11 @@ class Pickled(Bundle):
     arrays: dict[str, np.ndarray]
 
     def check(self, name: str) -> None:
+        """Refuse a variable whose type, shape and size contradict each other."""
         check_shape(self.variables[name])
 
     def read(self, name: str) -> Iterator[tuple[tuple[tuple[int, int], ...], np.ndarray]]:
+        """Yield the whole of a variable as its one piece: extents, and its raw bytes, uint8."""
         yield self.variables[name].pieces[0].extents, self.arrays[name]
 
 
@@ -111,6 +113,7 @@ def is_zip(file: Path) -> bool:
 
 
 def starts_with(file: Path, *beginnings: bytes) -> bool:
+    """Whether a file begins with one of these; each is at most 4 bytes long."""
     with file.open("rb") as stream:
         return stream.read(4).startswith(beginnings)
 

@@ -38,6 +38,7 @@ def decompress(data: bytes) -> bytes:
 
 
 def literal_length(data: bytes, tag: int, place: int) -> tuple[int, int]:
+    """The length of a literal whose `tag` was read, and the place where its bytes begin."""
     length = tag >> 2
     if length < 60:
         return length + 1, place

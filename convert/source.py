@@ -24,10 +24,12 @@ class Source:
 
     @property
     def step(self) -> int | None:
+        """The step in the prefix's name, if it has one."""
         found = STEP.fullmatch(self.prefix.name)
         return int(found[2]) if found else None
 
     def beside(self, name: str) -> Path | None:
+        """The file of this name in the checkpoint's folder, if it is there."""
         file = self.prefix.parent / name
         return file if file.is_file() else None
 
@@ -91,6 +93,7 @@ def is_piece(name: str) -> bool:
 
 
 def refuse_shard(file: Path, count: int) -> None:
+    """Raise Refusal for one of the `count` files of a model that was saved in pieces."""
     raise Refusal(
         "{file} is one of the {count} files of a model that was saved in pieces; load all of them in transformers and save "
         "them whole, with save_pretrained(folder, max_shard_size='100GB').",
@@ -192,12 +195,14 @@ def unescape(text: str) -> str:
 
 
 def is_table(file: Path) -> bool:
+    """Whether a file ends with the magic number of a sorted-string table, as V1 checkpoints do."""
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - 8))
         return int.from_bytes(stream.read(8), "little") == 0xDB4775248B80FB57
 
 
 def refuse_v1(file: Path) -> None:
+    """Raise Refusal for a checkpoint in TensorFlow's V1 format."""
     raise Refusal(
         "{file} is a checkpoint of TensorFlow's V1 format, which cannot be read here; restore it in TensorFlow and "
         "save it with tf.compat.v1.train.Saver(), which writes V2.",
@@ -206,4 +211,5 @@ def refuse_v1(file: Path) -> None:
 
 
 def glob_safe(name: str) -> str:
+    """A file's name as a glob pattern that means this name alone."""
     return re.sub(r"([*?[])", r"[\1]", name)

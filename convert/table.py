@@ -23,7 +23,7 @@ def masked_crc(data) -> int:
 
 
 def mask(crc: int) -> int:
-    """The disguise in which TensorFlow stores a crc32c."""
+    """A crc32c as TensorFlow stores it: rotated right by 15 bits, plus a constant. Source: leveldb, util/crc32c.h."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -24,10 +24,12 @@ class Bpe:
 
     @property
     def end_id(self) -> int | None:
+        """The id of the end token, if there is one."""
         return self.tokenizer.token_to_id(END)
 
     @property
     def size(self) -> int:
+        """Number of tokens, added ones included."""
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     @cached_property
@@ -54,6 +56,7 @@ def find_vocabulary(folder: Path, rows: int, origin: str) -> Bpe | None:
 
 
 def check_rows(encoder: dict[str, int], rows: int) -> None:
+    """Refuse a vocabulary {token: id} of fewer than two tokens, or with an id beyond the embedding's `rows`."""
     if len(encoder) < 2:
         raise Refusal("The vocabulary has {count} token; bring the one the model was trained with.", count=len(encoder))
     if (highest := max(encoder.values())) >= rows:
