@@ -33,6 +33,7 @@ class Average(TrainerCallback):
 
     @torch.no_grad()
     def on_step_end(self, args, state, control, **kwargs):
+        """Take the step's weights into the average."""
         n = state.global_step - self.begin
         if n == 1:
             self.values = {name: weight.detach().clone() for name, weight in self.weights.items()}

@@ -1,6 +1,6 @@
-"""`python -m finetune branch`: a copy of a training that goes on, cut loose at a checkpoint to be cooled down and finished.
+"""`python -m finetune branch`: a copy of a training from its newest checkpoint on, to be cooled down and finished.
 
-So a training at a constant rate, of a length nobody knows yet, has a finished model to show at any time.
+So there can be a finished model of a training at a constant rate while that goes on.
 """
 
 import shutil

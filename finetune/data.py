@@ -31,6 +31,7 @@ class Data:
     assumed: tuple[str, ...] = ()  # lines that say how tables were read
 
     def facts(self) -> dict:
+        """What run.json says of the data: files, and documents and tokens by part."""
         return {
             "data": list(self.sources),
             "validation_data": list(self.validation_sources),
@@ -45,6 +46,7 @@ def cache_folder() -> Path:
 
 
 def reading(options: Options) -> Reading:
+    """The options that say how files become documents; raises Refusal."""
     o = options
     return Reading(o.documents, o.format, o.encoding, o.column or None, o.field or None, o.header)
 

@@ -1,7 +1,7 @@
 """What a training takes where nobody says: learning rate, batch and epochs, from the model's size and the text's.
 
-Small models bear, and need, larger rates than 124M parameters do. Anchors: 1e-3 at 7M parameters (measured, see the README),
-1e-4 at 124M and 2e-5 to 5e-5 above, as is usual in published fine-tunings; a power law lies between. A small text needs more
+Small models bear, and need, larger rates than 124M parameters do. Anchors: 1e-3 at 7M parameters (measured), 1e-4 at
+124M and 2e-5 to 5e-5 above, as is usual in published fine-tunings; a power law lies between. A small text needs more
 passes and smaller batches: with eight windows in a batch, 100 kB would be learned from in a dozen steps.
 """
 

@@ -1,4 +1,4 @@
-"""A training that went to ruin is not published: what was made stays beside, and one sentence says how to go on."""
+"""A training that diverged is not published: its checkpoints stay, and the refusal says how to go on."""
 
 import math
 from pathlib import Path
@@ -63,9 +63,8 @@ def gain_at(facts: dict[str, Any], step: int) -> float:
 def how_to_go_on(work: Path, options: Options, facts: dict[str, Any]) -> Refusal:
     """Where the checkpoints are, and which of them is worth going on from."""
     found = checkpoints(work)
-    better = {
-        path: gain_at(facts, step_of(path)) for path in found if not options.lora
-    }  # those of adapters are no models
+    # checkpoints of adapters are no models to go on from
+    better = {path: gain_at(facts, step_of(path)) for path in found if not options.lora}
     better = {path: gain for path, gain in better.items() if gain > 0}
     if not found:
         return Refusal("Begin anew with a --learning-rate below {rate:g}.", rate=options.learning_rate)

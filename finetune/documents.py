@@ -93,6 +93,7 @@ def pieces(
 def fragments_of(
     source: Path, reading: Reading, progress: Progress, vocabulary: Vocabulary | None
 ) -> Iterator[tuple[str, bool]]:
+    """The documents of a file of any kind, not yet formatted, as `fragments` yields them; raises Refusal."""
     kind = kind_of(source)
     check_options(source, kind, reading)
     if kind == "":
@@ -183,6 +184,7 @@ def of_rows(rows: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def borders(documents: str) -> Borders:
+    """Where documents end by `--documents`; the old markers count in every case."""
     marker, reach = re.escape(END), len(START) + 2
     if documents == "line":
         border = re.compile(rf"\n|{marker}")

@@ -146,6 +146,7 @@ def write(
     target: Path,
     progress: Callable[[int], None],
 ) -> Encoding:
+    """Tokenise documents into the folder `target`, which appears whole; raises Refusal, as for a file that changes."""
     stamps = [stamp(source) for source in sources]
     with in_place_of(target) as part, locked(part):
         with (part / TOKENS).open("wb") as tokens, (part / ENDS).open("wb") as ends:
@@ -163,6 +164,7 @@ def write(
 
 
 def stamp(source: Path) -> tuple[int, int] | None:
+    """A file's size and time of change, by which a change is noticed; None where it cannot be read."""
     try:
         status = source.stat()
     except OSError:
@@ -171,6 +173,7 @@ def stamp(source: Path) -> tuple[int, int] | None:
 
 
 def nothing_in(described: Sequence[dict]) -> Refusal:
+    """The refusal for files without a document."""
     reason, first, more = Refusal("empty; there is nothing to learn from."), described[0]["name"], len(described) - 1
     if any(source["bytes"] for source in described):
         reason = Refusal("no document with any text is in there.")

@@ -40,6 +40,7 @@ def kind_of(source: Path) -> str:
 
 
 def is_packed(source: Path) -> bool:
+    """Whether a file's name says that it is gzip."""
     return source.name.lower().endswith(".gz")
 
 
@@ -73,6 +74,7 @@ def decoded(source: Path, encoding: str, progress: Progress) -> Iterator[str]:
 
 
 def check_text(source: Path, head: bytes) -> None:
+    """Refuse a file that begins as a known binary format does."""
     for magic, what in MAGIC:
         if head.startswith(magic):
             raise Refusal(
@@ -168,5 +170,6 @@ def parquet_rows(source: Path, column: str | None, progress: Progress) -> Iterat
 
 
 def listed(names: Sequence[str]) -> str:
+    """Names for a message: the first 20, odd or long ones quoted and cut."""
     shown = [name if name.isprintable() and 0 < len(name) < 40 else f"{name!r:.40}" for name in names[:20]]
     return ", ".join(shown + ["…"] * (len(names) > len(shown)))

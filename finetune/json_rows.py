@@ -32,6 +32,7 @@ def of_file(source: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
 
 
 def of_lines(source: Path, blocks: Iterable[str], alone: bool = False) -> Iterator[tuple[int, Any]]:
+    """The value of each line that is not blank, with the line's number; `alone` as in `no_json`. Raises Refusal."""
     for number, line in enumerate(lines(source, blocks), 1):
         if line.strip():
             try:
@@ -41,6 +42,7 @@ def of_lines(source: Path, blocks: Iterable[str], alone: bool = False) -> Iterat
 
 
 def of_array(source: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
+    """The values of one array, with the line where each begins; raises Refusal."""
     reader = ArrayReader(source, blocks)
     reader.sign("[")
     empty = reader.peek() == "]"
@@ -72,6 +74,7 @@ class ArrayReader:
                 return self._text[self._place : self._place + 1]
 
     def sign(self, *wanted: str) -> str:
+        """Take the next character that is no space, one of those `wanted`; raises Refusal for any other."""
         found = self.peek()
         if found not in wanted:
             raise no_json(self._source, self.line, f"{' or '.join(wanted)} is missing")
@@ -107,6 +110,7 @@ class ArrayReader:
 
 
 def no_json(source: Path, line: int, error: Exception | str, alone: bool = False) -> Refusal:
+    """The refusal for what is not JSON; `alone`: a line was read by itself because the file is no array."""
     reason = getattr(error, "msg", error)  # without its own count of lines
     if alone:
         return Refusal(
@@ -129,6 +133,7 @@ def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def text_of(where: Refusal, value: Any, field: str | None) -> str:
+    """The text that a value is, or that its field holds (null: none); raises Refusal that begins with `where`."""
     if isinstance(value, str) and field is None:
         return value
     if not isinstance(value, dict):

@@ -32,13 +32,16 @@ class MuonWithAdamW(Optimizer):
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
     def step(self, closure=None) -> None:
+        """One step of both optimizers; `closure` is not called."""
         for part in self.parts.values():
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """The states of both optimizers by name."""
         return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
         self.show_groups()

@@ -20,9 +20,9 @@ def read_npz(file: Path, vocabulary: Vocabulary | None, end: str, progress: Call
     """The text that the ids of all chunks spell, in blocks, with `end` after each chunk.
 
     A chunk is one or more whole files: these tools joined small ones with the marker, and wrote none after the last.
-    Source: load_dataset.py of nshepperd/gpt-2 and minimaxir/gpt-2-simple. It is text again, and not the ids, since these tools wrote `<|endoftext|>` as text: beside other signs its tokens may
-    be others than alone (".<" can be one token). Encoded again, the rest gets the ids that it had.
-    Raises Refusal for what is damaged, holds objects or floats, or is of another vocabulary.
+    It becomes text again because they wrote `<|endoftext|>` as text, whose tokens depend on its neighbours (".<" can be
+    one token); encoded again, the rest gets the ids that it had. Raises Refusal for what is damaged, holds objects or
+    floats, or is of another vocabulary. Source: load_dataset.py of nshepperd/gpt-2 and minimaxir/gpt-2-simple.
     """
     if vocabulary is None:
         raise Refusal("{file} holds token ids; they can be read with their tokenizer only.", file=file.name)
@@ -104,6 +104,7 @@ def header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def check_ids(file: Path, ids: np.ndarray, vocab_size: int) -> None:
+    """Refuse ids [n] of which one is not in 0..vocab_size - 1."""
     if ids.min() < 0 or ids.max() >= vocab_size:
         wrong = int(ids.min() if ids.min() < 0 else ids.max())
         raise Refusal(

@@ -25,6 +25,7 @@ class Pace(TrainerCallback):
         self.seconds = 0.0  # a step
 
     def on_step_end(self, args, state, control, **kwargs):
+        """Time the step; end the training when enough of them are timed."""
         timed = state.global_step - WARM
         if timed in (0, TIMED) or timed > TIMED:
             settle(args.device)

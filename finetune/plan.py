@@ -103,6 +103,7 @@ def opened(kept: Path) -> tokenizers.Tokenizer:
 
 
 def windows_of(found: Data, start: Start, block: int, options: Options) -> dict[str, Windows]:
+    """The windows of each part by its name."""
     begun = dict.fromkeys(found.parts, start.begin is not None)
     if found.cut:
         begun |= dict.fromkeys(begun.keys() - {"train"}, False)  # what was cut off does not begin with the token

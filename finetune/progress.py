@@ -33,6 +33,7 @@ class Watch(TrainerCallback):
         self.bar: tqdm | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
+        """Start the clock and the bar."""
         self.begun = self.last = time.monotonic()
         self.before = self.record.facts["seconds"]
         self.bar = tqdm(
@@ -40,6 +41,7 @@ class Watch(TrainerCallback):
         )  # fmt: skip
 
     def on_step_end(self, args, state, control, **kwargs):
+        """Ask the Trainer for what is due after this step: the end, an evaluation, a sample, an entry of the log."""
         self.bar.update()
         step, last = state.global_step, state.global_step >= state.max_steps
         if self.stop.agreed(args.device) and not last:
@@ -52,6 +54,7 @@ class Watch(TrainerCallback):
             control.should_log = True  # a loss that is no number is seen before it is saved
 
     def on_log(self, args, state, control, logs=None, **kwargs):
+        """Keep a training loss, with the tokens a second since the last entry."""
         if "loss" not in (logs or {}):
             return
         now = time.monotonic()
@@ -65,6 +68,7 @@ class Watch(TrainerCallback):
         self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {speed:,.0f} tokens/s")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        """Keep the score that the Tuner has found."""
         self.note_score(state.global_step, self.tuner.found, control)
         self.last = time.monotonic()  # judging is not training either
 
@@ -98,6 +102,7 @@ class Watch(TrainerCallback):
         self.last = time.monotonic()  # writing it is not training
 
     def on_train_end(self, args, state, control, **kwargs):
+        """Close the bar."""
         self.bar.close()
 
     def say(self, text: str) -> None:

@@ -51,6 +51,7 @@ class WeightDecay(TrainerCallback):
         self.options, self.steps = options, steps
 
     def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        """Set the step's weight decay in the groups that have one."""
         decay = weight_decay_at(state.global_step, self.options, self.steps)
         for group in optimizer.param_groups:
             if group.get("decays"):

@@ -25,6 +25,7 @@ def find_sources(given: Sequence[str], scratch: Path) -> list[Path]:
 
 
 def files_of(name: str, copy: Path) -> list[Path]:
+    """The files that one argument means; a stream is copied to `copy`. Raises Refusal."""
     path = Path(name)
     if name == "-":
         return [copied(sys.stdin.buffer, copy)]

@@ -71,6 +71,7 @@ def table_rows(source: Path, blocks: Iterable[str], usual: str, column: str | No
 
 
 def misfit(source: Path, line: int, cells: int, layout: Layout) -> Refusal:
+    """The refusal for a row with more or fewer cells than the first."""
     return Refusal(
         "{file}, line {line}: the row has {cells} cell(s), where the first row has {columns}, with {delimiter} between them; "
         "a cell that holds one must stand in quotation marks.",
@@ -154,8 +155,10 @@ def parsed(head: str, whole: bool, delimiter: str, quoted: bool) -> tuple[Rows, 
 
 
 def dialect(delimiter: str, quoted: bool) -> dict:
+    """What csv.reader is told of such cells."""
     return {"delimiter": delimiter} if quoted else {"delimiter": delimiter, "quoting": csv.QUOTE_NONE}
 
 
 def even(rows: Rows) -> bool:
+    """Whether all rows have as many cells as the first."""
     return all(len(row) == len(rows[0]) for row in rows)

@@ -41,6 +41,7 @@ class Task:
 
     @property
     def work(self) -> Path:
+        """Where the training lives until it is done."""
         return work_of(self.out)
 
 
@@ -69,7 +70,7 @@ def check_work(task: Task) -> None:
 def clear_work(task: Task) -> None:
     """Remove what processes that were killed left half-made, and of an older training all that is not gone on with.
 
-    Called when nothing can be refused any more, so that a slip of the pen after --force costs no checkpoints.
+    Called when nothing can be refused any more, so that a mistyped option beside --force costs no checkpoints.
     """
     half_made = re.compile(re.escape(f".{task.out.name}-") + "[a-z0-9_]{8}")  # as tempfile names them
     left = [path for path in task.out.parent.iterdir() if half_made.fullmatch(path.name)]

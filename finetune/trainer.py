@@ -1,4 +1,4 @@
-"""`transformers`' Trainer with four things changed: the order of the data, what an evaluation is, how a checkpoint appears, Muon."""
+"""`transformers`' Trainer with its own order of data, evaluation, checkpoints, optimizer (Muon) and loss (teachers)."""
 
 import math
 import os
@@ -51,6 +51,7 @@ class Loader(DataLoader):
     """A DataLoader whose order of windows depends on the epoch."""
 
     def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on to the sampler."""
         self.batch_sampler.set_epoch(epoch)
 
 
@@ -85,6 +86,7 @@ class Tuner(Trainer):
         return Loader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pin)
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The Trainer's batches of one step, whose predicted tokens are counted."""
         samples, count = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.predicted = self.predicted + count
         return samples, count
@@ -98,10 +100,11 @@ class Tuner(Trainer):
         return loss * self.accelerator.num_processes  # whose gradients are averaged
 
     def floating_point_ops(self, inputs) -> int:
-        """The Trainer's counts all modules' weights at every step, a sixth of the calls between steps; nobody asks."""
+        """0: the Trainer's count takes a sixth of the calls between steps, and nothing uses it."""
         return 0
 
     def create_optimizer(self, model=None):
+        """The Trainer's AdamW, or Muon; the group whose weights decay is marked for `WeightDecay`."""
         if self.optimizer is None and self.options.optimizer == "muon":
             o, decay = self.options, self.args.weight_decay
             self.optimizer = MuonWithAdamW(model or self.model, o.learning_rate, decay, o.beta2)
@@ -130,6 +133,7 @@ class Tuner(Trainer):
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as the Trainer does; raises Refusal for a loss that is not finite."""
         if not math.isfinite(logs.get("loss", 0)):
             raise Refusal(
                 "The loss is not a number any more at step {step:,}; lower --learning-rate (it is {rate:g}). {advice}",

@@ -219,6 +219,7 @@ class Training:
             self.average.save(folder)
 
     def tensorboard(self):
+        """The writer of event files, in the main process alone; entries after the resumed step are dropped."""
         if not self.main:
             return None
         from torch.utils.tensorboard import SummaryWriter

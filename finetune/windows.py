@@ -62,6 +62,7 @@ class Packed(Windows):
         self.part, self.borders = part, np.cumsum(part.lengths)
 
     def set_epoch(self, epoch: int) -> None:
+        """Put the documents into the epoch's order, if they have one."""
         if self.seed is not None:
             order = np.random.default_rng([self.seed, epoch, DOCUMENTS]).permutation(len(self.given))
             self.put(Part(self.given.tokens, self.given.starts[order], self.given.lengths[order]))
