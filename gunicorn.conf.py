@@ -41,10 +41,12 @@ class Connection(gthread.TConn):
     lingering = ThreadPoolExecutor(8, thread_name_prefix="close")
 
     def init(self):
+        """Set up the connection, with a bound on each wait for its client."""
         super().init()
         self.sock.settimeout(PATIENCE)
 
     def close(self, graceful=False):
+        """Close it; lingering for its other end goes on in a thread of its own."""
         if graceful:
             self.lingering.submit(super().close, True)
         else:
@@ -55,10 +57,12 @@ gthread.TConn = Connection
 
 
 def is_no_timeout(record: logging.LogRecord) -> bool:
+    """A filter of the log: False for a client that was too slow."""
     return not (record.exc_info and isinstance(record.exc_info[1], TimeoutError))
 
 
 def say_where():
+    """Print the address of the page, and the one that friends can open if HOST lets them in."""
     host, port = settings["HOST"], settings["PORT"]
     print(f"\n  Rubric is at http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}", flush=True)
     if host in ("0.0.0.0", "::"):
