@@ -8,7 +8,7 @@ import torch
 from finetune.options import Options
 from finetune.result import write_model
 from finetune.start import Start
-from generate import Engine, Request, Sampling, plain_text
+from generate import LocalEngine, Request, Sampling, plain_text
 
 TEMPERATURE, TOP_K = 0.8, 40
 
@@ -22,13 +22,14 @@ def write_sample(model, start: Start, options: Options, work: Path, device: str)
     with tempfile.TemporaryDirectory(prefix=".sample-", dir=work) as root:
         (path := Path(root) / "model").mkdir()
         folder = write_model(path, model, start, "float32", {"source": "a training that goes on"})
-        ids = tuple(folder.encode_prompt(plain_text(options.sample_prompt))[-folder.config.n_positions + 1 :])
+        ids = folder.encode_prompt(plain_text(options.sample_prompt))[-folder.config.n_positions + 1 :]
         sampling = Sampling(
             max_new_tokens=options.sample_length, temperature=TEMPERATURE, top_k=TOP_K, seed=options.seed
         )
-        engine = Engine(Path(root), device, "float32", threads, max_rows=1, prefix_memory=0).start(folder)
+        engine = LocalEngine(Path(root), device, "float32", threads, max_rows=1, prefix_memory=0).start(folder)
         try:
-            run, version = engine.submit(Request(folder, ids, sampling)), -1
+            request = Request(folder, sampling)
+            run, version = engine.submit(request, request.new_log(ids)), -1
             while not run.done:
                 version = run.wait(version, 1)
         finally:

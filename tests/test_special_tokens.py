@@ -3,14 +3,16 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GPT2TokenizerFast
 
-from generate import RunLog, find_model, unknown_records
+from generate import RunLog, Vocabulary, find_model, unknown_records
 from generate.__main__ import main
 from webapp.views.run_view import Pieces, RunView
+from webapp.views.tokens import cells, token_html
 
 END = "<|endoftext|>"
 TALK = f"Once upon{END} a time{END}"
@@ -101,6 +103,25 @@ def test_an_edit_keeps_the_tokens_before_the_change_up_to_a_special_one(visitor,
     changed = visitor.start(text + END + "Good", **edit | {"parent": turn[3:]})
     expected = [*ids, tales.end_id, *tales.encode_prompt("Good")]
     assert [token["id"] for token in visitor.finish(changed)["prompt"]["tokens"]] == expected
+
+
+def test_another_text_from_its_first_word_on_is_as_any_that_is_typed(visitor, tiny):
+    run = visitor.start("", max_new_tokens=3)
+    visitor.finish(run)
+    edited = visitor.start("the old king", parent=run[3:])
+    assert [token["id"] for token in visitor.finish(edited)["prompt"]["tokens"]] == tiny.encode_prompt("the old king")
+    assert '<span class="special' not in visitor.get(edited).text
+    assert 'name="parse_special" checked' not in visitor.get(f"/?parent={edited[3:]}").text
+
+
+def test_a_special_token_is_called_by_what_is_known_of_it():
+    ids, one = np.array([1, 0, 1]), Vocabulary([b"", b"a"], [0])
+    several = Vocabulary([b"", b"a", b""], [0, 2])
+    for vocabulary, name in ((one, "end of text"), (several, "special token")):
+        chips = [cell for cell in cells(ids, vocabulary, chips=0) if cell.special]
+        assert [(chip.special, chip.start) for chip in chips] == [(name, 1)]
+        assert f'aria-label="{name}"' in token_html(chips[0], "")
+    assert [cell.text for cell in cells(ids, one)] == ["a", "a"]
 
 
 def test_the_form_of_an_edit_names_the_token_and_says_that_it_is_one(visitor):

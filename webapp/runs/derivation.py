@@ -103,6 +103,8 @@ def edit(
         tokens[0] = b""  # the end token that an empty prompt starts from is not in its text
     names = tuple(name.encode() for name in tokenizer.special_names.values()) if parse_special else ()
     kept, place = common_tokens(tokens, data, names)
+    if not place:  # another text from its first word on, which begins as any that is typed
+        kept = 0
     rest, within = data[place:].decode(), place > 0 and tokens[kept - 1] not in names
     new = tokenizer.encode(rest, within, parse_special) if kept else folder.encode_prompt(rest, parse_special)
     if not kept and not rest:

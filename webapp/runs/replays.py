@@ -155,7 +155,7 @@ def tend(replay: Replay, engine: Engine | None, judge: Judge) -> None:
 def close(replay: Replay, verdict: str, engine: Engine | None) -> None:
     """End a replay with its verdict, and its writing too."""
     written, replay.verdict, replay.log = replay.log, verdict, None
-    if engine is not None and not written.done:
+    if engine is not None and written is not None and not written.done:
         engine.cancel(written)
 
 

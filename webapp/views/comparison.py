@@ -46,6 +46,7 @@ class Moved:
     by_model: bool
     first: float
     second: float
+    special: str = ""  # what a token without a text is called
 
     @property
     def lead(self) -> str:
@@ -60,8 +61,8 @@ class Moved:
     @property
     def name(self) -> str:
         """The body with its white space made visible, or what a special token is."""
-        if not self.text:
-            return "end of text"
+        if self.special:
+            return self.special
         return self.body.translate(VISIBLE) if self.text.strip() else self.text.translate(VISIBLE | BLANKS)
 
     @property
@@ -119,7 +120,7 @@ class Shift:
         for cell in cells(self._ids[:count], self._view.vocabulary, room=self._room, chips=self._view.text_from):
             place = slice(cell.start, cell.end)
             first, second = float(self.first[place].sum()), float(self.second[place].sum())
-            yield Moved(cell.start, cell.text, before, bool(self.by_model[cell.start]), first, second)
+            yield Moved(cell.start, cell.text, before, bool(self.by_model[cell.start]), first, second, cell.special)
             before = (before + cell.text)[-BEFORE:]
 
     @property

@@ -9,6 +9,8 @@ from webapp.views.tokens import VISIBLE
 
 EXACT = ("float32", "int8")  # precisions in which a run writes the same tokens in whatever company
 
+NAMELESS = ("the end marker", "a special token")  # tokens without a text; of several, nobody tells which ends one
+
 
 def progress(replay: Replay) -> str:
     """How far it is, in a few words."""
@@ -57,7 +59,7 @@ def quoted(vocabulary: Vocabulary, index: int) -> str:
     """A token as a sentence names it: its text, its bytes where they are no whole characters, or that it has none."""
     data = vocabulary.tokens[index]
     try:
-        return f"“{data.decode().translate(VISIBLE)}”" if data else "the end marker"
+        return f"“{data.decode().translate(VISIBLE)}”" if data else NAMELESS[len(vocabulary.special) > 1]
     except UnicodeDecodeError:
         return f"‹{data.hex(' ').upper()}›"
 

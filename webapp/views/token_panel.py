@@ -11,7 +11,7 @@ from generate import is_known
 from webapp.runs.probabilities import alternatives
 from webapp.views.run_view import RunView
 from webapp.views.sentences import not_told, share
-from webapp.views.tokens import BLANKS, escape
+from webapp.views.tokens import BLANKS, escape, without_text
 
 WIDTHS = (("width", "logprob"), ("allowed_width", "sampled"))
 NUMBERS = ("logprob", "sampled_logprob", "rank", "entropy")  # of a record
@@ -68,7 +68,7 @@ def named(view: RunView, index: int) -> str:
     """HTML of a token by itself: its text with its white space made visible, or the bytes of a half character."""
     data = view.vocabulary.tokens[index]
     if not data:
-        return '<i class="bytes">end of text</i>'
+        return f'<i class="bytes">{without_text(view.vocabulary)}</i>'
     try:
         text = data.decode()
     except UnicodeDecodeError:

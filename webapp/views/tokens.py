@@ -37,12 +37,13 @@ def escape(text: str) -> str:
 class Cell:
     """The fewest tokens that hold whole characters: `text` as it decodes, from token `start` up to `end`.
 
-    The cell of a special token has no text.
+    The cell of a special token has no text; `special` is what it is called.
     """
 
     text: str
     start: int
     end: int
+    special: str = ""
 
 
 def cells(
@@ -66,11 +67,18 @@ def cells(
         room = None if room is None else room - len(token)
         held += token
         if gate.feed(token) == 0:
-            if held or (chips is not None and place >= chips and index in vocabulary.special):
+            if held:
                 yield Cell(held.decode("utf-8", "replace"), first, place + 1)
+            elif chips is not None and place >= chips and index in vocabulary.special:
+                yield Cell("", place, place + 1, without_text(vocabulary))
             held, first = b"", place + 1
     if held:
         yield Cell(held.decode("utf-8", "replace"), first, start + len(ids))
+
+
+def without_text(vocabulary: Vocabulary) -> str:
+    """What a token is called that has no text: of several, nobody tells which ends a text."""
+    return "end of text" if len(vocabulary.special) <= 1 else "special token"
 
 
 def token_html(cell: Cell, named: str) -> str:
@@ -78,8 +86,8 @@ def token_html(cell: Cell, named: str) -> str:
 
     A special token is a chip, whose name the style sheet writes: it is in no text that is copied.
     """
-    if not cell.text:
-        return f'<span class="special" data-n="{cell.start}" aria-label="end of text"></span>'
+    if cell.special:
+        return f'<span class="special" data-n="{cell.start}" aria-label="{cell.special}"></span>'
     several = f' data-m="{cell.end - cell.start}"' if cell.end - cell.start > 1 else ""
     named = f' class="{named}"' if named else ""
     return f'<span{named} data-n="{cell.start}"{several}>{escape(cell.text)}</span>'
