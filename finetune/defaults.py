@@ -35,7 +35,7 @@ def with_defaults(
         batches = math.ceil(windows / (options.batch_size * options.gradient_accumulation))
         options = replace(options, epochs=choose_epochs(batches))
         if (options.batch_size, options.epochs) != (BATCH, EPOCHS):
-            passes = f"{counted(options.epochs, 'epoch')} in batches of {options.batch_size}"
+            passes = f"{counted(int(options.epochs), 'epoch')} in batches of {options.batch_size}"
             told.append(f"{passes}, chosen for a text this small; --epochs, --steps or --minutes take another length.")
     return options, told
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from finetune.record import losses_of
 from generate import Refusal
 
 LAST = 3  # training losses whose mean counts where no text is held out
+NOISE = 1.5  # by which factor those of two batches may differ by chance
 
 
 def check_not_diverged(
@@ -28,7 +30,7 @@ def check_not_diverged(
             "It diverged, and was not put into models/: the loss is not a number any more. {advice}",
             advice=how_to_go_on(work, options, facts),
         )
-    if not (last <= math.log(tokens)) and not (last < first):
+    if last > math.log(tokens) and last > (first if losses_of(facts) else NOISE * first):
         raise Refusal(
             "It diverged, and was not put into models/: its loss is {last:.4g} nats a token, where it was {first:.3f} before "
             "and guessing among {tokens:,} tokens has {guess:.3f}. {advice}",
@@ -41,13 +43,12 @@ def check_not_diverged(
 
 
 def first_and_last(facts: dict[str, Any]) -> tuple[float, float]:
-    """The loss before the training and after it; NaN where it was no number, or nothing tells it."""
+    """The loss before the training and after it; NaN where it was no number."""
     held = losses_of(facts)
     if held:
         return held[0][1], dict(held).get(facts.get("best_step"), held[-1][1])
     told = [entry.get("loss", math.nan) for entry in facts["history"]]
-    last = told[-LAST:]
-    return (told[0], sum(last) / len(last)) if told else (0.0, 0.0)
+    return (told[0], fmean(told[-LAST:])) if told else (0.0, 0.0)
 
 
 def gain_at(facts: dict[str, Any], step: int) -> float:

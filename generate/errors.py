@@ -19,6 +19,12 @@ class Problem:
     def __str__(self) -> str:
         return self.message.format_map(self.values) if self.values else self.message
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Problem) and (self.message, self.values) == (other.message, other.values)
+
+    def __hash__(self) -> int:
+        return hash(self.message)
+
     def altered(self, **values: object) -> "Problem":
         """The same with other values for those of its placeholders that are given."""
         return Problem(self.message, **{name: values.get(name, value) for name, value in self.values.items()})
@@ -39,8 +45,7 @@ class Problem:
 class Refusal(ValueError):
     """Something was asked that cannot be done; `problem` says why, and `str(refusal)` is its sentence.
 
-    `message` and `values` are the problem's. `field` names the option at fault (or is None), so that a form can put the
-    sentence beside it.
+    `field` names the option at fault (or is None), so that a form can put the sentence beside it.
     """
 
     def __init__(self, message: str, /, field: str | None = None, **values: object):

@@ -278,7 +278,7 @@ def test_without_scripts_the_form_and_the_plain_page_work(browser, server):
     page.goto(url + "/plain")
     stored = window.stored(url)
     assert stored["prompt"]["text"] == "Once <b>upon</b>\n\na time"
-    assert page.locator(".story.continuation").text_content() == pictured(stored["samples"][0]["text"])
+    assert page.locator(".story .continuation").text_content() == pictured(stored["samples"][0]["text"])
     assert window.errors == []
     window.context.close()
 

@@ -104,8 +104,8 @@ def test_learning_by_heart_is_told_with_its_step(tmp_path, model, capsys):
     bench = Bench(tmp_path, model, "one two three one two three\n" * 40)
     (tmp_path / "held.txt").write_text("the old king said to the young fox that the sea was far away\n" * 10)
     bench.made(
-        "out", "--documents", "line", "--validation", tmp_path / "held.txt", "--steps", 60, "--evaluate-every", 5,
-        "--learning-rate", 1e-2, "--warmup", 0, "--dropout", 0,
+        "out", "--documents", "line", "--validation", tmp_path / "held.txt", "--steps", 16, "--evaluate-every", 4,
+        "--learning-rate", 5e-3, "--warmup", 0, "--dropout", 0,
     )  # fmt: skip
     assert "It was learning by heart since step" in capsys.readouterr().out
 

@@ -12,8 +12,8 @@ from generate import Busy, Refusal
 def test_values_stand_in_the_message_as_it_asks():
     refusal = Refusal("{name!r:.4} of {path} has {size:,} bytes.", name="abcdef", path=Path("a/b"), size=12345)
     assert str(refusal) == "'abc of a/b has 12,345 bytes."
-    assert refusal.message == "{name!r:.4} of {path} has {size:,} bytes."
-    assert refusal.values == {"name": "abcdef", "path": Path("a/b"), "size": 12345}
+    assert refusal.problem.message == "{name!r:.4} of {path} has {size:,} bytes."
+    assert refusal.problem.values == {"name": "abcdef", "path": Path("a/b"), "size": 12345}
     assert refusal.field is None
 
 
@@ -40,12 +40,12 @@ def test_the_reason_of_a_refusal_may_be_another():
 
 @pytest.mark.parametrize("made", [Refusal("{n} runs", "n", n=1), Refusal("{n} runs", field="n", n=1)])
 def test_the_field_at_fault_is_no_value(made):
-    assert (made.field, made.values) == ("n", {"n": 1})
+    assert (made.field, made.problem.values) == ("n", {"n": 1})
 
 
 @pytest.mark.parametrize("made", [Busy("{n} wait", 7, n=1), Busy("{n} wait", retry_after=7, n=1)])
 def test_busy_tells_when_to_come_again(made):
-    assert (str(made), made.retry_after, made.values, made.field) == ("1 wait", 7, {"n": 1}, None)
+    assert (str(made), made.retry_after, made.problem.values, made.field) == ("1 wait", 7, {"n": 1}, None)
     assert Busy("The line is full.").retry_after == 5
 
 

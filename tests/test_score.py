@@ -566,7 +566,7 @@ def terminal(models, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(f"RUBRIC_{name}", value)
 
     def run(*arguments, stdin=""):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         return main(["--max-new-tokens", "0", *arguments]), *capsys.readouterr()
 
     return run

@@ -25,7 +25,7 @@ def test_a_link_has_a_title_a_description_and_a_picture_for_chats(visitor):
     assert found["og:url"] == f"http://localhost{run}"
     assert found["twitter:card"] == "summary_large_image"
     assert found["robots"] == "noindex"
-    assert text.split()[0] in found["og:description"]
+    assert pictured(text.split()[0]) in found["og:description"]
 
 
 def test_the_picture_shows_both_inks_and_is_drawn_once(visitor):

@@ -165,7 +165,13 @@ def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path)
             == line["text"]
         )
         assert len(line["tokens"][0]["alternatives"]) == 10
-        assert line["options"] == SAME | {"top_p": 1, "repetition_penalty": 1, "samples": 2, "stop": []}
+        assert line["options"] == SAME | {
+            "min_new_tokens": 0,
+            "top_p": 1,
+            "repetition_penalty": 1,
+            "samples": 2,
+            "stop": [],
+        }
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

@@ -53,7 +53,9 @@ def tokens_of(config: dict, added: dict, special: list[str]) -> dict[int, AddedT
             raise ValueError
         return {i: AddedToken(t, special=t in special, normalized=t not in special) for t, i in added.items()}
     except (TypeError, KeyError, ValueError, AttributeError):
-        raise Refusal("the added tokens cannot be read; copy {names} again", names=f"{CONFIG} and {ADDED}") from None
+        raise Refusal(
+            "the added tokens cannot be read; copy {first} and {second} again", first=CONFIG, second=ADDED
+        ) from None
 
 
 def special_names(told: dict) -> list[str]:
