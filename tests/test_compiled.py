@@ -59,6 +59,7 @@ def texts(model, count):
     return [rng.integers(0, model.config.vocab_size, 3 + 8 * i % 150) for i in range(count)]
 
 
+@pytest.mark.long
 def test_a_row_has_the_same_bits_alone_and_among_31_others_whatever_their_lengths(model):
     cache, given = model.new_cache(32, 0), texts(model, 32)
     for ids in given:

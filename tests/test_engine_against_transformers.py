@@ -41,6 +41,7 @@ def greedy(model, ids, count):
     return out[0, len(ids) :].tolist()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["storyteller", "tiny", "other"])
 def test_greedy_text_equals_transformers_generate(writer, models, reference, model):
     folder = find_model(models, model)

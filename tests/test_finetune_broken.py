@@ -389,6 +389,7 @@ def begun(bench):
     return again
 
 
+@pytest.mark.long
 def test_a_checkpoint_damaged_by_hand_is_named_and_the_one_before_it_serves(begun, bench, refused):
     for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
         for damage in ("gone", "empty"):
@@ -432,6 +433,7 @@ def test_a_new_tokenizer_damaged_by_hand_is_named(bench, refused):
     assert "tokenizer.json is damaged" in refused(bench.arguments("out", *SCRATCH[1:], "--resume", model=""))
 
 
+@pytest.mark.long
 def test_a_disk_that_is_full_leaves_the_last_complete_checkpoint(bench, refused, model):
     whole = bench.made("whole", *COMMON)
     with cut_at(3):
@@ -495,6 +497,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["before it is shown", "while an old one is removed", "while the result is written"])
 def test_a_process_killed_while_saving_leaves_complete_checkpoints_alone(moment, bench):
     options = (*COMMON, "--keep", 1, "--steps", 4)

@@ -53,6 +53,7 @@ def test_a_training_says_what_it_chose_and_keeps_it(bench, capsys):
     assert "chosen" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_what_was_chosen_stays_when_a_training_is_resumed(bench):
     options = ("--documents", "line", "--epochs", 4)
     whole = bench.made("whole", *options)

@@ -325,6 +325,7 @@ def npz(folder: Path, *arrays, **named) -> Path:
     return folder / "old.npz"
 
 
+@pytest.mark.long
 @given(st.lists(st.lists(st.one_of(TEXTS, st.just(END), st.just(f".\n{END}\n")), max_size=5), max_size=4), st.data())
 @ANY
 def test_an_old_encoding_holds_what_its_files_hold(tmp_path, chunks, data):

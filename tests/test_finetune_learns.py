@@ -77,6 +77,7 @@ def test_a_hidden_pattern_is_found_and_texts_end_by_themselves(tmp_path):
 QUICK = ("--documents", "line", "--steps", 4, "--save-every", 0)
 
 
+@pytest.mark.long
 def test_tokenizer_and_model_can_come_from_nothing(tmp_path):
     bench = Bench(tmp_path, None, some_text(300) + "从前有一只狐狸 🦊\n" * 20)
     options = ("--documents", "line", "--layers", 2, "--width", 64, "--vocab", 320, "--block-size", 48)
@@ -94,6 +95,7 @@ def test_tokenizer_and_model_can_come_from_nothing(tmp_path):
     assert made.source == "trained from nothing on friends.txt"
 
 
+@pytest.mark.long
 def test_a_training_from_nothing_goes_on_with_its_own_tokenizer(tmp_path):
     bench = Bench(tmp_path, None, some_text(100))
     options = ("--documents", "line", "--layers", 1, "--width", 32, "--vocab", 280, "--block-size", 32, "--steps", 12)
@@ -120,7 +122,7 @@ def test_a_model_with_more_layers_begins_where_the_shallow_one_was(bench, model,
     for name in names:
         assert load_file(folder / "model.safetensors")[name].abs().max() > 0, "and then they learn"
     assert bench.train("shallow", *QUICK, "--layers", 1) == 1
-    assert "--layers 1: tiny has 2 layers; there can only be added some" in capsys.readouterr().err
+    assert "--layers 1: tiny has 2, and there can only be added some" in capsys.readouterr().err
 
 
 def test_a_new_model_can_begin_with_projections_of_zero(bench):
@@ -217,6 +219,7 @@ def test_a_text_shorter_than_a_window_trains_too(tmp_path, model):
     assert run_json(folder)["history"][-1]["step"] == 3
 
 
+@pytest.mark.long
 def test_an_encoding_made_alone_trains_as_the_text_does(bench, capsys):
 
     from finetune.__main__ import main

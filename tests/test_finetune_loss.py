@@ -141,6 +141,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(bench):
     assert losses(one) == pytest.approx(losses(other), abs=1e-6), "with dropout: its masks are drawn again"
 
 
+@pytest.mark.long
 def test_when_memory_is_short_smaller_batches_make_the_same_steps(bench, monkeypatch, capsys):
     common = (
         "--documents",

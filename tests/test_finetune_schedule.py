@@ -112,6 +112,7 @@ def test_decay_and_average_are_those_of_a_plain_loop(bench, model, monkeypatch):
     assert any(float((made[name] - after[-1][name]).abs().max()) > 1e-4 for name in average), "no mere last weights"
 
 
+@pytest.mark.long
 def test_the_average_is_evaluated_and_the_raw_weights_are_trained_on(bench):
     options = (*COMMON, "--steps", 20, "--schedule", "linear", "--log-every", 1)
     raw, averaged = bench.made("raw", *options), bench.made("averaged", *options, "--ema", 8)
@@ -149,6 +150,7 @@ def branched(bench, name, *options) -> int:
     return main(["branch", str(bench.root / "out"), str(bench.root / name), *map(str, options)])
 
 
+@pytest.mark.long
 def test_a_branch_is_the_training_that_was_to_be_cooled_down_there(bench, capsys):
     """A training of unknown length, cut at step 14 and branched, equals one that knew from the beginning."""
     more = ("--ema", 4, "--weight-decay", "0.5:0")
@@ -166,6 +168,7 @@ def test_a_branch_is_the_training_that_was_to_be_cooled_down_there(bench, capsys
         assert bench.train("out", *CONSTANT, "--steps", 1000, "--weight-decay", 0.5, "--resume") == 130
 
 
+@pytest.mark.long
 def test_a_branch_that_cannot_be_says_why(bench, capsys):
     def refused(*options):
         assert branched(bench, *options) == 1

@@ -76,6 +76,7 @@ def test_a_server_that_is_killed_and_started_again(window, server, undisturbed):
     comes_to_its_end(window, undisturbed)
 
 
+@pytest.mark.long
 def test_a_server_that_is_restarted_as_one_should(window, server, undisturbed):
     server.process.send_signal(signal.SIGTERM)
     until(lambda: "being restarted" in lost(window))
@@ -84,6 +85,7 @@ def test_a_server_that_is_restarted_as_one_should(window, server, undisturbed):
     comes_to_its_end(window, undisturbed)
 
 
+@pytest.mark.long
 def test_a_network_that_is_away_while_the_page_tries_three_times(window, server, undisturbed):
     freeze(server, True)  # a line that says nothing any more; offline alone lets Chromium keep what is open
     window.context.set_offline(True)
@@ -180,16 +182,18 @@ def soon_discouraged(route):
     route.fulfill(response=answer, body=sent.replace(f"{told}20", f"{told}2"))
 
 
+@pytest.mark.long
 def test_a_page_that_nothing_answers_stops_trying_and_shows_a_button(window, server, undisturbed):
     window.page.route(window.page.url, soon_discouraged)
     window.page.reload()
     server.kill()
-    until(lambda: "stopped trying" in lost(window))
+    until(lambda: "stopped trying" in lost(window), seconds=150)
     server.start()
     window.page.click("#lost >> text=Try again")
     comes_to_its_end(window, undisturbed)
 
 
+@pytest.mark.long
 def test_a_stream_that_does_not_begin_is_asked_for_again(browser, server, undisturbed):
     window = Window(browser, server)
     refused = []
@@ -225,6 +229,7 @@ def test_friends_are_counted(browser, server):
     window.context.close()
 
 
+@pytest.mark.long
 def test_readers_for_whom_there_is_no_place_are_told_and_let_in_later(browser, narrow):
     first, second = Window(browser, narrow), Window(browser, narrow)
     url = first.write("Once upon a time", model="slow", **ENDLESS)
@@ -253,6 +258,7 @@ def test_a_full_line_refuses_with_a_sentence_and_a_time_to_come_back(narrow):
     assert all(code == 503 and int(after) > 0 and said for code, after, said in answers)
 
 
+@pytest.mark.long
 def test_a_slow_reader_holds_up_neither_the_run_nor_the_others(window, server, undisturbed):
     import socket
 
@@ -264,6 +270,7 @@ def test_a_slow_reader_holds_up_neither_the_run_nor_the_others(window, server, u
     slow.close()
 
 
+@pytest.mark.long
 def test_two_friends_and_a_restart(window, browser, server, undisturbed):
     friend = Window(browser, server)
     friend.page.goto(window.page.url)

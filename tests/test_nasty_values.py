@@ -103,6 +103,7 @@ def test_the_table_names_every_view(app):
     assert set(FIELDS) == {rule.endpoint for rule in app.url_map.iter_rules()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("endpoint", FIELDS)
 def test_no_value_of_a_field_breaks_a_view(app, visitor, valid, endpoint):
     for rule in app.url_map.iter_rules(endpoint):

@@ -34,6 +34,7 @@ def test_a_run_is_identical_whoever_replays_it(visitor, friend):
     assert verdict_of(friend, run) == "Identical: 50 tokens."
 
 
+@pytest.mark.long
 def test_made_alone_and_replayed_in_a_crowd_and_the_other_way_round(visitor, friend):
     options = {"model": "slow", "max_new_tokens": 30, "temperature": 1.3, "top_k": 0}
     alone = visitor.start("Once upon a time", **options)

@@ -431,6 +431,7 @@ def test_what_somebody_else_knew_of_a_prompt_is_told_to_nobody_else(models, alon
             writer.batch().prefix_cache.drop()
 
 
+@pytest.mark.long
 def test_random_children_say_with_memory_what_they_say_without(clever, alone, models):
     """Chains of runs that go on from one another, cut anywhere, each knowing some of its tokens."""
     dice = random.Random(11)
@@ -486,6 +487,7 @@ def plain_sampler(logits, seen, temperature=1.0, top_k=0, top_p=1.0, repetition_
     return scaled - scaled.max() - np.log(np.exp(scaled - scaled.max()).sum())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

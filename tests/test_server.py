@@ -59,6 +59,7 @@ def told(events) -> str:
     return text
 
 
+@pytest.mark.long
 def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_was(server):
     text = whole(server, max_new_tokens="200")
     run = start_run(server, max_new_tokens="200")
@@ -98,6 +99,7 @@ def test_a_killed_server_loses_at_most_half_a_second_and_the_next_one_goes_on(se
     assert json.loads(get(run + ".json"))["samples"][0]["text"] == text
 
 
+@pytest.mark.long
 def test_what_a_killed_server_had_stored_is_no_older_than_half_a_second(server):
     run = start_run(server, max_new_tokens="4096")
     stored, late = "SELECT coalesce(sum(length(tokens)), 0) FROM block WHERE run_id = ?", []

@@ -149,6 +149,7 @@ def test_stop_on_one_server_ends_a_run_of_the_other_but_only_for_its_owner(serve
     assert without_address(stored(a, run)) == without_address(stored(b, run))
 
 
+@pytest.mark.long
 def test_a_run_of_a_killed_server_goes_on_where_it_is_watched_with_the_text_it_would_have_had(servers):
     a, b = servers
     undisturbed, run = Person().start(b, max_new_tokens=200, seed=5), Person().start(a, max_new_tokens=200, seed=5)

@@ -64,12 +64,12 @@ class Takeover:
                 engine.submit(Request(folder, sampling, run.first_sample, run.owner), entry.log)
                 entry.log.note_restart()
             entry.ours = True
-        except Refusal as refusal:  # an engine may find out only now that it cannot do this
-            self.end(run, FinishReason.ERROR, Problem("{reason} What was written is kept.", reason=refusal))
         except Busy:  # the line is full; another server may have room, or we in a while
             lease.give_up(self._server, [run.id], self._clock.now())
             db.session.commit()
             entry.log.set_state(RunState.PAUSED)
+        except Refusal as refusal:  # an engine may find out only now that it cannot do this
+            self.end(run, FinishReason.ERROR, Problem("{reason} What was written is kept.", reason=refusal))
 
     def stop_unwatched(self) -> None:
         """End our own runs that nobody has watched for the grace time."""
