@@ -24,7 +24,7 @@ from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
 from generate.mistaken import refuse_mistaken
 from generate.sampling.filters import sampler_logprob
-from generate.sampling.options import OPTIONS, Sampling, parse_sampling
+from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
 from generate.scheduling.window import window_start
@@ -41,6 +41,7 @@ from generate.values import origin_of
 
 __all__ = [
     "BY_ITSELF",
+    "LISTS",
     "OPTIONS",
     "SETTINGS",
     "Busy",

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generate import OPTIONS, SETTINGS, Refusal, Sampling, parse_sampling, read_settings
-from generate.sampling.options import parse_stop, unescape
+from generate import LISTS, OPTIONS, SETTINGS, Refusal, Sampling, Vocabulary, parse_sampling, read_settings
+from generate.sampling.lists import parse_biases, parse_breakers, parse_stop, token_biases
+from generate.text.escapes import unescape
 
 WHOLE = [option for option in OPTIONS if option.kind is int]
 FRACTION = [option for option in OPTIONS if option.kind is float]
@@ -54,7 +55,7 @@ def test_past_both_limits_the_refusal_names_option_limits_and_value(option):
 def test_what_is_no_number_within_the_limits_is_refused(option):
     for junk in JUNK:
         sentence = refused(option.name, junk)
-        assert re.match(rf"{option.name} must be a (whole )?number from [\d,.]+ to [\d,.]+, not .+\.$", sentence)
+        assert re.match(rf"{option.name} must be a (whole )?number from -?[\d,.]+ to [\d,.]+, not .+\.$", sentence)
         assert len(sentence) < 150
         assert sentence.isprintable()
 
@@ -77,7 +78,7 @@ def test_a_whole_number_is_not_guessed_from_a_fraction_or_an_exponent(option, ju
 
 @named(FRACTION)
 def test_fractions_may_be_written_with_an_exponent(option):
-    assert getattr(parse_sampling({option.name: "5e-1"}), option.name) == 0.5
+    assert getattr(parse_sampling({option.name: f"{10 * option.high:g}e-1"}), option.name) == option.high
 
 
 @given(st.sampled_from(OPTIONS), st.one_of(st.text(), st.floats(), st.integers(), st.recursive(st.none(), st.lists)))
@@ -106,12 +107,13 @@ def test_what_is_left_out_takes_the_models_defaults_then_ours():
     assert parse_sampling({"seed": 1, "top_k": 0, "temperature": "0"}, defaults) == Sampling(
         seed=1, temperature=0, top_k=0
     )
-    assert [getattr(Sampling(), option.name) for option in OPTIONS] == [option.default for option in OPTIONS]
+    tables = OPTIONS + LISTS
+    assert [getattr(Sampling(), option.name) for option in tables] == [option.default for option in tables]
 
 
 def test_options_come_back_as_plain_values_that_parse_to_the_same():
     sampling = parse_sampling({"temperature": "0.5", "seed": "4294967295", "stop": ["a\\n", "\n"], "samples": 32})
-    assert list(sampling.as_dict()) == [*(option.name for option in OPTIONS), "stop"]
+    assert list(sampling.as_dict()) == [option.name for option in OPTIONS + LISTS]
     assert parse_sampling(sampling.as_dict()) == sampling
 
 
@@ -159,6 +161,63 @@ def test_every_stop_string_that_is_taken_can_be_written_as_utf_8(stops):
     except Refusal:
         return
     assert b"" not in [stop.encode() for stop in taken]
+
+
+def test_blank_breakers_are_the_usual_ones_and_an_empty_list_is_none():
+    usual = ("\n", ":", '"', "*")
+    assert [parse_breakers(blank) for blank in (None, "", " \r\n")] == [usual] * 3
+    assert [parse_breakers(none) for none in ([], (), [""])] == [()] * 3
+    assert parse_breakers("\\n\n. \n“") == ("\n", ". ", "“")
+    with pytest.raises(Refusal, match="dry_sequence_breakers takes at most 32 strings, one on a line, not 33"):
+        parse_breakers([str(n) for n in range(33)])
+
+
+def test_biases_are_lines_or_a_mapping_and_come_back_as_they_are():
+    assert parse_biases("horse = -5\r\n50256=1e2\n\\n = .5\n a  =+3") == (
+        "horse = -5",
+        "50256 = 100",
+        "\n = 0.5",
+        "a = 3",
+    )
+    assert parse_biases({"50256": -100, 7: 0.25}) == ("50256 = -100", "7 = 0.25")
+    assert parse_biases(["= = 1", "a = b = 2"]) == ("= = 1", "a = b = 2")
+    assert parse_biases("a = 1\na = 2") == ("a = 2",)
+    for typed in ("horse = -5\n\\n = 7", {"1": 1.5}, [f"{'x' * 150} = 1e1"]):
+        lines = parse_biases(typed)
+        assert parse_biases(list(lines)) == lines
+    assert len(parse_biases([f"{n} = 1" for n in range(300)])) == 300
+
+
+@pytest.mark.parametrize(
+    ("junk", "sentence"),
+    [
+        ("horse", "logit_bias has lines like: horse = -5, not 'horse'."),
+        ("= 5", "logit_bias has lines like: horse = -5, not '= 5'."),
+        (["x" * 151 + " = 1"], f"logit_bias has lines like: horse = -5, not '{'x' * 39}…'."),
+        ("horse = much", "logit_bias must give 'horse' a number from -100 to 100, not 'much'."),
+        ("a = nan", "logit_bias must give 'a' a number from -100 to 100, not 'nan'."),
+        ({"a": 100.5}, "logit_bias must give 'a' a number from -100 to 100, not '100.5'."),
+        ({"a": None}, "logit_bias must give 'a' a number from -100 to 100, not 'None'."),
+        ({"a": 10**50}, "logit_bias must give 'a' a number from -100 to 100, not 'a number of more than 40 digits'."),
+        ([1], "logit_bias must be a list of strings, not list."),
+        (5, "logit_bias must be a list of strings, not int."),
+        ([f"{n} = 1" for n in range(301)], "logit_bias takes at most 300 strings, one on a line, not 301."),
+    ],
+)
+def test_a_bias_that_cannot_be_meant_is_refused_in_one_sentence(junk, sentence):
+    with pytest.raises(Refusal) as caught:
+        parse_sampling({"logit_bias": junk})
+    assert (str(caught.value), caught.value.field) == (sentence, "logit_bias")
+
+
+def test_a_bias_of_a_word_is_that_of_its_tokens_with_and_without_a_space_before():
+    vocabulary = Vocabulary([b"", b"horse", b" horse", b" cow", b"7", b"\n", b"  horse"], [0])
+    assert token_biases(("horse = -5", "cow = 2", "6 = 1", "\n = 3"), vocabulary) == {1: -5, 2: -5, 3: 2, 6: 1, 5: 3}
+    assert token_biases(("2 = 9", "horse = -5"), vocabulary) == {2: 9, 1: -5}
+    with pytest.raises(Refusal, match="logit_bias names 'dog', which is not one token of this model"):
+        token_biases(("horse = 1", "dog = 1"), vocabulary)
+    with pytest.raises(Refusal, match="logit_bias names token 7, and this model has 7 of them, from 0 on"):
+        token_biases(("7 = 1",), vocabulary)
 
 
 def test_settings_have_the_defaults_of_the_table():

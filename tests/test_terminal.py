@@ -14,7 +14,7 @@ import threading
 import pytest
 from conftest import ROOT, edit_json, make_model
 
-from generate import OPTIONS
+from generate import LISTS, OPTIONS
 from generate.__main__ import main
 
 SHORT = ("--max-new-tokens", "12", "--seed", "3", "--top-k", "0", "--temperature", "1")
@@ -170,7 +170,8 @@ def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path)
             "top_p": 1,
             "repetition_penalty": 1,
             "samples": 2,
-            "stop": [],
+            **{option.name: option.default for option in OPTIONS if option.more},
+            **{"stop": [], "logit_bias": [], "dry_sequence_breakers": ["\n", ":", '"', "*"]},
         }
 
 
@@ -269,7 +270,7 @@ def read(terminal: int) -> bytes:
 
 def test_help_names_every_option(generate):
     status, out, _ = generate("--help")
-    assert (status, [o.name for o in OPTIONS if f"--{o.name.replace('_', '-')}" not in out]) == (0, [])
+    assert (status, [o.name for o in OPTIONS + LISTS if f"--{o.name.replace('_', '-')}" not in out]) == (0, [])
 
 
 def test_a_download_without_a_network_is_refused_and_leaves_nothing(command, tmp_path):

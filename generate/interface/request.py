@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog
+from generate.sampling.lists import token_biases
 from generate.sampling.options import Sampling
 from generate.sampling.records import unknown_records
 
@@ -23,6 +25,11 @@ class Request:
     first_sample: int = 0
     owner: str = ""
     statistics: bool = True
+
+    @cached_property
+    def biases(self) -> dict[int, float]:
+        """What is added to the logit of each token id; raises Refusal where the model has no such token."""
+        return token_biases(self.sampling.logit_bias, self.folder.tokenizer.vocabulary)
 
     @property
     def only_reads(self) -> bool:

@@ -1,21 +1,16 @@
 """What a person may ask of a run: each option with its limits, checked in one place for page and terminal."""
 
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from generate.errors import Problem, Refusal
-from generate.text.escapes import unescape
-from generate.text.incoming import plain_text
-
-MAX_STOPS = 8
-MAX_STOP_BYTES = 200
+from generate.errors import Refusal
+from generate.sampling.lists import BREAKERS, ListOption, parse_biases, parse_breakers, parse_stop, short
 
 
 @dataclass(frozen=True)
 class Option:
-    """One numeric option: `kind` is int or float, and low <= value <= high."""
+    """One numeric option: `kind` is int or float, and low <= value <= high. `more`: one that few people ask for."""
 
     name: str
     kind: type
@@ -23,6 +18,7 @@ class Option:
     high: float
     default: float
     meaning: str
+    more: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -58,14 +54,6 @@ class Option:
         return number
 
 
-def short(value: object) -> str | Problem:
-    """What was given, as a message may quote it."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
-        return Problem("a number of more than 40 digits")  # Python refuses to print the longest ones
-    text = str(value).strip()
-    return repr(text if len(text) <= 40 else text[:39] + "…")
-
-
 OPTIONS = (
     Option(
         "max_new_tokens",
@@ -98,15 +86,115 @@ OPTIONS = (
     Option(
         "repetition_penalty", float, 0.1, 10, 1, "Above 1, tokens already in the text become less likely; 1 is off."
     ),
+    Option(
+        "frequency_penalty",
+        float,
+        -2,
+        2,
+        0,
+        "Above 0, a token becomes less likely each time that it stands in the text; 0 is off.",
+        more=True,
+    ),
+    Option(
+        "presence_penalty",
+        float,
+        -2,
+        2,
+        0,
+        "Above 0, a token becomes less likely once it stands in the text; 0 is off.",
+        more=True,
+    ),
+    Option(
+        "dry_multiplier",
+        float,
+        0,
+        10,
+        0,
+        "Against circles (DRY): how much less likely a token becomes that would repeat a stretch of the text; "
+        "0.8 is usual, 0 is off.",
+        more=True,
+    ),
+    Option(
+        "dry_base", float, 1, 4, 1.75, "DRY: by how much more with each token that the stretch is longer.", more=True
+    ),
+    Option("dry_allowed_length", int, 1, 50, 2, "DRY: so many tokens in a row may be repeated as they are.", more=True),
+    Option(
+        "dry_range", int, 2, 4096, 1024, "DRY: how many of the last tokens are searched for such stretches.", more=True
+    ),
+    Option(
+        "top_n_sigma",
+        float,
+        0,
+        10,
+        0,
+        "Choose among tokens whose score is so many standard deviations below the best at the most; "
+        "1 to 2 is usual, 0 is off.",
+        more=True,
+    ),
+    Option(
+        "min_p",
+        float,
+        0,
+        1,
+        0,
+        "Choose among tokens at least this share as likely as the likeliest; 0.05 to 0.1 is usual, 0 is off.",
+        more=True,
+    ),
+    Option(
+        "xtc_probability",
+        float,
+        0,
+        1,
+        0,
+        "Against the obvious (XTC): how often the likeliest tokens are left out; 0.5 is usual, 0 is off.",
+        more=True,
+    ),
+    Option(
+        "xtc_threshold",
+        float,
+        0,
+        0.5,
+        0.1,
+        "XTC: of the tokens at least this likely, the least likely stays.",
+        more=True,
+    ),
     Option("samples", int, 1, 32, 1, "How many continuations to write side by side."),
     Option("seed", int, 0, 2**32 - 1, 0, "The same seed writes the same text again; empty draws a new one."),
 )
 BY_NAME = {option.name: option for option in OPTIONS}
 
+LISTS = (
+    ListOption(
+        "stop",
+        parse_stop,
+        "The text ends before any of these, one on a line; they are not shown. Write \\n for a line break.",
+        "end a sample before this text",
+    ),
+    ListOption(
+        "dry_sequence_breakers",
+        parse_breakers,
+        'DRY: stretches end at any of these, one on a line; empty: \\n, :, " and *.',
+        "a stretch that DRY looks for ends at this text",
+        default=BREAKERS,
+        more=True,
+    ),
+    ListOption(
+        "logit_bias",
+        parse_biases,
+        "Make tokens likelier or less likely: a word (by itself and after a space) or a token’s number, =, and a number "
+        "from -100 to 100, one on a line, as in: horse = -5",
+        "make a token likelier or less likely, as in 'horse = -5', from -100 to 100; the token may be its number",
+        more=True,
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """The options of one run, all within their limits. `stop` holds strings that end a sample and are not shown."""
+    """The options of one run, all within their limits, as the tables above name them.
+
+    `stop` holds strings that end a sample and are not shown; each line of `logit_bias` is "TOKEN = NUMBER".
+    """
 
     max_new_tokens: int = 200
     min_new_tokens: int = 0
@@ -114,9 +202,21 @@ class Sampling:
     top_k: int = 40
     top_p: float = 1.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_range: int = 1024
+    top_n_sigma: float = 0.0
+    min_p: float = 0.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
     samples: int = 1
     seed: int = 0
     stop: tuple[str, ...] = ()
+    dry_sequence_breakers: tuple[str, ...] = BREAKERS
+    logit_bias: tuple[str, ...] = ()
 
     def as_dict(self) -> dict:
         """Plain values, in the order of the fields, for JSON and for the database."""
@@ -126,7 +226,7 @@ class Sampling:
 def parse_sampling(given: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Sampling:
     """Check what a person typed. Missing or blank options take `defaults` (say, a model's), then ours.
 
-    `given["stop"]` is one typed text with a stop string on each line, or a list of strings.
+    A list is one typed text with an entry on each line, or a list of strings.
     A blank seed is drawn at random. Raises Refusal naming the option, its limit and the value.
     """
     values = {}
@@ -137,32 +237,4 @@ def parse_sampling(given: Mapping[str, object], defaults: Mapping[str, object] |
             if option.name == "seed":
                 value = secrets.randbelow(2**32)
         values[option.name] = option.parse(value)
-    return Sampling(**values, stop=parse_stop(given.get("stop")))
-
-
-def parse_stop(given: object) -> tuple[str, ...]:
-    """Return the stop strings: from typed text one on each line (escapes allowed), from a list as they are."""
-    if isinstance(given, str):
-        lines = [unescape(line) for line in plain_text(given).split("\n")]
-    elif given is None or isinstance(given, list | tuple):
-        lines = list(given or ())
-    else:
-        lines = [given]
-    if not all(isinstance(line, str) for line in lines):
-        raise Refusal("stop must be a list of strings, not {kind}.", "stop", kind=type(given).__name__)
-    stops = tuple(dict.fromkeys(line for line in lines if line))
-    if len(stops) > MAX_STOPS:
-        raise Refusal(
-            "stop takes at most {limit} strings, one on a line, not {given}.", "stop", limit=MAX_STOPS, given=len(stops)
-        )
-    for line in stops:
-        if re.search("[\ud800-\udfff]", line):
-            raise Refusal("stop strings must be text that UTF-8 can write.", "stop")
-        if (size := len(line.encode("utf-8", "replace"))) > MAX_STOP_BYTES:
-            raise Refusal(
-                "stop strings have at most {limit} bytes; one of yours has {size}.",
-                "stop",
-                limit=MAX_STOP_BYTES,
-                size=size,
-            )
-    return stops
+    return Sampling(**values, **{option.name: option.parse(given.get(option.name)) for option in LISTS})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from generate.errors import Refusal
 from generate.folders.finding import models_folder
-from generate.sampling.options import OPTIONS
+from generate.sampling.options import LISTS, OPTIONS
 from generate.settings import read_settings
 
 
@@ -29,7 +29,13 @@ def parser() -> argparse.ArgumentParser:
     for option in OPTIONS:
         shown = "random" if option.name == "seed" else "the model's"
         p.add_argument("--" + option.name.replace("_", "-"), metavar="N", help=f"{option.meaning} (default: {shown})")
-    p.add_argument("--stop", action="append", metavar="TEXT", help="end a sample before this text; may be repeated")
+    for option in LISTS:
+        p.add_argument(
+            "--" + option.name.replace("_", "-"),
+            action="append",
+            metavar="TEXT",
+            help=f"{option.command}; may be repeated",
+        )
     p.add_argument(
         "--parse-special",
         action="store_true",
@@ -90,7 +96,7 @@ def main(arguments: list[str]) -> int:
             return 0
         args = parser().parse_args(arguments)
         settings = read_settings()
-        given = {option.name: getattr(args, option.name) for option in OPTIONS} | {"stop": args.stop}
+        given = {option.name: getattr(args, option.name) for option in OPTIONS + LISTS}
         check(args)
         from generate.terminal.output import write
 

@@ -17,7 +17,7 @@ from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
-from generate.sampling.options import Sampling, parse_sampling
+from generate.sampling.options import LISTS, Sampling, parse_sampling
 from generate.sampling.perplexity import perplexity
 from generate.sampling.records import record_as_dict
 from generate.scheduling.engine import LocalEngine
@@ -37,7 +37,9 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
     folder = find_model_or_path(models, args.model or settings["RUBRIC_MODEL"])
     for remark in folder.remarks:
         print(f"{folder.name}: {remark}", file=sys.stderr)
-    given["stop"] = [unescape(stop) for stop in given["stop"] or ()]
+    for option in LISTS:
+        if given[option.name] is not None:
+            given[option.name] = [unescape(line) for line in given[option.name]]
     sampling = parse_sampling(given, dict(folder.defaults))
     names = ("DEVICE", "PRECISION", "THREADS", "MAX_ROWS")
     engine = LocalEngine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from flask import Blueprint, render_template, request
 
-from generate import OPTIONS, Refusal, parse_sampling, plain_text, split_half_character
+from generate import LISTS, OPTIONS, Refusal, parse_sampling, plain_text, split_half_character
 from webapp.http.errors import refused
 from webapp.http.request import is_fragment, settings, to_run, whole_number
 from webapp.http.security import limited
@@ -16,11 +16,11 @@ from webapp.runs.repository import RemovedRun, UnknownRun, find_run
 from webapp.runs.tables import Run
 from webapp.state import state
 from webapp.views.run_view import RunView
-from webapp.views.sentences import outlook
+from webapp.views.sentences import outlook, told_options
 
 blueprint = Blueprint("home", __name__)
 
-AS_SENT = ("prompt", "parse_special", "model", "stop", "parent", "parent_sample")  # fields that come back as they were
+AS_SENT = ("prompt", "parse_special", "model", "parent", "parent_sample")  # fields that come back as they were
 IDEAS = (
     "Once upon a time",
     "The king had three daughters, and the youngest",
@@ -38,8 +38,8 @@ def home():
     parent = find_run(parent_id)
     view = state().look(parent)
     values = {
-        k: "\n".join(map(typed, v)) if k == "stop" else v
-        for k, v in parent.options.items()
+        k: "\n".join(map(typed, v)) if isinstance(v, list) else v
+        for k, v in told_options(parent.options)
         if k != "seed" and (k, v) != ("max_new_tokens", 0)
     }
     number = request.args.get("sample", type=int)
@@ -67,7 +67,7 @@ def text_to_change(view: RunView, parent: Run, number: int | None) -> dict[str, 
 def home_again(sentence: str, field: str | None) -> str:
     """The form as it was sent, with the one complaint there is about it."""
     values = {name: request.form.get(name, "") for name in AS_SENT}
-    values |= {option.name: request.form.get(option.name, "") for option in OPTIONS}
+    values |= {option.name: request.form.get(option.name, "") for option in OPTIONS + LISTS}
     return form(values, problem=sentence, field=field)
 
 
@@ -84,6 +84,8 @@ def form(values: dict, **more) -> str:
         values=values,
         defaults=defaults,
         options=OPTIONS,
+        lists=LISTS,
+        asks_more=any(option.more and values.get(option.name) for option in OPTIONS + LISTS),
         models=listed,
         served=served,
         chosen=asked or usual,
@@ -94,9 +96,9 @@ def form(values: dict, **more) -> str:
     )
 
 
-def typed(stop: str) -> str:
-    """A stop string as a person types it on one line."""
-    return stop.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+def typed(line: str) -> str:
+    """A string of a list as a person types it on one line."""
+    return line.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
 @blueprint.post("/runs")
@@ -106,10 +108,10 @@ def create():
     text, parse_special = prompt_text(), "parse_special" in request.form
     models = state().models
     folder = models.find(request.form.get("model") or models.preferred(settings()["RUBRIC_MODEL"]))
-    given = {option.name: request.form.get(option.name) for option in OPTIONS}
+    given = {option.name: request.form.get(option.name) for option in OPTIONS + LISTS}
     if "read" in request.form:  # the button "Only read it"
         given |= {"max_new_tokens": 0, "samples": 1}
-    sampling = parse_sampling(given | {"stop": request.form.get("stop")}, dict(folder.defaults))
+    sampling = parse_sampling(given, dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
         beginning = derivation.fresh(folder, text, parse_special)

@@ -16,7 +16,7 @@ from webapp.state import state
 from webapp.views.lenses import LEGENDS, untold
 from webapp.views.run_view import shown, tool_facts
 from webapp.views.samples import contact_sheet
-from webapp.views.sentences import RELATIONS
+from webapp.views.sentences import RELATIONS, told_options
 
 blueprint = Blueprint("run", __name__)
 
@@ -38,6 +38,7 @@ def run_page(run_id: str):
         legends=LEGENDS,
         untold=untold(state().models.capabilities, view.log),
         link=link_to(run.id),
+        options=told_options(run.options),
         beginning=" ".join(view.text(0).split())[:200],
         **tool_facts(view, run.owner == visitor(), done),
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from generate import FinishReason, Outlook, RunLog, RunState, counted, perplexity
+from generate import LISTS, OPTIONS, FinishReason, Outlook, RunLog, RunState, counted, perplexity
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
 
@@ -34,6 +34,7 @@ RELATIONS = {
     None: "the beginning",
 }
 DELETED = "Deleted."
+RARE = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in OPTIONS + LISTS if o.more}
 
 
 def status(log: RunLog, model: str, problem: str | None = None) -> str:
@@ -48,6 +49,11 @@ def status(log: RunLog, model: str, problem: str | None = None) -> str:
     if len(log.samples) > 1:
         return f"Done: {len(log.samples)} samples, {counted(sum(map(len, log.samples)))}."
     return ""
+
+
+def told_options(options: Mapping) -> list[tuple]:
+    """What a run was asked for: (name, value) of each option that most people know, and of the others where it matters."""
+    return [(name, value) for name, value in options.items() if value != RARE.get(name, [])]
 
 
 def ending(run: Transcript, options: Mapping, number: int) -> str:
