@@ -1,10 +1,11 @@
-"""Drawing among a row's likeliest tokens in one pass: `sampler.draw_sorted` does it with 30 of torch's operators."""
+"""Drawing among a row's likeliest tokens in one pass: `ways.draw_sorted` does it with 30 of torch's operators."""
 
 import numpy as np
 
 from generate.compiled.arithmetic import exactly
 
 WORD = np.int64(0xFFFFFFFF)
+COIN = WORD  # as `noise.COIN`
 
 
 @exactly
@@ -16,10 +17,15 @@ def mix(x):
 
 
 @exactly
+def uniform(first, second, token):
+    """As `noise.uniform`."""
+    return (np.float64(mix(mix((token + second) & WORD) ^ first)) + 0.5) * 2.0**-32
+
+
+@exactly
 def gumbel(first, second, token):
     """As `noise.gumbel`."""
-    word = mix(mix((token + second) & WORD) ^ first)
-    return np.float32(-np.log(-np.log((np.float64(word) + 0.5) * 2.0**-32)))
+    return np.float32(-np.log(-np.log(uniform(first, second, token))))
 
 
 @exactly
@@ -37,6 +43,18 @@ def nucleus(values, top_p):
 
 
 @exactly
+def take(scaled, ids, first, second):
+    """The token that the noise chooses, and the log-sum-exp of all."""
+    best, total, chosen = np.float32(-np.inf), 0.0, ids[0]
+    for i in range(len(scaled)):
+        total += np.exp(np.float64(scaled[i] - scaled[0]))
+        noisy = scaled[i] + gumbel(first, second, ids[i])
+        if noisy > best:
+            best, chosen = noisy, ids[i]
+    return chosen, scaled[0] + np.float32(np.log(total))
+
+
+@exactly
 def draw(values, ids, divisor, top_k, top_p, first, second, chosen, threshold, last, norm):
     """Choose a token for each row of values [B, K], the largest first, that belong to ids [B, K]; top_k is at most K.
 
@@ -46,12 +64,61 @@ def draw(values, ids, divisor, top_k, top_p, first, second, chosen, threshold, l
         scaled = (values[row] / divisor[row])[: top_k[row]]
         if top_p[row] < 1:
             scaled = scaled[: nucleus(scaled, top_p[row])]
-        best, total = np.float32(-np.inf), 0.0
-        chosen[row] = ids[row, 0]
-        for i in range(len(scaled)):
-            total += np.exp(np.float64(scaled[i] - scaled[0]))
-            noisy = scaled[i] + gumbel(first[row], second[row], ids[row, i])
-            if noisy > best:
-                best, chosen[row] = noisy, ids[row, i]
+        chosen[row], norm[row] = take(scaled, ids[row], first[row], second[row])
         threshold[row], last[row] = values[row, len(scaled) - 1], ids[row, len(scaled) - 1]
-        norm[row] = scaled[0] + np.float32(np.log(total))
+
+
+@exactly
+def as_likely(scaled, least):
+    """How many of the largest values are no further below the first than `least`, a negative number; at least 1."""
+    count = 1
+    while count < len(scaled) and scaled[count] - scaled[0] >= least:
+        count += 1
+    return count
+
+
+@exactly
+def obvious(scaled, threshold):
+    """How many of the largest values XTC leaves out: all with a share of at least `threshold` but the last of them."""
+    total, count = 0.0, 0
+    for value in scaled:
+        total += np.exp(np.float64(value - scaled[0]))
+    while count < len(scaled) and np.float32(np.exp(np.float64(scaled[count] - scaled[0])) / total) >= threshold:
+        count += 1
+    return max(0, count - 1)
+
+
+# fmt: off
+@exactly
+def draw_filtered(values, ids, size, divisor, top_k, top_p, floor, least, chance, common, first, second,
+                  done, chosen, threshold, last, norm, ceiling, head):
+    # fmt: on
+    """As `draw`, with top_n_sigma, min_p and XTC, of rows whose top_k may be larger than K, or 0. `size` is V.
+
+    `floor` is the lowest value that top_n_sigma keeps, `least` the log of min_p, `chance` and `common` are
+    xtc_probability and xtc_threshold, all [B]. Fills also ceiling and head, the value and id of the first token kept.
+    Where more than the K likeliest may be kept, `done` is false, and the rest of the row is not filled.
+    """
+    for row in range(len(values)):
+        few = values.shape[1]
+        most = top_k[row] if top_k[row] > 0 else size
+        count = min(few, most)
+        while count > 1 and values[row, count - 1] < floor[row]:
+            count -= 1
+        whole = count < few or most <= few or size <= few  # whether no other token is kept
+        scaled = (values[row] / divisor[row])[:count]
+        done[row] = whole or top_p[row] >= 1
+        if not done[row]:
+            continue
+        if top_p[row] < 1:
+            scaled = scaled[: nucleus(scaled, top_p[row])]
+        scaled = scaled[: as_likely(scaled, least[row])]
+        done[row] = whole or len(scaled) < count
+        if not done[row]:
+            continue
+        end, start = len(scaled), 0
+        if uniform(first[row], second[row], COIN) < chance[row]:
+            start = obvious(scaled, common[row])
+        chosen[row], norm[row] = take(scaled[start:], ids[row, start:], first[row], second[row])
+        threshold[row], last[row] = values[row, end - 1], ids[row, end - 1]
+        ceiling[row], head[row] = values[row, start], ids[row, start]

@@ -31,6 +31,14 @@ def penalised(logits, penalty, where: Callable):
     return where(logits > 0, logits / penalty, logits * penalty)
 
 
+def lowered(logits, count, frequency, presence):
+    """Make tokens that occurred less likely, once for each time (`frequency`) and once for all (`presence`).
+
+    Source: OpenAI's API reference, on both penalties.
+    """
+    return logits - frequency * count - presence * (count > 0)
+
+
 def sampler_logprob(record: np.void, logprob: float, index: int, options: Mapping, before: np.ndarray) -> float:
     """The log of the sampler's probability of token `index`, which it did not cut; NaN where nothing was sampled.
 

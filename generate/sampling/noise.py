@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 WORD = 0xFFFFFFFF
+COIN = WORD  # an id that no token has
 
 
 def mix(x: Tensor) -> Tensor:
@@ -36,7 +37,16 @@ def gumbel(keys: tuple[Tensor, Tensor], ids: Tensor) -> Tensor:
 
     All arithmetic on the keys is exact, so every device and every batch gives the same noise.
     """
+    return uniform(keys, ids).log_().neg_().log_().neg_().to(torch.float32)
+
+
+def uniform(keys: tuple[Tensor, Tensor], ids: Tensor) -> Tensor:
+    """Numbers strictly between 0 and 1, float64 [B, K], as `gumbel` takes them."""
     first, second = keys
     words = mix(mix((ids + second[:, None]).bitwise_and_(WORD)).bitwise_xor_(first[:, None]))
-    uniform = words.to(torch.float64).add_(0.5).mul_(2.0**-32)  # float64: strictly between 0 and 1
-    return uniform.log_().neg_().log_().neg_().to(torch.float32)
+    return words.to(torch.float64).add_(0.5).mul_(2.0**-32)
+
+
+def coin(keys: tuple[Tensor, Tensor]) -> Tensor:
+    """What XTC draws at each place, as if it were one more token: strictly between 0 and 1, float64 [B]."""
+    return uniform(keys, torch.full((1, 1), COIN, device=keys[0].device))[:, 0]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from generate.sampling import likeliest
 from generate.sampling.records import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
-from generate.sampling.sampler import Choice, RowOptions, Top, as_rows, empty_top, scores_at, top_few_by_torch
+from generate.sampling.sampler import Choice, RowOptions
+from generate.sampling.top import Top, as_rows, empty_top, top_few_by_torch
 
 
 @dataclass
@@ -114,7 +115,7 @@ def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOption
     floats, whole = statistics(logits, choice.ids, seen)
     filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
     alternatives = whole[:, 1:]
-    cut = choice.cuts(scores_at(logits, alternatives, rows), alternatives)
+    cut = choice.cuts(alternatives)
     bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
     floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
     return Report(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])

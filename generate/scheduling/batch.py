@@ -20,10 +20,12 @@ from generate.scheduling.failures import guard, try_apart
 from generate.scheduling.forward import Passed, Work, forward
 from generate.scheduling.memory import rows_that_fit
 from generate.scheduling.pace import Pace
+from generate.scheduling.past import Past
 from generate.scheduling.prefill import Prefill, Prefills
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.scoring import Scoring, judge
-from generate.scheduling.sequence import Sequence, seen_tokens, stack_options
+from generate.scheduling.sequence import Sequence
+from generate.scheduling.stacking import stack_options
 from generate.scheduling.window import window_start
 from generate.transformer.graphs import Graphs
 from generate.transformer.int8.model import Int8GPT2
@@ -233,7 +235,7 @@ class Batch:
             prefill.later = old.later
             self.prefills.append(prefill)
         for sequence in self.everyone():
-            sequence.seen = seen_tokens(sequence.request, sequence.ids, self.device)
+            sequence.past = Past.of(sequence.request, sequence.ids, self.device)
         for run in {sequence.run for sequence in self.everyone()}:
             run.note_restart()
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from generate.sampling.sampler import RowOptions
-from generate.scheduling.sequence import Sequence, stack_options
+from generate.scheduling.sequence import Sequence
+from generate.scheduling.stacking import stack_options
 from generate.transformer.bucket import room_for
 from generate.transformer.int8.kv_cache import PagedKVCache
 from generate.transformer.kv_cache import KVCache
@@ -32,12 +33,14 @@ class Decoding:
             self.positions = torch.tensor(positions, device=self._device)
 
     def may_go_ahead(self) -> bool:
-        """Whether a step may begin before the last one's tokens are known: nobody's room or count runs out."""
+        """Whether a step may begin before the last one's tokens are known: nobody's room or count runs out, and nobody's
+        sampler asks for them."""
         most = self.cache.config.n_positions
         return all(
             sequence.left > 1
             and sequence.slot.length < room_for(sequence.slot.length, most)
             and sequence.slot.position < most
+            and sequence.past.stretches is None
             for sequence in self.sequences
         )
 

@@ -43,8 +43,7 @@ class Delivery:
         """Add a token's record to its sequence and to the run's log; end the sequence if it was the last."""
         token = int(record["id"])
         sequence.ids.append(token)
-        if sequence.seen is not None:
-            sequence.seen[token] = True
+        sequence.past.append(token)
         sequence.ending.feed(self.vocabulary.tokens[token])
         with sequence.run.changed:
             sequence.log.append(record, sequence.ending.released)

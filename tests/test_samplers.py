@@ -1,0 +1,310 @@
+"""Penalties, biases and filters beyond top_k and top_p are what their definitions say, written down here a second time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_sampling import keys_of, plain_mix, rows
+
+from generate import Sampling, Vocabulary
+from generate.sampling import pressure, sampler, ways
+from generate.sampling.dry import Stretches
+from generate.sampling.filters import lowered
+from generate.sampling.noise import coin, gumbel
+from generate.sampling.pressure import Pressure
+from generate.sampling.sampler import FEW, Filters, choose
+from generate.sampling.statistics import report_sampled, survey
+
+TYPES = [torch.float32, torch.bfloat16, torch.float16]
+NEAR = 1e-5  # in float64, by which a token must miss a limit for float32 to have to agree
+LETTERS = Vocabulary([b"\n", b":", *(bytes([97 + n % 26]) * (1 + n // 26) for n in range(298))])
+
+
+@pytest.fixture(params=["compiled", "torch"])
+def way(request, monkeypatch):
+    """By the CPU's compiled functions, and by the tensors' operations that a GPU has."""
+    if request.param == "torch":
+        by_torch = lambda self, scores: lowered(scores, self.counts, self.frequency[:, None], self.presence[:, None])  # noqa: E731
+        monkeypatch.setattr(pressure.Pressure, "_lowered", by_torch)
+        monkeypatch.setattr(sampler, "draw_few_filtered", ways.draw_sorted)
+        monkeypatch.setattr(ways, "floors", ways.floors_by_torch)
+    return request.param
+
+
+# The definitions
+
+
+def pressed(logits: np.ndarray, wish: dict, text: list[int]) -> np.ndarray:
+    """Logits after penalties and biases, float64 [V]."""
+    logits = logits.astype(np.float64)
+    for token in set(text):
+        logits[token] = logits[token] / wish["penalty"] if logits[token] > 0 else logits[token] * wish["penalty"]
+        logits[token] -= wish["frequency"] * text.count(token) + wish["presence"]
+    for token, length in longest(text, wish).items():
+        logits[token] -= wish["multiplier"] * wish["base"] ** (length - wish["allowed"])
+    for token, bias in wish["bias"].items():
+        logits[token] += bias
+    return logits
+
+
+def longest(text: list[int], wish: dict) -> dict[int, int]:
+    """For each token that would repeat a stretch, of how many tokens it is: every end of the text is looked for."""
+    found = {}
+    text = text[-wish["range"] :]
+    if not wish["multiplier"]:
+        return found
+    for length in range(wish["allowed"], min(50, len(text) - 1) + 1):
+        end = text[-length:]
+        if wish["breakers"] & set(end):
+            break
+        for start in range(len(text) - length):
+            token = text[start + length]
+            if text[start : start + length] == end and token not in wish["breakers"]:
+                found[token] = length
+    return found
+
+
+def kept_of(scores: np.ndarray, wish: dict, heads: bool) -> tuple[np.ndarray, float]:
+    """Which tokens the filters leave, bool [V], and how near any of them was to a limit."""
+    finite = scores[np.isfinite(scores)]
+    order = [i for i in np.lexsort((np.arange(len(scores)), -scores)) if np.isfinite(scores[i])]
+    near = []
+    if wish["sigma"]:
+        floor = finite.max() - wish["sigma"] * finite.std()
+        near.append(abs(finite - floor).min())
+        order = [i for i in order if scores[i] >= floor]
+    scaled = scores / wish["temperature"]
+    order = order[: wish["top_k"] or None]
+    if wish["top_p"] < 1:
+        shares = np.exp(scaled[order] - scaled[order[0]])
+        before = np.cumsum(shares / shares.sum())
+        near.append(abs(before - wish["top_p"]).min())
+        order = order[: 1 + int((before[:-1] < wish["top_p"]).sum())]
+    if wish["min_p"]:
+        ratios = np.exp(scaled[order] - scaled[order[0]])
+        near.append(abs(ratios / wish["min_p"] - 1)[ratios < 1].min(initial=1) if wish["min_p"] < 1 else 1)
+        order = [i for i, ratio in zip(order, ratios, strict=True) if ratio >= wish["min_p"]]
+    shares = np.exp(scaled[order] - scaled[order[0]])
+    shares /= shares.sum()
+    near.append(abs(shares - wish["threshold"]).min())
+    if heads and (shares >= wish["threshold"]).sum() > 1:
+        order = order[int((shares >= wish["threshold"]).sum()) - 1 :]
+    kept = np.zeros(len(scores), bool)
+    kept[order] = True
+    return kept, min(near)
+
+
+def plain_coin(seed: int, sample: int, position: int) -> float:
+    """What XTC draws, in Python's own numbers: the noise of an id that no token has."""
+    first = plain_mix(plain_mix(plain_mix(seed) ^ (sample + 0x9E3779B9) % 2**32) ^ (position + 0x85EBCA6B) % 2**32)
+    return (plain_mix(plain_mix((0xFFFFFFFF + plain_mix(first ^ 0xC2B2AE35)) % 2**32) ^ first) + 0.5) / 2**32
+
+
+def plain_gumbel(seed: int, sample: int, position: int, count: int) -> np.ndarray:
+    keys = (torch.tensor([n]) for n in (seed, sample, position))
+    return gumbel(keys_of(*keys), torch.arange(count)[None])[0].double().numpy()
+
+
+# Rows drawn at random
+
+OFF = {
+    **{"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "frequency": 0.0, "presence": 0.0},
+    **{"multiplier": 0.0, "base": 1.75, "allowed": 2, "range": 1024, "breakers": {0, 1}, "bias": {}},
+    **{"sigma": 0.0, "min_p": 0.0, "chance": 0.0, "threshold": 0.1, "seed": 0, "position": 0},
+}
+ALONE = ("frequency presence", "multiplier base allowed range", "bias", "sigma", "min_p", "chance threshold")
+
+
+def any_wish(dice: np.random.Generator, size: int) -> dict:
+    """Options of all kinds, each off or somewhere within its limits."""
+    pick = lambda *values: values[dice.integers(len(values))]  # noqa: E731
+    return OFF | {
+        "temperature": pick(0.5, 0.8, 1.0, 1.7),
+        "top_k": pick(0, 0, 3, 40, FEW, 100),
+        "top_p": pick(1.0, 1.0, 0.9, 0.4),
+        "penalty": pick(1.0, 1.3, 0.8),
+        "frequency": pick(0.0, 0.3, -0.7, 2.0),
+        "presence": pick(0.0, 0.5, -1.0),
+        "multiplier": pick(0.0, 0.8, 3.0),
+        "base": pick(1.0, 1.75, 4.0),
+        "allowed": pick(1, 2, 3),
+        "range": pick(2, 7, 30, 1024),
+        "breakers": {0, 1} if dice.random() < 0.7 else set(),
+        "bias": {int(n): float(dice.uniform(-8, 8)) for n in dice.integers(0, size, dice.integers(0, 4))},
+        "sigma": pick(0.0, 0.0, 1.0, 2.0),
+        "min_p": pick(0.0, 0.0, 0.02, 0.1, 0.5, 1.0),
+        "chance": pick(0.0, 0.5, 1.0),
+        "threshold": pick(0.0, 0.03, 0.1, 0.5),
+        "seed": int(dice.integers(2**32)),
+        "position": int(dice.integers(5000)),
+    }
+
+
+def any_text(dice: np.random.Generator, size: int) -> list[int]:
+    """Few different tokens, so that it repeats itself."""
+    return dice.integers(0, min(size, dice.integers(2, 8)), dice.integers(1, 60)).tolist()
+
+
+def options_of(wishes: list[dict], texts: list[list[int]], size: int):
+    """The rows as the engine stacks them."""
+    column = lambda name: torch.tensor([wish[name] for wish in wishes], dtype=torch.float32)  # noqa: E731
+    counts = torch.stack([torch.bincount(torch.tensor(text), minlength=size) for text in texts]).int()
+    made = rows(
+        *({n: wish[n] for n in ("temperature", "top_k", "top_p", "penalty", "seed", "position")} for wish in wishes),
+        seen=counts > 0,
+    )
+    biases = [(row, *bias) for row, wish in enumerate(wishes) for bias in wish["bias"].items()]
+    made.filters = Filters(column("sigma"), column("min_p").log(), column("chance"), column("threshold"))
+    made.pressure = Pressure(
+        column("frequency"),
+        column("presence"),
+        counts if any(wish["frequency"] or wish["presence"] for wish in wishes) else None,
+        [(n, stretches_of(wish, text)) for n, (wish, text) in enumerate(zip(wishes, texts, strict=True))],
+        *(torch.tensor([bias[part] for bias in biases], dtype=torch.int64) for part in (0, 1)),
+        torch.tensor([bias[2] for bias in biases], dtype=torch.float32),
+    )
+    made.__post_init__()
+    return made
+
+
+def stretches_of(wish: dict, text: list[int]) -> Stretches:
+    sampling = Sampling(
+        dry_multiplier=wish["multiplier"],
+        dry_base=wish["base"],
+        dry_allowed_length=wish["allowed"],
+        dry_range=wish["range"],
+        dry_sequence_breakers=tuple(LETTERS.tokens[token].decode() for token in wish["breakers"]),
+    )
+    return Stretches(sampling, LETTERS, text)
+
+
+def rounded(dice: np.random.Generator, count: int, size: int, dtype: torch.dtype) -> torch.Tensor:
+    """Logits as a model in this type hands them on, with ties."""
+    return (torch.from_numpy(dice.normal(0, 3, (count, size))).float() * 2).round().div(2).to(dtype).float()
+
+
+def check(logits: torch.Tensor, wishes: list[dict], texts: list[list[int]]) -> int:
+    """Compare what is kept and drawn in every row with the definitions; how many rows could be judged."""
+    options, size = options_of(wishes, texts, logits.shape[1]), logits.shape[1]
+    choice = choose(logits, options)
+    cuts = choice.cuts(torch.arange(size).expand(len(logits), -1))
+    judged = 0
+    for n, (wish, text) in enumerate(zip(wishes, texts, strict=True)):
+        scores = pressed(logits[n].numpy(), wish, text)
+        assert choice.scores[n].tolist() == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-4)
+        ours = choice.scores[n].double().numpy()  # from here on with float32's rounding, so that ties are the same
+        heads = plain_coin(wish["seed"], 0, wish["position"]) < wish["chance"]
+        kept, near = kept_of(ours, wish, heads)
+        if near < NEAR:
+            continue
+        judged += 1
+        assert (~cuts[n]).tolist() == kept.tolist(), wish
+        scaled = ours / wish["temperature"]
+        peak = scaled[kept].max()
+        total = peak + math.log(np.exp(scaled[kept] - peak).sum())
+        index = int(choice.ids[n])
+        assert choice.sampled_logprob[n].item() == pytest.approx(scaled[index] - total, rel=1e-5, abs=1e-4)
+        noisy = np.where(kept, scaled + plain_gumbel(wish["seed"], 0, wish["position"], size), -np.inf)
+        assert noisy[index] == pytest.approx(noisy.max(), rel=1e-6, abs=1e-5)
+    return judged
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_all_together_keep_and_draw_what_their_definitions_say(dtype, way):
+    dice, judged = np.random.default_rng(5), 0
+    for _ in range(70):
+        size = int(dice.choice([2, 7, 30, FEW, 60, 300]))
+        wishes = [any_wish(dice, size) for _ in range(12)]
+        texts = [any_text(dice, size) for _ in wishes]
+        judged += check(rounded(dice, len(wishes), size, dtype), wishes, texts)
+    assert judged > 600
+
+
+@pytest.mark.parametrize("names", ALONE)
+def test_each_alone_keeps_and_draws_what_its_definition_says(names, way):
+    dice, judged = np.random.default_rng(6), 0
+    for _ in range(25):
+        size = int(dice.choice([7, 60, 300]))
+        wishes = [any_wish(dice, size) for _ in range(12)]
+        wishes = [OFF | {name: wish[name] for name in [*names.split(), "seed", "position"]} for wish in wishes]
+        judged += check(rounded(dice, 12, size, TYPES[_ % 3]), wishes, [any_text(dice, size) for _ in wishes])
+    assert judged > 200
+
+
+def test_a_row_has_the_same_bits_alone_and_in_company():
+    dice, size = np.random.default_rng(7), 300
+    wishes = [any_wish(dice, size) if n % 3 else OFF | {"top_k": n % 2 * 5, "seed": n} for n in range(24)]
+    texts, logits = [any_text(dice, size) for _ in wishes], rounded(dice, 24, size, torch.float32)
+
+    def told(some: list[int]) -> np.ndarray:
+        options = options_of([wishes[n] for n in some], [texts[n] for n in some], size)
+        options.filters = options.filters if options.filters.on.any() else None
+        given = logits[some]
+        return report_sampled(given, seen := survey(given), choose(given, options, seen.top), options).records()
+
+    together = told(list(range(24)))
+    for n in range(24):
+        assert told([n]).tobytes() == together[n : n + 1].tobytes()
+
+
+def test_rows_without_any_of_it_have_the_bits_that_they_had_before_there_was_any():
+    dice, size = np.random.default_rng(8), 300
+    wishes = [OFF | {"top_k": k, "top_p": p, "seed": n} for n, (k, p) in enumerate([(0, 1), (5, 1), (0, 0.5), (60, 1)])]
+    logits = rounded(dice, 5, size, torch.float32)
+    before = choose(logits[:4], rows(*({n: w[n] for n in ("top_k", "top_p", "seed", "position")} for w in wishes)))
+    busy = OFF | {"min_p": 0.1, "chance": 0.5, "presence": 0.5, "bias": {3: 2.0}}
+    beside = choose(logits, options_of([*wishes, busy], [[1, 2, 1, 2]] * 5, size))
+    for name in ("ids", "sampled_logprob", "threshold", "last", "norm"):
+        assert torch.equal(getattr(beside, name)[:4], getattr(before, name)), name
+
+
+def test_the_coin_is_a_function_of_seed_sample_and_position_and_falls_as_often_as_it_should():
+    keys = np.stack(np.meshgrid(range(20), range(5), range(200), indexing="ij"), -1).reshape(-1, 3)
+    drawn = coin(keys_of(*torch.tensor(keys).T))
+    assert drawn[::97].tolist() == [plain_coin(*key) for key in keys[::97].tolist()]
+    for share in (0.1, 0.5, 0.9):
+        assert abs((drawn < share).double().mean() - share) < 5 * (share * (1 - share) / len(keys)) ** 0.5
+    grid = drawn.reshape(20, 5, 200)
+    for a, b in ((grid[1:], grid[:-1]), (grid[:, 1:], grid[:, :-1]), (grid[..., 1:], grid[..., :-1])):
+        assert abs(np.corrcoef(a.flatten(), b.flatten())[0, 1]) < 5 / a.numel() ** 0.5
+
+
+def test_temperature_zero_takes_the_likeliest_of_what_penalties_and_biases_made():
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    wish = OFF | {"temperature": 0.0, "chance": 1.0, "threshold": 0.0, "min_p": 0.5, "presence": 2.0, "bias": {3: 1.5}}
+    choice = choose(logits, options_of([wish], [[0, 0]], 4))
+    assert (choice.ids.tolist(), choice.sampled_logprob.tolist()) == ([1], [0.0])
+
+
+# DRY's text, as it grows
+
+
+def test_a_text_that_grew_and_one_that_was_there_at_once_are_told_the_same():
+    dice = np.random.default_rng(9)
+    wish = OFF | {"multiplier": 0.8, "range": 9, "breakers": {0}}
+    text = dice.integers(0, 4, 200).tolist()
+    grown = stretches_of(wish, [])
+    for end, token in enumerate(text, 1):
+        grown.append(token)
+        whole = stretches_of(wish, text[:end])
+        for ours in (grown, whole):
+            assert dict(zip(*(part.tolist() for part in ours.lengths()), strict=True)) == longest(text[:end], wish)
+
+
+def test_a_breaker_may_lie_within_a_token_or_reach_over_several():
+    vocabulary = Vocabulary([b"a", b"b", b"x\nx", "“".encode()[:2], "“".encode()[2:], b"c"])
+    sampling = Sampling(dry_multiplier=1.0, dry_sequence_breakers=("\n", "“"))
+    found = lambda ids: dict(zip(*(p.tolist() for p in Stretches(sampling, vocabulary, ids).lengths()), strict=True))  # noqa: E731
+    assert found([0, 1, 5, 5, 0, 1]) == {5: 2}
+    assert found([0, 2, 1, 5, 0, 2, 1]) == {}
+    assert found([0, 3, 4, 1, 5, 0, 3, 4, 1]) == {}
+    assert found([0, 1, 4, 5, 0, 1, 4]) == {5: 3}  # half of it alone is none
+    assert found([0, 1, 2, 0, 1]) == {}  # a breaker itself is not pressed down
+
+
+def test_stretches_of_more_than_fifty_tokens_count_as_of_fifty():
+    wish = OFF | {"multiplier": 1.0, "base": 4.0, "range": 4096}
+    ids, lengths = stretches_of(wish, [5] * 300).lengths()
+    assert (ids.tolist(), lengths.tolist()) == ([5], [50])
+    assert np.isfinite(stretches_of(wish, [5] * 300).found()[1]).all()
