@@ -22,8 +22,8 @@ from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
-from generate.mistaken import refuse_mistaken
-from generate.sampling.filters import sampler_logprob
+from generate.mistaken import mistake, refuse_mistaken
+from generate.sampling.explain import Place, sampler_logprob
 from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
@@ -54,6 +54,7 @@ __all__ = [
     "LocalEngine",
     "ModelFolder",
     "Outlook",
+    "Place",
     "Problem",
     "Refusal",
     "Request",
@@ -78,6 +79,7 @@ __all__ = [
     "list_models",
     "logits_of",
     "merges_of",
+    "mistake",
     "model_homes",
     "model_of",
     "models_folder",

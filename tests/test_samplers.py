@@ -8,13 +8,13 @@ import torch
 from test_sampling import keys_of, plain_mix, rows
 
 from generate import Sampling, Vocabulary
-from generate.sampling import pressure, sampler, ways
+from generate.sampling import sampler, ways
 from generate.sampling.dry import Stretches
-from generate.sampling.filters import lowered
 from generate.sampling.noise import coin, gumbel
-from generate.sampling.pressure import Pressure
-from generate.sampling.sampler import FEW, Filters, choose
+from generate.sampling.pressure import Pressed, Pressure
+from generate.sampling.sampler import FEW, Filters, choose, penalise
 from generate.sampling.statistics import report_sampled, survey
+from generate.sampling.top import top_few_by_torch
 
 TYPES = [torch.float32, torch.bfloat16, torch.float16]
 NEAR = 1e-5  # in float64, by which a token must miss a limit for float32 to have to agree
@@ -25,10 +25,8 @@ LETTERS = Vocabulary([b"\n", b":", *(bytes([97 + n % 26]) * (1 + n // 26) for n 
 def way(request, monkeypatch):
     """By the CPU's compiled functions, and by the tensors' operations that a GPU has."""
     if request.param == "torch":
-        by_torch = lambda self, scores: lowered(scores, self.counts, self.frequency[:, None], self.presence[:, None])  # noqa: E731
-        monkeypatch.setattr(pressure.Pressure, "_lowered", by_torch)
         monkeypatch.setattr(sampler, "draw_few_filtered", ways.draw_sorted)
-        monkeypatch.setattr(ways, "floors", ways.floors_by_torch)
+        monkeypatch.setattr(sampler, "top_few_again", lambda scores, *_: top_few_by_torch(scores))
     return request.param
 
 
@@ -149,34 +147,34 @@ def any_text(dice: np.random.Generator, size: int) -> list[int]:
 def options_of(wishes: list[dict], texts: list[list[int]], size: int):
     """The rows as the engine stacks them."""
     column = lambda name: torch.tensor([wish[name] for wish in wishes], dtype=torch.float32)  # noqa: E731
-    counts = torch.stack([torch.bincount(torch.tensor(text), minlength=size) for text in texts]).int()
+    counts = torch.stack([torch.bincount(torch.tensor(text), minlength=size) for text in texts])
+    seen = counts > 0 if any(wish["penalty"] != 1 for wish in wishes) else None
     made = rows(
         *({n: wish[n] for n in ("temperature", "top_k", "top_p", "penalty", "seed", "position")} for wish in wishes),
-        seen=counts > 0,
+        seen=seen,
     )
-    biases = [(row, *bias) for row, wish in enumerate(wishes) for bias in wish["bias"].items()]
     made.filters = Filters(column("sigma"), column("min_p").log(), column("chance"), column("threshold"))
-    made.pressure = Pressure(
-        column("frequency"),
-        column("presence"),
-        counts if any(wish["frequency"] or wish["presence"] for wish in wishes) else None,
-        [(n, stretches_of(wish, text)) for n, (wish, text) in enumerate(zip(wishes, texts, strict=True))],
-        *(torch.tensor([bias[part] for bias in biases], dtype=torch.int64) for part in (0, 1)),
-        torch.tensor([bias[2] for bias in biases], dtype=torch.float32),
-    )
+    found = [Pressure.of(asked(wish), wish["bias"], LETTERS, text) for wish, text in zip(wishes, texts, strict=True)]
+    made.pressures = [(row, pressure) for row, pressure in enumerate(found) if pressure is not None]
     made.__post_init__()
     return made
 
 
-def stretches_of(wish: dict, text: list[int]) -> Stretches:
-    sampling = Sampling(
+def asked(wish: dict) -> Sampling:
+    return Sampling(
+        frequency_penalty=wish["frequency"],
+        presence_penalty=wish["presence"],
+        logit_bias=tuple(f"{token} = {bias}" for token, bias in wish["bias"].items()),
         dry_multiplier=wish["multiplier"],
         dry_base=wish["base"],
         dry_allowed_length=wish["allowed"],
         dry_range=wish["range"],
         dry_sequence_breakers=tuple(LETTERS.tokens[token].decode() for token in wish["breakers"]),
     )
-    return Stretches(sampling, LETTERS, text)
+
+
+def stretches_of(wish: dict, text: list[int]) -> Stretches:
+    return Stretches(asked(wish), LETTERS, text)
 
 
 def rounded(dice: np.random.Generator, count: int, size: int, dtype: torch.dtype) -> torch.Tensor:
@@ -187,19 +185,21 @@ def rounded(dice: np.random.Generator, count: int, size: int, dtype: torch.dtype
 def check(logits: torch.Tensor, wishes: list[dict], texts: list[list[int]]) -> int:
     """Compare what is kept and drawn in every row with the definitions; how many rows could be judged."""
     options, size = options_of(wishes, texts, logits.shape[1]), logits.shape[1]
-    choice = choose(logits, options)
-    cuts = choice.cuts(torch.arange(size).expand(len(logits), -1))
+    given = logits.clone()
+    choice = choose(given, options, survey(given).top, torch.arange(size).expand(len(logits), -1))
+    assert torch.equal(given, logits)
+    found = Pressed(penalise(logits, options.penalty, options.seen).clone(), options.pressures).scores
     judged = 0
     for n, (wish, text) in enumerate(zip(wishes, texts, strict=True)):
         scores = pressed(logits[n].numpy(), wish, text)
-        assert choice.scores[n].tolist() == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-4)
-        ours = choice.scores[n].double().numpy()  # from here on with float32's rounding, so that ties are the same
+        assert found[n].tolist() == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-4)
+        ours = found[n].double().numpy()  # from here on with float32's rounding, so that ties are the same
         heads = plain_coin(wish["seed"], 0, wish["position"]) < wish["chance"]
         kept, near = kept_of(ours, wish, heads)
         if near < NEAR:
             continue
         judged += 1
-        assert (~cuts[n]).tolist() == kept.tolist(), wish
+        assert (~choice.cut[n]).tolist() == kept.tolist(), wish
         scaled = ours / wish["temperature"]
         peak = scaled[kept].max()
         total = peak + math.log(np.exp(scaled[kept] - peak).sum())
@@ -213,9 +213,11 @@ def check(logits: torch.Tensor, wishes: list[dict], texts: list[list[int]]) -> i
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_all_together_keep_and_draw_what_their_definitions_say(dtype, way):
     dice, judged = np.random.default_rng(5), 0
-    for _ in range(70):
+    for turn in range(70):
         size = int(dice.choice([2, 7, 30, FEW, 60, 300]))
         wishes = [any_wish(dice, size) for _ in range(12)]
+        if turn % 2:  # another way to find the likeliest anew
+            wishes = [wish | {"penalty": 1.0} for wish in wishes]
         texts = [any_text(dice, size) for _ in wishes]
         judged += check(rounded(dice, len(wishes), size, dtype), wishes, texts)
     assert judged > 600

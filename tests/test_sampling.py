@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from generate import Vocabulary, record_as_dict, record_dtype, sampler_logprob, unknown_records
 from generate.sampling import sampler
 from generate.sampling.noise import gumbel, place_keys, row_key
-from generate.sampling.sampler import FEW, RowOptions, all_scores, choose
+from generate.sampling.sampler import FEW, RowOptions, choose, penalise
 from generate.sampling.statistics import prompt_records, report_sampled, survey
 from generate.sampling.top import top_few, top_few_by_torch
 
@@ -161,16 +161,16 @@ wishes = st.fixed_dictionaries({
 
 def scaled_all(logits: torch.Tensor, options: RowOptions) -> torch.Tensor:
     """What the sampler makes of all logits."""
-    return all_scores(logits, options) / options.divisor
+    return penalise(logits, options.penalty, options.seen) / options.divisor
 
 
 def every_id(logits: torch.Tensor) -> torch.Tensor:
     return torch.arange(logits.shape[1]).expand(len(logits), -1)
 
 
-def kept_by(choice, logits: torch.Tensor) -> torch.Tensor:
+def kept_by(options: RowOptions, logits: torch.Tensor) -> torch.Tensor:
     """Which of all tokens the filters left, as the engine tells of those it shows."""
-    return ~choice.cuts(every_id(logits))
+    return ~choose(logits, options, shown=every_id(logits)).cut
 
 
 @settings(deadline=None)
@@ -183,7 +183,7 @@ def test_filters_keep_and_draw_what_their_definitions_say(tokens, wish):
     choice = choose(torch.tensor([logits]), options)
     ours = scaled_all(torch.tensor([logits]), options)
     assert ours[0].tolist() == scaled.tolist()
-    assert kept_by(choice, torch.tensor([logits]))[0].tolist() == kept.tolist()
+    assert kept_by(options, torch.tensor([logits]))[0].tolist() == kept.tolist()
     total = math.log(sum(math.exp(x) for x in scaled[kept]))
     assert choice.sampled_logprob.item() == pytest.approx(scaled[choice.ids[0]] - total, abs=1e-5)
     noisy = np.where(kept, scaled + noise(wish["seed"], 0, wish["position"], range(len(scaled))), -np.inf)
@@ -196,7 +196,7 @@ def test_of_tokens_that_tie_as_many_are_kept_as_were_asked_for_those_with_the_lo
     logits = torch.zeros(64, 300)
     options = rows(*({"top_k": top_k, "top_p": top_p, "seed": n} for n in range(64)))
     choice = choose(logits, options)
-    assert kept_by(choice, logits).tolist() == [[True] * top_k + [False] * (300 - top_k)] * 64
+    assert kept_by(options, logits).tolist() == [[True] * top_k + [False] * (300 - top_k)] * 64
     assert choice.sampled_logprob.tolist() == pytest.approx([-math.log(top_k)] * 64, abs=1e-5)
     alone = [np.argmax(noise(n, 0, 7, range(top_k))) for n in range(64)]
     assert choice.ids.tolist() == alone
@@ -241,7 +241,7 @@ def test_filters_cut_ties_by_id_in_every_precision_and_by_either_way(dtype, wish
     for row in range(8):
         scaled, kept, near = expected(logits[row].tolist(), wish, [False] * 3000)
         assert near > 1e-6
-        assert kept_by(choice, logits)[row].tolist() == kept.tolist()
+        assert kept_by(options, logits)[row].tolist() == kept.tolist()
         noisy = np.where(kept, scaled + noise(row, 0, 7, range(3000)), -np.inf)
         assert choice.ids[row] == noisy.argmax()
 
@@ -312,7 +312,7 @@ def test_records_say_what_the_model_thought_and_what_the_filters_did(size):
     logits = torch.randn(2, size, generator=torch.Generator().manual_seed(size)) * 3
     wanted = [{"temperature": 0.5, "top_k": 4}, {"temperature": 2.0, "top_p": 0.7}]
     options = rows(*wanted)
-    choice = choose(logits, options)
+    choice = choose(logits, options, survey(logits).top)
     for place, record in enumerate(report_sampled(logits, survey(logits), choice, options).records()):
         exact = logits[place].double().numpy()
         logprobs = exact - np.log(np.exp(exact).sum())

@@ -3,6 +3,7 @@
 import numpy as np
 
 from generate.compiled.arithmetic import exactly
+from generate.sampling.spread import PIECE, floor_of
 
 WORD = np.int64(0xFFFFFFFF)
 COIN = WORD  # as `noise.COIN`
@@ -90,35 +91,38 @@ def obvious(scaled, threshold):
 
 # fmt: off
 @exactly
-def draw_filtered(values, ids, size, divisor, top_k, top_p, floor, least, chance, common, first, second,
-                  done, chosen, threshold, last, norm, ceiling, head):
+def draw_filtered(scores, stride, size, values, ids, divisor, top_k, top_p, sigmas, least, chance, common, first, second,
+                  done, whole, real):
     # fmt: on
-    """As `draw`, with top_n_sigma, min_p and XTC, of rows whose top_k may be larger than K, or 0. `size` is V.
+    """As `draw`, with top_n_sigma, min_p and XTC, of rows whose top_k may be larger than K, or 0.
 
-    `floor` is the lowest value that top_n_sigma keeps, `least` the log of min_p, `chance` and `common` are
-    xtc_probability and xtc_threshold, all [B]. Fills also ceiling and head, the value and id of the first token kept.
-    Where more than the K likeliest may be kept, `done` is false, and the rest of the row is not filled.
+    `scores` are all of a row's, flat as in `likeliest.survey`. `least` is the log of min_p, `chance` and `common` are
+    xtc_probability and xtc_threshold, all [B]. Fills whole [3, B] with chosen, last and head, and real [3, B] with
+    threshold, norm and ceiling; head and ceiling are the id and the value of the first token kept. Where more than the K
+    likeliest may be kept, `done` is false, and the rest of the row is not filled.
     """
+    piece = np.empty(PIECE, np.float32)
     for row in range(len(values)):
+        floor = floor_of(scores[row * stride : row * stride + size], values[row, 0], sigmas[row], piece)
         few = values.shape[1]
         most = top_k[row] if top_k[row] > 0 else size
         count = min(few, most)
-        while count > 1 and values[row, count - 1] < floor[row]:
+        while count > 1 and values[row, count - 1] < floor:
             count -= 1
-        whole = count < few or most <= few or size <= few  # whether no other token is kept
+        known = count < few or most <= few or size <= few  # whether no other token is kept
         scaled = (values[row] / divisor[row])[:count]
-        done[row] = whole or top_p[row] >= 1
+        done[row] = known or top_p[row] >= 1
         if not done[row]:
             continue
         if top_p[row] < 1:
             scaled = scaled[: nucleus(scaled, top_p[row])]
         scaled = scaled[: as_likely(scaled, least[row])]
-        done[row] = whole or len(scaled) < count
+        done[row] = known or len(scaled) < count
         if not done[row]:
             continue
         end, start = len(scaled), 0
         if uniform(first[row], second[row], COIN) < chance[row]:
             start = obvious(scaled, common[row])
-        chosen[row], norm[row] = take(scaled[start:], ids[row, start:], first[row], second[row])
-        threshold[row], last[row] = values[row, end - 1], ids[row, end - 1]
-        ceiling[row], head[row] = values[row, start], ids[row, start]
+        whole[0, row], real[1, row] = take(scaled[start:], ids[row, start:], first[row], second[row])
+        whole[1, row], real[0, row] = ids[row, end - 1], values[row, end - 1]
+        whole[2, row], real[2, row] = ids[row, start], values[row, start]

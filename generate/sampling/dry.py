@@ -72,11 +72,17 @@ class Stretches:
             for part in (self._text, self._breaks):
                 part[: self._range] = part[self._range :]
             self._end = self._range
-        data = self._tail[max(0, len(self._tail) - self._longest + 1) :] + self._tokens[token]
-        old = len(data) - len(self._tokens[token])
         self._text[self._end] = token
-        self._breaks[self._end] = any(data.find(b, max(0, old - len(b) + 1)) >= 0 for b in self._breakers)
-        self._tail, self._end = data, self._end + 1
+        self._breaks[self._end] = self._ends_breaker(self._tokens[token])
+        self._end += 1
+
+    def _ends_breaker(self, new: bytes) -> bool:
+        """Whether a breaker ends in the next token of the text."""
+        if self._longest > 1:
+            data = self._tail[max(0, len(self._tail) - self._longest + 1) :] + new
+            self._tail, old = data, len(data) - len(new)
+            return any(data.find(breaker, max(0, old - len(breaker) + 1)) >= 0 for breaker in self._breakers)
+        return any(breaker in new for breaker in self._breakers)
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that would go on a stretch, and of how many tokens it is; int64 [N]."""

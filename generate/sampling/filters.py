@@ -3,12 +3,7 @@
 `where` is the one of torch or of numpy, whichever the numbers are of. No torch in here.
 """
 
-import math
-from collections.abc import Callable, Mapping
-
-import numpy as np
-
-from generate.sampling.records import is_known
+from collections.abc import Callable
 
 GREEDY_BELOW = 1e-4  # a lower temperature is greedy in all but name, and would overflow float32
 
@@ -37,19 +32,3 @@ def lowered(logits, count, frequency, presence):
     Source: OpenAI's API reference, on both penalties.
     """
     return logits - frequency * count - presence * (count > 0)
-
-
-def sampler_logprob(record: np.void, logprob: float, index: int, options: Mapping, before: np.ndarray) -> float:
-    """The log of the sampler's probability of token `index`, which it did not cut; NaN where nothing was sampled.
-
-    `logprob` is what the model gave the token at the place of `record`; `before` holds the ids of all tokens before it,
-    which a repetition penalty acts on. `options` are temperature and repetition_penalty of the sampling.
-    """
-    if not is_known(record, "cut"):
-        return math.nan
-    if is_greedy(np.float32(options["temperature"])):
-        return 0.0 if index == record["id"] else -math.inf
-    penalty, log_z = options["repetition_penalty"], float(record["log_z"])
-    if penalty != 1 and (before == index).any():
-        logprob = float(penalised(logprob + log_z, penalty, np.where)) - log_z
-    return logprob / options["temperature"] - float(record["filter_norm"])

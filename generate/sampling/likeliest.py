@@ -68,18 +68,41 @@ def find(logits, stride, size, values, ids):
 
 
 @exactly
-def survey(logits, stride, size, log_z, entropy, values, ids):
+def find_again(logits, stride, size, touched, before, maxima, values, ids):
+    """The same of rows of which only the numbers at the flat indices `touched`, which were `before`, are others than when
+    `maxima` were found.
+
+    `values` and `ids` of rows that were not touched stay as they are; `maxima` are brought up to date.
+    """
+    anew = np.zeros(len(values), np.bool_)
+    for i in range(len(touched)):
+        place, row = touched[i], touched[i] // stride
+        group = (place - row * stride) // GROUP
+        anew[row] = True
+        if before[i] >= maxima[row, group]:
+            first = row * stride + group * GROUP
+            maxima[row, group] = maximum(logits[first : min(first + GROUP, row * stride + size)])
+        elif logits[place] > maxima[row, group]:
+            maxima[row, group] = logits[place]
+    for row in range(len(values)):
+        if anew[row]:
+            top(logits[row * stride : row * stride + size], maxima[row], values[row], ids[row])
+
+
+@exactly
+def survey(logits, stride, size, log_z, entropy, values, ids, maxima):
     """Log-sum-exp, entropy [B] and the likeliest [B, FEW] of rows of `size` logits that begin every `stride` numbers.
+
+    Fills also the maxima of their groups, [B, G].
 
     `logits` is flat: numba takes a row of a wider array for one with gaps, and does not vectorise what it does there.
     """
-    maxima = np.empty((size + GROUP - 1) // GROUP, np.float32)
     shares = np.empty((2, PIECE), np.float32)
     for row in range(len(log_z)):
         x = logits[row * stride : row * stride + size]
-        largest_of_groups(x, maxima)
-        peak = maximum(maxima)
+        largest_of_groups(x, maxima[row])
+        peak = maximum(maxima[row])
         total, weighted = sums_below(x, peak, shares)
         log_z[row] = peak + np.log(total)
         entropy[row] = np.log(total) - weighted / total
-        top(x, maxima, values[row], ids[row])
+        top(x, maxima[row], values[row], ids[row])

@@ -16,15 +16,18 @@ the first so and so many, so that top_k 1 and top_p 0 are the greedy choice; XTC
 kept comes down to its ends: the last token's score, the threshold, and its id; the first one's, the ceiling, and its id.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from generate.sampling.filters import divisor, is_greedy, penalised
 from generate.sampling.noise import place_keys, row_key
-from generate.sampling.pressure import Pressure
-from generate.sampling.top import FEW, Top, top_few
+from generate.sampling.pressure import Pressed, Pressure
+from generate.sampling.records import ALTERNATIVES
+from generate.sampling.top import FEW, Top, top_few, top_few_again
 from generate.sampling.ways import draw_few, draw_few_filtered, draw_plain, draw_sorted, take_likeliest
 
 AHEAD = 32  # positions whose keys of the noise are computed at once
@@ -46,7 +49,7 @@ class Filters:
 
     def pick(self, index: Tensor) -> "Filters | None":
         """The same of some rows; None where they have none."""
-        picked = Filters(*(getattr(self, field.name)[index] for field in fields(self)))
+        picked = Filters(*(getattr(self, part.name)[index] for part in fields(self)))
         return picked if picked.on.any() else None
 
 
@@ -55,7 +58,7 @@ class RowOptions:
     """The options of B rows as tensors [B] on the device; `seen` is bool [B, V] where any row has a penalty.
 
     None of the tokens `ends` is chosen before position `ends_from`; both None where no row has such a position.
-    `filters` and `pressure` are None where no row has any.
+    `filters` is None where no row has any; `pressures` are those of some rows, kept up to date by whoever knows the tokens.
     """
 
     temperature: Tensor
@@ -69,7 +72,7 @@ class RowOptions:
     ends: Tensor | None = None
     ends_from: Tensor | None = None
     filters: Filters | None = None
-    pressure: Pressure | None = None
+    pressures: list[tuple[int, Pressure]] = field(default_factory=list)
 
     def __post_init__(self):
         """Decide, once for as long as the rows stay together, by which way each is drawn.
@@ -104,6 +107,12 @@ class RowOptions:
             self._ahead, self._keys = 0, place_keys(self._key, self.position + later)
         return self._keys[0][self._ahead], self._keys[1][self._ahead]
 
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What `draw_filtered` is given of rows on a CPU."""
+        more = (self.filters.top_n_sigma, self.filters.least, self.filters.xtc_probability, self.filters.xtc_threshold)
+        return tuple(part.numpy() for part in (self.divisor[:, 0], self.top_k, self.top_p, *more))
+
     @property
     def some_early(self) -> bool:
         """Whether any row must not end yet; counted on the host, so that nothing waits for a device."""
@@ -112,7 +121,7 @@ class RowOptions:
     @property
     def as_they_are(self) -> bool:
         """Whether the logits' own order is the order in which tokens are filtered, for all rows."""
-        return self.seen is None and self.pressure is None and not self.some_early
+        return self.seen is None and not self.pressures and not self.some_early
 
     def advance(self, ids: Tensor) -> None:
         """Every row has written one more token, `ids` [B]."""
@@ -121,8 +130,6 @@ class RowOptions:
         self._ahead += self._ahead < AHEAD
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
-        if self.pressure is not None:
-            self.pressure.advance(ids)
 
     def pick(self, index: Tensor) -> "RowOptions":
         """Some of the rows, without what acts on their scores; all of them are given back as they are."""
@@ -137,21 +144,21 @@ class RowOptions:
 class Choice:
     """What was chosen for each row: `ids` and `sampled_logprob`; the last token kept: `threshold`, its score, and `last`,
     its id; `norm`, the log-sum-exp of the scaled scores of those kept; and where XTC may have left out some the first one
-    kept: `ceiling`, its score, and `head`, its id. All [B]. `scores` [B, V] are the logits with what acts on single ones.
+    kept: `ceiling`, its score, and `head`, its id. All [B]. `cut`: which of the tokens shown were cut, bool [B, K].
     """
 
     ids: Tensor
     sampled_logprob: Tensor
-    scores: Tensor
     threshold: Tensor
     last: Tensor
     norm: Tensor
     ceiling: Tensor | None = None
     head: Tensor | None = None
+    cut: Tensor | None = None
 
-    def cuts(self, ids: Tensor) -> Tensor:
-        """Whether the filters cut tokens `ids` [B, K]."""
-        scores, threshold, last = self.scores.gather(1, ids), self.threshold[:, None], self.last[:, None]
+    def cuts(self, scores: Tensor, ids: Tensor) -> Tensor:
+        """Whether the filters cut tokens `ids` [B, K] with these scores [B, K]."""
+        threshold, last = self.threshold[:, None], self.last[:, None]
         below = (scores < threshold) | (scores == threshold) & (ids > last) | scores.isneginf()
         if self.ceiling is None:
             return below
@@ -166,11 +173,8 @@ def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
     return torch.where(seen, penalised(logits, penalty[:, None], torch.where), logits)
 
 
-def all_scores(logits: Tensor, rows: RowOptions) -> Tensor:
-    """The logits [B, V] with all that acts on single tokens, -inf for those that would end a row too early."""
-    scores = penalise(logits, rows.penalty, rows.seen)
-    if rows.pressure is not None:
-        scores = rows.pressure.press(scores)
+def without_early_ends(scores: Tensor, rows: RowOptions) -> Tensor:
+    """Scores [B, V], -inf for the tokens that would end a row too early."""
     if not rows.some_early:
         return scores
     early = (rows.position < rows.ends_from)[:, None]
@@ -178,14 +182,30 @@ def all_scores(logits: Tensor, rows: RowOptions) -> Tensor:
     return scores.scatter(1, ends, scores.gather(1, ends).masked_fill(early, -torch.inf))
 
 
-def choose(logits: Tensor, rows: RowOptions, top: Top | None = None) -> Choice:
+def choose(logits: Tensor, rows: RowOptions, top: Top | None = None, shown: Tensor | None = None) -> Choice:
     """Choose the next token of every row from logits [B, V] float32, whose `top_few` may be known already.
 
-    A row's choice depends on that row alone.
+    A row's choice depends on that row alone. The choice tells which of the tokens `shown` [B, K] were cut; by default
+    the alternatives that a record holds, where `top` is known.
     """
-    scores = all_scores(logits, rows)
-    if top is None or not rows.as_they_are:
-        top = top_few(scores)
+    if shown is None and top is not None:
+        shown = top.ids[:, :ALTERNATIVES]
+    scores = penalise(logits, rows.penalty, rows.seen)
+    if not rows.pressures:
+        return choose_among(without_early_ends(scores, rows), rows, top if rows.as_they_are else None, shown)
+    pressed = Pressed(scores, rows.pressures)
+    if top is not None and rows.seen is None and not rows.some_early:
+        top = top_few_again(pressed.scores, *pressed.touched, top) if pressed.touched else top
+    else:
+        top = None
+    choice = choose_among(without_early_ends(pressed.scores, rows), rows, top, shown)
+    pressed.undo()
+    return choice
+
+
+def choose_among(scores: Tensor, rows: RowOptions, top: Top | None, shown: Tensor | None) -> Choice:
+    """Choose by scores [B, V], to which all was done that acts on single tokens; `top` is theirs."""
+    top = top or top_few(scores)
     if len(rows.ways) == 1:
         drawn = rows.ways[0][0](scores, top, rows)
     else:
@@ -199,4 +219,7 @@ def choose(logits: Tensor, rows: RowOptions, top: Top | None = None) -> Choice:
                 part[index] = one
     ids, *ends = drawn
     sampled_logprob = scores.gather(1, ids[:, None])[:, 0] / rows.divisor[:, 0] - ends[2]
-    return Choice(ids, sampled_logprob, scores, *ends)
+    choice = Choice(ids, sampled_logprob, *ends)
+    if shown is not None:
+        choice.cut = choice.cuts(scores.gather(1, shown), shown)
+    return choice

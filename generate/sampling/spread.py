@@ -10,27 +10,33 @@ LOWEST = np.finfo(np.float32).min  # what is below is -inf, of a token that must
 
 
 @exactly
-def floors(scores, stride, size, peaks, sigmas, found):
-    """Fill found [B]: a row's largest score, `peaks`, less `sigmas` standard deviations of all of its scores that are
-    not -inf; LOWEST where sigmas is 0. `scores` is flat, as in `likeliest.survey`."""
-    piece, lowest = np.empty(PIECE, np.float32), LOWEST
-    for row in range(len(found)):
-        if sigmas[row] == 0:
-            found[row] = lowest
-            continue
-        x = scores[row * stride : row * stride + size]
-        total, squares, count = 0.0, 0.0, 0
-        for start in range(0, size, PIECE):
-            width = min(PIECE, size - start)
-            for i in range(width):
-                there = x[start + i] >= lowest
-                piece[i] = x[start + i] if there else np.float32(0)
-                count += there
-            total += sum_of(piece, 0, width)
-        mean = np.float32(total / count)
-        for start in range(0, size, PIECE):
-            width = min(PIECE, size - start)
-            for i in range(width):
-                piece[i] = x[start + i] - mean if x[start + i] >= lowest else np.float32(0)
-            squares += sum_of_squares(piece, 0, width)
-        found[row] = np.float32(peaks[row] - sigmas[row] * np.sqrt(squares / count))
+def mean_of(x):
+    """The mean of the numbers that are not -inf, or 0."""
+    total, count = 0.0, 0
+    for i in range(len(x)):
+        if x[i] >= LOWEST:
+            total, count = total + x[i], count + 1
+    return np.float32(total / count) if count else np.float32(0)
+
+
+@exactly
+def floor_of(x, peak, sigmas, piece):
+    """A row's largest score, `peak`, less `sigmas` standard deviations of all of its scores that are not -inf; LOWEST
+    where sigmas is 0. `piece` [PIECE] is for use in here."""
+    if sigmas == 0:
+        return LOWEST
+    near, total, squares, count = np.float32(0), 0.0, 0.0, len(x)
+    for start in range(0, len(x), PIECE):
+        part = x[start : min(start + PIECE, len(x))]
+        if start == 0:
+            near = mean_of(part)  # so near to the mean that squares of the distances lose nothing
+        for i in range(len(part)):
+            piece[i] = part[i] - near
+        if not np.isfinite(sum_of(piece, 0, len(part))):
+            for i in range(len(part)):
+                if part[i] < LOWEST:
+                    piece[i], count = np.float32(0), count - 1
+        total += sum_of(piece, 0, len(part))
+        squares += sum_of_squares(piece, 0, len(part))
+    mean = total / count
+    return np.float32(peak - sigmas * np.sqrt(max(0.0, squares / count - mean * mean)))

@@ -28,7 +28,8 @@ def survey(logits: Tensor) -> Survey:
     rows, size = logits.shape
     log_z, entropy, top = torch.empty(rows, 1), torch.empty(rows, 1), empty_top(logits)
     flat, stride = as_rows(logits)
-    arrays = (part.numpy() for part in (log_z[:, 0], entropy[:, 0], top.values, top.ids))
+    top.maxima = torch.empty(rows, -(-size // likeliest.GROUP))
+    arrays = (part.numpy() for part in (log_z[:, 0], entropy[:, 0], top.values, top.ids, top.maxima))
     likeliest.survey(flat, stride, size, *arrays)
     return Survey(log_z, entropy, top)
 
@@ -114,8 +115,7 @@ def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOption
     """The report of tokens that were chosen from logits [B, V], with statistics and what the filters cut."""
     floats, whole = statistics(logits, choice.ids, seen)
     filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
-    alternatives = whole[:, 1:]
-    cut = choice.cuts(alternatives)
+    cut = choice.cut
     bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
     floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
     return Report(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])

@@ -13,10 +13,14 @@ FEW = 48  # rows of which less than this are kept are sampled among their FEW li
 
 @dataclass
 class Top:
-    """The likeliest tokens of each row, in order: `values` and `ids` [B, FEW], or [B, V] of a smaller V."""
+    """The likeliest tokens of each row, in order: `values` and `ids` [B, FEW], or [B, V] of a smaller V.
+
+    `maxima` [B, G] are those of groups of scores, where they are known; with them, what changes a little is found again.
+    """
 
     values: Tensor
     ids: Tensor
+    maxima: Tensor | None = None
 
     def pick(self, index: Tensor) -> "Top":
         """The same of some rows."""
@@ -44,6 +48,16 @@ def top_few(scores: Tensor) -> Top:
     top, (flat, stride) = empty_top(scores), as_rows(scores)
     likeliest.find(flat, stride, scores.shape[1], top.values.numpy(), top.ids.numpy())
     return top
+
+
+def top_few_again(scores: Tensor, touched: Tensor, before: Tensor, top: Top) -> Top:
+    """The same where `top` is what it was before the scores at the flat indices `touched` [N] changed from `before` [N]."""
+    if top.maxima is None:
+        return top_few(scores)
+    (flat, stride), again = as_rows(scores), Top(top.values.clone(), top.ids.clone(), top.maxima.clone())
+    arrays = (part.numpy() for part in (touched, before, again.maxima, again.values, again.ids))
+    likeliest.find_again(flat, stride, scores.shape[1], *arrays)
+    return again
 
 
 def top_few_by_torch(scores: Tensor) -> Top:

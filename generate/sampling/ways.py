@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from generate.sampling import spread
 from generate.sampling.draw import draw, draw_filtered
 from generate.sampling.noise import coin, gumbel
+from generate.sampling.spread import LOWEST
 from generate.sampling.top import Top, as_rows
 
 if TYPE_CHECKING:
@@ -42,40 +43,27 @@ def draw_few(scores: Tensor, top: Top, rows: "RowOptions") -> Drawn:
 
 def draw_few_filtered(scores: Tensor, top: Top, rows: "RowOptions") -> Drawn:
     """The same with the filters beyond top_k and top_p; rows of which more than the FEW likeliest may be kept are sorted."""
-    done, filters = torch.empty(len(scores), dtype=torch.bool), rows.filters
-    ids, last, head = (torch.empty(len(scores), dtype=torch.int64) for _ in range(3))
-    threshold, norm, ceiling = (torch.empty(len(scores)) for _ in range(3))
-    given = (rows.divisor[:, 0], rows.top_k, rows.top_p, floors(scores, top, filters.top_n_sigma), filters.least)
-    given += (filters.xtc_probability, filters.xtc_threshold, *rows.keys)
-    found = (ids, threshold, last, norm, ceiling, head)
-    draw_filtered(
-        top.values.numpy(), top.ids.numpy(), scores.shape[1], *(part.numpy() for part in (*given, done, *found))
-    )
+    count, (flat, stride) = len(scores), as_rows(scores)
+    done = np.empty(count, np.bool_)
+    whole, real = torch.empty(3, count, dtype=torch.int64), torch.empty(3, count)
+    given = (top.values.numpy(), top.ids.numpy(), *rows.arrays, *(key.numpy() for key in rows.keys))
+    draw_filtered(flat, stride, scores.shape[1], *given, done, whole.numpy(), real.numpy())
+    found = whole[0], real[0], whole[1], real[1], real[2], whole[2]
     if not done.all():
-        left = (~done).nonzero()[:, 0]
-        sorted_ = draw_sorted(scores[left], top.pick(left), rows.pick(left))
-        for part, more in zip(found, sorted_, strict=True):
+        left = torch.from_numpy((~done).nonzero()[0])
+        for part, more in zip(found, draw_sorted(scores[left], top.pick(left), rows.pick(left)), strict=True):
             part[left] = more
     return found
 
 
 def floors(scores: Tensor, top: Top, sigmas: Tensor) -> Tensor:
-    """The lowest score that top_n_sigma keeps in each row, [B]; where it is off (0), the lowest finite number."""
-    if scores.device.type != "cpu":
-        return floors_by_torch(scores, top, sigmas)
-    found, (flat, stride) = torch.empty(len(scores)), as_rows(scores)
-    spread.floors(flat, stride, scores.shape[1], top.values[:, 0].numpy(), sigmas.numpy(), found.numpy())
-    return found
-
-
-def floors_by_torch(scores: Tensor, top: Top, sigmas: Tensor) -> Tensor:
-    """The same on any device."""
+    """The lowest score that top_n_sigma keeps in each row, [B], as `spread.floor_of` has it."""
     x = scores.double()
     there = ~x.isneginf()
     count = there.sum(1, keepdim=True)
     mean = x.masked_fill(~there, 0).sum(1, keepdim=True) / count
     deviation = ((x - mean).square().masked_fill(~there, 0).sum(1) / count[:, 0]).sqrt()
-    return torch.where(sigmas > 0, top.values[:, 0] - sigmas * deviation, spread.LOWEST.item()).float()
+    return torch.where(sigmas > 0, top.values[:, 0] - sigmas * deviation, LOWEST.item()).float()
 
 
 def nucleus(kept: Tensor, top_p: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class Decoding:
             sequence.left > 1
             and sequence.slot.length < room_for(sequence.slot.length, most)
             and sequence.slot.position < most
-            and sequence.past.stretches is None
+            and sequence.past.pressure is None
             for sequence in self.sequences
         )
 

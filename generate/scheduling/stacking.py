@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from generate.sampling.pressure import Pressure
 from generate.sampling.sampler import Filters, RowOptions
 from generate.scheduling.sequence import Sequence
 
@@ -30,39 +29,19 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
         seed=whole(option.seed for option in options),
         sample=whole(sequence.number for sequence in sequences),
         position=whole(len(sequence.ids) for sequence in sequences),
-        seen=stack([sequence.past.seen for sequence in sequences], vocab_size, torch.bool, device),
+        seen=stack_seen([sequence.past.seen for sequence in sequences], vocab_size, device),
         filters=filters if any(o.top_n_sigma or o.min_p or o.xtc_probability for o in options) else None,
-        pressure=pressure(sequences, floats, whole, device),
+        pressures=[(row, s.past.pressure) for row, s in enumerate(sequences) if s.past.pressure is not None],
         **early_ends(sequences, whole),
     )
 
 
-def stack(parts: list[Tensor | None], size: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-    """Parts [V] as rows [B, V], zero where there is none; None where there is none at all."""
+def stack_seen(parts: list[Tensor | None], vocab_size: int, device: torch.device) -> Tensor | None:
+    """Which tokens each row's text holds, bool [B, V]; None where no row has to know."""
     if all(part is None for part in parts):
         return None
-    blank = torch.zeros(size, dtype=dtype, device=device)
+    blank = torch.zeros(vocab_size, dtype=torch.bool, device=device)
     return torch.stack([blank if part is None else part for part in parts])
-
-
-def pressure(
-    sequences: list[Sequence], floats: Callable[[str], Tensor], whole: Callable, device: torch.device
-) -> Pressure | None:
-    """What acts on single tokens beyond the repetition penalty; None where no sequence asks for any of it."""
-    counts = [sequence.past.counts for sequence in sequences]
-    stretches = [(row, s.past.stretches) for row, s in enumerate(sequences) if s.past.stretches is not None]
-    biases = [(row, *bias) for row, sequence in enumerate(sequences) for bias in sequence.request.biases.items()]
-    if not biases and not stretches and all(part is None for part in counts):
-        return None
-    return Pressure(
-        frequency=floats("frequency_penalty"),
-        presence=floats("presence_penalty"),
-        counts=stack(counts, sequences[0].request.folder.config.vocab_size, torch.int32, device),
-        stretches=stretches,
-        rows=whole(row for row, _, _ in biases),
-        ids=whole(token for _, token, _ in biases),
-        biases=torch.tensor([bias for _, _, bias in biases], dtype=torch.float32, device=device),
-    )
 
 
 def early_ends(sequences: list[Sequence], whole: Callable[[Iterable[int]], Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import torch
 
-from generate.sampling.dry import Stretches
 from generate.sampling.options import Sampling
 from generate.sampling.pressure import Pressure
 from generate.sampling.sampler import Filters, RowOptions, choose
@@ -20,11 +19,8 @@ def warm_up(model: GPT2, cache: KVCache) -> None:
     prefix = cache.new_prefix(1)
     first, one = (torch.full((1,), n, dtype=torch.int64, device=model.device) for n in (0, 1))
     logits = model.logits(model.hidden([(prefix, first, first)]))
-    text = Stretches(Sampling(dry_multiplier=1), Vocabulary([b""]), [0])
-    pressure = Pressure(
-        one.float(), one.float(), logits.new_zeros(logits.shape, dtype=torch.int32), [(0, text)], *[first[:0]] * 3
-    )
-    for more in ({}, {"filters": Filters(*[one.float()] * 4), "pressure": pressure}):
+    pressure = Pressure(Sampling(dry_multiplier=1, presence_penalty=1), {}, Vocabulary([b""]), [0, 0])
+    for more in ({}, {"filters": Filters(*[one.float()] * 4), "pressures": [(0, pressure)]}):
         options = RowOptions(one.float(), one, one.float(), one.float(), one, first, first, None, **more)
         report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
     if model.config.n_positions > 1:

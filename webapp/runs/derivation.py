@@ -81,7 +81,7 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
         return Beginning(fresh(folder, "").records, (1,), Relation.FORK, parent, number)
     if token != here["id"] and token not in here["alt_ids"][known(here, "alt_logprobs")]:
         raise Refusal("token must be one of the alternatives that are shown there, not {token}.", "token", token=token)
-    chosen = as_chosen(here, token, parent.options, kept["id"])
+    chosen = as_chosen(here, token, parent.options, kept["id"], folder.tokenizer.vocabulary)
     return Beginning(
         np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), Relation.FORK, parent, number
     )

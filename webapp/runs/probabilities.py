@@ -2,7 +2,8 @@
 
 A record keeps what is needed to know the sampler's probability of every alternative without its logits:
 `filter_norm` n and `log_z` z, so that an alternative of log-probability l has (l' / temperature) - n, where l' is l, or
-for a token that the repetition penalty touches its penalised logit (l + z) less z.
+for a token that penalties or biases touch its logit (l + z) with all of them, less z. Those follow from the options and
+the text before.
 """
 
 import math
@@ -10,44 +11,65 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from generate import is_known, known, sampler_logprob
+from generate import Place, Refusal, Vocabulary, is_known, known
 
 AGREE = 1e-2  # nats by which a stored and a computed log-probability may differ and still be of the same options
 
 
-def alternatives(record: np.void, options: Mapping, before: np.ndarray) -> list[dict]:
-    """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut.
+def alternatives(
+    record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None
+) -> list[dict]:
+    """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut and
+    by which sampler ("" where that is not sure), and what samplers added to its logit, by their names.
 
-    Whether it was cut is None where no sampler told.
+    Whether it was cut is None where no sampler told. What is asked of DRY and logit_bias needs the `vocabulary`.
     """
-    told, filtered = same_options(record, options, before), is_known(record, "cut")
+    told, filtered = same_options(record, options, before, vocabulary), is_known(record, "cut")
+    place = Place(record, options, before, vocabulary) if told else None
     found = []
-    for place in np.flatnonzero(known(record, "alt_logprobs")).tolist():
-        index, logprob = int(record["alt_ids"][place]), float(record["alt_logprobs"][place])
-        cut = bool(record["cut"] >> place & 1) if filtered else None
-        sampled = sampler_logprob(record, logprob, index, options, before) if told and not cut else None
-        found.append({"id": index, "logprob": logprob, "sampled": sampled, "cut": cut, "rank": place + 1})
+    for number in np.flatnonzero(known(record, "alt_logprobs")).tolist():
+        token = int(record["alt_ids"][number]), float(record["alt_logprobs"][number])
+        cut = bool(record["cut"] >> number & 1) if filtered else None
+        found.append({
+            "id": token[0],
+            "logprob": token[1],
+            "sampled": place.logprob(*token) if place and not cut else None,
+            "cut": cut,
+            "cut_by": place.cut_by(*token) if place and cut else "",
+            "touched": place.touched(*token) if place else {},
+            "rank": number + 1,
+        })  # fmt: skip
     return found
 
 
-def same_options(record: np.void, options: Mapping, before: np.ndarray) -> bool:
+def touched(record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
+    """What samplers added to the logit of the token itself, by their names."""
+    if not same_options(record, options, before, vocabulary):
+        return {}
+    return Place(record, options, before, vocabulary).touched(int(record["id"]), float(record["logprob"]))
+
+
+def same_options(record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None) -> bool:
     """Whether a token was sampled with these options: what they give for it is what was stored.
 
     An edited run may have other options than the one in which its first tokens were written.
     """
     if not (is_known(record, "sampled_logprob") and is_known(record, "cut") and is_known(record, "log_z")):
         return False
-    computed = sampler_logprob(record, float(record["logprob"]), int(record["id"]), options, before)
+    try:
+        computed = Place(record, options, before, vocabulary).logprob(int(record["id"]), float(record["logprob"]))
+    except Refusal:  # a bias names a token that this vocabulary has not
+        return False
     return abs(computed - float(record["sampled_logprob"])) < AGREE
 
 
-def as_chosen(record: np.void, token: int, options: Mapping, before: np.ndarray) -> np.ndarray:
+def as_chosen(record: np.void, token: int, options: Mapping, before: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
     """The record of a place where a person chose `token`, one of its alternatives, instead; shape [1]."""
     chosen = np.array([record], record.dtype)
     if token == record["id"]:
         return chosen
     place = int(np.flatnonzero(record["alt_ids"] == token)[0])
-    other = next(one for one in alternatives(record, options, before) if one["rank"] == place + 1)
+    other = next(one for one in alternatives(record, options, before, vocabulary) if one["rank"] == place + 1)
     chosen["id"], chosen["logprob"], chosen["rank"] = token, other["logprob"], other["rank"]
     chosen["sampled_logprob"] = math.nan if other["sampled"] is None else other["sampled"]
     return chosen
