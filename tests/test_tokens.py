@@ -16,9 +16,10 @@ from generate import (
     logits_of,
     record_as_dict,
     record_dtype,
+    sampler_logprob,
     unknown_records,
 )
-from webapp.runs.probabilities import alternatives, sampler_logprob
+from webapp.runs.probabilities import alternatives
 from webapp.runs.tables import Block, Run, db
 from webapp.views.lenses import classes
 from webapp.views.sentences import share
