@@ -21,18 +21,19 @@ from bench.gap import Gap
 from bench.measure import Child, machine, median, told
 from bench.ours import PRECISIONS
 from bench.sameness import Sameness
+from bench.samplers import Samplers
 from bench.serve import serve
 from bench.shapes import NAMES, SHAPES, make
 from bench.targets import judged
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("contest", "serve", "gap", "sameness")
+PARTS = ("contest", "serve", "gap", "sameness", "samplers")
 
 
 def main() -> None:
     args = arguments()
     begun = time.monotonic()
-    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness")}
+    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness", "samplers")}
     results = {"machine": machine(), "quick": args.quick, "rounds": args.rounds, "bounds": {}, "seconds": {}} | lists
     print(report.heading(results["machine"], args.rounds), flush=True)
     with tempfile.TemporaryDirectory(prefix="rubric-bench-") as name:
@@ -124,11 +125,26 @@ def sameness(args, work: Path, results: dict) -> None:
     print(report.same(results["sameness"]), flush=True)
 
 
+def samplers(args, work: Path, results: dict) -> None:
+    for model in [m for m in args.model if m != "345M"]:
+        for precision in PRECISIONS[-1:] if args.quick else PRECISIONS[1:]:
+            with told(f"{model} {precision}"):
+                child = Child(Samplers, precision)
+                child.call("load", written(work, model))
+                for rows in [1] if args.quick else [1, 32]:
+                    pairs = [child.call("compare", rows, 40, f"{number}") for number in range(args.rounds + 1)][1:]
+                    row = {"model": model, "precision": precision, "rows": rows}
+                    row |= {name: median(p[n] for p in pairs) * 1000 for n, name in enumerate(("off_ms", "on_ms"))}
+                    results["samplers"].append(row | {"ratio": median(on / off for off, on in pairs)})
+                child.close()
+    print(report.samplers(results["samplers"]), flush=True)
+
+
 def written(work: Path, model: str) -> Path:
     return work / model if (work / model).exists() else make(work, model)
 
 
-MEASURES = {"contest": contest, "serve": server, "gap": gap, "sameness": sameness}
+MEASURES = {"contest": contest, "serve": server, "gap": gap, "sameness": sameness, "samplers": samplers}
 
 if __name__ == "__main__":
     main()

@@ -88,6 +88,22 @@ def gaps(rows: list[dict]) -> str:
     return "\n" + table(head, lines)
 
 
+def samplers(rows: list[dict]) -> str:
+    head = "model | precision | rows | step with no sampler beyond top_k | with all of them | ratio"
+    lines = (
+        [
+            row["model"],
+            row["precision"],
+            str(row["rows"]),
+            number(row["off_ms"], 2, " ms"),
+            number(row["on_ms"], 2, " ms"),
+            number(row["ratio"], 3),
+        ]
+        for row in rows
+    )
+    return "\n" + table(head, lines)
+
+
 def same(rows: list[dict]) -> str:
     head = "precision | runs of 64 tokens | equal ids among strangers | runs equal to the end | equal ids after a cut | runs"
     shares = (("equal_ids", 2), ("equal_runs", 0), ("resumed_equal_ids", 2), ("resumed_equal_runs", 0))

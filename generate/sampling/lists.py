@@ -9,7 +9,6 @@ from generate.text.escapes import unescape
 from generate.text.incoming import plain_text
 from generate.text.vocabulary import Vocabulary
 
-MAX_STOPS, MAX_BREAKERS, MAX_BIASES = 8, 32, 300
 MAX_BYTES = 200  # of one string
 MAX_TOKEN_BYTES = 150  # GPT-2's longest token has 128
 MAX_BIAS = 100
@@ -40,7 +39,18 @@ def short(value: object) -> str | Problem:
     return repr(text if len(text) <= 40 else text[:39] + "…")
 
 
-def parse_lines(given: object, name: str, most: int) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Lines:
+    """A list of at most so many strings, and the name of its option."""
+
+    name: str
+    most: int
+
+
+STOPS, DRY_BREAKERS, BIASES = Lines("stop", 8), Lines("dry_sequence_breakers", 32), Lines("logit_bias", 300)
+
+
+def parse_lines(given: object, kind: Lines) -> tuple[str, ...]:
     """The strings of an option: from typed text one on each line (escapes allowed), from a list as they are."""
     if isinstance(given, str):
         lines = [unescape(line) for line in plain_text(given).split("\n")]
@@ -49,24 +59,26 @@ def parse_lines(given: object, name: str, most: int) -> tuple[str, ...]:
     else:
         lines = [given]
     if not all(isinstance(line, str) for line in lines):
-        raise Refusal("{name} must be a list of strings, not {kind}.", name, name=name, kind=type(given).__name__)
+        raise Refusal(
+            "{name} must be a list of strings, not {kind}.", kind.name, name=kind.name, kind=type(given).__name__
+        )
     found = tuple(dict.fromkeys(line for line in lines if line))
-    if len(found) > most:
+    if len(found) > kind.most:
         raise Refusal(
             "{name} takes at most {limit} strings, one on a line, not {given}.",
-            name,
-            name=name,
-            limit=most,
+            kind.name,
+            name=kind.name,
+            limit=kind.most,
             given=len(found),
         )
     for line in found:
         if re.search("[\ud800-\udfff]", line):
-            raise Refusal("{name} strings must be text that UTF-8 can write.", name, name=name)
+            raise Refusal("{name} strings must be text that UTF-8 can write.", kind.name, name=kind.name)
         if (size := len(line.encode())) > MAX_BYTES:
             raise Refusal(
                 "{name} strings have at most {limit} bytes; one of yours has {size}.",
-                name,
-                name=name,
+                kind.name,
+                name=kind.name,
                 limit=MAX_BYTES,
                 size=size,
             )
@@ -75,14 +87,14 @@ def parse_lines(given: object, name: str, most: int) -> tuple[str, ...]:
 
 def parse_stop(given: object) -> tuple[str, ...]:
     """The strings that end a sample."""
-    return parse_lines(given, "stop", MAX_STOPS)
+    return parse_lines(given, STOPS)
 
 
 def parse_breakers(given: object) -> tuple[str, ...]:
     """DRY's sequence breakers: the usual ones where nothing was given, none where an empty list was."""
     if given is None or (isinstance(given, str) and not given.strip()):
         return BREAKERS
-    return parse_lines(given, "dry_sequence_breakers", MAX_BREAKERS)
+    return parse_lines(given, DRY_BREAKERS)
 
 
 def parse_biases(given: object) -> tuple[str, ...]:
@@ -90,7 +102,7 @@ def parse_biases(given: object) -> tuple[str, ...]:
     if isinstance(given, Mapping):
         given = ["{} = {}".format(token, str(short(bias)).strip("'")) for token, bias in given.items()]
     found = {}
-    for line in parse_lines(given, "logit_bias", MAX_BIASES):
+    for line in parse_lines(given, BIASES):
         token, _, typed = line.rpartition("=")
         if not (0 < len((token := token.strip(" ")).encode()) <= MAX_TOKEN_BYTES):
             raise Refusal("logit_bias has lines like: horse = -5, not {given}.", "logit_bias", given=short(line))
