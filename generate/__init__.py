@@ -22,7 +22,7 @@ from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
-from generate.mistaken import mistake, refuse_mistaken
+from generate.mistaken import refuse_mistaken
 from generate.sampling.explain import Place, sampler_logprob
 from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
@@ -79,7 +79,6 @@ __all__ = [
     "list_models",
     "logits_of",
     "merges_of",
-    "mistake",
     "model_homes",
     "model_of",
     "models_folder",

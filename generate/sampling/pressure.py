@@ -100,5 +100,6 @@ class Pressed:
         self._flat[places] = before + amounts
 
     def undo(self) -> None:
+        """Make the scores what they were, bit for bit."""
         for places, before in reversed(self._undo):
             self._flat[places] = before

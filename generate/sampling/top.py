@@ -37,6 +37,7 @@ def as_rows(logits: Tensor) -> tuple[np.ndarray, int]:
 
 
 def empty_top(logits: Tensor) -> Top:
+    """Room for the likeliest of logits [B, V]: float32 values and int64 ids, [B, min(FEW, V)]."""
     rows, few = len(logits), min(FEW, logits.shape[1])
     return Top(torch.empty(rows, few), torch.empty(rows, few, dtype=torch.int64))
 
