@@ -40,6 +40,10 @@ class Ours:
         model = load_model(self.folder, torch.device("cpu"), self.precision)
         self.batch = Batch(model, self.folder, MAX_ROWS)
 
+    def beside(self, rows: int) -> Batch:
+        """Another batch of the same model."""
+        return Batch(self.batch.model, self.folder, rows)
+
     @torch.inference_mode()
     def turn(self, prompts: list[list[int]], new: int) -> Timing:
         """Whole requests for `prompts`, then as many decode steps as they took, alone.

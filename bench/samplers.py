@@ -12,7 +12,6 @@ from bench.measure import median
 from bench.ours import LONG, Ours, admit, cancel, usual
 from bench.shapes import SAMPLING, prompts
 from generate import Sampling, parse_sampling
-from generate.scheduling.batch import Batch
 
 ALL_ON = {
     **{"min_p": 0.05, "top_n_sigma": 3, "xtc_probability": 0.5, "xtc_threshold": 0.1, "dry_multiplier": 0.8},
@@ -27,7 +26,7 @@ class Samplers(Ours):
     @torch.inference_mode()
     def compare(self, rows: int, steps: int, seed: str) -> tuple[float, float]:
         """Seconds of the median step of so many rows with none of the samplers, and with all."""
-        batches = (self.batch, Batch(self.batch.model, self.folder, rows))
+        batches = (self.batch, self.beside(rows))
         wishes = (usual(rows, LONG), everything(rows))
         texts = prompts(rows, PROMPT, f"samplers {seed}")
         runs = [admit(batch, self.folder, texts, wish) for batch, wish in zip(batches, wishes, strict=True)]
