@@ -183,6 +183,7 @@ def soon_discouraged(route):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_page_that_nothing_answers_stops_trying_and_shows_a_button(window, server, undisturbed):
     window.page.route(window.page.url, soon_discouraged)
     window.page.reload()
