@@ -194,7 +194,7 @@ def finished(run, seconds=60):
     return run
 
 
-def started(engine: LocalEngine, seconds=60) -> LocalEngine:
+def started(engine: LocalEngine, seconds=200) -> LocalEngine:
     until(lambda: engine.ready() is None, seconds, engine.ready)
     return engine
 
