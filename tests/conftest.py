@@ -68,7 +68,8 @@ def pytest_runtest_setup(item):
 def only_marked_ones_start_python(event, given):
     """Lest one that starts a server, or imports torch once more, slips into `make test-fast`."""
     if event == "subprocess.Popen" and running and given[0] == sys.executable:
-        assert running[0].get_closest_marker("whole"), f"{running[0].nodeid} starts Python; mark it `whole`"
+        left_out = any(running[0].get_closest_marker(name) for name in ("whole", "long", "soak"))
+        assert left_out, f"{running[0].nodeid} starts Python; mark it `whole`"
 
 
 sys.addaudithook(only_marked_ones_start_python)
