@@ -11,7 +11,7 @@ from fake_engine import FakeEngine
 from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select, update
 
-from generate import Problem
+from generate import Problem, Refusal
 from webapp.runs import follower, lease, models, recorder, repository
 from webapp.runs.tables import Block, Run, Watch, db
 
@@ -140,6 +140,27 @@ def test_an_orphan_that_finds_the_line_full_is_tried_again(a, b, writer):
     b.state.models.engine = writer.engine
     b.do("follow", "take_over")
     assert b.finish(run) == whole
+
+
+class Refusing(FakeEngine):
+    """One that finds out only when it is asked that it cannot do a thing."""
+
+    def submit(self, request, run):
+        raise Refusal("This engine has no such sampler.")
+
+
+def test_an_orphan_that_the_engine_refuses_ends_at_once_with_one_sentence_and_keeps_its_text(a, b):
+    run = a.write(max_new_tokens=30)
+    whole = told(a, run)
+    cut(a, run, 9)
+    b.visitor.get(run)
+    with closing(Refusing()) as engine:
+        b.state.models.engine = engine
+        b.do("take_over", "follow")
+    [(ids, _, reason, error)] = told(b, run)
+    assert (ids, reason) == (whole[0][0][:9], "error")
+    assert error == "This engine has no such sampler. What was written is kept."
+    assert b.row(run, Run.holder) is None
 
 
 def test_an_orphan_whose_model_was_replaced_ends_with_one_sentence_and_keeps_its_text(serve, tmp_path):

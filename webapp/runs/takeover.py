@@ -69,7 +69,7 @@ class Takeover:
             db.session.commit()
             entry.log.set_state(RunState.PAUSED)
         except Refusal as refusal:  # an engine may find out only now that it cannot do this
-            self.end(run, FinishReason.ERROR, Problem("{reason} What was written is kept.", reason=refusal))
+            self.conclude(run, FinishReason.ERROR, Problem("{reason} What was written is kept.", reason=refusal))
 
     def stop_unwatched(self) -> None:
         """End our own runs that nobody has watched for the grace time."""
@@ -105,6 +105,10 @@ class Takeover:
         if not lease.take(self._server, run.id, self._clock.now()):
             db.session.rollback()
             return
+        self.conclude(run, reason, error)
+
+    def conclude(self, run: Run, reason: str, error: Problem | None = None) -> None:
+        """Store that a run whose lease is ours has ended where it stands; commits."""
         log, vocabulary = stored_log(run), self._vocabularies.find(run.vocabulary_id)
         for number, sample in enumerate(log.samples):
             if sample.finish_reason is None:
