@@ -60,9 +60,7 @@ class Moved:
 
     @property
     def name(self) -> str:
-        """The body with its white space made visible, or what a special token is."""
-        if self.special:
-            return self.special
+        """The body with its white space made visible."""
         return self.body.translate(VISIBLE) if self.text.strip() else self.text.translate(VISIBLE | BLANKS)
 
     @property
