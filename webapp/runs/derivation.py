@@ -103,8 +103,6 @@ def edit(
         tokens[0] = b""  # the end token that an empty prompt starts from is not in its text
     names = tuple(name.encode() for name in tokenizer.special_names.values()) if parse_special else ()
     kept, place = common_tokens(tokens, data, names)
-    if not place:  # another text from its first word on, which begins as any that is typed
-        kept = 0
     rest, within = data[place:].decode(), place > 0 and tokens[kept - 1] not in names
     new = tokenizer.encode(rest, within, parse_special) if kept else folder.encode_prompt(rest, parse_special)
     if not kept and not rest:
@@ -143,10 +141,10 @@ def common_tokens(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...]
         if not data.startswith(shown, place):
             break
         kept, place, half = kept + 1, place + len(shown), token.endswith(b"\r") or (half and not token)
-        leading = not token and not place  # the end token that an empty prompt starts from
         whole = token in names or data.startswith(names, place)
         joins = half and data.startswith(b"\n", place)  # a second line break would become part of the first
-        if leading or whole or place == len(data) or (data[place : place + 1].isspace() and not joins):
+        cut_here = whole or place == len(data) or (data[place : place + 1].isspace() and not joins)
+        if place and cut_here:  # else it is another text from its first word on, which begins as any that is typed
             best = (kept, place)
     return best
 
