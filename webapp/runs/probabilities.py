@@ -24,8 +24,7 @@ def alternatives(
 
     Whether it was cut is None where no sampler told. What is asked of DRY and logit_bias needs the `vocabulary`.
     """
-    told, filtered = same_options(record, options, before, vocabulary), is_known(record, "cut")
-    place = Place(record, options, before, vocabulary) if told else None
+    place, filtered = place_of(record, options, before, vocabulary), is_known(record, "cut")
     found = []
     for number in np.flatnonzero(known(record, "alt_logprobs")).tolist():
         token = int(record["alt_ids"][number]), float(record["alt_logprobs"][number])
@@ -44,23 +43,25 @@ def alternatives(
 
 def touched(record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
     """What samplers added to the logit of the token itself, by their names."""
-    if not same_options(record, options, before, vocabulary):
-        return {}
-    return Place(record, options, before, vocabulary).touched(int(record["id"]), float(record["logprob"]))
+    place = place_of(record, options, before, vocabulary)
+    return place.touched(int(record["id"]), float(record["logprob"])) if place else {}
 
 
-def same_options(record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None) -> bool:
-    """Whether a token was sampled with these options: what they give for it is what was stored.
+def place_of(
+    record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None
+) -> Place | None:
+    """The place of a token that was sampled with these options (they give for it what was stored), else None.
 
     An edited run may have other options than the one in which its first tokens were written.
     """
     if not (is_known(record, "sampled_logprob") and is_known(record, "cut") and is_known(record, "log_z")):
-        return False
+        return None
     try:
-        computed = Place(record, options, before, vocabulary).logprob(int(record["id"]), float(record["logprob"]))
+        place = Place(record, options, before, vocabulary)
     except Refusal:  # a bias names a token that this vocabulary has not
-        return False
-    return abs(computed - float(record["sampled_logprob"])) < AGREE
+        return None
+    computed = place.logprob(int(record["id"]), float(record["logprob"]))
+    return place if abs(computed - float(record["sampled_logprob"])) < AGREE else None
 
 
 def as_chosen(record: np.void, token: int, options: Mapping, before: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
