@@ -92,6 +92,7 @@ class State:
 
     def forget_removed(self) -> None:
         """Let nothing in memory tell of runs that are gone: no picture, no replay, and no text that the engine remembers."""
+        self.removal.notice()  # what is forgotten here need not be noticed again
         replayed = self.replays.run_ids()
         there = set(db.session.scalars(select(Run.id).where(Run.id.in_(replayed))))
         self.replays.forget(replayed - there)
