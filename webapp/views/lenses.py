@@ -5,6 +5,8 @@ entropy of the model's distribution where it stands. A cell of several tokens (a
 all of them together, as far down as the last of them, as unsure as the most unsure.
 """
 
+import math
+
 import numpy as np
 
 from generate import Capabilities, RunLog, known
@@ -25,26 +27,25 @@ LEGENDS = {
 
 def classes(records: np.ndarray) -> str:
     """The classes of a cell; it has none of a lens for which something is not known of one of its tokens."""
-    found = []
     if not len(records):
         return ""
-    if known(records, "logprob").all():
-        found.append(f"p{int((float(records['logprob'].sum()) < LOGPROB).sum())}")
-    if known(records, "rank").all():
-        found.append(f"k{sum(int(records['rank'].max()) > last for last in RANK)}")
-    if known(records, "entropy").all():
-        found.append(f"e{sum(float(records['entropy'].max()) >= border for border in ENTROPY)}")
+    # as `known` has it, but it is asked for each token of a page: one NaN makes a sum or a maximum NaN
+    found, logprob, entropy = [], float(records["logprob"].sum()), float(records["entropy"].max())
+    if not math.isnan(logprob):
+        found.append(f"p{int((logprob < LOGPROB).sum())}")
+    if records["rank"].all():
+        rank = int(records["rank"].max())
+        found.append(f"k{sum(rank > last for last in RANK)}")
+    if not math.isnan(entropy):
+        found.append(f"e{sum(entropy >= border for border in ENTROPY)}")
     return " ".join(found)
 
 
 def untold(can: Capabilities, *logs: RunLog) -> dict[str, str]:
     """A sentence for each lens that shows nothing, as nobody told: the tokens' records say so, or before there are any
     the engine that will write them."""
-    records = np.concatenate(
-        [part for log in logs for part in (log.prompt, *(sample.read() for sample in log.samples))]
-    )
-    records = records[known(records)]
+    parts = [part for log in logs for part in (log.prompt, *(sample.read() for sample in log.samples))]
     told = {"rank": can.rank, "entropy": can.entropy}
-    if len(records):
-        told = {lens: bool(known(records, lens).any()) for lens in told}
+    if any(known(part).any() for part in parts):
+        told = {lens: any((known(part) & known(part, lens)).any() for part in parts) for lens in told}
     return {lens: not_told([f"the {lens}"]) for lens in told if not told[lens]}
