@@ -23,7 +23,7 @@ from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
 from generate.mistaken import refuse_mistaken
-from generate.sampling.explain import Place, sampler_logprob
+from generate.sampling.explain import Place
 from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
@@ -98,7 +98,6 @@ __all__ = [
     "record_as_dict",
     "record_dtype",
     "refuse_mistaken",
-    "sampler_logprob",
     "split_half_character",
     "sync",
     "tensor_shapes",

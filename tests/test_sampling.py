@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from generate import Vocabulary, record_as_dict, record_dtype, sampler_logprob, unknown_records
+from generate import Place, Vocabulary, record_as_dict, record_dtype, unknown_records
 from generate.sampling import sampler
 from generate.sampling.noise import gumbel, place_keys, row_key
 from generate.sampling.sampler import FEW, RowOptions, choose, penalise
@@ -375,7 +375,7 @@ def test_records_give_the_sampler_s_probability_of_every_token_it_kept(temperatu
     told = {"temperature": temperature, "repetition_penalty": penalty}
     close = 1e-6 * max(1.0, scaled.abs().max().item())  # what float32 holds of the scaled logits
     for index, logprob in zip(record["alt_ids"][:8], record["alt_logprobs"], strict=False):
-        ours = sampler_logprob(record, float(logprob), index, told, before)
+        ours = Place(record, told, before).logprob(index, float(logprob))
         assert ours == pytest.approx(right[index].item(), abs=close)
-    own = sampler_logprob(record, float(record["logprob"]), record["id"], told, before)
+    own = Place(record, told, before).logprob(record["id"], float(record["logprob"]))
     assert own == pytest.approx(float(record["sampled_logprob"]), abs=close)

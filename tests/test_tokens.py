@@ -9,6 +9,7 @@ from conftest import TRICKY
 from engines import until
 
 from generate import (
+    Place,
     RunState,
     Vocabulary,
     is_known,
@@ -16,7 +17,6 @@ from generate import (
     logits_of,
     record_as_dict,
     record_dtype,
-    sampler_logprob,
     unknown_records,
 )
 from webapp.runs.probabilities import alternatives
@@ -78,7 +78,7 @@ def test_nothing_is_said_of_a_sampler_whose_options_are_others(writer):
     record = run.samples[0].read()[2]
     before = run.prompt["id"]
     assert all(one["sampled"] is None for one in alternatives(record, OPTIONS[1], before))
-    assert math.isnan(sampler_logprob(run.prompt[2], -1.0, 7, OPTIONS[1], before))
+    assert math.isnan(Place(run.prompt[2], OPTIONS[1], before).logprob(7, -1.0))
 
 
 def record(logprob, rank, entropy):

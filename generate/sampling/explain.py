@@ -93,15 +93,3 @@ def repeated(sampling: Sampling, vocabulary: Vocabulary, before: np.ndarray) -> 
 
     ids, amounts = Stretches(sampling, vocabulary, before.tolist()).found()
     return dict(zip(ids.tolist(), amounts.tolist(), strict=True))
-
-
-def sampler_logprob(
-    record: np.void,
-    logprob: float,
-    index: int,
-    options: Mapping,
-    before: np.ndarray,
-    vocabulary: Vocabulary | None = None,
-) -> float:
-    """The log of the sampler's probability of token `index`, which it did not cut, as `Place` tells it."""
-    return Place(record, options, before, vocabulary).logprob(index, logprob)
