@@ -221,3 +221,12 @@ class Window:
 
     def stored(self, url) -> dict:
         return json.load(urllib.request.urlopen(url + ".json"))
+
+
+@contextmanager
+def opened(browser, server, **options) -> Iterator[Window]:
+    """A window that is closed in the end, and in which no script may have failed."""
+    window = Window(browser, server, **options)
+    yield window
+    window.context.close()
+    assert window.errors == []

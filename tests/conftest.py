@@ -324,7 +324,16 @@ def friend(app) -> Visitor:
     return Visitor(app)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def server(models, tmp_path_factory):
+    """One gunicorn for all tests that nobody else disturbs; whoever kills or configures a server has one of their own."""
+    from browser import serving
+
+    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def browser():
     from browser import chromium, chromium_path
 

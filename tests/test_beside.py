@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from browser import Window, serving
+from browser import opened
 from conftest import TRICKY, finished, make_model, parse_events, pictured
 from waiting import until
 
@@ -283,12 +283,10 @@ def test_a_reading_goes_with_the_text_it_read(visitor, friend):
     assert friend.get(page).status_code == 410
 
 
-@pytest.fixture(scope="module")
-def window(browser, models, tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server"), models) as server:
-        window = Window(browser, server)
+@pytest.fixture
+def window(browser, server):
+    with opened(browser, server) as window:
         yield window
-        window.context.close()
 
 
 def column(window, at: str) -> str:
@@ -314,7 +312,6 @@ def test_both_columns_are_written_live_and_then_compared(window):
     page.click("text=tiny reads slow")
     page.wait_for_selector(".moved-most")
     assert page.locator(".moved-most tbody tr").count() == 10
-    assert not window.errors
 
 
 def test_what_moved_can_be_asked_for_on_a_run_s_page(window):
@@ -327,4 +324,3 @@ def test_what_moved_can_be_asked_for_on_a_run_s_page(window):
     page.wait_for_url("**/shift/*")
     page.wait_for_selector(".moved-most")
     assert "other finds this text" in page.inner_text(".verdict")
-    assert not window.errors

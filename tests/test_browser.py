@@ -1,9 +1,10 @@
 """What a person sees: a real Chromium against a real gunicorn."""
 
+import shutil
 import urllib.request
 
 import pytest
-from browser import Window, serving
+from browser import Window, opened
 from conftest import TRICKY, pictured
 from waiting import until
 
@@ -16,28 +17,18 @@ new MutationObserver(() => {
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with serving(tmp_path_factory.mktemp("server"), models) as server:
-        yield server
-
-
 @pytest.fixture
 def window(browser, server):
-    window = Window(browser, server)
-    window.page.add_init_script(GROWTH)
-    yield window
-    window.context.close()
-    assert window.errors == []
+    with opened(browser, server) as window:
+        window.page.add_init_script(GROWTH)
+        yield window
     assert {url.split("/")[2] for url in window.asked} == {server.url.split("/")[2]}, "a request left the machine"
 
 
 @pytest.fixture
 def second(browser, server):
-    window = Window(browser, server)
-    yield window
-    window.context.close()
-    assert window.errors == []
+    with opened(browser, server) as window:
+        yield window
 
 
 def test_the_text_grows_in_steps_in_its_colour_and_equals_what_is_stored(window):
@@ -255,15 +246,16 @@ def test_copying_the_link_warns_that_it_is_local(window):
 
 
 def test_choosing_another_model_loads_it_visibly(window, models):
-    page = window.page
+    page, another = window.page, shutil.copytree(models / "tiny", models / "another")
     page.goto(window.server.url)
-    page.select_option("[name=model]", "tiny")
-    assert "has to be loaded first" in page.inner_text("select option[value=tiny]")
+    page.select_option("[name=model]", "another")
+    assert "has to be loaded first" in page.inner_text("select option[value=another]")
     page.fill("#prompt", "the old king")
     page.click("text=Write on")
     page.wait_for_url("**/r/*")
     window.wait_until_over()
-    assert window.stored(page.url)["model"] == "tiny"
+    assert window.stored(page.url)["model"] == "another"
+    shutil.rmtree(another)
 
 
 def test_without_scripts_the_form_and_the_plain_page_work(browser, server):

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from browser import Window, serving, until
+from browser import opened, until
 
 HEBREW = "שועל קטן"
 TEXT = f"{HEBREW} גר ביער.\nA line in English.\nكان له صديق"
@@ -80,18 +80,10 @@ def test_wherever_somebody_s_text_stands_its_own_letters_tell_its_direction(visi
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with serving(tmp_path_factory.mktemp("server"), models) as server:
-        yield server
-
-
 @pytest.fixture(params=[1280, 390])
 def window(browser, server, request):
-    window = Window(browser, server, viewport={"width": request.param, "height": 900})
-    yield window
-    window.context.close()
-    assert window.errors == []
+    with opened(browser, server, viewport={"width": request.param, "height": 900}) as window:
+        yield window
 
 
 def test_the_form_turns_with_what_is_typed(window):

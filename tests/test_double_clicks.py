@@ -1,31 +1,21 @@
 """A hasty hand: whatever is pressed twice happens once, and the address is that of what happened. Chromium and gunicorn."""
 
 import pytest
-from browser import Window, serving
+from browser import opened
 
 MANY = "SELECT count(*) FROM run"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
-        yield server
-
-
 @pytest.fixture(params=["with scripts", "without scripts"])
 def window(browser, server, request):
-    window = Window(browser, server, java_script_enabled=request.param == "with scripts")
-    yield window
-    window.context.close()
-    assert window.errors == []
+    with opened(browser, server, java_script_enabled=request.param == "with scripts") as window:
+        yield window
 
 
 @pytest.fixture
 def scripted(browser, server):
-    window = Window(browser, server)
-    yield window
-    window.context.close()
-    assert window.errors == []
+    with opened(browser, server) as window:
+        yield window
 
 
 def fill(window, prompt="the old king"):

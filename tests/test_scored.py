@@ -6,7 +6,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from browser import Window, serving
+from browser import Window
 from conftest import TRICKY
 
 from generate import Vocabulary, unknown_records, window_start
@@ -116,12 +116,6 @@ def test_perplexities_are_rounded_as_people_read_them():
         "1,234",
         "2.0e+07",
     ]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
-        yield server
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["by htmx", "without scripts"])

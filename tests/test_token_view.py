@@ -4,24 +4,16 @@ import itertools
 import re
 
 import pytest
-from browser import Window, serving
+from browser import Window, opened
 from waiting import until
 
 LENSES = ("probability", "rank", "entropy")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with serving(tmp_path_factory.mktemp("server"), models) as server:
-        yield server
-
-
 @pytest.fixture(params=[{"width": 1280, "height": 900}, {"width": 390, "height": 844}], ids=["wide", "phone"])
 def window(browser, server, request):
-    window = Window(browser, server, viewport=request.param)
-    yield window
-    window.context.close()
-    assert window.errors == []
+    with opened(browser, server, viewport=request.param) as window:
+        yield window
 
 
 def shades(page) -> dict[str, str]:
