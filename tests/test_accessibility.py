@@ -10,6 +10,8 @@ from conftest import ROOT
 from test_curve import RUN
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PATHS = [
     "/",

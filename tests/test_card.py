@@ -102,6 +102,7 @@ def test_where_there_is_no_text_the_card_says_what_rubric_is(text):
     assert lines_of((text, False), (text, True)) == ["You write in black,", "the model goes on in red."]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [
@@ -140,6 +141,7 @@ def test_a_text_that_does_not_fit_ends_with_an_ellipsis_after_a_whole_word():
     assert said[:-1].split()[-1] in FOX.split()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("prompt", [FOX * 12, FOX * 2000, 狐狸 * 500, "x" * 100_000, "a\n" * 3000, "🦊" * 5000])
 @pytest.mark.parametrize("more", [" And home it went.", " " + FOX * 40, "。" + 狐狸 * 40, "\n\nThe End"])
 def test_a_long_prompt_loses_its_beginning_so_that_both_inks_are_seen(prompt, more):
@@ -205,6 +207,7 @@ def has_file(text: str) -> bool:
     return all(run.file for word in words([(text, PERSON)]) for run in word.runs)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [
@@ -255,6 +258,7 @@ def test_controls_are_left_out_and_directions_cannot_be_turned():
     assert drawn("a\0\x1b\u202e\u200e\ufeffb\u00adc") == drawn("abc")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("weight", [PERSON.weight, MODEL.weight])
 def test_each_file_of_the_typefaces_is_there_and_has_most_of_what_its_package_says(weight):
     for package in typefaces.packages():

@@ -62,6 +62,7 @@ def drawn_line(text: str) -> np.ndarray:
 # The order of display
 
 
+@pytest.mark.long
 def test_lines_are_ordered_as_chromium_orders_them(browser):
     """Each character occurs once in a text, so that its place can be found again."""
     dice = random.Random(1)

@@ -250,6 +250,7 @@ def run_without_vocabulary(tmp_path_factory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.long
 def test_a_run_without_a_vocabulary_gets_gpt_2_s_own_and_table_and_certificate_say_so(run_without_vocabulary, tmp_path):
     done = run_convert(run_without_vocabulary, tmp_path / "model", "--n-head", 2)
     assert done.returncode == 0, done.stderr
@@ -350,6 +351,7 @@ def test_a_killed_conversion_leaves_the_old_model_or_the_new_one_whole(tmp_path)
         assert check_folder(target).fingerprint() == fingerprint
 
 
+@pytest.mark.long
 def test_the_page_shows_a_converted_model_with_its_certificate(tmp_path, models, visitor):
     to_checkpoint(check_folder(MODELS / "storyteller"), tmp_path / "checkpoint")
     convert(find_source(tmp_path / "checkpoint"), models / "rescued")

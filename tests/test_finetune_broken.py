@@ -18,6 +18,8 @@ from tuning import cut_at, run_json, same_weights, some_text
 
 from finetune.__main__ import main
 
+pytestmark = pytest.mark.long
+
 SHORT = ("--documents", "line", "--block-size", 32, "--steps", 2)
 COMMON = (
     "--documents", "line", "--block-size", 32, "--batch-size", 4, "--steps", 8, "--learning-rate", 1e-3, "--save-every", 2,
@@ -389,7 +391,6 @@ def begun(bench):
     return again
 
 
-@pytest.mark.long
 def test_a_checkpoint_damaged_by_hand_is_named_and_the_one_before_it_serves(begun, bench, refused):
     for name in ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"):
         for damage in ("gone", "empty"):
@@ -433,7 +434,6 @@ def test_a_new_tokenizer_damaged_by_hand_is_named(bench, refused):
     assert "tokenizer.json is damaged" in refused(bench.arguments("out", *SCRATCH[1:], "--resume", model=""))
 
 
-@pytest.mark.long
 def test_a_disk_that_is_full_leaves_the_last_complete_checkpoint(bench, refused, model):
     whole = bench.made("whole", *COMMON)
     with cut_at(3):
@@ -497,7 +497,6 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("moment", ["before it is shown", "while an old one is removed", "while the result is written"])
 def test_a_process_killed_while_saving_leaves_complete_checkpoints_alone(moment, bench):
     options = (*COMMON, "--keep", 1, "--steps", 4)

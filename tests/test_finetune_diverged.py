@@ -14,6 +14,8 @@ from finetune.options import Options
 from finetune.verdict import verdict
 from generate import Refusal, Score
 
+pytestmark = pytest.mark.long
+
 WILD = ("--documents", "line", "--block-size", 32, "--batch-size", 4, "--steps", 8, "--warmup", 0, "--clip", 0)
 
 

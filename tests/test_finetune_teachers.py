@@ -9,6 +9,8 @@ from tuning import Bench, losses, run_json
 
 from generate import check_folder
 
+pytestmark = pytest.mark.long
+
 COMMON = (
     "--documents",
     "line",

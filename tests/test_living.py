@@ -69,6 +69,7 @@ def comes_to_its_end(window, text):
     assert window.story() == pictured(window.stored(window.page.url)["samples"][0]["text"])
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_and_started_again(window, server, undisturbed):
     server.kill()
     until(lambda: "trying to come back" in lost(window))
@@ -102,6 +103,7 @@ def freeze(server, still: bool) -> None:
     subprocess.run(["pkill", "-STOP" if still else "-CONT", "-P", str(server.process.pid)], check=True)
 
 
+@pytest.mark.long
 def test_a_tab_that_is_hidden_and_shown(window, undisturbed):
     other = window.context.new_page()
     other.bring_to_front()
@@ -113,6 +115,7 @@ def test_a_tab_that_is_hidden_and_shown(window, undisturbed):
     comes_to_its_end(window, undisturbed)
 
 
+@pytest.mark.long
 def test_a_hidden_tab_keeps_its_run_alive_past_the_grace_time(browser, impatient):
     window = Window(browser, impatient)
     url = window.write("Once upon a time", model="slow", **ENDLESS)

@@ -133,6 +133,7 @@ def test_no_part_of_an_address_breaks_a_view(app, visitor, valid, endpoint):
                     check(visitor.client.open(address, method=method, buffered=True), (method, address))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("header", HEADERS)
 def test_no_header_breaks_a_view(visitor, valid, header):
     run = f"/r/{valid['run_id']}"

@@ -13,6 +13,8 @@ from cutter import Cutter
 from proxies import proxy, proxy_path
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 TABS = 10  # over HTTP/1.1 a browser would open six connections to one server, and let the others wait
 
 
@@ -80,7 +82,6 @@ def test_a_form_of_another_site_is_refused_behind_a_proxy_too(front):
         urllib.request.urlopen(request, timeout=60)
 
 
-@pytest.mark.long
 def test_ten_tabs_of_one_browser_stream_at_once_over_http_2(server, front, window):
     tabs = []
     try:
@@ -113,7 +114,6 @@ def bad_network(server):
     cutter.close()
 
 
-@pytest.mark.long
 def test_a_page_whose_connection_is_cut_twice_ends_with_exactly_the_stored_text(server, browser, bad_network):
     window = Window(browser, bad_network)
     asks_again = lambda: window.page.expect_request("**/events?*")  # noqa: E731

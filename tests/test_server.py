@@ -80,6 +80,7 @@ def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_wa
     assert json.loads(get(run + ".json"))["samples"][0]["text"] == text
 
 
+@pytest.mark.long
 def test_a_killed_server_loses_at_most_half_a_second_and_the_next_one_goes_on(server):
     text = whole(server, max_new_tokens="250")
     run = start_run(server, max_new_tokens="250")
@@ -115,6 +116,7 @@ def test_what_a_killed_server_had_stored_is_no_older_than_half_a_second(server):
     assert min(late) <= 0.5  # a machine that has other things to do may hold up some savings
 
 
+@pytest.mark.long
 def test_a_thread_is_always_left_for_pages_while_streams_are_full(tmp_path, models):
     with serving(tmp_path, models, RUBRIC_MODEL="slow", RUBRIC_MAX_STREAMS="8") as server:
         run = start_run(server, max_new_tokens="4096")

@@ -91,6 +91,7 @@ def started(tmp_path, *command, **settings) -> str:
 MIGRATE = ("flask", "--app", "webapp", "db", "upgrade")
 
 
+@pytest.mark.long
 @pytest.mark.whole
 @pytest.mark.parametrize(
     ("settings", "sentence"),

@@ -280,6 +280,7 @@ def test_a_download_without_a_network_is_refused_and_leaves_nothing(command, tmp
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [

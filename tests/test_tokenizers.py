@@ -33,6 +33,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("text", "ids"), PUBLISHED.items())
 def test_the_vocabulary_from_npm_gives_the_ids_that_others_published(text, ids):
     assert gpt2_vocabulary().tokenizer.encode(text).ids == ids

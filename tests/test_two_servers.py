@@ -14,6 +14,8 @@ from conftest import parse_events, pictured, text_of
 from sqlalchemy import create_engine, text
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def both(postgresql, tmp_path_factory, models):
@@ -149,7 +151,6 @@ def test_stop_on_one_server_ends_a_run_of_the_other_but_only_for_its_owner(serve
     assert without_address(stored(a, run)) == without_address(stored(b, run))
 
 
-@pytest.mark.long
 def test_a_run_of_a_killed_server_goes_on_where_it_is_watched_with_the_text_it_would_have_had(servers):
     a, b = servers
     undisturbed, run = Person().start(b, max_new_tokens=200, seed=5), Person().start(a, max_new_tokens=200, seed=5)

@@ -7,6 +7,8 @@ from browser import Window, free_port, serving
 from conftest import pictured
 from proxies import proxy
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def ports():

@@ -12,6 +12,8 @@ from waiting import until
 from convert.__main__ import main as convert
 from generate import check_folder
 
+pytestmark = pytest.mark.long
+
 OPTIONS = (
     "--documents", "line", "--steps", 20, "--evaluate-every", 5, "--sample-every", 10, "--sample-prompt", "the old king",
     "--sample-length", 12, "--learning-rate", 1e-3,
