@@ -10,10 +10,15 @@ from waiting import until
 LENSES = ("probability", "rank", "entropy")
 
 
-@pytest.fixture(params=[{"width": 1280, "height": 900}, {"width": 390, "height": 844}], ids=["wide", "phone"])
+@pytest.fixture
 def window(browser, server, request):
-    with opened(browser, server, viewport=request.param) as window:
+    with opened(browser, server, viewport=getattr(request, "param", {"width": 1280, "height": 900})) as window:
         yield window
+
+
+on_a_phone_too = pytest.mark.parametrize(
+    "window", [{"width": 1280, "height": 900}, {"width": 390, "height": 844}], ids=["wide", "phone"], indirect=True
+)
 
 
 def shades(page) -> dict[str, str]:
@@ -45,6 +50,7 @@ def tab_to(page, wanted: str) -> None:
     raise AssertionError(f"Tab does not come by #{wanted}")
 
 
+@on_a_phone_too
 def test_lenses_are_switched_without_asking_the_server(window):
     page = window.page
     window.write("Once upon a time there was a fox", max_new_tokens=80, seed=3)
@@ -147,6 +153,7 @@ def test_escape_closes_the_panel_and_only_then_stops_the_run(window):
     window.wait_until_over()
 
 
+@on_a_phone_too
 def test_up_and_down_go_from_line_to_line(window):
     page = window.page
     window.write("Once upon a time", max_new_tokens=120, seed=3)
@@ -161,6 +168,7 @@ def test_up_and_down_go_from_line_to_line(window):
     assert page.evaluate(top) == first
 
 
+@on_a_phone_too
 def test_a_friend_forks_and_the_owner_sees_the_branch(window, browser, server):
     url = window.write("Once upon a time", max_new_tokens=20, seed=3)
     window.wait_until_over()
@@ -176,6 +184,7 @@ def test_a_friend_forks_and_the_owner_sees_the_branch(window, browser, server):
     friend.context.close()
 
 
+@on_a_phone_too
 def test_nothing_is_wider_than_the_window(window):
     window.write("A " + "verylongwordwithoutanyspace" * 6, max_new_tokens=30)
     window.wait_until_over()
