@@ -1,6 +1,7 @@
 """The log of one run: the engine appends, any number of readers read from an index and wait for more."""
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +18,7 @@ class SampleLog:
         self._dtype = dtype
         self._records = bytearray(records)
         self.released = 0
+        self.blocked: dict[int, tuple[int, ...]] = {}  # ids that a banned phrase kept out, by the index of their place
         self.finish_reason: str | None = None  # a FinishReason
         self.text_end: int | None = None  # bytes of visible text, known once it is finished
         self.error: Problem | None = None  # why it ended, where that is an error
@@ -28,8 +30,10 @@ class SampleLog:
         """Bytes of all its tokens, those included that a stop string hides."""
         return len(vocabulary.bytes_of(self.read()["id"].tolist()))
 
-    def append(self, record: np.void | np.ndarray, released: int) -> None:
-        """Add a record, or several."""
+    def append(self, record: np.void | np.ndarray, released: int, blocked: Sequence[int] = ()) -> None:
+        """Add a record, or several. `blocked` are ids that a banned phrase kept out at the place of the first."""
+        if blocked:
+            self.blocked[len(self)] = tuple(blocked)
         self._records += record.tobytes()
         self.released = released
 

@@ -9,6 +9,7 @@ from generate.interface.log import RunLog
 from generate.sampling.lists import token_biases
 from generate.sampling.options import Sampling
 from generate.sampling.records import unknown_records
+from generate.text.phrases import Phrases
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Request:
     def biases(self) -> dict[int, float]:
         """What is added to the logit of each token id; raises Refusal where the model has no such token."""
         return token_biases(self.sampling.logit_bias, self.folder.tokenizer.vocabulary)
+
+    @cached_property
+    def phrases(self) -> Phrases | None:
+        """The banned phrases; None where none is banned."""
+        return Phrases(self.sampling.banned_phrases) if self.sampling.banned_phrases else None
 
     @property
     def only_reads(self) -> bool:

@@ -48,6 +48,7 @@ class Lines:
 
 
 STOPS, DRY_BREAKERS, BIASES = Lines("stop", 8), Lines("dry_sequence_breakers", 32), Lines("logit_bias", 300)
+BANNED = Lines("banned_phrases", 48)
 
 
 def parse_lines(given: object, kind: Lines) -> tuple[str, ...]:
@@ -88,6 +89,11 @@ def parse_lines(given: object, kind: Lines) -> tuple[str, ...]:
 def parse_stop(given: object) -> tuple[str, ...]:
     """The strings that end a sample."""
     return parse_lines(given, STOPS)
+
+
+def parse_banned(given: object) -> tuple[str, ...]:
+    """The phrases that must not appear."""
+    return parse_lines(given, BANNED)
 
 
 def parse_breakers(given: object) -> tuple[str, ...]:

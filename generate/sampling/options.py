@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from generate.errors import Refusal
-from generate.sampling.lists import BREAKERS, ListOption, parse_biases, parse_breakers, parse_stop, short
+from generate.sampling.lists import (
+    BREAKERS,
+    ListOption,
+    parse_banned,
+    parse_biases,
+    parse_breakers,
+    parse_stop,
+    short,
+)
 
 
 @dataclass(frozen=True)
@@ -171,6 +179,14 @@ LISTS = (
         "end a sample before this text",
     ),
     ListOption(
+        "banned_phrases",
+        parse_banned,
+        "Words and phrases that never appear, one on a line, in capitals or not, also inside a word; what may be the "
+        "beginning of one is held back until it is not.",
+        "a phrase that never appears",
+        more=True,
+    ),
+    ListOption(
         "dry_sequence_breakers",
         parse_breakers,
         'DRY: stretches end at any of these, one on a line; empty: \\n, :, " and *.',
@@ -215,6 +231,7 @@ class Sampling:
     samples: int = 1
     seed: int = 0
     stop: tuple[str, ...] = ()
+    banned_phrases: tuple[str, ...] = ()
     dry_sequence_breakers: tuple[str, ...] = BREAKERS
     logit_bias: tuple[str, ...] = ()
 

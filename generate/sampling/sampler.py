@@ -3,7 +3,7 @@
 The order of the steps, stated here and nowhere else; each is off by default but for temperature and top_k:
 
 1. what makes single tokens more or less likely: repetition_penalty, frequency_penalty, presence_penalty, DRY, logit_bias
-2. tokens that must not stand here: those that would end a text before its time
+2. tokens that must not stand here: those that would end a text before its time, or complete a banned phrase
 3. top_n_sigma
 4. temperature; 0 takes the likeliest token, and nothing below acts
 5. top_k, top_p, min_p, XTC, each on what the one before has left
@@ -59,6 +59,7 @@ class RowOptions:
 
     None of the tokens `ends` is chosen before position `ends_from`; both None where no row has such a position.
     `filters` is None where no row has any; `pressures` are those of some rows, kept up to date by whoever knows the tokens.
+    `blocked` are ids that some rows must not choose, at this position only.
     """
 
     temperature: Tensor
@@ -73,6 +74,7 @@ class RowOptions:
     ends_from: Tensor | None = None
     filters: Filters | None = None
     pressures: list[tuple[int, Pressure]] = field(default_factory=list)
+    blocked: list[tuple[int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self):
         """Decide, once for as long as the rows stay together, by which way each is drawn.
@@ -119,9 +121,14 @@ class RowOptions:
         return self._early > 0
 
     @property
+    def some_forbidden(self) -> bool:
+        """Whether there is a token that must not stand here in any row."""
+        return self.some_early or bool(self.blocked)
+
+    @property
     def as_they_are(self) -> bool:
         """Whether the logits' own order is the order in which tokens are filtered, for all rows."""
-        return self.seen is None and not self.pressures and not self.some_early
+        return self.seen is None and not self.pressures and not self.some_forbidden
 
     def advance(self, ids: Tensor) -> None:
         """Every row has written one more token, `ids` [B]."""
@@ -173,8 +180,12 @@ def penalise(logits: Tensor, penalty: Tensor, seen: Tensor | None) -> Tensor:
     return torch.where(seen, penalised(logits, penalty[:, None], torch.where), logits)
 
 
-def without_early_ends(scores: Tensor, rows: RowOptions) -> Tensor:
-    """Scores [B, V], -inf for the tokens that would end a row too early."""
+def without_forbidden(scores: Tensor, rows: RowOptions) -> Tensor:
+    """Scores [B, V], -inf for tokens that must not stand here."""
+    if rows.blocked:
+        scores = scores.clone()
+        for row, ids in rows.blocked:
+            scores[row, ids] = -torch.inf
     if not rows.some_early:
         return scores
     early = (rows.position < rows.ends_from)[:, None]
@@ -192,13 +203,13 @@ def choose(logits: Tensor, rows: RowOptions, top: Top | None = None, shown: Tens
         shown = top.ids[:, :ALTERNATIVES]
     scores = penalise(logits, rows.penalty, rows.seen)
     if not rows.pressures:
-        return choose_among(without_early_ends(scores, rows), rows, top if rows.as_they_are else None, shown)
+        return choose_among(without_forbidden(scores, rows), rows, top if rows.as_they_are else None, shown)
     pressed = Pressed(scores, rows.pressures)
-    if top is not None and rows.seen is None and not rows.some_early:
+    if top is not None and rows.seen is None and not rows.some_forbidden:
         top = top_few_again(pressed.scores, *pressed.touched, top) if pressed.touched else top
     else:
         top = None
-    choice = choose_among(without_early_ends(pressed.scores, rows), rows, top, shown)
+    choice = choose_among(without_forbidden(pressed.scores, rows), rows, top, shown)
     pressed.undo()
     return choice
 

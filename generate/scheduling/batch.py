@@ -200,10 +200,10 @@ class Batch:
         self.sweep()
 
     def sweep(self) -> None:
-        """Take finished sequences out of the batch, and send those with a full window back to reading."""
+        """Take finished sequences out of the batch, and send those back to reading whose window is another one."""
         if any(sequence.finished for sequence in self.sequences):
             self.delivery.deliver()
-        going = [sequence for sequence in self.sequences if sequence.finished or self.restart_if_full(sequence)]
+        going = [sequence for sequence in self.sequences if sequence.finished or self.must_read_again(sequence)]
         ended = next((sequence for sequence in going if sequence.finished), None)
         if ended is not None:  # one a step is remembered: it has to be copied
             self.prefix_cache.keep_written(ended, self.cache)
@@ -214,14 +214,24 @@ class Batch:
             self.reorder()
         self.prefills.drop_finished()
 
-    def restart_if_full(self, sequence: Sequence) -> bool:
-        """Let a sequence whose window is full wait until its later half was read anew; True when it must."""
+    def must_read_again(self, sequence: Sequence) -> bool:
+        """Let a sequence whose window is full wait until its later half was read anew, and one that took tokens back
+        until its text was, if it cannot go on from what the cache holds; True when it must."""
         start = window_start(len(sequence.ids), self.config.n_positions)
-        if start == sequence.window:
+        if sequence.went_back:
+            sequence.past = Past.of(sequence.request, sequence.ids, self.device)
+        if start == sequence.window and (not sequence.went_back or self.rewind(sequence)):
             return False
-        sequence.window = start
+        sequence.window, sequence.went_back = start, False
         self.prefills.insert(0, self.prefills.begin_again(sequence))
         return True
+
+    def rewind(self, sequence: Sequence) -> bool:
+        """Have the cache forget the tokens that a sequence took back; False where others read what would be written over."""
+        sequence.went_back = not self.cache.rewind(sequence.slot, len(sequence.ids) - 1 - sequence.window)
+        if not sequence.went_back:
+            self.reorder()
+        return not sequence.went_back
 
     def take_over(self, other: "Batch") -> None:
         """Go on with the sequences of a batch whose device failed: all is read anew, nothing of it is copied."""
@@ -235,7 +245,7 @@ class Batch:
             prefill.later = old.later
             self.prefills.append(prefill)
         for sequence in self.everyone():
-            sequence.past = Past.of(sequence.request, sequence.ids, self.device)
+            sequence.past, sequence.went_back = Past.of(sequence.request, sequence.ids, self.device), False
         for run in {sequence.run for sequence in self.everyone()}:
             run.note_restart()
 

@@ -41,6 +41,7 @@ class Decoding:
             and sequence.slot.length < room_for(sequence.slot.length, most)
             and sequence.slot.position < most
             and sequence.past.pressure is None
+            and sequence.held_back is None
             for sequence in self.sequences
         )
 
@@ -49,6 +50,8 @@ class Decoding:
         self.cache.end_step()
         self.ids, self.positions = ids, self.positions + 1
         self.options.advance(ids)
+        if self.options.blocked:  # at this place only
+            self.options = None
 
     def reorder(self) -> None:
         """Sequences have come, gone or moved in the cache."""

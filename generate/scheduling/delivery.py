@@ -1,17 +1,20 @@
 """From the numbers of a step to tokens in a run's log, and to the end of samples."""
 
 from collections.abc import Iterable
+from copy import copy
 
 import numpy as np
 
 from generate.errors import Problem
 from generate.interface.states import BY_ITSELF, FinishReason
 from generate.sampling.statistics import Report
+from generate.scheduling.held_back import Written
 from generate.scheduling.pace import smooth
 from generate.scheduling.sequence import Sequence
 from generate.text.vocabulary import Vocabulary
 
 OUT_OF_RANGE = Problem("The model's numbers ran out of range (NaN or infinity).")
+NO_WAY_ON = Problem("The text ends here: each way on that was tried leads to a banned phrase.")
 
 
 class Delivery:
@@ -40,15 +43,33 @@ class Delivery:
                 self.finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
 
     def append(self, sequence: Sequence, record: np.void) -> None:
-        """Add a token's record to its sequence and to the run's log; end the sequence if it was the last."""
-        token = int(record["id"])
+        """Add a token's record to its sequence and to the run's log; end the sequence if it was the last.
+
+        Where phrases are banned, what may be the beginning of one is held back, and taken back where it was.
+        """
+        token, held_back = int(record["id"]), sequence.held_back
+        data, before = self.vocabulary.tokens[token], held_back and copy(sequence.ending)
         sequence.ids.append(token)
         sequence.past.append(token)
-        sequence.ending.feed(self.vocabulary.tokens[token])
-        with sequence.run.changed:
-            sequence.log.append(record, sequence.ending.released)
-            sequence.run.touch()
+        sequence.ending.feed(data)
+        if held_back is None:
+            self.log(sequence, [(record, ())])
+        elif count := held_back.add(record, data, before, sequence.ending):
+            if not sequence.take_back(count):
+                self.finish(sequence, FinishReason.ERROR, NO_WAY_ON)
+            return
+        else:
+            self.log(sequence, held_back.sure())
         self.end_if_over(sequence)
+
+    def log(self, sequence: Sequence, written: list[Written]) -> None:
+        """Add tokens to a run's log."""
+        if not written:
+            return
+        with sequence.run.changed:
+            for record, blocked in written:
+                sequence.log.append(record, min(sequence.ending.released, len(sequence.log) + 1), blocked)
+            sequence.run.touch()
 
     def end_if_over(self, sequence: Sequence) -> None:
         """End a sequence whose last token was its last."""
@@ -62,5 +83,7 @@ class Delivery:
         if reason in BY_ITSELF and not sequence.request.only_reads:
             written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
+        if sequence.held_back is not None and not sequence.finished:
+            self.log(sequence, sequence.held_back.rest())
         end = sequence.ending.size if sequence.ending.stop_at is None else sequence.ending.stop_at
         sequence.run.finish(sequence.log, reason, end, error)

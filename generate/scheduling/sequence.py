@@ -7,6 +7,7 @@ import torch
 
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
+from generate.scheduling.held_back import HeldBack
 from generate.scheduling.past import Past
 from generate.scheduling.window import window_start
 from generate.text.characters import split_half_character
@@ -34,6 +35,8 @@ class Sequence:
     slot: Slot | None = None
     read: np.ndarray | None = None
     judged: int = 0
+    held_back: HeldBack | None = None  # where phrases are banned
+    went_back: bool = False  # tokens were taken back that its place in the cache, and `past`, still hold
 
     @property
     def finished(self) -> bool:
@@ -44,6 +47,14 @@ class Sequence:
     def left(self) -> int:
         """How many tokens it may still write."""
         return self.request.sampling.max_new_tokens - self.ending.tokens
+
+    def take_back(self, count: int) -> bool:
+        """Take the last `count` tokens back, which completed a banned phrase; False where no way on is left."""
+        written = self.ending.tokens
+        self.ending, goes_on = self.held_back.take_back(count)
+        del self.ids[len(self.ids) - (written - self.ending.tokens) :]
+        self.went_back = True
+        return goes_on
 
 
 def new_sequences(
@@ -63,6 +74,9 @@ def new_sequences(
         ending = Ending(stops, half, request.sampling.min_new_tokens)
         for token in written:
             ending.feed(vocabulary.tokens[token])
+        held_back = None
+        if request.phrases is not None:
+            held_back = HeldBack(request.phrases, vocabulary.bytes_of(ids), len(written), len(vocabulary))
         sequences.append(
             Sequence(
                 run=run,
@@ -74,6 +88,7 @@ def new_sequences(
                 window=window_start(len(ids), request.folder.config.n_positions),
                 past=Past.of(request, ids, device),
                 arrival=arrival,
+                held_back=held_back,
             )
         )
     return sequences

@@ -32,6 +32,7 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
         seen=stack_seen([sequence.past.seen for sequence in sequences], vocab_size, device),
         filters=filters if any(o.top_n_sigma or o.min_p or o.xtc_probability for o in options) else None,
         pressures=[(row, s.past.pressure) for row, s in enumerate(sequences) if s.past.pressure is not None],
+        blocked=[(row, s.held_back.blocked) for row, s in enumerate(sequences) if s.held_back and s.held_back.blocked],
         **early_ends(sequences, whole),
     )
 

@@ -13,6 +13,11 @@ class CharacterGate:
     def __init__(self):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
+    def __copy__(self) -> "CharacterGate":
+        other = CharacterGate()
+        other._decoder.setstate(self._decoder.getstate())
+        return other
+
     def decode(self, data: bytes, final: bool = False) -> str:
         """Take more bytes; return the characters that are whole by now. With `final`, a half one at the end is U+FFFD."""
         return self._decoder.decode(data, final)

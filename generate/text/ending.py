@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 
 from generate.text.characters import CharacterGate
 
@@ -27,6 +28,11 @@ class Ending:
         self.size = 0
         self.released = 0
         self.stop_at: int | None = None
+
+    def __copy__(self) -> "Ending":
+        other = object.__new__(Ending)
+        other.__dict__.update(self.__dict__, _gate=copy(self._gate), _boundaries=self._boundaries.copy())
+        return other
 
     def feed(self, token: bytes) -> None:
         """Take the bytes of the next token."""

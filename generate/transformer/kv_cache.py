@@ -56,6 +56,13 @@ class KVCache:
         """Let a row go."""
         next(bucket for bucket in self._used() if slot in bucket.slots).leave(slot)
 
+    def rewind(self, slot: Slot, position: int) -> bool:
+        """Let a row's next token take an earlier position; False where others read what would be written over."""
+        length = position - (slot.shared.length if slot.shared else 0)
+        if length >= 0:
+            slot.length = length
+        return length >= 0
+
     def prefix_of(self, slot: Slot) -> Prefix:
         """A copy of all keys and values of a row."""
         own = next(bucket for bucket in self._used() if slot in bucket.slots).content(slot)

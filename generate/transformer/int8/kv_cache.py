@@ -87,6 +87,10 @@ class PagedKVCache:
         if not self.slots:
             self.pool.release()
 
+    def rewind(self, slot: PagedSlot, position: int) -> bool:
+        """Let a row's next token take an earlier position; False where others read what would be written over."""
+        return slot.pages.rewind(position)
+
     def prefix_of(self, slot: PagedSlot) -> PagedPrefix:
         """All keys and values of a row, to be kept after it has left."""
         prefix = self.new_prefix(0)

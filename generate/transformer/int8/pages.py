@@ -91,6 +91,13 @@ class Pages:
         other.length = length
         return other
 
+    def rewind(self, length: int) -> bool:
+        """Know no more than the first positions; False where the next one's page is another text's as well."""
+        alone = self.pool.users[self.table[length // PAGE]] == 1
+        if alone:
+            self.length = length
+        return bool(alone)
+
     def close(self) -> None:
         """Give all pages back."""
         for page in self.table[: self.count]:
