@@ -1,7 +1,7 @@
 """The log of one run: the engine appends, any number of readers read from an index and wait for more."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -49,11 +49,12 @@ class RunLog:
 
     While `state` is WAITING, `place` is the place in line, from 1, and `seconds` an estimate of how long it will be
     (None: nothing is known). `changed` guards all fields; `version` counts the changes. The log alone holds the run's
-    prompt: it begins with a copy of the records `prompt` [N], and only `learn` adds to them.
+    prompt: it begins with a copy of the records `prompt` [N], and only `learn` adds to them. `blocked` are of a prompt
+    that was written with banned phrases, as `SampleLog.blocked` is.
     """
 
-    def __init__(self, prompt: np.ndarray, samples: int):
-        self._prompt = prompt.copy()
+    def __init__(self, prompt: np.ndarray, samples: int, blocked: Mapping[int, tuple[int, ...]] | None = None):
+        self._prompt, self.blocked = prompt.copy(), dict(blocked or {})
         self._shown_prompt = self._prompt.view()
         self._shown_prompt.flags.writeable = False
         self.changed = threading.Condition()
@@ -77,6 +78,12 @@ class RunLog:
     def prompt_ids(self) -> list[int]:
         """The ids of the prompt's tokens, from the root of the run's family on."""
         return self._prompt["id"].tolist()
+
+    def blocked_before(self, number: int | None, count: int) -> dict[int, tuple[int, ...]]:
+        """What was blocked at which places of the first `count` tokens of prompt and sample `number` (None: none)."""
+        written = {} if number is None else self.samples[number].blocked
+        places = self.blocked | {len(self._prompt) + place: ids for place, ids in written.items()}
+        return {place: ids for place, ids in places.items() if place < count}
 
     @property
     def done(self) -> bool:

@@ -1,7 +1,7 @@
 """What the samplers did to the tokens at one place, told afterwards from its record, the options and the text before it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -19,12 +19,21 @@ class Place:
     """One place of a text that was sampled. `before` holds the ids of all tokens before it.
 
     `options` are those of the run; what they do not name is at its default. Without `vocabulary`, what DRY and logit_bias
-    did cannot be told, and nothing is known of the sampler's probabilities where they are on.
+    did cannot be told, and nothing is known of the sampler's probabilities where they are on. `blocked` are ids that a
+    banned phrase kept out there.
     """
 
-    def __init__(self, record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None):
+    def __init__(
+        self,
+        record: np.void,
+        options: Mapping,
+        before: np.ndarray,
+        vocabulary: Vocabulary | None = None,
+        blocked: Sequence[int] = (),
+    ):
         given = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if k in NAMES}
         self._record, self._before, self._sampling = record, before, Sampling(**given)
+        self._blocked = frozenset(blocked)
         self._special = vocabulary.special if vocabulary else frozenset()
         asked, self._biases, self._repeated = self._sampling, {}, {}
         self._told = vocabulary is not None or not (asked.dry_multiplier or asked.logit_bias)
@@ -63,6 +72,8 @@ class Place:
     def cut_by(self, index: int, logprob: float) -> str:
         """Which of the samplers struck out token `index`, one of the alternatives that were cut; "" where that is not sure."""
         asked, record = self._sampling, self._record
+        if index in self._blocked:
+            return "banned_phrases"
         if is_greedy(np.float32(asked.temperature)):
             return "temperature"
         if not self._told:

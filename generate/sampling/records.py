@@ -85,29 +85,40 @@ def first_unknown(records: np.ndarray, start: int, end: int) -> int:
     return start + int(unknown[0]) if len(unknown) else end
 
 
-def record_as_dict(record: np.void, vocabulary: Vocabulary) -> dict:
-    """One record as plain values for JSON; `bytes` are a list of 0 to 255.
+def record_as_dict(record: np.void, vocabulary: Vocabulary, blocked: Sequence[int] = ()) -> dict:
+    """One record as plain values for JSON; `bytes` are a list of 0 to 255. `blocked` are ids that a banned phrase kept out
+    there; it is left out where there are none.
 
     What is not known is None, each field by itself: `logprob` where nothing predicted the token, `sampled_logprob` and
     an alternative's `cut` where no sampler told of them, `entropy` and `rank` where the engine did not tell them.
     """
     filtered, there = is_known(record, "cut"), known(record, "alt_logprobs")
-    return token_as_dict(record["id"], record["logprob"], vocabulary) | {
-        "sampled_logprob": plain(record["sampled_logprob"]),
-        "entropy": plain(record["entropy"]),
-        "rank": int(record["rank"]) if is_known(record, "rank") else None,
-        "alternatives": [
-            token_as_dict(alt, logprob, vocabulary) | {"cut": bool(record["cut"] >> place & 1) if filtered else None}
-            for place, (alt, logprob) in enumerate(zip(record["alt_ids"], record["alt_logprobs"], strict=True))
-            if there[place]
-        ],
-    }
+    return (
+        token_as_dict(record["id"], record["logprob"], vocabulary)
+        | {
+            "sampled_logprob": plain(record["sampled_logprob"]),
+            "entropy": plain(record["entropy"]),
+            "rank": int(record["rank"]) if is_known(record, "rank") else None,
+            "alternatives": [
+                token_as_dict(alt, logprob, vocabulary)
+                | {"cut": bool(record["cut"] >> place & 1) if filtered else None}
+                for place, (alt, logprob) in enumerate(zip(record["alt_ids"], record["alt_logprobs"], strict=True))
+                if there[place]
+            ],
+        }
+        | ({"blocked": [token_of(index, vocabulary) for index in blocked]} if blocked else {})
+    )
 
 
 def token_as_dict(index: np.integer, logprob: np.floating, vocabulary: Vocabulary) -> dict:
-    """One token for JSON; `token` is lossy where it is a part of a character, `bytes` are exact."""
+    """One token for JSON, with its log-probability."""
+    return token_of(index, vocabulary) | {"logprob": plain(logprob)}
+
+
+def token_of(index: int, vocabulary: Vocabulary) -> dict:
+    """What a token is, for JSON; `token` is lossy where it is a part of a character, `bytes` are exact."""
     data = vocabulary.tokens[index]
-    return {"id": int(index), "token": data.decode("utf-8", "replace"), "bytes": list(data), "logprob": plain(logprob)}
+    return {"id": int(index), "token": data.decode("utf-8", "replace"), "bytes": list(data)}
 
 
 def plain(number: np.floating) -> float | None:

@@ -168,7 +168,10 @@ def save(body: str, path: Path, force: bool) -> None:
 def json_line(sample: SampleLog, n: int, text: str, prompt: str, sampling: Sampling, folder: ModelFolder) -> str:
     """Sample `n` with its options and tokens as one line of JSON."""
     facts = {"prompt": prompt, "sample": n, "text": text, "finish_reason": sample.finish_reason, "model": folder.name}
-    tokens = [record_as_dict(record, folder.tokenizer.vocabulary) for record in sample.read()]
+    tokens = [
+        record_as_dict(record, folder.tokenizer.vocabulary, sample.blocked.get(place, ()))
+        for place, record in enumerate(sample.read())
+    ]
     return json.dumps(facts | {"options": sampling.as_dict(), "tokens": tokens}, ensure_ascii=False) + "\n"
 
 

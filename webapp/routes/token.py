@@ -22,7 +22,8 @@ def token(run_id: str):
     if records is None or place is None or not (0 <= place < len(records)):
         abort(404, "There is no such token in this run.")
     before = records["id"][:place] if number is None else np.append(view.prompt_ids, records["id"][:place])
-    facts = describe(view, records[place], before, number is not None) | {
+    blocked = (view.log if number is None else view.log.samples[number]).blocked.get(place, ())
+    facts = describe(view, records[place], before, number is not None, blocked) | {
         "sample": "prompt" if number is None else number,
         "place": place,
     }

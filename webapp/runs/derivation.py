@@ -3,8 +3,8 @@
 What is known of a token (its probability, its alternatives) goes with it, so that nothing that was seen once is lost.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from webapp.runs.tables import Run
 
 @dataclass(frozen=True, eq=False)
 class Beginning:
-    """What a run starts from: records of its tokens since the root, and whose they are, in turns (the person's first)."""
+    """What a run starts from: records of its tokens since the root, whose they are, in turns (the person's first), and
+    which tokens were blocked at which of their places."""
 
     records: np.ndarray
     authors: tuple[int, ...]
@@ -24,11 +25,13 @@ class Beginning:
     parent: Run | None = None
     parent_sample: int | None = None
     first_sample: int = 0
+    blocked: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def columns(self) -> dict:
         """What a run's row says of where it starts, by the names of its columns."""
         return {
             "prompt": self.records.tobytes(),
+            "blocked": dict(self.blocked) or None,
             "authors": list(self.authors),
             "first_sample": self.first_sample,
             "relation": self.relation,
@@ -53,13 +56,16 @@ def fresh(folder: ModelFolder, text: str, parse_special: bool = False) -> Beginn
 
 def retry(parent: Run, log: RunLog) -> Beginning:
     """The same prompt again (the caller draws a new seed)."""
-    return Beginning(log.prompt, tuple(parent.authors), Relation.RETRY, parent, parent.parent_sample)
+    return Beginning(
+        log.prompt, tuple(parent.authors), Relation.RETRY, parent, parent.parent_sample, blocked=log.blocked
+    )
 
 
 def continue_run(parent: Run, log: RunLog, number: int) -> Beginning:
     """Sample `number` and on: the child says what a longer run would have said."""
     records, authors = joined(parent, log, number)
-    return Beginning(records, authors, Relation.CONTINUE, parent, number, parent.first_sample + number)
+    blocked = log.blocked_before(number, len(records))
+    return Beginning(records, authors, Relation.CONTINUE, parent, number, parent.first_sample + number, blocked)
 
 
 def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | None, folder: ModelFolder) -> Beginning:
@@ -75,16 +81,16 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
             "place must be from 0 to {most}, not {place}.", "place", most=len(records) - start - 1, place=place
         )
     kept, here = records[: start + place], records[start + place]
+    blocked = log.blocked_before(number, len(kept))
     if token is None:
         if len(kept):
-            return Beginning(kept, turns(authors, len(kept)), Relation.FORK, parent, number)
+            return Beginning(kept, turns(authors, len(kept)), Relation.FORK, parent, number, blocked=blocked)
         return Beginning(fresh(folder, "").records, (1,), Relation.FORK, parent, number)
     if token != here["id"] and token not in here["alt_ids"][known(here, "alt_logprobs")]:
         raise Refusal("token must be one of the alternatives that are shown there, not {token}.", "token", token=token)
     chosen = as_chosen(here, token, parent.options, kept["id"], folder.tokenizer.vocabulary)
-    return Beginning(
-        np.append(kept, chosen), add_turn(turns(authors, len(kept)), 1, True), Relation.FORK, parent, number
-    )
+    whose = add_turn(turns(authors, len(kept)), 1, True)
+    return Beginning(np.append(kept, chosen), whose, Relation.FORK, parent, number, blocked=blocked)
 
 
 def edit(
@@ -109,7 +115,8 @@ def edit(
         return Beginning(fresh(folder, "").records, (1,), Relation.EDIT, parent, number)
     added = unknown_records(new, folder.config.vocab_size)
     whose = add_turn(turns(authors, kept), len(new), False)
-    return Beginning(np.concatenate((records[:kept], added)), whose, Relation.EDIT, parent, number)
+    text, blocked = np.concatenate((records[:kept], added)), log.blocked_before(number, kept)
+    return Beginning(text, whose, Relation.EDIT, parent, number, blocked=blocked)
 
 
 def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tuple[int, ...]]:

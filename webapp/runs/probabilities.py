@@ -7,7 +7,7 @@ the text before.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,14 +17,18 @@ AGREE = 1e-2  # nats by which a stored and a computed log-probability may differ
 
 
 def alternatives(
-    record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None
+    record: np.void,
+    options: Mapping,
+    before: np.ndarray,
+    vocabulary: Vocabulary | None = None,
+    blocked: Sequence[int] = (),
 ) -> list[dict]:
     """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut and
     by which sampler ("" where that is not sure), and what samplers added to its logit, by their names.
 
     Whether it was cut is None where no sampler told. What is asked of DRY and logit_bias needs the `vocabulary`.
     """
-    place, filtered = place_of(record, options, before, vocabulary), is_known(record, "cut")
+    place, filtered = place_of(record, options, before, vocabulary, blocked), is_known(record, "cut")
     found = []
     for number in np.flatnonzero(known(record, "alt_logprobs")).tolist():
         token = int(record["alt_ids"][number]), float(record["alt_logprobs"][number])
@@ -48,7 +52,11 @@ def touched(record: np.void, options: Mapping, before: np.ndarray, vocabulary: V
 
 
 def place_of(
-    record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary | None = None
+    record: np.void,
+    options: Mapping,
+    before: np.ndarray,
+    vocabulary: Vocabulary | None = None,
+    blocked: Sequence[int] = (),
 ) -> Place | None:
     """The place of a token that was sampled with these options (they give for it what was stored), else None.
 
@@ -57,7 +65,7 @@ def place_of(
     if not (is_known(record, "sampled_logprob") and is_known(record, "cut") and is_known(record, "log_z")):
         return None
     try:
-        place = Place(record, options, before, vocabulary)
+        place = Place(record, options, before, vocabulary, blocked)
     except Refusal:  # a bias names a token that this vocabulary has not
         return None
     computed = place.logprob(int(record["id"]), float(record["logprob"]))

@@ -85,11 +85,16 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
         done = run_log.done
         told = Progress.of(run_log, entry.viewers + entry.elsewhere)
         news = [
-            (sample.read(entry.saved[n]), sample.released, sample.finish_reason, sample.text_end, sample.error)
-            for n, sample in enumerate(run_log.samples)
+            (sample.read(saved), sample.released, sample.finish_reason, sample.text_end, sample.error)
+            for saved, sample in zip(entry.saved, run_log.samples, strict=True)
+        ]
+        blocked = [
+            {place: ids for place, ids in sample.blocked.items() if place >= saved}
+            for saved, sample in zip(entry.saved, run_log.samples, strict=True)
         ]
     blocks = [
         {"run_id": run_id, "number": n, "start": entry.saved[n], "tokens": records.tobytes(), "released": released}
+        | {"blocked": blocked[n] or None}
         for n, (records, released, *_) in enumerate(news)
         if len(records)
     ]

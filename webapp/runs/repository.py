@@ -116,9 +116,14 @@ def unpack(tokens: bytes, vocab_size: int) -> np.ndarray:
     return np.frombuffer(tokens, record_dtype(vocab_size))
 
 
+def by_place(stored: dict[str, list[int]] | None) -> dict[int, tuple[int, ...]]:
+    """What was blocked at which places, as JSON has it."""
+    return {int(place): tuple(ids) for place, ids in (stored or {}).items()}
+
+
 def stored_log(run: Run) -> RunLog:
     """The log of a run as the database has it. One that has not ended is `paused`: somebody may go on with it."""
-    log = RunLog(unpack(run.prompt, run.vocab_size), len(run.samples))
+    log = RunLog(unpack(run.prompt, run.vocab_size), len(run.samples), by_place(run.blocked))
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
     query = select(Block).where(Block.run_id == run.id).order_by(Block.number, Block.start)
     pieces: dict[int, list[Block]] = {sample.number: [] for sample in run.samples}
@@ -127,6 +132,7 @@ def stored_log(run: Run) -> RunLog:
     for kept, sample in zip(run.samples, log.samples, strict=True):
         for block in pieces[kept.number]:
             sample.append(unpack(block.tokens, run.vocab_size), block.released)
+            sample.blocked |= by_place(block.blocked)
         if kept.finish_reason:
             log.finish(sample, kept.finish_reason, kept.text_end, kept.problem)
     log.restarts = Progress.from_json(run.progress).restarts

@@ -80,8 +80,9 @@ class Service:
         fingerprint, vocabulary = folder.fingerprint(), self._vocabularies.keep(folder)
         run_id = secrets.token_urlsafe(12)
         if beginning.parent and beginning.parent.fingerprint != fingerprint:  # others' probabilities are not its own
-            beginning = replace(beginning, records=unknown_records(beginning.ids, folder.config.vocab_size))
-        log = RunLog(beginning.records, sampling.samples)
+            unknown = unknown_records(beginning.ids, folder.config.vocab_size)
+            beginning = replace(beginning, records=unknown, blocked={})
+        log = RunLog(beginning.records, sampling.samples, beginning.blocked)
         engine.submit(Request(folder, sampling, beginning.first_sample, owner), log)
         entry = self._registry.add(run_id, log, stored=False)  # before its row is there: a page may be opened at once
         try:

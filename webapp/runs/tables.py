@@ -102,6 +102,7 @@ class Run(db.Model):
     device: Mapped[str | None] = mapped_column(String(10))
     options: Mapped[dict] = mapped_column(JSON)
     prompt: Mapped[bytes] = mapped_column(LargeBinary)  # packed tokens
+    blocked: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # of the prompt, as in Block
     authors: Mapped[list] = mapped_column(JSON)  # token counts of the prompt by turns: the person's, the model's, ...
     first_sample: Mapped[int] = mapped_column(default=0)
     relation: Mapped[str | None] = mapped_column(String(10))  # a Relation to the parent
@@ -142,7 +143,8 @@ class Sample(db.Model):
 class Block(db.Model):
     """Some consecutive packed tokens of a sample; `start` is the number of tokens before them.
 
-    `released` counts the sample's tokens that might be shown when these were the last.
+    `released` counts the sample's tokens that might be shown when these were the last. `blocked` are ids that banned
+    phrases kept out, by the index of their place in the sample; None where there are none.
     """
 
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
@@ -150,6 +152,7 @@ class Block(db.Model):
     start: Mapped[int] = mapped_column(primary_key=True)
     tokens: Mapped[bytes] = mapped_column(LargeBinary)
     released: Mapped[int] = mapped_column(default=0)
+    blocked: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Watch(db.Model):
@@ -207,12 +210,13 @@ def reach(database) -> Connection:
 def check_tables() -> None:
     """Raise Refusal unless the database has the tables of this version; needs an app context."""
     with reach(db) as connection:
-        tables = inspect(connection)
-        found = {name: tables.has_table(name) for name in ("run", "press")}
-    if not found["press"]:
+        found = {
+            name: {c["name"] for c in columns} for (_, name), columns in inspect(connection).get_multi_columns().items()
+        }
+    if any(not found.get(table.name, set()).issuperset(table.columns.keys()) for table in db.metadata.tables.values()):
         raise Refusal(
             "The database is of an older version; run `flask --app webapp db upgrade` once (make run does it)."
-            if found["run"]
+            if "run" in found
             else "The database is empty; run `flask --app webapp db upgrade` once (make run does it)."
         )
 

@@ -1,7 +1,9 @@
 """All that is known of a run, as JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from generate import record_as_dict
 from webapp.runs.tables import Run
@@ -34,21 +36,24 @@ def written(facts: dict, view: RunView) -> Iterator[str]:
     """The JSON text piece by piece: the facts, the prompt, the samples."""
     prompt = {"text": view.prompt_text, "unread_tokens": view.unread}
     yield f'{dumps(facts)[:-1]}, "prompt": {dumps(prompt)[:-1]}, "tokens": '
-    yield from tokens(view, view.log.prompt)
+    yield from tokens(view, view.log.prompt, view.log.blocked)
     yield '}, "samples": ['
     for number, log in enumerate(view.log.samples):
         said = {"text": view.text(number), "finish_reason": log.finish_reason, "error": log.error and str(log.error)}
         yield f'{", " if number else ""}{dumps(said)[:-1]}, "tokens": '
-        yield from tokens(view, log.read(0, log.released))
+        yield from tokens(view, log.read(0, log.released), log.blocked)
         yield "}"
     yield "]}\n"
 
 
-def tokens(view: RunView, records) -> Iterator[str]:
-    """A JSON list of records, some at a time."""
+def tokens(view: RunView, records: np.ndarray, blocked: Mapping[int, tuple[int, ...]]) -> Iterator[str]:
+    """A JSON list of records, some at a time; `blocked` by their places."""
     yield "["
     for start in range(0, len(records), BATCH):
-        batch = [dumps(record_as_dict(record, view.vocabulary)) for record in records[start : start + BATCH]]
+        batch = [
+            dumps(record_as_dict(record, view.vocabulary, blocked.get(place, ())))
+            for place, record in enumerate(records[start : start + BATCH], start)
+        ]
         yield (", " if start else "") + ", ".join(batch)
     yield "]"
 

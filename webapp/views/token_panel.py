@@ -4,6 +4,7 @@ Everything comes from the run's log; the model is not asked again.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,12 +19,13 @@ NUMBERS = ("logprob", "sampled_logprob", "rank", "entropy")  # of a record
 TOLD = {"logprob": "its probability", "rank": "its rank", "entropy": "the entropy", "cut": "what the sampler left"}
 
 
-def describe(view: RunView, record: np.void, before: np.ndarray, written: bool) -> dict:
+def describe(view: RunView, record: np.void, before: np.ndarray, written: bool, blocked: Sequence[int] = ()) -> dict:
     """What the panel says of a token, in words and bars; what is not known of it is "" or None, each by itself.
 
-    `before` are the ids of all tokens before it. Only where it was `written` a sampler saw it.
+    `before` are the ids of all tokens before it, and `blocked` those that a banned phrase kept out. Only where it was
+    `written` a sampler saw it.
     """
-    others = alternatives(record, view.options, before, view.vocabulary)
+    others = alternatives(record, view.options, before, view.vocabulary, blocked)
     own = {name: record[name].item() if is_known(record, name) else None for name in NUMBERS}
     listed = [one["id"] for one in others]
     bars = [bar(view, one, one["id"] == record["id"]) for one in others]
@@ -43,6 +45,7 @@ def describe(view: RunView, record: np.void, before: np.ndarray, written: bool) 
         "rank": own["rank"],
         "entropy": own["entropy"],
         "bars": bars,
+        "blocked": [named(view, index) for index in blocked],
         "cut": any(one["cut"] for one in others),
         "any_sampled": any(one["sampled"] is not None for one in others),
     }
