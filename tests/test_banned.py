@@ -2,11 +2,12 @@
 
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from conftest import finished
-from engines import running
+from conftest import Visitor, finished, text_of
+from engines import running, until_written
 from hypothesis import given
 from hypothesis import strategies as st
 from test_resume import go_on, half_done, told
@@ -201,6 +202,53 @@ def test_a_run_is_the_same_a_second_time_and_among_others(models, precision):
     assert [s.blocked for s in among.samples] == [s.blocked for s in alone.samples]
     if precision == "int8":
         assert [s.read().tobytes() for s in among.samples] == [s.read().tobytes() for s in alone.samples]
+
+
+def test_a_run_that_was_stopped_holds_only_what_a_longer_one_would_hold(writer):
+    """Its text could have ended in the beginning of a phrase that is not completed in the longer one."""
+    wish = {
+        "model": "storyteller",
+        "max_new_tokens": 300,
+        "banned_phrases": ["o", "e" * 3, "the king of the"],
+        "top_k": 40,
+    }
+    whole = writer.write("Once upon a time", **wish)
+    for count in (5, 20, 60):
+        run = writer.submit("Once upon a time", **wish)
+        until_written(run, count)
+        writer.engine.cancel(run)
+        [stopped], [full] = finished(run).samples, whole.samples
+        assert stopped.finish_reason == "cancelled"
+        ids = stopped.read()["id"].tolist()
+        assert ids == full.read()["id"].tolist()[: len(ids)]
+        assert stopped.text_end == len(b"".join(writer_tokens(writer)[i] for i in ids))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_of_a_thousand_runs_none_shows_a_banned_phrase_or_takes_anything_back_and_all_repeat(app, models):
+    bans = ["king", "the princess", "said", "and then", "mother", "e f", "once", "beautiful"]
+    wanted, fields = [ban.encode() for ban in bans], {"model": "storyteller", "banned_phrases": "\n".join(bans)}
+    tokens = find_model(models, "storyteller").tokenizer.vocabulary.tokens
+
+    def write(seed) -> list[int]:
+        visitor = Visitor(app)
+        run = visitor.start("There lived", seed=seed, max_new_tokens=24, **fields)
+        text = ""
+        for event in visitor.events(run):
+            if "#sample-0" in event.get("data", ""):
+                assert 'hx-target="#sample-0" hx-swap="innerHTML"' not in event["data"]
+                text += text_of(event["data"])
+                assert not places(text.encode(), wanted)
+        [sample] = visitor.json(run)["samples"]
+        assert text == sample["text"]
+        return [token["id"] for token in sample["tokens"]]
+
+    with ThreadPoolExecutor(16) as threads:
+        first, again = (list(threads.map(write, range(1000))) for _ in range(2))
+    assert first == again
+    assert len(set(map(tuple, first))) > 990
+    assert all(not places(b"".join(tokens[i] for i in ids), wanted) for ids in first)
 
 
 def test_where_no_way_on_is_left_the_run_ends_with_a_sentence_and_keeps_what_was_sure(writer):

@@ -84,6 +84,6 @@ class Delivery:
             written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
         if sequence.held_back is not None and not sequence.finished:
-            self.log(sequence, sequence.held_back.rest())
+            self.log(sequence, sequence.held_back.rest() if reason in BY_ITSELF else sequence.drop_held_back())
         end = sequence.ending.size if sequence.ending.stop_at is None else sequence.ending.stop_at
         sequence.run.finish(sequence.log, reason, end, error)

@@ -2,7 +2,8 @@
 
 A phrase that is completed takes its tokens back: the text goes on from the place of its first token, at which that token
 is blocked. So nothing that was shown is ever taken back. What happens depends on the text before those tokens alone: a
-run that is taken up anew after a crash, without them, writes what it would have written.
+run that is taken up anew after a crash, without them, writes what it would have written. A text that ends by itself
+shows them; one that is stopped ends before them, as a longer run may say something else there.
 """
 
 from collections.abc import Sequence
@@ -50,6 +51,11 @@ class HeldBack:
     def blocked(self) -> list[int]:
         """The tokens that are blocked at the next place."""
         return self._blocked.get(self._sure + len(self._held), [])
+
+    @property
+    def ending(self) -> Ending | None:
+        """The sample's ending as it was before the tokens that are held back; None where there are none."""
+        return self._held[0].ending if self._held else None
 
     def add(self, record: np.void, data: bytes, before: Ending, after: Ending) -> int | None:
         """One more token is written, with these bytes; returns how many tokens to take back if it completes a phrase.

@@ -87,7 +87,8 @@ class PrefixCache:
 
     def keep_written(self, sequence: Sequence, cache: KVCache | PagedKVCache) -> None:
         """Keep what a sequence has written, for whoever goes on from there; where memory runs out, forget all."""
-        if sequence.log.finish_reason == FinishReason.ERROR or not self.has_room_for(sequence.slot.position):
+        failed = sequence.log.finish_reason == FinishReason.ERROR or sequence.went_back
+        if failed or not self.has_room_for(sequence.slot.position):
             return
         ids = sequence.ids[sequence.window : sequence.window + sequence.slot.position]
         records = None

@@ -7,7 +7,7 @@ import torch
 
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
-from generate.scheduling.held_back import HeldBack
+from generate.scheduling.held_back import HeldBack, Written
 from generate.scheduling.past import Past
 from generate.scheduling.window import window_start
 from generate.text.characters import split_half_character
@@ -55,6 +55,13 @@ class Sequence:
         del self.ids[len(self.ids) - (written - self.ending.tokens) :]
         self.went_back = True
         return goes_on
+
+    def drop_held_back(self) -> list[Written]:
+        """Let a text that is stopped end before what is held back: nobody knows yet what would have stood there."""
+        kept = self.held_back.sure()
+        self.ending = self.held_back.ending or self.ending
+        self.went_back = True
+        return kept
 
 
 def new_sequences(

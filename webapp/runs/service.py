@@ -32,6 +32,7 @@ from webapp.runs.replays import Replay, Replays, Written
 from webapp.runs.repository import Vocabularies, new_run, removed_run, stored_log
 from webapp.runs.tables import Run, db
 
+UNSURE = 200  # tokens that may be held back, as a banned phrase has so many bytes
 READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
 
 
@@ -175,7 +176,9 @@ class Service:
                 name=run.model,
             ),
         )
-        sampling = sampling_of(run, max_new_tokens=written.longest)
+        # where phrases are banned, a text that was stopped is sure of its last tokens only once more are written
+        more = UNSURE if run.options.get("banned_phrases") else 0
+        sampling = sampling_of(run, max_new_tokens=min(written.longest + more, run.options["max_new_tokens"]))
         request = Request(folder, sampling, run.first_sample, owner)
         engine = self._models.engine_for(folder, sampling)
         self._replays.make_room()
