@@ -19,7 +19,7 @@ finetune: .venv/ready-finetune  ## install what `python -m finetune` needs
 test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functions to a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo --no-cache
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/ready-dev node_modules/ready  ## what needs no browser, no server, no second database, no training
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not soak and not whole"
