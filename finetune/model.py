@@ -44,15 +44,14 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
 
 def load_weights(folder: ModelFolder, **dropout: float) -> GPT2LMHeadModel:
     """The model of a folder as it stands there, in float32; raises Refusal where something is missing or not finite."""
-    # both files are read by us: `transformers` takes no byte order mark
+    # read by us: `transformers` takes no byte order mark
     config = GPT2Config.from_dict(json.loads(read_text(folder.path / "config.json")), **dropout)
-    kept = folder.path / "generation_config.json"
     model, found = GPT2LMHeadModel.from_pretrained(
         folder.path,
         config=config,
-        generation_config=GenerationConfig.from_dict(json.loads(read_text(kept)))
-        if kept.is_file()
-        else GenerationConfig.from_model_config(config),
+        # nothing is sampled from it; the folder's own is carried over by result.py, and might keep checkpoints from being
+        # saved: `transformers` refuses to write a min_p without do_sample
+        generation_config=GenerationConfig.from_model_config(config),
         dtype=torch.float32,
         local_files_only=True,
         output_loading_info=True,

@@ -163,7 +163,7 @@ def test_special_tokens_are_added_learned_and_never_shown(bench, model):
     assert plain.config.bos_token_id == 300
 
 
-def test_several_end_tokens_and_added_ones_stay(tmp_path, model):
+def test_several_end_tokens_added_ones_and_the_samplers_defaults_stay(tmp_path, model):
     base = Path(shutil.copytree(model, tmp_path / "base"))
     whole = json.loads((base / "tokenizer.json").read_text())
     last = max(whole["model"]["vocab"], key=whole["model"]["vocab"].get)
@@ -173,9 +173,11 @@ def test_several_end_tokens_and_added_ones_stay(tmp_path, model):
     (base / "added_tokens.json").write_text(json.dumps({"[NEW LINE]": index}))
     for name in ("config.json", "generation_config.json"):
         edit_json(base / name, eos_token_id=[0, 12])
+    edit_json(base / "generation_config.json", min_p=0.05, dry_multiplier=0.8)  # and no do_sample
     folder = Bench(tmp_path, base).made("out", *QUICK)
     made, plain = check_folder(folder), GPT2LMHeadModel.from_pretrained(folder)
     assert made.end_ids == (0, 12)
+    assert dict(made.defaults) == {"min_p": 0.05, "dry_multiplier": 0.8}
     assert made.tokenizer.encode("the[NEW LINE]") == [*made.tokenizer.encode("the"), index]
     assert plain.config.eos_token_id == plain.generation_config.eos_token_id == [0, 12]
 
