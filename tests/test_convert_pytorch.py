@@ -122,13 +122,13 @@ def test_the_end_tokens_of_the_folder_stay(tmp_path, model, eos, ends, where):
     from transformers import GenerationConfig
 
     source = old_port(model, tmp_path / "old", lambda name: name)
-    (source / "generation_config.json").write_text('{"temperature": 0.7}')
+    (source / "generation_config.json").write_text('{"temperature": 0.7, "min_p": 0.1, "xtc_probability": 0.5}')
     edit_json(source / "config.json", eos_token_id=None, bos_token_id=3)
     edit_json(source / where, eos_token_id=eos)
     convert(find_source(source), tmp_path / "made", check=False)
     made = check_folder(tmp_path / "made")
     assert made.end_ids == ends
-    assert dict(made.defaults) == {"temperature": 0.7}
+    assert dict(made.defaults) == {"temperature": 0.7, "min_p": 0.1, "xtc_probability": 0.5}
     theirs = GenerationConfig.from_pretrained(tmp_path / "made")
     assert (theirs.eos_token_id, theirs.bos_token_id) == (list(ends) if len(ends) > 1 else ends[0], 3)
 

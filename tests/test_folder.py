@@ -13,7 +13,7 @@ import torch
 from conftest import edit_json, finished
 from safetensors.numpy import load_file, save_file
 
-from generate import LocalEngine, Refusal, Request, check_folder, find_model, list_models, parse_sampling
+from generate import OPTIONS, LocalEngine, Refusal, Request, check_folder, find_model, list_models, parse_sampling
 from generate.transformer.model import load_model
 
 
@@ -225,6 +225,7 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(folder, number):
 
 
 BEYOND = {"top_k": -1, "temperature": 10, "top_p": 1.5, "repetition_penalty": 0, "max_new_tokens": "many"}
+BEYOND |= {"min_p": 2, "dry_multiplier": -1, "xtc_probability": True}
 
 
 @pytest.mark.parametrize(("name", "value"), BEYOND.items())
@@ -237,6 +238,15 @@ def test_a_default_beyond_the_limits_is_left_out_and_the_list_says_so(folder, na
     (remark,) = map(str, found.remarks)
     assert remark.startswith(f"generation_config.json is not obeyed in this: {name} must be a")
     assert repr(str(value)) in remark
+
+
+def test_a_model_may_bring_a_default_for_every_option_but_the_seed_and_the_number_of_samples(folder):
+    wanted = {option.name: option.high for option in OPTIONS if option.name not in ("seed", "samples")}
+    generation(**wanted, seed=3, samples=2, typical_p=0.9)(folder)
+    found = find_model(folder.parent, "broken")
+    assert dict(found.defaults) == wanted
+    assert found.remarks == ()
+    assert parse_sampling({}, dict(found.defaults)).min_p == wanted["min_p"]
 
 
 @pytest.mark.parametrize("where", ["config.json", "generation_config.json"])

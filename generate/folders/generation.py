@@ -4,10 +4,12 @@ from pathlib import Path
 
 from generate.errors import Problem, Refusal
 from generate.folders.json_files import is_index, read_json
-from generate.sampling.options import BY_NAME
+from generate.sampling.options import BY_NAME, OPTIONS
 
 FILE = "generation_config.json"
-DEFAULTS = ("max_new_tokens", "min_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+# By our names. Those that `transformers` has too (5.23: lengths, temperature, top_k, top_p, min_p, repetition_penalty) mean the
+# same there.
+DEFAULTS = tuple(option.name for option in OPTIONS if option.name not in ("samples", "seed"))
 
 
 def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Problem, ...]]:
