@@ -26,6 +26,7 @@ from generate.mistaken import refuse_mistaken
 from generate.sampling.explain import Place
 from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
+from generate.sampling.presets import PRESETS, Preset, find_preset, parse_with_preset
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
@@ -43,6 +44,7 @@ __all__ = [
     "BY_ITSELF",
     "LISTS",
     "OPTIONS",
+    "PRESETS",
     "SETTINGS",
     "Busy",
     "Capabilities",
@@ -55,6 +57,7 @@ __all__ = [
     "ModelFolder",
     "Outlook",
     "Place",
+    "Preset",
     "Problem",
     "Refusal",
     "Request",
@@ -72,6 +75,7 @@ __all__ = [
     "counted",
     "files",
     "find_model",
+    "find_preset",
     "guess_encoding",
     "in_place_of",
     "is_known",
@@ -85,6 +89,7 @@ __all__ = [
     "open_tokenizer",
     "origin_of",
     "parse_sampling",
+    "parse_with_preset",
     "perplexity",
     "plain_text",
     "read_config",

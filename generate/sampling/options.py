@@ -209,7 +209,8 @@ LISTS = (
 class Sampling:
     """The options of one run, all within their limits, as the tables above name them.
 
-    `stop` holds strings that end a sample and are not shown; each line of `logit_bias` is "TOKEN = NUMBER".
+    `stop` holds strings that end a sample and are not shown; each line of `logit_bias` is "TOKEN = NUMBER". `preset` is the
+    name of what they were taken from, where a person chose a preset; it acts on nothing.
     """
 
     max_new_tokens: int = 200
@@ -234,10 +235,12 @@ class Sampling:
     banned_phrases: tuple[str, ...] = ()
     dry_sequence_breakers: tuple[str, ...] = BREAKERS
     logit_bias: tuple[str, ...] = ()
+    preset: str = ""
 
     def as_dict(self) -> dict:
-        """Plain values, in the order of the fields, for JSON and for the database."""
-        return {f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in fields(self)}
+        """Plain values, in the order of the fields, for JSON and for the database; `preset` only where there is one."""
+        found = {f.name: list(v) if isinstance(v := getattr(self, f.name), tuple) else v for f in fields(self)}
+        return found if self.preset else {name: value for name, value in found.items() if name != "preset"}
 
 
 def parse_sampling(given: Mapping[str, object], defaults: Mapping[str, object] | None = None) -> Sampling:

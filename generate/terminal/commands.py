@@ -9,6 +9,7 @@ from pathlib import Path
 from generate.errors import Refusal
 from generate.folders.finding import models_folder
 from generate.sampling.options import LISTS, OPTIONS
+from generate.sampling.presets import PRESETS, SHAPING
 from generate.settings import read_settings
 
 
@@ -26,8 +27,15 @@ def parser() -> argparse.ArgumentParser:
         help="the text to continue; left out, it is read from standard input, without the newline that ends it",
     )
     p.add_argument("--model", help="a model: its name in models/, or a folder (default: RUBRIC_MODEL)")
+    p.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="how to choose; an option given beside it comes first. "
+        + " ".join(f"{preset.name}: {preset.meaning}" for preset in PRESETS)
+        + " (default: model)",
+    )
     for option in OPTIONS:
-        shown = "random" if option.name == "seed" else "the model's"
+        shown = "random" if option.name == "seed" else "the preset's" if option.name in SHAPING else "the model's"
         p.add_argument("--" + option.name.replace("_", "-"), metavar="N", help=f"{option.meaning} (default: {shown})")
     for option in LISTS:
         p.add_argument(
@@ -96,7 +104,7 @@ def main(arguments: list[str]) -> int:
             return 0
         args = parser().parse_args(arguments)
         settings = read_settings()
-        given = {option.name: getattr(args, option.name) for option in OPTIONS + LISTS}
+        given = {option.name: getattr(args, option.name) for option in OPTIONS + LISTS} | {"preset": args.preset}
         check(args)
         from generate.terminal.output import write
 

@@ -17,8 +17,9 @@ from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
-from generate.sampling.options import LISTS, Sampling, parse_sampling
+from generate.sampling.options import LISTS, Sampling
 from generate.sampling.perplexity import perplexity
+from generate.sampling.presets import parse_with_preset
 from generate.sampling.records import record_as_dict
 from generate.scheduling.engine import LocalEngine
 from generate.terminal.typed import as_prompt, prompts
@@ -40,7 +41,7 @@ def write(args: argparse.Namespace, settings: dict, models: Path, given: dict) -
     for option in LISTS:
         if given[option.name] is not None:
             given[option.name] = [unescape(line) for line in given[option.name]]
-    sampling = parse_sampling(given, dict(folder.defaults))
+    sampling = parse_with_preset(given, dict(folder.defaults))
     names = ("DEVICE", "PRECISION", "THREADS", "MAX_ROWS")
     engine = LocalEngine(models, *(settings[f"RUBRIC_{name}"] for name in names)).start(folder)
     status = 0
