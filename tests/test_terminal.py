@@ -14,7 +14,7 @@ import threading
 import pytest
 from conftest import ROOT, edit_json, make_model
 
-from generate import LISTS, OPTIONS
+from generate import LISTS, OPTIONS, PRESETS, find_preset
 from generate.__main__ import main
 
 SHORT = ("--max-new-tokens", "12", "--seed", "3", "--top-k", "0", "--temperature", "1")
@@ -304,3 +304,23 @@ def test_a_download_from_a_hub_that_answers_badly_is_refused_and_leaves_nothing(
         hub.shutdown()
     assert os.listdir(tmp_path) == []
     refused(result, "")
+
+
+def test_a_preset_writes_what_its_options_write_and_what_is_given_beside_it_comes_first(generate, writer, tmp_path):
+    wish = dict(find_preset("steady").options) | {"temperature": 1.1, "max_new_tokens": 12, "seed": 3}
+    expected = writer.text(writer.write("the old king", **wish))
+    arguments = ("--preset", "steady", "--temperature", "1.1", "--max-new-tokens", "12", "--seed", "3", "the old king")
+    assert generate(*arguments) == (0, f"the old king{expected}\n", "")
+    assert generate(*arguments, "--to-file", "king.jsonl")[0] == 0
+    options = json.loads((tmp_path / "king.jsonl").read_text())["options"]
+    assert (options["preset"], options["temperature"], options["dry_multiplier"]) == (
+        "steady",
+        1.1,
+        wish["dry_multiplier"],
+    )
+
+
+def test_a_preset_that_there_is_not_is_refused_and_help_lists_those_there_are(generate):
+    refused(generate("--preset", "stedy", "x"), r"these: model, careful, lively, wild, steady; not 'stedy'")
+    told = " ".join(generate("--help")[1].split())
+    assert all(f"{preset.name}: {preset.meaning}" in told for preset in PRESETS)

@@ -69,7 +69,12 @@ PRESETS = (
         "Against going in circles: what would repeat a stretch of the text becomes unlikely.",
         OFF
         | {"temperature": 0.8, "min_p": 0.05, "repetition_penalty": 1.1}
-        | {"dry_multiplier": 0.8, "dry_base": 1.75, "dry_allowed_length": 2, "dry_range": int(BY_NAME["dry_range"].high)},
+        | {
+            "dry_multiplier": 0.8,
+            "dry_base": 1.75,
+            "dry_allowed_length": 2,
+            "dry_range": int(BY_NAME["dry_range"].high),
+        },
     ),
 )
 BY_PRESET = {preset.name: preset for preset in PRESETS}

@@ -25,13 +25,19 @@ def settings() -> dict:
 
 
 def link_to(run_id: str) -> dict:
-    """The address to share, and a warning when friends cannot open it."""
-    public, path = settings()["PUBLIC_URL"], url_for("run.run_page", run_id=run_id)
-    url = (
-        public + path.removeprefix(request.script_root)
-        if public
-        else url_for("run.run_page", run_id=run_id, _external=True)
-    )
+    """The address of a run to share, and whether it works on this computer alone."""
+    return shared("run.run_page", run_id=run_id)
+
+
+def home_link() -> dict:
+    """The same of the form."""
+    return shared("home.home")
+
+
+def shared(endpoint: str, **values: str) -> dict:
+    """The address of a page for friends, and whether it works on this computer alone."""
+    public, path = settings()["PUBLIC_URL"], url_for(endpoint, **values)
+    url = public + path.removeprefix(request.script_root) if public else url_for(endpoint, **values, _external=True)
     host = urlsplit(url).hostname or ""
     local = host in ("", "localhost", "0.0.0.0", "::1", "::") or host.startswith("127.")
     return {"url": url, "local": local}

@@ -37,7 +37,9 @@ def write_beside(run_id: str):
     run = find_run(run_id)
     folder, log = second_model(run), state().look(run).log
     beginning = Beginning(log.prompt, tuple(run.authors), Relation.BESIDE, run, None, run.first_sample)
-    second = state().service.start(folder, beginning, sampling_of(run), make_visitor())
+    # the values are the first model's own, not the second's
+    changes = {"preset": ""} if run.options.get("preset") == "model" else {}
+    second = state().service.start(folder, beginning, sampling_of(run, **changes), make_visitor())
     return redirect(url_for("comparison.side_by_side", first=run.id, second=second), 303)
 
 

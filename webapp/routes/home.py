@@ -5,9 +5,18 @@ from dataclasses import replace
 
 from flask import Blueprint, render_template, request
 
-from generate import LISTS, OPTIONS, Refusal, parse_sampling, plain_text, split_half_character
+from generate import (
+    LISTS,
+    OPTIONS,
+    PRESETS,
+    Refusal,
+    find_preset,
+    parse_with_preset,
+    plain_text,
+    split_half_character,
+)
 from webapp.http.errors import refused
-from webapp.http.request import is_fragment, settings, to_run, whole_number
+from webapp.http.request import home_link, is_fragment, settings, to_run, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
 from webapp.runs import derivation
@@ -15,12 +24,20 @@ from webapp.runs.kinds import Relation
 from webapp.runs.repository import RemovedRun, UnknownRun, find_run
 from webapp.runs.tables import Run
 from webapp.state import state
+from webapp.views.presets import OWN, preset_of, to_fill_in, when_empty
 from webapp.views.run_view import RunView
-from webapp.views.sentences import outlook, told_options
+from webapp.views.sentences import outlook
 
 blueprint = Blueprint("home", __name__)
 
-AS_SENT = ("prompt", "parse_special", "model", "parent", "parent_sample")  # fields that come back as they were
+AS_SENT = (
+    "prompt",
+    "parse_special",
+    "model",
+    "preset",
+    "parent",
+    "parent_sample",
+)  # fields that come back as they were
 IDEAS = (
     "Once upon a time",
     "The king had three daughters, and the youngest",
@@ -34,12 +51,13 @@ def home():
     """The form; with ?prompt= or any other field it is filled in, with ?parent= it holds a run's text to be changed."""
     parent_id = request.args.get("parent")
     if parent_id is None:
-        return form(request.args.to_dict())
+        return filled_in(request.args.to_dict())
     parent = find_run(parent_id)
-    view = state().look(parent)
+    view, models = state().look(parent), state().models
+    offered = parent.model if models.is_served(parent.model) else models.preferred(settings()["RUBRIC_MODEL"])
     values = {
         k: "\n".join(map(typed, v)) if isinstance(v, list) else v
-        for k, v in told_options(parent.options)
+        for k, v in to_fill_in(parent.options, models.defaults_of(offered) or {}).items()
         if k != "seed" and (k, v) != ("max_new_tokens", 0)
     }
     number = request.args.get("sample", type=int)
@@ -48,7 +66,16 @@ def home():
     else:
         number = None
     values |= text_to_change(view, parent, number) | {"model": parent.model, "parent": parent.id}
-    return form(values | request.args.to_dict(), parent=parent)
+    return filled_in(values | request.args.to_dict(), parent=parent)
+
+
+def filled_in(values: dict, **more):
+    """The form filled in by an address, with a complaint where that names no preset."""
+    try:
+        find_preset(values.get("preset") or OWN.name)
+    except Refusal as refusal:
+        return refused(refusal, form(values, problem=str(refusal), field=refusal.field, **more))
+    return form(values, **more)
 
 
 def text_to_change(view: RunView, parent: Run, number: int | None) -> dict[str, str]:
@@ -78,12 +105,15 @@ def form(values: dict, **more) -> str:
     served = {m.name: m.folder for m in listed if here.models.is_served(m.name)}
     asked = values.get("model") if here.models.is_served(values.get("model")) else None
     chosen = served.get(asked) or served.get(usual)
-    defaults = {option.name: option.default for option in OPTIONS} | dict(chosen.defaults if chosen else ())
+    preset = preset_of(values) or OWN
     return render_template(
         "pages/home.html",
         values=values,
-        defaults=defaults,
+        defaults=when_empty(preset, dict(chosen.defaults if chosen else ())),
         options=OPTIONS,
+        presets=PRESETS,
+        preset=preset,
+        link=home_link(),
         lists=LISTS,
         asks_more=any(option.more and values.get(option.name) for option in OPTIONS + LISTS),
         models=listed,
@@ -108,10 +138,10 @@ def create():
     text, parse_special = prompt_text(), "parse_special" in request.form
     models = state().models
     folder = models.find(request.form.get("model") or models.preferred(settings()["RUBRIC_MODEL"]))
-    given = {option.name: request.form.get(option.name) for option in OPTIONS + LISTS}
+    given = {name: request.form.get(name) for name in ("preset", *(option.name for option in OPTIONS + LISTS))}
     if "read" in request.form:  # the button "Only read it"
         given |= {"max_new_tokens": 0, "samples": 1}
-    sampling = parse_sampling(given, dict(folder.defaults))
+    sampling = parse_with_preset(given, dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
         beginning = derivation.fresh(folder, text, parse_special)

@@ -14,6 +14,7 @@ from webapp.runs.repository import find_run
 from webapp.runs.service import require_done, sampling_of, to_write
 from webapp.state import state
 from webapp.views.lenses import LEGENDS, untold
+from webapp.views.presets import told_preset
 from webapp.views.run_view import shown, tool_facts
 from webapp.views.samples import contact_sheet
 from webapp.views.sentences import RELATIONS, told_options
@@ -39,6 +40,7 @@ def run_page(run_id: str):
         untold=untold(state().models.capabilities, view.log),
         link=link_to(run.id),
         options=told_options(run.options),
+        preset=told_preset(run.options, state().models.defaults_of(run.model)),
         beginning=" ".join(view.text(0).split())[:200],
         **tool_facts(view, run.owner == visitor(), done),
     )

@@ -75,6 +75,12 @@ class Models:
             return self.find(name).begin_id
         return None
 
+    def defaults_of(self, name: str) -> dict[str, float] | None:
+        """How a model would be asked by itself; None where it is not here."""
+        with suppress(Refusal):
+            return dict(self.find(name).defaults)
+        return None
+
     def find_for(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
         """The model a run was written by, if its tokens still mean the same; raises `other_tokens` if they do not."""
         folder = self.find(run.model)

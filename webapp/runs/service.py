@@ -199,5 +199,6 @@ def to_write(run: Run) -> dict:
 
 
 def sampling_of(run: Run, **changes) -> Sampling:
-    """A run's options with some changed."""
-    return parse_sampling(run.options | changes)
+    """A run's options with some changed, and the name of its preset: the values stay what they were when it was chosen."""
+    given = run.options | changes
+    return replace(parse_sampling(given), preset=given.get("preset", ""))

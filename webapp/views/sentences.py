@@ -53,7 +53,7 @@ def status(log: RunLog, model: str, problem: str | None = None) -> str:
 
 def told_options(options: Mapping) -> list[tuple]:
     """What a run was asked for: (name, value) of each option that most people know, and of the others where it matters."""
-    return [(name, value) for name, value in options.items() if value != RARE.get(name, [])]
+    return [(name, value) for name, value in options.items() if name != "preset" and value != RARE.get(name, [])]
 
 
 def ending(run: Transcript, options: Mapping, number: int) -> str:
