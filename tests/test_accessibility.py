@@ -16,6 +16,7 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PATHS = [
     "/",
     "/?prompt=Once+upon+a+time",
+    "/?preset=steady&temperature=1.1",
     "/?parent={one}",
     "/?parent={many}&sample=1",
     "/r/{one}",
