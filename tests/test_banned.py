@@ -271,16 +271,15 @@ def test_the_work_is_bounded_whatever_is_drawn():
     from generate.sampling.records import unknown_records
     from generate.text.ending import Ending
 
-    held_back, ending, draws = HeldBack(Phrases(["ab"]), b"", 0, 2**15), Ending(), 0
-    while True:
+    held_back, ending, draws, letters = HeldBack(Phrases(["ab"]), b"", 0, 2**15), Ending(), 0, 0
+    goes_on = True
+    while goes_on:
         before, ending = ending, Ending()
-        ending.size, draws = before.size + 1, draws + 1
-        letter = b"a" if len(held_back._held) % 2 == 0 else b"b"
-        count = held_back.add(unknown_records([draws], 2**15)[0], letter, before, ending)
+        ending.size, draws, letters = before.size + 1, draws + 1, letters + 1
+        count = held_back.add(unknown_records([draws], 2**15)[0], b"ab"[letters - 1 : letters], before, ending)
         if count:
+            letters -= count
             ending, goes_on = held_back.take_back(count)
-            if not goes_on:
-                break
     assert draws <= 2 * (MOST_BLOCKED + 1)
     assert held_back.rest() == []
 

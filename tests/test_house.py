@@ -110,7 +110,19 @@ def test_a_refusal_that_is_put_together_is_found(code, is_right):
 
 # Tests of the engine's rooms; all others know its public names alone.
 OF_THE_ENGINE = {
-    *("compiled", "ending", "folder", "folder_over_time", "graphs", "int8", "line", "options", "precision", "prefixes"),
+    *(
+        "banned",
+        "compiled",
+        "ending",
+        "folder",
+        "folder_over_time",
+        "graphs",
+        "int8",
+        "line",
+        "options",
+        "precision",
+        "prefixes",
+    ),
     *("reading", "recovery", "residents", "sampling", "samplers", "sampler_runs", "score", "fake_engine"),
 }
 PRIVATE = {  # what tests look into all the same

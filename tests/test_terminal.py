@@ -171,7 +171,7 @@ def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path)
             "repetition_penalty": 1,
             "samples": 2,
             **{option.name: option.default for option in OPTIONS if option.more},
-            **{"stop": [], "logit_bias": [], "dry_sequence_breakers": ["\n", ":", '"', "*"]},
+            **{option.name: list(option.default) for option in LISTS},
         }
 
 
