@@ -3,6 +3,7 @@
 import random
 import re
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,9 +14,13 @@ from hypothesis import strategies as st
 from test_resume import go_on, half_done, told
 from transformers import GPT2LMHeadModel
 
-from generate import RunLog, find_model
+from generate import RunLog, Sampling, Vocabulary, find_model, unknown_records
+from generate.scheduling.delivery import Delivery
 from generate.scheduling.held_back import MOST_BLOCKED, HeldBack
+from generate.scheduling.past import Past
+from generate.scheduling.sequence import Sequence
 from generate.scheduling.window import window_start
+from generate.text.ending import Ending
 from generate.text.phrases import Phrases
 
 PROMPT = "the old king and the old fox and the old 从"
@@ -266,11 +271,31 @@ def writer_tokens(writer):
     return find_model(writer.engine.models, "storyteller").tokenizer.vocabulary.tokens
 
 
+def shown_by(tokens: list[bytes], order: list[int], stop: list[bytes], bans: list[str]) -> list[bytes]:
+    """What may be shown after each token that a model chooses, of a text of these tokens."""
+    vocabulary, run = Vocabulary(tokens), RunLog(unknown_records([0], len(tokens)), 1)
+    request = SimpleNamespace(sampling=Sampling(max_new_tokens=50), only_reads=False)
+    held_back = HeldBack(Phrases(bans), b"", 0, len(tokens))
+    sequence = Sequence(run, run.samples[0], request, 0, [0], Ending(stop), 0, Past(None, None), 1, held_back=held_back)
+    delivery, shown = Delivery(vocabulary, []), []
+    for token in order:
+        delivery.append(sequence, unknown_records([token], len(tokens))[0])
+        text = vocabulary.bytes_of(sequence.log.read(0, sequence.log.released)["id"].tolist())
+        shown.append(text[: sequence.log.text_end])
+    return shown
+
+
+def test_what_is_taken_back_lets_nothing_be_shown_before_it():
+    """A stop string's beginning, and a half character, become neither by tokens that may still go."""
+    tokens = [b"x", b"a", b"b c", b"at", b"b!"]
+    assert shown_by(tokens, [1, 2, 3, 4], [b"ab!"], ["axe", " cat"]) == [b"", b"", b"", b""]
+    tokens = [b"x", b"\xe9\xbe", b"\x8e\xe9\x86\x92", b"\xe4\xbe\x86", b"\x8f"]
+    shown = shown_by(tokens, [1, 2, 3, 4], [], ["醒來", "龍"])
+    assert all("\ufffd" not in text.decode("utf-8", "replace") for text in shown)
+
+
 def test_the_work_is_bounded_whatever_is_drawn():
     """A model that offers nothing but one phrase's letters, each time other tokens for them."""
-    from generate.sampling.records import unknown_records
-    from generate.text.ending import Ending
-
     held_back, ending, draws, letters = HeldBack(Phrases(["ab"]), b"", 0, 2**15), Ending(), 0, 0
     goes_on = True
     while goes_on:

@@ -218,20 +218,16 @@ class Batch:
         """Let a sequence whose window is full wait until its later half was read anew, and one that took tokens back
         until its text was, if it cannot go on from what the cache holds; True when it must."""
         start = window_start(len(sequence.ids), self.config.n_positions)
-        if sequence.went_back:
-            sequence.past = Past.of(sequence.request, sequence.ids, self.device)
-        if start == sequence.window and (not sequence.went_back or self.rewind(sequence)):
+        if start == sequence.window and not sequence.went_back:
             return False
-        sequence.window, sequence.went_back = start, False
+        if sequence.went_back:
+            sequence.past, sequence.went_back = Past.of(sequence.request, sequence.ids, self.device), False
+            if start == sequence.window and self.cache.rewind(sequence.slot, len(sequence.ids) - 1 - start):
+                self.reorder()
+                return False
+        sequence.window = start
         self.prefills.insert(0, self.prefills.begin_again(sequence))
         return True
-
-    def rewind(self, sequence: Sequence) -> bool:
-        """Have the cache forget the tokens that a sequence took back; False where others read what would be written over."""
-        sequence.went_back = not self.cache.rewind(sequence.slot, len(sequence.ids) - 1 - sequence.window)
-        if not sequence.went_back:
-            self.reorder()
-        return not sequence.went_back
 
     def take_over(self, other: "Batch") -> None:
         """Go on with the sequences of a batch whose device failed: all is read anew, nothing of it is copied."""

@@ -66,9 +66,11 @@ class Delivery:
         """Add tokens to a run's log."""
         if not written:
             return
+        # of what is held back nothing may count: with other tokens there, less might be shown
+        ending = (sequence.held_back and sequence.held_back.ending) or sequence.ending
         with sequence.run.changed:
             for record, blocked in written:
-                sequence.log.append(record, min(sequence.ending.released, len(sequence.log) + 1), blocked)
+                sequence.log.append(record, ending.released, blocked)
             sequence.run.touch()
 
     def end_if_over(self, sequence: Sequence) -> None:
@@ -84,6 +86,9 @@ class Delivery:
             written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
         if sequence.held_back is not None and not sequence.finished:
-            self.log(sequence, sequence.held_back.rest() if reason in BY_ITSELF else sequence.drop_held_back())
+            if reason in BY_ITSELF:
+                self.log(sequence, sequence.held_back.rest())
+            else:
+                sequence.drop_held_back()
         end = sequence.ending.size if sequence.ending.stop_at is None else sequence.ending.stop_at
         sequence.run.finish(sequence.log, reason, end, error)

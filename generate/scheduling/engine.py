@@ -90,7 +90,10 @@ class LocalEngine:
         """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone)."""
         if not len(run.prompt):
             raise Refusal("This model has no end token to start an empty prompt from; write a prompt.", "prompt")
-        _ = request.biases  # refused here, where somebody waits for the answer
+        _ = (
+            request.biases,
+            request.phrases,
+        )  # refused and made here, where somebody waits for the answer, and no step does
         with self._wake:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)

@@ -7,7 +7,7 @@ import torch
 
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
-from generate.scheduling.held_back import HeldBack, Written
+from generate.scheduling.held_back import HeldBack
 from generate.scheduling.past import Past
 from generate.scheduling.window import window_start
 from generate.text.characters import split_half_character
@@ -56,12 +56,10 @@ class Sequence:
         self.went_back = True
         return goes_on
 
-    def drop_held_back(self) -> list[Written]:
+    def drop_held_back(self) -> None:
         """Let a text that is stopped end before what is held back: nobody knows yet what would have stood there."""
-        kept = self.held_back.sure()
-        self.ending = self.held_back.ending or self.ending
-        self.went_back = True
-        return kept
+        if self.held_back.ending is not None:
+            self.ending, self.went_back = self.held_back.ending, True
 
 
 def new_sequences(
@@ -71,7 +69,8 @@ def new_sequences(
     end_text = (request.folder.end_text,) if request.folder.end_text else ()
     stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
     prompt = run.prompt_ids
-    half = split_half_character(vocabulary.bytes_of(prompt))[1]
+    text = vocabulary.bytes_of(prompt)
+    half = split_half_character(text)[1]
     sequences = []
     for index, sample in enumerate(run.samples):
         if sample.finish_reason is not None:
@@ -83,7 +82,8 @@ def new_sequences(
             ending.feed(vocabulary.tokens[token])
         held_back = None
         if request.phrases is not None:
-            held_back = HeldBack(request.phrases, vocabulary.bytes_of(ids), len(written), len(vocabulary))
+            before = text + vocabulary.bytes_of(written)
+            held_back = HeldBack(request.phrases, before, len(written), len(vocabulary))
         sequences.append(
             Sequence(
                 run=run,

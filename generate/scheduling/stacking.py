@@ -19,8 +19,10 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
     def whole(values):
         return torch.tensor(list(values), dtype=torch.int64, device=device)
 
-    filters = Filters(*(floats(name) for name in ("top_n_sigma", "min_p", "xtc_probability", "xtc_threshold")))
-    filters.least = filters.least.log()
+    filters = None
+    if any(option.top_n_sigma or option.min_p or option.xtc_probability for option in options):
+        filters = Filters(*(floats(name) for name in ("top_n_sigma", "min_p", "xtc_probability", "xtc_threshold")))
+        filters.least = filters.least.log()
     return RowOptions(
         temperature=floats("temperature"),
         top_k=whole(option.top_k for option in options),
@@ -30,7 +32,7 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
         sample=whole(sequence.number for sequence in sequences),
         position=whole(len(sequence.ids) for sequence in sequences),
         seen=stack_seen([sequence.past.seen for sequence in sequences], vocab_size, device),
-        filters=filters if any(o.top_n_sigma or o.min_p or o.xtc_probability for o in options) else None,
+        filters=filters,
         pressures=[(row, s.past.pressure) for row, s in enumerate(sequences) if s.past.pressure is not None],
         blocked=[(row, s.held_back.blocked) for row, s in enumerate(sequences) if s.held_back and s.held_back.blocked],
         **early_ends(sequences, whole),
