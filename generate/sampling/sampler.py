@@ -115,6 +115,11 @@ class RowOptions:
         more = (self.filters.top_n_sigma, self.filters.least, self.filters.xtc_probability, self.filters.xtc_threshold)
         return tuple(part.numpy() for part in (self.divisor[:, 0], self.top_k, self.top_p, *more))
 
+    @cached_property
+    def picked(self) -> list[tuple]:
+        """The ways, each with the rows that it draws and their options, which go on with these."""
+        return [(way, index, self.pick(index)) for way, index in self.ways]
+
     @property
     def some_early(self) -> bool:
         """Whether any row must not end yet; counted on the host, so that nothing waits for a device."""
@@ -137,6 +142,9 @@ class RowOptions:
         self._ahead += self._ahead < AHEAD
         if self.seen is not None:
             self.seen.scatter_(1, ids[:, None], True)
+        for _, index, some in self.__dict__.get("picked", ()):  # only where it was asked for
+            if some is not self:
+                some.advance(ids[index])
 
     def pick(self, index: Tensor) -> "RowOptions":
         """Some of the rows, without what acts on their scores; all of them are given back as they are."""
@@ -224,8 +232,8 @@ def choose_among(scores: Tensor, rows: RowOptions, top: Top | None, shown: Tenso
         drawn = tuple(torch.empty_like(part) for part in (ids, values, ids, values))
         if rows.filters is not None:
             drawn += (torch.full_like(values, torch.inf), torch.zeros_like(ids))
-        for way, index in rows.ways:
-            found = way(scores[index], top.pick(index), rows.pick(index))
+        for way, index, some in rows.picked:
+            found = way(scores[index], top.pick(index), some)
             for part, one in zip(drawn, found, strict=False):  # most ways leave out none of the first
                 part[index] = one
     ids, *ends = drawn
