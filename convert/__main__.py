@@ -10,13 +10,13 @@ from tqdm import tqdm
 from convert.archive import unpacked
 from convert.bundle import Bundle
 from convert.certificate import Certificate
-from convert.folder import check_target, convert, open_source
+from convert.folder import convert, open_source
 from convert.names import to_transformers
 from convert.npm import SIZE
 from convert.sizes import Sizes
 from convert.source import Source, find_source
 from convert.to_tensorflow import to_checkpoint
-from generate import Refusal, check_folder, counted
+from generate import Refusal, check_folder, check_target, counted
 
 
 def parser() -> argparse.ArgumentParser:

@@ -38,15 +38,18 @@ class Certificate:
     sample: dict[str, str] | None = None  # {"prompt", "text"}: how it goes on with the text above
 
 
-def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_vocabulary: bool) -> Certificate:
-    """Judge a folder against the checkpoint it came from. Every tensor was compared when it was written."""
+def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, vocabulary: str | None) -> Certificate:
+    """Judge a folder against the checkpoint it came from. Every tensor was compared when it was written.
+
+    `vocabulary` says where that is from; None where there is none.
+    """
     from generate import logits_of  # brings torch, which converting alone does without
 
-    ids = folder.tokenizer.encode(TEXT) if has_vocabulary else list(range(WITHOUT_VOCABULARY))
+    ids = folder.tokenizer.encode(TEXT) if vocabulary is not None else list(range(WITHOUT_VOCABULARY))
     ids = [index % sizes.vocab_size for index in ids][: sizes.n_positions]
     ours, theirs = logits_of(folder, [ids])[0], judge.logits(bundle, sizes, ids)
     difference = float(np.abs(ours - theirs).max())
-    readable = has_vocabulary and len(ids) > 1
+    readable = vocabulary is not None and len(ids) > 1
     loss = loss_of(theirs, ids) if readable else None
     others = losses_of_other_heads(bundle, sizes, ids) if readable else {}
     chance = math.log(sizes.vocab_size)
@@ -61,6 +64,7 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, has_v
         chance,
         {n: other for n, other in others.items() if math.isfinite(other)},
         verdict,
+        vocabulary,
     )
 
 

@@ -13,9 +13,9 @@ from convert.npm import SIZE, gpt2_vocabulary
 from convert.pytorch import ENDINGS, open_pytorch
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
-from convert.vocabulary import END, Bpe, find_vocabulary, write_makeshift, write_vocabulary
+from convert.vocabulary import Bpe, find_vocabulary, write_makeshift, write_vocabulary
 from convert.weights import read_back, write_weights
-from generate import Refusal, check_folder, check_target, in_place_of, write_json
+from generate import END, ModelFolder, Refusal, check_folder, check_target, in_place_of, write_json
 
 SMALLEST_WINDOW = 32  # positions below which a model is asked for no sample of its own
 
@@ -66,9 +66,10 @@ def convert(
         certificate = None
         text_marker = end_marker == "text"
         if check:
-            certificate = certified(bundle, sizes, folder, dtype, bpe)
+            model = checked(folder, bpe)
+            certificate = certify(bundle, sizes, model, dtype, None if bpe is None else bpe.origin)
             if bpe is not None and sizes.n_positions >= SMALLEST_WINDOW:
-                sample, learned = ask(folder)
+                sample, learned = ask(model)
                 certificate = dataclasses.replace(certificate, sample=sample)
                 text_marker = learned if end_marker is None else text_marker
             write_json(folder / "certificate.json", dataclasses.asdict(certificate))
@@ -78,11 +79,10 @@ def convert(
     return Conversion(bundle, sizes, bpe, certificate)
 
 
-def ask(folder: Path) -> tuple[dict[str, str] | None, bool]:
+def ask(model: ModelFolder) -> tuple[dict[str, str] | None, bool]:
     """A sample of the model's writing, {"prompt", "text"}, and whether it learned the end marker in ordinary tokens."""
     from convert.marker import learned_text_marker, write_samples  # brings the engine, and so torch
 
-    model = check_folder(folder)
     prompt, samples = write_samples(model)
     if not samples:
         return None, False
@@ -91,14 +91,14 @@ def ask(folder: Path) -> tuple[dict[str, str] | None, bool]:
     return texts, learned_text_marker(model, prompt, samples)
 
 
-def certified(bundle: Bundle, sizes: Sizes, folder: Path, dtype: str, bpe: Bpe | None) -> Certificate:
-    """Judge the folder; without a vocabulary it gets a makeshift one for as long as that takes."""
+def checked(folder: Path, bpe: Bpe | None) -> ModelFolder:
+    """The new folder as the engine takes it; without a vocabulary it gets a makeshift one for as long as that takes."""
     if bpe is not None:
-        return dataclasses.replace(certify(bundle, sizes, check_folder(folder), dtype, True), vocabulary=bpe.origin)
+        return check_folder(folder)
     makeshift = folder / "tokenizer.json"
     write_makeshift(makeshift)
     try:
-        return certify(bundle, sizes, check_folder(folder), dtype, False)
+        return check_folder(folder)
     finally:
         makeshift.unlink()
 

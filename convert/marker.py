@@ -7,8 +7,7 @@ says the real one. The model itself is asked, along some samples of its own, whi
 import numpy as np
 
 from convert.certificate import TEXT
-from convert.vocabulary import END
-from generate import LocalEngine, ModelFolder, Request, Sampling
+from generate import END, LocalEngine, ModelFolder, Request, Sampling
 
 SAMPLES, LENGTH = 4, 60  # fewer tokens where the window is small
 

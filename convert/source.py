@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from convert.pytorch import ENDINGS, KNOWN, SHARD
+from convert.table import MAGIC
 from generate import Refusal
 
 PARTS = re.compile(r"(.+)\.(index|meta|data-\d{5,}-of-\d{5,})")
@@ -198,7 +199,7 @@ def is_table(file: Path) -> bool:
     """Whether a file ends with the magic number of a sorted-string table, as V1 checkpoints do."""
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - 8))
-        return int.from_bytes(stream.read(8), "little") == 0xDB4775248B80FB57
+        return int.from_bytes(stream.read(8), "little") == MAGIC
 
 
 def refuse_v1(file: Path) -> None:

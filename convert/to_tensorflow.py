@@ -13,13 +13,12 @@ import google_crc32c
 import numpy as np
 from safetensors import safe_open
 
-from convert.folder import in_place_of
 from convert.names import to_tensorflow
 from convert.sizes import tensorflow_shapes
 from convert.table import MAGIC, mask, masked_crc
 from convert.vocabulary import find_vocabulary, write_pair
 from convert.weights import CHUNK, cast
-from generate import ModelFolder, Refusal
+from generate import ModelFolder, Refusal, in_place_of
 
 RESTART = 16  # entries between two that are written whole
 PREFIX = "model.ckpt"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import tokenizers
 
-from generate import Refusal, check_reached, merges_of, model_of, read_encoder, read_pair, read_whole
+from generate import END, Refusal, check_reached, merges_of, model_of, read_encoder, read_pair, read_whole
 
-END = "<|endoftext|>"
 VERSION = "#version: 0.2"
 FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -47,11 +46,12 @@ def find_vocabulary(folder: Path, rows: int, origin: str) -> Bpe | None:
             if len(files) == 2:
                 check_rows(read_encoder(files[0]), rows)
             tokenizer = read_pair(*files) if len(files) == 2 else read_whole(*files)
-            if "merges" not in model_of(tokenizer):
+            bpe = Bpe(tokenizer, origin)
+            if "merges" not in bpe.model:
                 raise Refusal("{file} holds no BPE vocabulary.", file=files[0].name)
             check_rows(tokenizer.get_vocab(with_added_tokens=True), rows)
             check_reached(tokenizer)
-            return Bpe(tokenizer, origin)
+            return bpe
     return None
 
 

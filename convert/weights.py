@@ -38,8 +38,6 @@ def write_weights(bundle: Bundle, file: Path, dtype: str | None, progress: Calla
     Raises Refusal, naming the variable, for a wrong checksum, a shape that does not fit, NaN or infinity.
     """
     names = dict(sorted(to_transformers(bundle.variables).items(), key=lambda pair: pair[1]))
-    for name in names:  # all of them, before anything is allocated by their numbers
-        bundle.check(name)
     header, place, tensors = {"__metadata__": {"format": "pt"}}, 0, {}
     for old, new in names.items():
         variable = bundle.variables[old]

@@ -5,8 +5,7 @@ import hashlib
 import numpy as np
 import tokenizers
 
-from finetune.documents import END
-from generate import Vocabulary, read_vocabulary
+from generate import END, Vocabulary, read_vocabulary
 
 
 class Codec:

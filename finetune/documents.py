@@ -11,9 +11,9 @@ from finetune.formats import JSON, TABLES, Progress, byte_blocks, decoded, kind_
 from finetune.json_rows import json_rows
 from finetune.old_npz import read_npz
 from finetune.tables import Layout, beginning, layout_of, table_rows
-from generate import Refusal, Vocabulary, guess_encoding, plain_text, unescape
+from generate import END, Refusal, Vocabulary, guess_encoding, plain_text, unescape
 
-START, END = "<|startoftext|>", "<|endoftext|>"  # as old data spells them
+START = "<|startoftext|>"  # as old data spells it
 PIECE = 2**16  # characters: so much is tokenised at once
 USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
 MANY_BYTES = ("utf-8", "gb18030", "big5", "cp932", "euc-jp", "cp949")  # seldom what something else looks like

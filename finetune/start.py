@@ -9,9 +9,8 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
 from finetune.option_checks import is_unicode
 from finetune.options import LIMITS, Options, changed, flag
-from generate import ModelFolder, Refusal, model_homes, open_tokenizer
+from generate import END, ModelFolder, Refusal, model_homes, open_tokenizer
 
-END = "<|endoftext|>"
 SPECIAL = {"bos": "<BOS>", "eos": "<EOS>", "pad": "<PAD>"}
 WINDOW = 512  # positions of a new model, where --block-size does not say
 

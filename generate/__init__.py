@@ -30,7 +30,7 @@ from generate.sampling.presets import PRESETS, Preset, find_preset, parse_with_p
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
-from generate.text.bpe import check_reached, merges_of, model_of, read_encoder, read_object
+from generate.text.bpe import END, check_reached, merges_of, model_of, read_encoder, read_object
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.counts import counted
 from generate.text.escapes import unescape
@@ -42,6 +42,7 @@ from generate.values import origin_of
 
 __all__ = [
     "BY_ITSELF",
+    "END",
     "LISTS",
     "OPTIONS",
     "PRESETS",

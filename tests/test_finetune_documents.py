@@ -19,10 +19,10 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from finetune import documents, formats, tables
 from finetune.data import assumptions as data_assumptions
-from finetune.documents import END, MOST, PIECE, SPACE, START, Reading, pieces
+from finetune.documents import MOST, PIECE, SPACE, START, Reading, pieces
 from finetune.options import Options
 from finetune.sources import find_sources
-from generate import Refusal
+from generate import END, Refusal
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 PARTS = ["\n", "\r", "\r\n", " ", "\t", "a", "fox", "从前", "🦊", "%%", END, START, END[:5], END[5:], "\x85", "\u2028"]

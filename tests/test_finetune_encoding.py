@@ -25,9 +25,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from finetune import documents, encoding, formats, old_npz
-from finetune.documents import END, Reading
+from finetune.documents import Reading
 from finetune.encoding import LOCK, encode, open_encoding, write_encoding
-from generate import Refusal
+from generate import END, Refusal
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 STORYTELLER = MODELS / "storyteller" / "tokenizer.json"

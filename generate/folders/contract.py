@@ -14,8 +14,9 @@
 `transformers` 5 loads a wrong n_head, a missing layer or a missing tokenizer without an error, so all is checked here.
 """
 
-from functools import lru_cache
 from pathlib import Path
+
+import tokenizers
 
 from generate.errors import Refusal
 from generate.folders.config import Config, read_config
@@ -23,18 +24,16 @@ from generate.folders.generation import read_defaults, read_ends
 from generate.folders.json_files import is_index, read_json
 from generate.folders.model_folder import ModelFolder, signature
 from generate.folders.tensors import check_tensors
-from generate.text.added import ADDED, CONFIG, SPECIAL
 from generate.text.bpe import END, check_reached
 from generate.text.tokenizer import Tokenizer, open_tokenizer
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", CONFIG, ADDED, SPECIAL)
 
 
 def check_folder(path: Path) -> ModelFolder:
     """Check all that can be known without reading the weights; raises Refusal with one sentence that says what to do."""
     config, eos = read_config(path)
     check_tensors(path, config)
-    ends = check_tokenizer(path, config, eos)
+    opened = open_tokenizer(path)
+    ends = check_tokenizer(path, opened, config, eos)
     manifest = read_json(path, "rubric.json", optional=True)
     kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str}
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
@@ -58,7 +57,7 @@ def check_folder(path: Path) -> ModelFolder:
             "{model}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.", model=path.name
         )
     defaults, remarks = read_defaults(path)
-    tokenizer = Tokenizer(path, config.vocab_size)
+    tokenizer = Tokenizer(opened, config.vocab_size)
     return ModelFolder(
         name=path.name,
         path=path,
@@ -75,9 +74,8 @@ def check_folder(path: Path) -> ModelFolder:
     )
 
 
-def check_tokenizer(path: Path, config: Config, eos: object) -> list:
+def check_tokenizer(path: Path, tokenizer: tokenizers.Tokenizer, config: Config, eos: object) -> list:
     """Check that the tokenizer fits the embedding, and its files each other; return the tokens that end a text."""
-    tokenizer = open_tokenizer(path)
     size = tokenizer.get_vocab_size(with_added_tokens=True)
     if size <= 1:
         raise Refusal(
@@ -92,15 +90,9 @@ def check_tokenizer(path: Path, config: Config, eos: object) -> list:
             highest=highest,
             vocab_size=config.vocab_size,
         )
-    check_merges(path, tuple(entry for entry in signature(path) if entry[0] in TOKENIZER_FILES))
-    marker = tokenizer.token_to_id(END)
-    return read_ends(path, eos) or ([] if marker is None else [marker])
-
-
-@lru_cache(maxsize=64)
-def check_merges(path: Path, _files: tuple) -> None:
-    """`check_reached`, once for as long as the tokenizer's `_files` stay what they are."""
     try:
-        check_reached(open_tokenizer(path))
+        check_reached(tokenizer)
     except Refusal as refusal:
         raise Refusal("{model}: {reason}", model=path.name, reason=refusal) from None
+    marker = tokenizer.token_to_id(END)
+    return read_ends(path, eos) or ([] if marker is None else [marker])

@@ -8,15 +8,13 @@ from urllib.parse import urlsplit
 from generate.errors import Refusal
 from generate.folders.atomic import in_place_of
 from generate.folders.contract import check_folder
+from generate.text.tokenizer import TOKENIZER_FILES
 
 FILES = (
     "config.json",
     "generation_config.json",
     "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
+    *TOKENIZER_FILES,
     "LICENSE*",
     "README.md",
 )

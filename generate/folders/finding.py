@@ -34,21 +34,26 @@ def model_homes(root: Path) -> list[Path]:
 
 def list_models(root: Path) -> list[Listed]:
     """All folders under `root` (and its other homes), by name, checked anew only when a file in them changed."""
+    return [look_of(path).listed() for _, path in sorted(folders_of(root).items())]
+
+
+def folders_of(root: Path) -> dict[str, Path]:
+    """The folders under `root` (and its other homes) by name, whatever is in them."""
     paths = (path for home in model_homes(root) if home.is_dir() for path in home.iterdir())
     found: dict[str, Path] = {}
     for path in paths:
         if path.is_dir() and not path.name.startswith("."):
             found.setdefault(path.name, path)  # the user's own goes before a shipped one of its name
-    return [look_of(path).listed(signature(path)) for _, path in sorted(found.items())]
+    return found
 
 
 def find_model(root: Path, name: str) -> ModelFolder:
     """The model called `name` under `root`; raises Refusal when there is none, or it does not keep the contract."""
-    for listed in list_models(root):
-        if listed.name == name:
-            if listed.folder is None:
-                raise Refusal("The model {name} cannot be used: {reason}", "model", name=name, reason=listed.problem)
-            return listed.folder
+    if (path := folders_of(root).get(name)) is not None:  # the others need no look
+        listed = look_of(path).listed()
+        if listed.folder is None:
+            raise Refusal("The model {name} cannot be used: {reason}", "model", name=name, reason=listed.problem)
+        return listed.folder
     known = ", ".join(item.name for item in list_models(root) if item.folder)
     if not known:
         raise Refusal("There is no model called {name!r} here, nor any other.", "model", name=name[:80])
@@ -60,9 +65,9 @@ def find_model(root: Path, name: str) -> ModelFolder:
 def find_model_or_path(root: Path, name: str) -> ModelFolder:
     """The model called `name` under `root`, else the one that lies in the folder `name`; raises Refusal."""
     path = Path(name)
-    if not path.is_dir() or any(listed.name == name for listed in list_models(root)):
+    if not path.is_dir() or name in folders_of(root):
         return find_model(root, name)
-    found = look_of(path.resolve()).listed(signature(path))
+    found = look_of(path.resolve()).listed()
     if found.folder is None:
         raise Refusal("--model {path} cannot be used: {reason}", "model", path=name[:80], reason=found.problem)
     return found.folder
@@ -75,9 +80,9 @@ class Look:
         self._path = path
         self._last: tuple[tuple, Listed] | None = None
 
-    def listed(self, seen: tuple) -> Listed:
-        """What is in the folder, whose signature is now `seen`."""
-        last = self._last
+    def listed(self) -> Listed:
+        """What is in the folder now."""
+        last, seen = self._last, signature(self._path)
         if last is None or last[0] != seen:
             last = self._last = seen, look_at(self._path)
         return last[1]

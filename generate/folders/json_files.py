@@ -1,11 +1,9 @@
 """The JSON files of a model's folder, and the kind of number that most of their fields hold."""
 
-import json
 from pathlib import Path
 
 from generate.errors import Refusal
-from generate.mistaken import mistake
-from generate.text.incoming import read_text
+from generate.text.bpe import read_object
 
 
 def read_json(path: Path, name: str, optional: bool = False) -> dict:
@@ -15,22 +13,10 @@ def read_json(path: Path, name: str, optional: bool = False) -> dict:
         return {}
     if not file.is_file():
         raise Refusal("{model}: {name} is missing; copy it from where the model came from.", model=path.name, name=name)
-    if (instead := mistake(file)) is not None:
-        raise Refusal("{model}: {name} {mistake}", model=path.name, name=name, mistake=instead)
     try:
-        value = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise Refusal(
-            "{model}: {name} is not JSON ({reason}); copy it again.", model=path.name, name=name, reason=error
-        ) from None
-    if not isinstance(value, dict):
-        raise Refusal(
-            "{model}: {name} must hold a JSON object, not a {kind}.",
-            model=path.name,
-            name=name,
-            kind=type(value).__name__,
-        )
-    return value
+        return read_object(file)
+    except Refusal as refusal:
+        raise Refusal("{model}: {reason}", model=path.name, reason=refusal) from None
 
 
 def is_index(value: object, end: int) -> bool:

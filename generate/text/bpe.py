@@ -22,8 +22,9 @@ CONTINUATION = bytes(range(0x80, 0xC0))  # what a character of UTF-8 goes on wit
 def read_value(file: Path) -> object:
     """What a JSON file holds; raises Refusal."""
     refuse_mistaken(file)
+    text = read_text(file)
     try:
-        return json.loads(read_text(file))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Refusal("{file} is not JSON ({reason}).", file=file.name, reason=error) from None
 

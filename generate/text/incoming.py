@@ -5,7 +5,7 @@ import io
 import re
 from pathlib import Path
 
-from generate.errors import Refusal
+from generate.errors import Problem, Refusal
 from generate.text.guess import SAMPLE, guess_encoding
 
 MARK = "\ufeff"
@@ -115,29 +115,29 @@ class TextDecoder:
             advice=self._to_do(*guess),
         )
 
-    def _advice(self, data: bytes, at: int) -> Refusal:
+    def _advice(self, data: bytes, at: int) -> Problem:
         """What to do about bytes that are of another encoding, by what they look like in it."""
         told = data[:at].decode(self._encoding, "replace")
         rest = data[at : at + SAMPLE].decode("utf-8", "replace")
         right = self._foreign + len(re.findall("[^\0-\x7f\ufffd]", told + rest))
         if self._encoding == "utf-8" and right > rest.count("\ufffd"):
-            return Refusal("the rest is UTF-8: correct that place.")
+            return Problem("the rest is UTF-8: correct that place.")
         guess = guess_encoding(data, at)
         if guess is not None and guess[0] != self._encoding:
             return self._to_do(*guess)
         if self._option:
-            return Refusal("save the file as UTF-8, or give {option} and what it is in.", option=self._option)
-        return Refusal("save it as UTF-8.")
+            return Problem("save the file as UTF-8, or give {option} and what it is in.", option=self._option)
+        return Problem("save it as UTF-8.")
 
-    def _to_do(self, guess: str, reads: str) -> Refusal:
+    def _to_do(self, guess: str, reads: str) -> Problem:
         if self._option:
-            return Refusal(
+            return Problem(
                 "it reads like {guess} (\u201c{reads}\u201d): save the file as UTF-8, or give {option} {guess}.",
                 guess=guess,
                 reads=reads,
                 option=self._option,
             )
-        return Refusal(
+        return Problem(
             "it reads like {guess} (\u201c{reads}\u201d): save it as UTF-8, for instance with iconv -f {guess} -t utf-8.",
             guess=guess,
             reads=reads,

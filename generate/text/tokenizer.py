@@ -9,11 +9,12 @@ import tokenizers
 
 from generate.errors import Problem, Refusal
 from generate.mistaken import refuse_mistaken
-from generate.text.added import CONFIG, add_tokens
+from generate.text.added import ADDED, CONFIG, SPECIAL, add_tokens
 from generate.text.bpe import byte_level, read_encoder, read_merges, read_object
 from generate.text.incoming import read_text
 from generate.text.vocabulary import read_vocabulary
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", CONFIG, ADDED, SPECIAL)  # all that are looked at
 # What tokenizers are known to change: the case, composed characters, ligatures, white space.
 PROBES = ("It's  A caf\u00e9, cafe\u0301 \ufb01n\t\n\n 12 ", " a")
 
@@ -25,8 +26,8 @@ class Tokenizer:
     not what was typed; None where it leaves them as they are.
     """
 
-    def __init__(self, folder: Path, vocab_size: int):
-        self._tokenizer = open_tokenizer(folder)
+    def __init__(self, opened: tokenizers.Tokenizer, vocab_size: int):
+        self._tokenizer = opened  # from now on its own
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a prompt is seven ordinary tokens
