@@ -1,7 +1,7 @@
 """Does it go in circles? `python -m bench.circles models/storyteller [--preset steady] [--runs 200] [--length 400]`
 
 A run goes in circles when some stretch of eight tokens stands in it three times or more. The same prompts and seeds are
-written with the model's own settings and with a preset; printed are the shares of both, and their ratio. With `--held-out
+written with the usual settings (temperature 0.8, top_k 40) and with a preset; printed are the shares of both, and their ratio. With `--held-out
 FILE` the model also reads a text under both settings: what it thinks of a text must be untouched by how it is asked.
 
 Source of the measure: n-gram repetition as in Welleck et al. 2019, "Neural text generation with unlikelihood training".
@@ -33,17 +33,16 @@ def goes_in_circles(ids: list[int]) -> bool:
 
 
 class Asked:
-    """A model, asked with one preset."""
+    """A model, asked with one preset, or with none in the usual way, whatever the model's own is."""
 
-    def __init__(self, engine: LocalEngine, folder: ModelFolder, preset: str):
-        self.engine, self.folder, self.preset = engine, folder, preset
+    def __init__(self, engine: LocalEngine, folder: ModelFolder, preset: str | None):
+        self.engine, self.folder, self.preset, self.name = engine, folder, preset, preset or "usual"
 
     def begin(self, prompt: str, **given) -> RunLog:
         """Put a run in line."""
-        given = given | {"preset": self.preset}
-        request = Request(
-            self.folder, parse_with_preset(given, dict(self.folder.defaults)), owner=str(given.get("seed"))
-        )
+        defaults = dict(self.folder.defaults) if self.preset else {}
+        sampling = parse_with_preset(given | {"preset": self.preset}, defaults)
+        request = Request(self.folder, sampling, owner=str(given.get("seed")))
         return self.engine.submit(request, request.new_log(self.folder.encode_prompt(prompt)))
 
     def circling(self, runs: int, length: int) -> int:
@@ -86,18 +85,18 @@ def main() -> None:
     folder = check_folder(args.model.resolve())
     engine = LocalEngine(folder.path.parent, "cpu", args.precision).start(folder)
     try:
-        own, other = (Asked(engine, folder, preset) for preset in ("model", args.preset))
+        own, other = (Asked(engine, folder, preset) for preset in (None, args.preset))
         counts = [asked.circling(args.runs, args.length) for asked in (own, other)]
         for asked, count in zip((own, other), counts, strict=True):
             print(
-                f"{asked.preset:<8} {count} of {args.runs} runs of {args.length} tokens go in circles: {count / args.runs:.1%}"
+                f"{asked.name:<8} {count} of {args.runs} runs of {args.length} tokens go in circles: {count / args.runs:.1%}"
             )
         print(f"ratio    {counts[1] / counts[0]:.2f}" if counts[0] else "ratio    none: no run went in circles before")
         if args.held_out:
             found = find_sources([args.held_out], Path("/nonexistent"))
             text = "".join(text for file in found for text, _ in pieces(file, Reading()))[:READ]
             for asked in (own, other):
-                print(f"{asked.preset:<8} held-out text: {asked.reads(text)}")
+                print(f"{asked.name:<8} held-out text: {asked.reads(text)}")
     finally:
         engine.close()
 
