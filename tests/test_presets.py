@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from conftest import ROOT
 
-from generate import OPTIONS, PRESETS, Refusal, find_preset, parse_sampling, parse_with_preset
+from generate import OPTIONS, PRESETS, Refusal, check_folder, find_preset, parse_sampling, parse_with_preset
 from webapp.views.presets import to_fill_in
 
 LENGTHS = {"max_new_tokens", "min_new_tokens", "samples", "seed"}
@@ -145,3 +146,9 @@ def test_a_form_that_brings_a_run_back_asks_for_the_same_whatever_the_model_brin
     fields = to_fill_in(asked | ({"preset": preset} if preset else {}), MODELS)
     again = parse_with_preset(fields | {"seed": 1}, MODELS).as_dict()
     assert again == asked | ({"preset": preset} if preset in ("model", "careful") else {})
+
+
+def test_the_storyteller_brings_the_preset_that_measures_best():
+    own, steady = dict(check_folder(ROOT / "models" / "storyteller").defaults), find_preset("steady")
+    assert parse_with_preset({"seed": 1}, own) == parse_with_preset({"seed": 1}, own | steady.options)
+    assert steady.differing(own, {}) == []
