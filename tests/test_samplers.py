@@ -11,7 +11,7 @@ from generate import Sampling, Vocabulary
 from generate.sampling import sampler, ways
 from generate.sampling.dry import Stretches
 from generate.sampling.noise import coin, gumbel
-from generate.sampling.pressure import Pressed, Pressure
+from generate.sampling.pressure import Pressed, Pressure, Pressures
 from generate.sampling.sampler import FEW, Filters, choose, penalise
 from generate.sampling.statistics import report_sampled, survey
 from generate.sampling.top import top_few_by_torch
@@ -155,7 +155,8 @@ def options_of(wishes: list[dict], texts: list[list[int]], size: int):
     )
     made.filters = Filters(column("sigma"), column("min_p").log(), column("chance"), column("threshold"))
     found = [Pressure.of(asked(wish), wish["bias"], LETTERS, text) for wish, text in zip(wishes, texts, strict=True)]
-    made.pressures = [(row, pressure) for row, pressure in enumerate(found) if pressure is not None]
+    found = {row: pressure for row, pressure in enumerate(found) if pressure is not None}
+    made.pressures = Pressures(found) if found else None
     made.__post_init__()
     return made
 
@@ -188,7 +189,8 @@ def check(logits: torch.Tensor, wishes: list[dict], texts: list[list[int]]) -> i
     given = logits.clone()
     choice = choose(given, options, survey(given).top, torch.arange(size).expand(len(logits), -1))
     assert torch.equal(given, logits)
-    found = Pressed(penalise(logits, options.penalty, options.seen).clone(), options.pressures).scores
+    found = penalise(logits, options.penalty, options.seen).clone()
+    found = Pressed(found, options.pressures).scores if options.pressures else found
     judged = 0
     for n, (wish, text) in enumerate(zip(wishes, texts, strict=True)):
         scores = pressed(logits[n].numpy(), wish, text)
@@ -291,13 +293,13 @@ def test_a_text_that_grew_and_one_that_was_there_at_once_are_told_the_same():
         grown.append(token)
         whole = stretches_of(wish, text[:end])
         for ours in (grown, whole):
-            assert dict(zip(*(part.tolist() for part in ours.lengths()), strict=True)) == longest(text[:end], wish)
+            assert dict(zip(*(part.tolist() for part in ours.found()), strict=True)) == longest(text[:end], wish)
 
 
 def test_a_breaker_may_lie_within_a_token_or_reach_over_several():
     vocabulary = Vocabulary([b"a", b"b", b"x\nx", "“".encode()[:2], "“".encode()[2:], b"c"])
     sampling = Sampling(dry_multiplier=1.0, dry_sequence_breakers=("\n", "“"))
-    found = lambda ids: dict(zip(*(p.tolist() for p in Stretches(sampling, vocabulary, ids).lengths()), strict=True))  # noqa: E731
+    found = lambda ids: dict(zip(*(p.tolist() for p in Stretches(sampling, vocabulary, ids).found()), strict=True))  # noqa: E731
     assert found([0, 1, 5, 5, 0, 1]) == {5: 2}
     assert found([0, 2, 1, 5, 0, 2, 1]) == {}
     assert found([0, 3, 4, 1, 5, 0, 3, 4, 1]) == {}
@@ -307,6 +309,6 @@ def test_a_breaker_may_lie_within_a_token_or_reach_over_several():
 
 def test_stretches_of_more_than_fifty_tokens_count_as_of_fifty():
     wish = OFF | {"multiplier": 1.0, "base": 4.0, "range": 4096}
-    ids, lengths = stretches_of(wish, [5] * 300).lengths()
+    ids, lengths = stretches_of(wish, [5] * 300).found()
     assert (ids.tolist(), lengths.tolist()) == ([5], [50])
-    assert np.isfinite(stretches_of(wish, [5] * 300).found()[1]).all()
+    assert np.isfinite(stretches_of(wish, [5] * 300).losses).all()

@@ -72,13 +72,13 @@ def find_again(logits, stride, size, touched, before, maxima, values, ids):
     """The same of rows of which only the numbers at the flat indices `touched`, which were `before`, are others than when
     `maxima` were found.
 
-    `values` and `ids` of rows that were not touched stay as they are; `maxima` are brought up to date.
+    `values` and `ids` of rows in which none of the likeliest was touched or came in stay as they are; `maxima` are brought up to date.
     """
-    anew = np.zeros(len(values), np.bool_)
+    anew, few = np.zeros(len(values), np.bool_), values.shape[1]
     for i in range(len(touched)):
         place, row = touched[i], touched[i] // stride
         group = (place - row * stride) // GROUP
-        anew[row] = True
+        anew[row] |= max(before[i], logits[place]) >= values[row, few - 1]
         if before[i] >= maxima[row, group]:
             first = row * stride + group * GROUP
             maxima[row, group] = maximum(logits[first : min(first + GROUP, row * stride + size)])

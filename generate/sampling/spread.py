@@ -32,11 +32,13 @@ def floor_of(x, peak, sigmas, piece):
             near = mean_of(part)  # so near to the mean that squares of the distances lose nothing
         for i in range(len(part)):
             piece[i] = part[i] - near
-        if not np.isfinite(sum_of(piece, 0, len(part))):
+        added = sum_of(piece, 0, len(part))
+        if not np.isfinite(added):
             for i in range(len(part)):
                 if part[i] < LOWEST:
                     piece[i], count = np.float32(0), count - 1
-        total += sum_of(piece, 0, len(part))
+            added = sum_of(piece, 0, len(part))
+        total += added
         squares += sum_of_squares(piece, 0, len(part))
     mean = total / count
     return np.float32(peak - sigmas * np.sqrt(max(0.0, squares / count - mean * mean)))
