@@ -7,6 +7,7 @@ and a token that ends one is not made less likely.
 Source: oobabooga/text-generation-webui, PR 5677. As there, stretches of more than 50 tokens count as of 50.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
@@ -59,6 +60,7 @@ class Stretches:
         self._tokens, self.allowed = vocabulary.tokens, sampling.dry_allowed_length
         self._range = sampling.dry_range if sampling.dry_multiplier else 0
         self._breakers = [breaker.encode() for breaker in sampling.dry_sequence_breakers]
+        self._any = re.compile(b"|".join(map(re.escape, self._breakers)))
         self._tail, self._longest = b"", max(map(len, self._breakers), default=0)
         over = np.arange(LONGEST + 1) - self.allowed
         self.losses = (sampling.dry_multiplier * sampling.dry_base ** over.clip(0)).astype(np.float32)
@@ -89,16 +91,18 @@ class Stretches:
 
     def _breaks(self, tokens: Sequence[int]) -> list[bool]:
         """For each of the next tokens of the text, whether a breaker ends in it."""
-        pieces, old = [self._tokens[token] for token in tokens], len(self._tail)
-        data, ends = self._tail + b"".join(pieces), list(accumulate(map(len, pieces), initial=old))[1:]
-        found = [False] * len(pieces)
+        pieces, old, found = [self._tokens[token] for token in tokens], len(self._tail), [False] * len(tokens)
+        data = self._tail + b"".join(pieces)
+        self._tail = data[max(0, len(data) - self._longest + 1) :]
+        if not self._any.search(data):
+            return found
+        ends = list(accumulate(map(len, pieces), initial=old))[1:]
         for breaker in self._breakers:
             at = data.find(breaker, max(0, old - len(breaker) + 1))
             while at >= 0:
                 place = bisect_left(ends, at + len(breaker))
                 found[place] = True
                 at = data.find(breaker, max(at, ends[place] - len(breaker)) + 1)
-        self._tail = data[max(0, len(data) - self._longest + 1) :]
         return found
 
     def found(self) -> tuple[np.ndarray, np.ndarray]:
