@@ -3,9 +3,8 @@
 import numpy as np
 
 from generate.compiled.arithmetic import exactly
-from generate.compiled.tiles import sum_of, sum_of_squares
 
-PIECE = 2048  # numbers that are summed in float32 before float64 takes over
+LANES = 512  # sums in float32, side by side, before float64 takes over
 LOWEST = np.finfo(np.float32).min  # what is below is -inf, of a token that must not be chosen
 
 
@@ -20,25 +19,23 @@ def mean_of(x):
 
 
 @exactly
-def floor_of(x, peak, sigmas, piece):
+def floor_of(x, peak, sigmas, sums):
     """A row's largest score, `peak`, less `sigmas` standard deviations of all of its scores that are not -inf; LOWEST
-    where sigmas is 0. `piece` [PIECE] is for use in here."""
+    where sigmas is 0. `sums` float32 [2, LANES] is for use in here."""
     if sigmas == 0:
         return LOWEST
-    near, total, squares, count = np.float32(0), 0.0, 0.0, len(x)
-    for start in range(0, len(x), PIECE):
-        part = x[start : min(start + PIECE, len(x))]
-        if start == 0:
-            near = mean_of(part)  # so near to the mean that squares of the distances lose nothing
+    near = mean_of(x[:LANES])  # so near to the mean that squares of the distances lose nothing
+    sums[:], count, total, squares = 0, 0, 0.0, 0.0
+    for start in range(0, len(x), LANES):
+        part = x[start : min(start + LANES, len(x))]
         for i in range(len(part)):
-            piece[i] = part[i] - near
-        added = sum_of(piece, 0, len(part))
-        if not np.isfinite(added):
-            for i in range(len(part)):
-                if part[i] < LOWEST:
-                    piece[i], count = np.float32(0), count - 1
-            added = sum_of(piece, 0, len(part))
-        total += added
-        squares += sum_of_squares(piece, 0, len(part))
+            there = part[i] >= LOWEST
+            distance = part[i] - near if there else np.float32(0)
+            sums[0, i] += distance
+            sums[1, i] += distance * distance
+            count += there
+    for i in range(LANES):
+        total += sums[0, i]
+        squares += sums[1, i]
     mean = total / count
     return np.float32(peak - sigmas * np.sqrt(max(0.0, squares / count - mean * mean)))
