@@ -115,7 +115,7 @@ class Pressures:
         They are indices into the flat memory, in which a row begins every `stride` numbers.
         """
         ends = [(one.used, one.stretches.first, one.stretches.end) for one in self._pressures]
-        used, first, end = np.array(ends).T
+        used, first, end = np.array(ends).T.copy()
         if used.max() > self._ids.shape[1]:
             self._make_room()
         most = int((used + end - first).sum())
