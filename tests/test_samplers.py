@@ -1,7 +1,5 @@
 """Penalties, biases and filters beyond top_k and top_p are what their definitions say, written down here a second time."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,13 @@ from test_sampling import keys_of, plain_mix, rows
 from generate import Sampling, Vocabulary
 from generate.sampling import sampler, ways
 from generate.sampling.dry import Stretches
-from generate.sampling.noise import coin, gumbel
-from generate.sampling.pressure import Pressed, Pressure
+from generate.sampling.noise import coin
+from generate.sampling.pressure import Pressed, Pressure, Pressures
 from generate.sampling.sampler import FEW, Filters, choose, penalise
 from generate.sampling.statistics import report_sampled, survey
 from generate.sampling.top import top_few_by_torch
 
-TYPES = [torch.float32, torch.bfloat16, torch.float16]
+TYPES = ["float32", "bfloat16", "float16", "int8"]
 NEAR = 1e-5  # in float64, by which a token must miss a limit for float32 to have to agree
 LETTERS = Vocabulary([b"\n", b":", *(bytes([97 + n % 26]) * (1 + n // 26) for n in range(298))])
 
@@ -54,24 +52,22 @@ def longest(text: list[int], wish: dict) -> dict[int, int]:
         return found
     for length in range(wish["allowed"], min(50, len(text) - 1) + 1):
         end = text[-length:]
-        if wish["breakers"] & set(end):
+        starts = [start for start in range(len(text) - length) if text[start : start + length] == end]
+        if not starts or wish["breakers"] & set(end):
             break
-        for start in range(len(text) - length):
-            token = text[start + length]
-            if text[start : start + length] == end and token not in wish["breakers"]:
-                found[token] = length
+        found |= {text[n + length]: length for n in starts if text[n + length] not in wish["breakers"]}
     return found
 
 
 def kept_of(scores: np.ndarray, wish: dict, heads: bool) -> tuple[np.ndarray, float]:
     """Which tokens the filters leave, bool [V], and how near any of them was to a limit."""
     finite = scores[np.isfinite(scores)]
-    order = [i for i in np.lexsort((np.arange(len(scores)), -scores)) if np.isfinite(scores[i])]
+    order = np.lexsort((np.arange(len(scores)), -scores))[: len(finite)]
     near = []
     if wish["sigma"]:
         floor = finite.max() - wish["sigma"] * finite.std()
         near.append(abs(finite - floor).min())
-        order = [i for i in order if scores[i] >= floor]
+        order = order[scores[order] >= floor]
     scaled = scores / wish["temperature"]
     order = order[: wish["top_k"] or None]
     if wish["top_p"] < 1:
@@ -82,26 +78,27 @@ def kept_of(scores: np.ndarray, wish: dict, heads: bool) -> tuple[np.ndarray, fl
     if wish["min_p"]:
         ratios = np.exp(scaled[order] - scaled[order[0]])
         near.append(abs(ratios / wish["min_p"] - 1)[ratios < 1].min(initial=1) if wish["min_p"] < 1 else 1)
-        order = [i for i, ratio in zip(order, ratios, strict=True) if ratio >= wish["min_p"]]
-    shares = np.exp(scaled[order] - scaled[order[0]])
-    shares /= shares.sum()
-    near.append(abs(shares - wish["threshold"]).min())
-    if heads and (shares >= wish["threshold"]).sum() > 1:
-        order = order[int((shares >= wish["threshold"]).sum()) - 1 :]
+        order = order[ratios >= wish["min_p"]]
+    if heads:
+        shares = np.exp(scaled[order] - scaled[order[0]])
+        shares /= shares.sum()
+        near.append(abs(shares - wish["threshold"]).min() if wish["threshold"] else 1)
+        order = order[max(0, int((shares >= wish["threshold"]).sum()) - 1) :]
     kept = np.zeros(len(scores), bool)
     kept[order] = True
-    return kept, min(near)
+    return kept, min(near, default=1)
 
 
-def plain_coin(seed: int, sample: int, position: int) -> float:
-    """What XTC draws, in Python's own numbers: the noise of an id that no token has."""
+def plain_coin(seed, sample, position, token=0xFFFFFFFF):
+    """What XTC draws: the noise of an id that no token has, between 0 and 1. Of numbers, or of arrays of uint64."""
     first = plain_mix(plain_mix(plain_mix(seed) ^ (sample + 0x9E3779B9) % 2**32) ^ (position + 0x85EBCA6B) % 2**32)
-    return (plain_mix(plain_mix((0xFFFFFFFF + plain_mix(first ^ 0xC2B2AE35)) % 2**32) ^ first) + 0.5) / 2**32
+    return (plain_mix(plain_mix((token + plain_mix(first ^ 0xC2B2AE35)) % 2**32) ^ first) + 0.5) / 2**32
 
 
-def plain_gumbel(seed: int, sample: int, position: int, count: int) -> np.ndarray:
-    keys = (torch.tensor([n]) for n in (seed, sample, position))
-    return gumbel(keys_of(*keys), torch.arange(count)[None])[0].double().numpy()
+def plain_gumbel(wishes: list[dict], size: int) -> np.ndarray:
+    """The noise of every token of every row, float64 [B, V]."""
+    seed, position = (np.array([[wish[name]] for wish in wishes], np.uint64) for name in ("seed", "position"))
+    return -np.log(-np.log(plain_coin(seed, 0, position, np.arange(size, dtype=np.uint64)))).astype(np.float32)
 
 
 # Rows drawn at random
@@ -111,7 +108,10 @@ OFF = {
     **{"multiplier": 0.0, "base": 1.75, "allowed": 2, "range": 1024, "breakers": {0, 1}, "bias": {}},
     **{"sigma": 0.0, "min_p": 0.0, "chance": 0.0, "threshold": 0.1, "seed": 0, "position": 0},
 }
-ALONE = ("frequency presence", "multiplier base allowed range", "bias", "sigma", "min_p", "chance threshold")
+ALONE = (
+    *("temperature", "top_k", "top_p", "penalty", "frequency", "presence"),
+    *("multiplier base allowed range breakers", "bias", "sigma", "min_p", "chance threshold"),
+)
 
 
 def any_wish(dice: np.random.Generator, size: int) -> dict:
@@ -155,7 +155,8 @@ def options_of(wishes: list[dict], texts: list[list[int]], size: int):
     )
     made.filters = Filters(column("sigma"), column("min_p").log(), column("chance"), column("threshold"))
     found = [Pressure.of(asked(wish), wish["bias"], LETTERS, text) for wish, text in zip(wishes, texts, strict=True)]
-    made.pressures = [(row, pressure) for row, pressure in enumerate(found) if pressure is not None]
+    found = {row: pressure for row, pressure in enumerate(found) if pressure is not None}
+    made.pressures = Pressures(found) if found else None
     made.__post_init__()
     return made
 
@@ -177,9 +178,16 @@ def stretches_of(wish: dict, text: list[int]) -> Stretches:
     return Stretches(asked(wish), LETTERS, text)
 
 
-def rounded(dice: np.random.Generator, count: int, size: int, dtype: torch.dtype) -> torch.Tensor:
-    """Logits as a model in this type hands them on, with ties."""
-    return (torch.from_numpy(dice.normal(0, 3, (count, size))).float() * 2).round().div(2).to(dtype).float()
+def any_logits(dice: np.random.Generator, count: int, size: int, kind: str) -> torch.Tensor:
+    """Logits [B, V] as a model in this precision hands them on: 16 bits make ties, and int8 whole numbers of a scale."""
+    logits = dice.normal(0, 3, (count, size))
+    if kind == "int8":
+        return torch.from_numpy(
+            (logits * 400).round().astype(np.float32) * dice.uniform(0.002, 0.004, (count, 1))
+        ).float()
+    if dice.random() < 0.5:
+        logits = (logits * 2).round() / 2  # far more ties
+    return torch.from_numpy(logits).to(getattr(torch, kind)).float()
 
 
 def check(logits: torch.Tensor, wishes: list[dict], texts: list[list[int]]) -> int:
@@ -188,56 +196,55 @@ def check(logits: torch.Tensor, wishes: list[dict], texts: list[list[int]]) -> i
     given = logits.clone()
     choice = choose(given, options, survey(given).top, torch.arange(size).expand(len(logits), -1))
     assert torch.equal(given, logits)
-    found = Pressed(penalise(logits, options.penalty, options.seen).clone(), options.pressures).scores
-    judged = 0
-    for n, (wish, text) in enumerate(zip(wishes, texts, strict=True)):
-        scores = pressed(logits[n].numpy(), wish, text)
-        assert found[n].tolist() == pytest.approx(scores.tolist(), rel=1e-5, abs=1e-4)
-        ours = found[n].double().numpy()  # from here on with float32's rounding, so that ties are the same
-        heads = plain_coin(wish["seed"], 0, wish["position"]) < wish["chance"]
-        kept, near = kept_of(ours, wish, heads)
+    found = penalise(logits, options.penalty, options.seen).clone()
+    found = Pressed(found, options.pressures).scores if options.pressures else found
+    scores = np.array([pressed(*row) for row in zip(logits.numpy(), wishes, texts, strict=True)])
+    assert np.allclose(found, scores, rtol=1e-5, atol=1e-4)
+    found, noise, judged = found.double().numpy(), plain_gumbel(wishes, size), 0
+    for n, (wish, ours) in enumerate(
+        zip(wishes, found, strict=True)
+    ):  # with float32's rounding, so that ties are the same
+        kept, near = kept_of(ours, wish, plain_coin(wish["seed"], 0, wish["position"]) < wish["chance"])
         if near < NEAR:
             continue
         judged += 1
-        assert (~choice.cut[n]).tolist() == kept.tolist(), wish
-        scaled = ours / wish["temperature"]
+        assert np.array_equal(~choice.cut[n].numpy(), kept), wish
+        scaled, index = ours / wish["temperature"], int(choice.ids[n])
         peak = scaled[kept].max()
-        total = peak + math.log(np.exp(scaled[kept] - peak).sum())
-        index = int(choice.ids[n])
-        assert choice.sampled_logprob[n].item() == pytest.approx(scaled[index] - total, rel=1e-5, abs=1e-4)
-        noisy = np.where(kept, scaled + plain_gumbel(wish["seed"], 0, wish["position"], size), -np.inf)
-        assert noisy[index] == pytest.approx(noisy.max(), rel=1e-6, abs=1e-5)
+        logprob = scaled[index] - peak - np.log(np.exp(scaled[kept] - peak).sum())
+        assert np.isclose(choice.sampled_logprob[n], logprob, rtol=1e-5, atol=1e-4)
+        noisy = np.where(kept, scaled + noise[n], -np.inf)
+        assert np.isclose(noisy[index], noisy.max(), rtol=1e-6, atol=1e-5)
     return judged
 
 
-@pytest.mark.parametrize("dtype", TYPES, ids=str)
-def test_all_together_keep_and_draw_what_their_definitions_say(dtype, way):
+@pytest.mark.parametrize("kind", TYPES)
+def test_all_together_keep_and_draw_what_their_definitions_say(kind, way):
     dice, judged = np.random.default_rng(5), 0
-    for turn in range(70):
+    for turn in range(25):
         size = int(dice.choice([2, 7, 30, FEW, 60, 300]))
-        wishes = [any_wish(dice, size) for _ in range(12)]
+        wishes = [any_wish(dice, size) for _ in range(30)]
         if turn % 2:  # another way to find the likeliest anew
             wishes = [wish | {"penalty": 1.0} for wish in wishes]
-        texts = [any_text(dice, size) for _ in wishes]
-        judged += check(rounded(dice, len(wishes), size, dtype), wishes, texts)
-    assert judged > 600
+        judged += check(any_logits(dice, 30, size, kind), wishes, [any_text(dice, size) for _ in wishes])
+    assert judged > 720  # of 750
 
 
 @pytest.mark.parametrize("names", ALONE)
 def test_each_alone_keeps_and_draws_what_its_definition_says(names, way):
     dice, judged = np.random.default_rng(6), 0
-    for _ in range(25):
+    for turn in range(8):
         size = int(dice.choice([7, 60, 300]))
-        wishes = [any_wish(dice, size) for _ in range(12)]
+        wishes = [any_wish(dice, size) for _ in range(30)]
         wishes = [OFF | {name: wish[name] for name in [*names.split(), "seed", "position"]} for wish in wishes]
-        judged += check(rounded(dice, 12, size, TYPES[_ % 3]), wishes, [any_text(dice, size) for _ in wishes])
-    assert judged > 200
+        judged += check(any_logits(dice, 30, size, TYPES[turn % 4]), wishes, [any_text(dice, size) for _ in wishes])
+    assert judged > 230  # of 240
 
 
 def test_a_row_has_the_same_bits_alone_and_in_company():
     dice, size = np.random.default_rng(7), 300
     wishes = [any_wish(dice, size) if n % 3 else OFF | {"top_k": n % 2 * 5, "seed": n} for n in range(24)]
-    texts, logits = [any_text(dice, size) for _ in wishes], rounded(dice, 24, size, torch.float32)
+    texts, logits = [any_text(dice, size) for _ in wishes], any_logits(dice, 24, size, "float32")
 
     def told(some: list[int]) -> np.ndarray:
         options = options_of([wishes[n] for n in some], [texts[n] for n in some], size)
@@ -253,7 +260,7 @@ def test_a_row_has_the_same_bits_alone_and_in_company():
 def test_rows_without_any_of_it_have_the_bits_that_they_had_before_there_was_any():
     dice, size = np.random.default_rng(8), 300
     wishes = [OFF | {"top_k": k, "top_p": p, "seed": n} for n, (k, p) in enumerate([(0, 1), (5, 1), (0, 0.5), (60, 1)])]
-    logits = rounded(dice, 5, size, torch.float32)
+    logits = any_logits(dice, 5, size, "float32")
     before = choose(logits[:4], rows(*({n: w[n] for n in ("top_k", "top_p", "seed", "position")} for w in wishes)))
     busy = OFF | {"min_p": 0.1, "chance": 0.5, "presence": 0.5, "bias": {3: 2.0}}
     beside = choose(logits, options_of([*wishes, busy], [[1, 2, 1, 2]] * 5, size))
@@ -279,7 +286,31 @@ def test_temperature_zero_takes_the_likeliest_of_what_penalties_and_biases_made(
     assert (choice.ids.tolist(), choice.sampled_logprob.tolist()) == ([1], [0.0])
 
 
-# DRY's text, as it grows
+# Texts, as they grow
+
+
+def test_rows_that_grew_side_by_side_are_pressed_as_if_their_texts_had_been_there_at_once():
+    """With more tokens than there was room for, and put together anew in the middle."""
+    dice, size = np.random.default_rng(10), 300
+    wishes = [any_wish(dice, size) | {"frequency": 0.3 * (n % 3)} for n in range(6)]
+    texts = [any_text(dice, size) for _ in wishes]
+
+    def made(n: int) -> Pressure:
+        return Pressure(asked(wishes[n]), wishes[n]["bias"], LETTERS, texts[n])
+
+    def told(pressures: Pressures) -> list[tuple[int, float]]:
+        return sorted(zip(*(part.tolist() for part in pressures.found(size)), strict=True))
+
+    grown = [made(n) for n in range(6)]
+    for turn in range(240):
+        if turn % 200 == 0:
+            together = Pressures({row: grown[row] for row in (3, 0, 4, 1, 5, 2)})
+        for text, pressure in zip(texts, grown, strict=True):
+            text.append(int(dice.integers(0, 4 if turn % 2 else size)))
+            pressure.append(text[-1])
+        if turn % 10 == 9:
+            assert told(together) == told(Pressures({n: made(n) for n in range(6)}))
+    assert max(pressure.used for pressure in grown) > 100
 
 
 def test_a_text_that_grew_and_one_that_was_there_at_once_are_told_the_same():
@@ -291,13 +322,13 @@ def test_a_text_that_grew_and_one_that_was_there_at_once_are_told_the_same():
         grown.append(token)
         whole = stretches_of(wish, text[:end])
         for ours in (grown, whole):
-            assert dict(zip(*(part.tolist() for part in ours.lengths()), strict=True)) == longest(text[:end], wish)
+            assert dict(zip(*(part.tolist() for part in ours.found()), strict=True)) == longest(text[:end], wish)
 
 
 def test_a_breaker_may_lie_within_a_token_or_reach_over_several():
     vocabulary = Vocabulary([b"a", b"b", b"x\nx", "“".encode()[:2], "“".encode()[2:], b"c"])
     sampling = Sampling(dry_multiplier=1.0, dry_sequence_breakers=("\n", "“"))
-    found = lambda ids: dict(zip(*(p.tolist() for p in Stretches(sampling, vocabulary, ids).lengths()), strict=True))  # noqa: E731
+    found = lambda ids: dict(zip(*(p.tolist() for p in Stretches(sampling, vocabulary, ids).found()), strict=True))  # noqa: E731
     assert found([0, 1, 5, 5, 0, 1]) == {5: 2}
     assert found([0, 2, 1, 5, 0, 2, 1]) == {}
     assert found([0, 3, 4, 1, 5, 0, 3, 4, 1]) == {}
@@ -307,6 +338,6 @@ def test_a_breaker_may_lie_within_a_token_or_reach_over_several():
 
 def test_stretches_of_more_than_fifty_tokens_count_as_of_fifty():
     wish = OFF | {"multiplier": 1.0, "base": 4.0, "range": 4096}
-    ids, lengths = stretches_of(wish, [5] * 300).lengths()
+    ids, lengths = stretches_of(wish, [5] * 300).found()
     assert (ids.tolist(), lengths.tolist()) == ([5], [50])
-    assert np.isfinite(stretches_of(wish, [5] * 300).found()[1]).all()
+    assert np.isfinite(stretches_of(wish, [5] * 300).losses).all()

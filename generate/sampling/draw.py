@@ -3,7 +3,7 @@
 import numpy as np
 
 from generate.compiled.arithmetic import exactly
-from generate.sampling.spread import PIECE, floor_of
+from generate.sampling.spread import LANES, floor_of
 
 WORD = np.int64(0xFFFFFFFF)
 COIN = WORD  # as `noise.COIN`
@@ -101,9 +101,9 @@ def draw_filtered(scores, stride, size, values, ids, divisor, top_k, top_p, sigm
     threshold, norm and ceiling; head and ceiling are the id and the value of the first token kept. Where more than the K
     likeliest may be kept, `done` is false, and the rest of the row is not filled.
     """
-    piece = np.empty(PIECE, np.float32)
+    sums = np.empty((3, LANES), np.float32)
     for row in range(len(values)):
-        floor = floor_of(scores[row * stride : row * stride + size], values[row, 0], sigmas[row], piece)
+        floor = floor_of(scores[row * stride : row * stride + size], values[row, 0], sigmas[row], sums)
         few = values.shape[1]
         most = top_k[row] if top_k[row] > 0 else size
         count = min(few, most)

@@ -7,7 +7,10 @@ and a token that ends one is not made less likely.
 Source: oobabooga/text-generation-webui, PR 5677. As there, stretches of more than 50 tokens count as of 50.
 """
 
-from collections.abc import Iterable
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -46,52 +49,65 @@ def search(text, breaks, allowed, ids, lengths):
 
 
 class Stretches:
-    """The end of one text, in which DRY looks for stretches: the last `dry_range` tokens."""
+    """The end of one text, in which DRY looks for stretches: the last `dry_range` tokens.
 
-    def __init__(self, sampling: Sampling, vocabulary: Vocabulary, ids: Iterable[int]):
+    They are text[first:end], and `breaks` says which of them end a breaker; `losses` holds what a stretch of so many
+    tokens takes from a logit. Without DRY there are none.
+    """
+
+    def __init__(self, sampling: Sampling, vocabulary: Vocabulary, ids: Sequence[int]):
         """`ids` are those of the whole text."""
-        self._tokens, self._range, self._allowed = vocabulary.tokens, sampling.dry_range, sampling.dry_allowed_length
+        self._tokens, self.allowed = vocabulary.tokens, sampling.dry_allowed_length
+        self._range = sampling.dry_range if sampling.dry_multiplier else 0
         self._breakers = [breaker.encode() for breaker in sampling.dry_sequence_breakers]
-        self._longest = max(map(len, self._breakers), default=0)
-        over = np.arange(LONGEST + 1) - self._allowed
-        self._amounts = (sampling.dry_multiplier * sampling.dry_base ** over.clip(0)).astype(np.float32)
-        self._text, self._breaks = np.zeros(2 * self._range, np.int64), np.zeros(2 * self._range, np.bool_)
-        self._ids, self._lengths = np.zeros(self._range, np.int64), np.zeros(self._range, np.int64)
-        self._tail, self._end = b"", 0
-        ids = list(ids)
-        for token in reversed(ids[: -self._range]):
+        self._any = re.compile(b"|".join(map(re.escape, self._breakers)))
+        self._tail, self._longest = b"", max(map(len, self._breakers), default=0)
+        over = np.arange(LONGEST + 1) - self.allowed
+        self.losses = (sampling.dry_multiplier * sampling.dry_base ** over.clip(0)).astype(np.float32)
+        self.text, self.breaks = np.zeros(2 * self._range, np.int64), np.zeros(2 * self._range, np.bool_)
+        self.end = min(len(ids), self._range)
+        before, last = (ids[: len(ids) - self.end], ids[len(ids) - self.end :]) if self._range else ([], [])
+        for token in reversed(before):
             if len(self._tail) >= self._longest:
                 break
             self._tail = self._tokens[token] + self._tail
-        for token in ids[-self._range :]:
-            self.append(token)
+        self.text[: self.end], self.breaks[: self.end] = last, self._breaks(last)
+
+    @property
+    def first(self) -> int:
+        """Where in `text` those begin that are looked at."""
+        return max(0, self.end - self._range)
 
     def append(self, token: int) -> None:
         """The text has one more token."""
-        if self._end == len(self._text):
-            for part in (self._text, self._breaks):
-                part[: self._range] = part[self._range :]
-            self._end = self._range
-        self._text[self._end] = token
-        self._breaks[self._end] = self._ends_breaker(self._tokens[token])
-        self._end += 1
+        if not self._range:
+            return
+        if self.end == 2 * self._range:
+            for part in (self.text, self.breaks):
+                part[: self._range] = part[self._range : self.end]
+            self.end = self._range
+        self.text[self.end], self.breaks[self.end] = token, self._breaks([token])[0]
+        self.end += 1
 
-    def _ends_breaker(self, new: bytes) -> bool:
-        """Whether a breaker ends in the next token of the text."""
-        if self._longest > 1:
-            data = self._tail[max(0, len(self._tail) - self._longest + 1) :] + new
-            self._tail, old = data, len(data) - len(new)
-            return any(data.find(breaker, max(0, old - len(breaker) + 1)) >= 0 for breaker in self._breakers)
-        return any(breaker in new for breaker in self._breakers)
-
-    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens that would go on a stretch, and of how many tokens it is; int64 [N]."""
-        first = max(0, self._end - self._range)
-        text, breaks = self._text[first : self._end], self._breaks[first : self._end]
-        count = search(text, breaks, self._allowed, self._ids, self._lengths)
-        return self._ids[:count], self._lengths[:count]
+    def _breaks(self, tokens: Sequence[int]) -> list[bool]:
+        """For each of the next tokens of the text, whether a breaker ends in it."""
+        pieces, old, found = [self._tokens[token] for token in tokens], len(self._tail), [False] * len(tokens)
+        data = self._tail + b"".join(pieces)
+        self._tail = data[max(0, len(data) - self._longest + 1) :]
+        if not self._any.search(data):
+            return found
+        ends = list(accumulate(map(len, pieces), initial=old))[1:]
+        for breaker in self._breakers:
+            at = data.find(breaker, max(0, old - len(breaker) + 1))
+            while at >= 0:
+                place = bisect_left(ends, at + len(breaker))
+                found[place] = True
+                at = data.find(breaker, max(at, ends[place] - len(breaker)) + 1)
+        return found
 
     def found(self) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens that would go on a stretch, int64 [N], and what their logits lose, float32 [N]."""
-        ids, lengths = self.lengths()
-        return ids, self._amounts[lengths]
+        """The tokens that would go on a stretch, and of how many tokens it is; int64 [N]."""
+        ids, lengths = np.empty((2, self.end - self.first), np.int64)
+        text, breaks = (part[self.first : self.end] for part in (self.text, self.breaks))
+        count = search(text, breaks, self.allowed, ids, lengths)
+        return ids[:count], lengths[:count]

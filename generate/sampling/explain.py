@@ -102,5 +102,6 @@ def repeated(sampling: Sampling, vocabulary: Vocabulary, before: np.ndarray) -> 
         return {}
     from generate.sampling.dry import Stretches  # brings numba, which a page without an engine does without
 
-    ids, amounts = Stretches(sampling, vocabulary, before.tolist()).found()
-    return dict(zip(ids.tolist(), amounts.tolist(), strict=True))
+    stretches = Stretches(sampling, vocabulary, before.tolist())
+    ids, lengths = stretches.found()
+    return dict(zip(ids.tolist(), stretches.losses[lengths].tolist(), strict=True))

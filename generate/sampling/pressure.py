@@ -6,31 +6,38 @@ remembered, for the statistics, which are of the model alone.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from generate.sampling.dry import Stretches
+from generate.compiled.arithmetic import exactly
+from generate.sampling.dry import Stretches, search
 from generate.sampling.filters import lowered
 from generate.sampling.options import Sampling
 from generate.text.vocabulary import Vocabulary
 
+ROOM = 64  # tokens more that a list has place for when it is made
+
 
 class Pressure:
-    """Of one row, which tokens are touched, and by how much, as its text grows."""
+    """Of one row, which tokens are touched, and by how much, as its text grows.
 
-    def __init__(self, sampling: Sampling, biases: Mapping[int, float], vocabulary: Vocabulary, ids: Iterable[int]):
+    The first `used` of `ids` are touched by biases and penalties, and `amounts` are added to their logits; what DRY does
+    besides follows from `stretches`. All of these arrays are rows of wider ones where `Pressures` hold them.
+    """
+
+    def __init__(self, sampling: Sampling, biases: Mapping[int, float], vocabulary: Vocabulary, ids: Sequence[int]):
         """`ids` are those of the whole text, `biases` what is added to the logits of some tokens."""
         self._frequency, self._presence, self._biases = sampling.frequency_penalty, sampling.presence_penalty, biases
-        self._stretches = Stretches(sampling, vocabulary, ids) if sampling.dry_multiplier else None
+        self.stretches = Stretches(sampling, vocabulary, ids)
         self._counts = Counter(ids) if self._frequency or self._presence else None
-        tokens = list(dict.fromkeys((*biases, *(self._counts or ()))))
-        self._places = {token: place for place, token in enumerate(tokens)}
-        self._ids, self._amounts = np.array(tokens, np.int64), np.zeros(len(tokens), np.float32)
-        for token in tokens:
-            self._weigh(token)
+        counts = self._counts or {}
+        self._places = {token: place for place, token in enumerate(dict.fromkeys((*biases, *counts)))}
+        self.ids = np.array(list(self._places), np.int64)
+        asked, there = (np.array([known.get(token, 0) for token in self._places]) for known in (biases, counts))
+        self.amounts = lowered(asked, there, self._frequency, self._presence).astype(np.float32)
 
     @classmethod
     def of(cls, sampling: Sampling, *more) -> "Pressure | None":
@@ -40,66 +47,107 @@ class Pressure:
         )
         return cls(sampling, *more) if asked else None
 
+    @property
+    def used(self) -> int:
+        """How many tokens biases and penalties touch."""
+        return len(self._places)
+
     def append(self, token: int) -> None:
         """The text has one more token."""
-        if self._stretches is not None:
-            self._stretches.append(token)
+        self.stretches.append(token)
         if self._counts is None:
             return
         self._counts[token] += 1
-        if token not in self._places:
-            place = self._places[token] = len(self._places)
-            if place == len(self._ids):
-                more = max(64, place)
-                self._ids = np.concatenate((self._ids, np.zeros(more, np.int64)))
-                self._amounts = np.concatenate((self._amounts, np.zeros(more, np.float32)))
-            self._ids[place] = token
-        self._weigh(token)
+        place = self._places.setdefault(token, self.used)
+        if place == len(self.ids):
+            self.ids, self.amounts = (np.append(part, np.zeros(ROOM, part.dtype)) for part in (self.ids, self.amounts))
+        self.ids[place] = token
+        bias = self._biases.get(token, 0.0)
+        self.amounts[place] = lowered(bias, self._counts[token], self._frequency, self._presence)
 
-    def _weigh(self, token: int) -> None:
-        count = self._counts[token] if self._counts is not None else 0
-        amount = lowered(self._biases.get(token, 0.0), count, self._frequency, self._presence)
-        self._amounts[self._places[token]] = amount
 
-    def parts(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What is added to the logits, one after the other: ids int64 [N], each once, and numbers float32 [N]."""
-        found = [(self._ids[: len(self._places)], self._amounts[: len(self._places)])]
-        if self._stretches is not None:
-            ids, amounts = self._stretches.found()
-            found.append((ids, -amounts))
-        return found
+# fmt: off
+@exactly
+def collect(rows, stride, used, first, end, ids, amounts, text, breaks, allowed, losses, places, changes):
+    # fmt: on
+    """Fill places and changes with what is added to which of the flat scores, each once; returns how many there are.
+
+    Of P rows, which are the batch's `rows`, the arguments are what `Pressure` and `Stretches` hold of each, [P, ...].
+    """
+    found, lengths, count = np.empty(text.shape[1], np.int64), np.empty(text.shape[1], np.int64), 0
+    for n in range(len(rows)):
+        begun, known = count, count + used[n]
+        for i in range(used[n]):
+            places[count], changes[count] = rows[n] * stride + ids[n, i], amounts[n, i]
+            count += 1
+        for i in range(search(text[n, first[n]:end[n]], breaks[n, first[n]:end[n]], allowed[n], found, lengths)):
+            place = begun
+            while place < known and ids[n, place - begun] != found[i]:
+                place += 1
+            if place == known:
+                place, count = count, count + 1
+                places[place], changes[place] = rows[n] * stride + found[i], 0
+            changes[place] -= losses[n, lengths[i]]
+    return count
+
+
+class Pressures:
+    """Those of some rows of a batch, for as long as the rows stay together: their arrays are one, so that a step asks
+    all of them at once."""
+
+    def __init__(self, pressures: Mapping[int, Pressure]):
+        """`pressures` are by row."""
+        self._pressures, self._rows = list(pressures.values()), np.array(list(pressures), np.int64)
+        stretches = [pressure.stretches for pressure in self._pressures]
+        self._allowed = np.array([one.allowed for one in stretches])
+        width = max(len(one.text) for one in stretches)
+        self._text, self._breaks = (together(stretches, name, width) for name in ("text", "breaks"))
+        self._losses = together(stretches, "losses", stretches[0].losses.size)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        width = max(pressure.used for pressure in self._pressures) + ROOM
+        self._ids, self._amounts = (together(self._pressures, name, width) for name in ("ids", "amounts"))
+
+    def found(self, stride: int) -> tuple[Tensor, Tensor]:
+        """Which of the scores are touched, int64 [N], each once, and what is added to them, float32 [N].
+
+        They are indices into the flat memory, in which a row begins every `stride` numbers.
+        """
+        ends = [(one.used, one.stretches.first, one.stretches.end) for one in self._pressures]
+        used, first, end = np.array(ends).T.copy()
+        if used.max() > self._ids.shape[1]:
+            self._make_room()
+        most = int((used + end - first).sum())
+        places, changes = np.empty(most, np.int64), np.empty(most, np.float32)
+        lists = self._ids, self._amounts, self._text, self._breaks, self._allowed, self._losses
+        count = collect(self._rows, stride, used, first, end, *lists, places, changes)
+        return torch.from_numpy(places[:count]), torch.from_numpy(changes[:count])
+
+
+def together(owners: Sequence, name: str, width: int) -> np.ndarray:
+    """One array [B, width] of those that the owners have by this name; what each has from now on is its row of it."""
+    whole = np.zeros((len(owners), width), getattr(owners[0], name).dtype)
+    for owner, row in zip(owners, whole, strict=True):
+        part = getattr(owner, name)[:width]
+        row[: len(part)] = part
+        setattr(owner, name, row)
+    return whole
 
 
 class Pressed:
-    """Scores [B, V] while they are under pressure: `scores`, those given where they can be changed. `undo` makes them what
-    they were."""
+    """Scores [B, V] while they are under pressure: `scores`, those given where they can be changed. Those at the flat
+    indices `places` [N] are changed, and were `before` [N]; `undo` makes them so again."""
 
-    def __init__(self, scores: Tensor, pressures: list[tuple[int, Pressure]]):
+    def __init__(self, scores: Tensor, pressures: Pressures):
         if scores.stride(1) != 1 or scores.stride(0) < scores.shape[1]:
             scores = scores.clone()
         self.scores, stride = scores, scores.stride(0)
         self._flat = scores.as_strided(((len(scores) - 1) * stride + scores.shape[1],), (1,))
-        found: list[list] = [[], []]
-        for row, pressure in pressures:
-            for step, (ids, amounts) in enumerate(pressure.parts()):
-                found[step].append((ids + row * stride, amounts))
-        self._undo = []
-        for step in found:  # each token once in a step, so that sums have one order
-            if sum(len(places) for places, _ in step):
-                places, amounts = (torch.from_numpy(np.concatenate(part)) for part in zip(*step, strict=True))
-                self._press(places.to(scores.device), amounts.to(scores.device))
-
-    @property
-    def touched(self) -> tuple[Tensor, ...]:
-        """Which scores are touched, as indices into the flat memory, and what they were before; [N]."""
-        return tuple(torch.cat(part) for part in zip(*self._undo, strict=True))
-
-    def _press(self, places: Tensor, amounts: Tensor) -> None:
-        before = self._flat[places]
-        self._undo.append((places, before))
-        self._flat[places] = before + amounts
+        self.places, changes = (part.to(scores.device) for part in pressures.found(stride))
+        self.before = self._flat.index_select(0, self.places)
+        self._flat.index_copy_(0, self.places, self.before + changes)
 
     def undo(self) -> None:
         """Make the scores what they were, bit for bit."""
-        for places, before in reversed(self._undo):
-            self._flat[places] = before
+        self._flat.index_copy_(0, self.places, self.before)

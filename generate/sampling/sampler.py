@@ -25,7 +25,7 @@ from torch import Tensor
 
 from generate.sampling.filters import divisor, is_greedy, penalised
 from generate.sampling.noise import place_keys, row_key
-from generate.sampling.pressure import Pressed, Pressure
+from generate.sampling.pressure import Pressed, Pressures
 from generate.sampling.records import ALTERNATIVES
 from generate.sampling.top import FEW, Top, top_few, top_few_again
 from generate.sampling.ways import draw_few, draw_few_filtered, draw_plain, draw_sorted, take_likeliest
@@ -58,7 +58,7 @@ class RowOptions:
     """The options of B rows as tensors [B] on the device; `seen` is bool [B, V] where any row has a penalty.
 
     None of the tokens `ends` is chosen before position `ends_from`; both None where no row has such a position.
-    `filters` is None where no row has any; `pressures` are those of some rows, kept up to date by whoever knows the tokens.
+    `filters` and `pressures` are None where no row has any; the latter are kept up to date by whoever knows the tokens.
     `blocked` are ids that some rows must not choose, at this position only.
     """
 
@@ -73,7 +73,7 @@ class RowOptions:
     ends: Tensor | None = None
     ends_from: Tensor | None = None
     filters: Filters | None = None
-    pressures: list[tuple[int, Pressure]] = field(default_factory=list)
+    pressures: Pressures | None = None
     blocked: list[tuple[int, list[int]]] = field(default_factory=list)
 
     def __post_init__(self):
@@ -133,7 +133,7 @@ class RowOptions:
     @property
     def as_they_are(self) -> bool:
         """Whether the logits' own order is the order in which tokens are filtered, for all rows."""
-        return self.seen is None and not self.pressures and not self.some_forbidden
+        return self.seen is None and self.pressures is None and not self.some_forbidden
 
     def advance(self, ids: Tensor) -> None:
         """Every row has written one more token, `ids` [B]."""
@@ -210,11 +210,11 @@ def choose(logits: Tensor, rows: RowOptions, top: Top | None = None, shown: Tens
     if shown is None and top is not None:
         shown = top.ids[:, :ALTERNATIVES]
     scores = penalise(logits, rows.penalty, rows.seen)
-    if not rows.pressures:
+    if rows.pressures is None:
         return choose_among(without_forbidden(scores, rows), rows, top if rows.as_they_are else None, shown)
     pressed = Pressed(scores, rows.pressures)
     if top is not None and rows.seen is None and not rows.some_forbidden:
-        top = top_few_again(pressed.scores, *pressed.touched, top) if pressed.touched else top
+        top = top_few_again(pressed.scores, pressed.places, pressed.before, top)
     else:
         top = None
     choice = choose_among(without_forbidden(pressed.scores, rows), rows, top, shown)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from generate.compiled.arithmetic import exactly
-from generate.compiled.tiles import sum_of, sum_of_squares
+from generate.compiled.arithmetic import ONE, exactly
 
-PIECE = 2048  # numbers that are summed in float32 before float64 takes over
+LANES = 256  # sums in float32, side by side, before float64 takes over
+ZERO = np.float32(0)
 LOWEST = np.finfo(np.float32).min  # what is below is -inf, of a token that must not be chosen
 
 
@@ -20,23 +20,25 @@ def mean_of(x):
 
 
 @exactly
-def floor_of(x, peak, sigmas, piece):
+def floor_of(x, peak, sigmas, sums):
     """A row's largest score, `peak`, less `sigmas` standard deviations of all of its scores that are not -inf; LOWEST
-    where sigmas is 0. `piece` [PIECE] is for use in here."""
+    where sigmas is 0. `sums` float32 [3, LANES] is for use in here."""
     if sigmas == 0:
         return LOWEST
-    near, total, squares, count = np.float32(0), 0.0, 0.0, len(x)
-    for start in range(0, len(x), PIECE):
-        part = x[start : min(start + PIECE, len(x))]
-        if start == 0:
-            near = mean_of(part)  # so near to the mean that squares of the distances lose nothing
+    near = mean_of(x[:LANES])  # so near to the mean that squares of the distances lose nothing
+    counts, firsts, seconds = sums[0], sums[1], sums[2]
+    sums[:], count, total, squares = 0, 0.0, 0.0, 0.0
+    for start in range(0, len(x), LANES):
+        part = x[start : min(start + LANES, len(x))]
         for i in range(len(part)):
-            piece[i] = part[i] - near
-        if not np.isfinite(sum_of(piece, 0, len(part))):
-            for i in range(len(part)):
-                if part[i] < LOWEST:
-                    piece[i], count = np.float32(0), count - 1
-        total += sum_of(piece, 0, len(part))
-        squares += sum_of_squares(piece, 0, len(part))
+            there = part[i] >= LOWEST
+            distance = part[i] - near if there else ZERO
+            counts[i] += ONE if there else ZERO
+            firsts[i] += distance
+            seconds[i] += distance * distance
+    for i in range(LANES):
+        count += counts[i]
+        total += firsts[i]
+        squares += seconds[i]
     mean = total / count
     return np.float32(peak - sigmas * np.sqrt(max(0.0, squares / count - mean * mean)))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from generate.sampling.pressure import Pressures
 from generate.sampling.sampler import Filters, RowOptions
 from generate.scheduling.sequence import Sequence
 
@@ -23,6 +24,7 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
     if any(option.top_n_sigma or option.min_p or option.xtc_probability for option in options):
         filters = Filters(*(floats(name) for name in ("top_n_sigma", "min_p", "xtc_probability", "xtc_threshold")))
         filters.least = filters.least.log()
+    pressures = {row: s.past.pressure for row, s in enumerate(sequences) if s.past.pressure is not None}
     return RowOptions(
         temperature=floats("temperature"),
         top_k=whole(option.top_k for option in options),
@@ -33,7 +35,7 @@ def stack_options(sequences: list[Sequence], vocab_size: int, device: torch.devi
         position=whole(len(sequence.ids) for sequence in sequences),
         seen=stack_seen([sequence.past.seen for sequence in sequences], vocab_size, device),
         filters=filters,
-        pressures=[(row, s.past.pressure) for row, s in enumerate(sequences) if s.past.pressure is not None],
+        pressures=Pressures(pressures) if pressures else None,
         blocked=[(row, s.held_back.blocked) for row, s in enumerate(sequences) if s.held_back and s.held_back.blocked],
         **early_ends(sequences, whole),
     )

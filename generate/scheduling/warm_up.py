@@ -3,7 +3,7 @@
 import torch
 
 from generate.sampling.options import Sampling
-from generate.sampling.pressure import Pressure
+from generate.sampling.pressure import Pressure, Pressures
 from generate.sampling.sampler import Filters, RowOptions, choose
 from generate.sampling.statistics import report_sampled, survey
 from generate.text.vocabulary import Vocabulary
@@ -20,7 +20,7 @@ def warm_up(model: GPT2, cache: KVCache) -> None:
     first, one = (torch.full((1,), n, dtype=torch.int64, device=model.device) for n in (0, 1))
     logits = model.logits(model.hidden([(prefix, first, first)]))
     pressure = Pressure(Sampling(dry_multiplier=1, presence_penalty=1), {}, Vocabulary([b""]), [0, 0])
-    for more in ({}, {"filters": Filters(*[one.float()] * 4), "pressures": [(0, pressure)]}):
+    for more in ({}, {"filters": Filters(*[one.float()] * 4), "pressures": Pressures({0: pressure})}):
         options = RowOptions(one.float(), one, one.float(), one.float(), one, first, first, None, **more)
         report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
     if model.config.n_positions > 1:
