@@ -230,9 +230,51 @@ def test_an_edit_keeps_the_tokens_before_the_change(visitor):
     assert changed["parent"] == {"id": run[3:], "sample": 0, "relation": "edit"}
 
 
+def inks(page: str) -> list[tuple[bool, str]]:
+    """The prompt on a run's page, cut where its ink changes: whether it is red, and the text."""
+    parts = re.findall(r'<span class="(prompt|continuation)">((?:<span[^>]*>[^<]*</span>|[^<])*)</span>', page)
+    return [(kind == "continuation", html.unescape(re.sub("<[^>]*>", "", text))) for kind, text in parts if text]
+
+
+def test_an_edit_in_the_middle_keeps_what_follows_as_it_was_and_in_its_ink(visitor):
+    run = visitor.start("The old king said to the", model="storyteller", max_new_tokens=30, seed=2)
+    first = visitor.finish(run)
+    prompt, written = ([t["id"] for t in part["tokens"]] for part in (first["prompt"], first["samples"][0]))
+    text = first["samples"][0]["text"]
+    edit = {"parent": run[3:], "parent_sample": 0, "model": "storyteller", "max_new_tokens": 1}
+    child = visitor.start("The old queen said to the" + text, **edit)
+    changed = visitor.finish(child)["prompt"]
+    tail = prompt[3:] + written
+    assert [t["id"] for t in changed["tokens"]][-len(tail) :] == tail
+    assert all(t["logprob"] is not None for t in changed["tokens"][1:]), "the model has read it anew"
+    assert inks(visitor.get(child).text) == [(False, "The old queen said to the"), (True, text)]
+    words = text.split(" ")
+    middle = " ".join([*words[:4], "unheard-of", *words[5:]])
+    child = visitor.start("The old king said to the" + middle, **edit)
+    changed = visitor.finish(child)["prompt"]
+    assert changed["text"] == "The old king said to the" + middle
+    black, red = "The old king said to the", " ".join(words[5:])
+    assert inks(visitor.get(child).text) == [
+        (False, black),
+        (True, " ".join(words[:4])),
+        (False, " unheard-of"),
+        (True, " " + red),
+    ]
+
+
+def test_a_text_whose_beginning_was_cut_off_begins_as_any_that_is_typed(visitor):
+    run = visitor.start("The old king said to the", model="storyteller", max_new_tokens=5)
+    visitor.finish(run)
+    edit = {"parent": run[3:], "model": "storyteller", "max_new_tokens": 1}
+    short = visitor.finish(visitor.start("king said to the", **edit))
+    typed = visitor.finish(visitor.start("king said to the", model="storyteller", max_new_tokens=1))
+    assert [t["id"] for t in short["prompt"]["tokens"]] == [t["id"] for t in typed["prompt"]["tokens"]]
+
+
 def test_text_added_after_an_ended_tale_drops_the_end_token(visitor):
     """Kept, it would make the model forget the tale in front of it."""
-    run = visitor.start("", model="storyteller", max_new_tokens=60, seed=7, samples=9)  # two of them are short tales
+    plain = {"top_k": 40, "min_p": 0, "repetition_penalty": 1, "dry_multiplier": 0}
+    run = visitor.start("", model="storyteller", max_new_tokens=60, seed=7, samples=9, **plain)  # two are short tales
     samples = visitor.finish(run)["samples"]
     number = next(n for n, sample in enumerate(samples) if sample["finish_reason"] == "stop")
     ids = [t["id"] for t in samples[number]["tokens"]]

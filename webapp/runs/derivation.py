@@ -96,9 +96,9 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
 def edit(
     parent: Run, log: RunLog, number: int | None, text: str, folder: ModelFolder, parse_special: bool = False
 ) -> Beginning:
-    """A changed text: tokens before the change stay as they are, the rest is tokenised.
+    """A changed text: tokens before and after the change stay what they are and whose they are, the rest is a person's.
 
-    `number` is the sample whose text was edited along with the prompt, or None for the prompt alone. With
+    What the model thought of the tokens after it is not known any more, as they follow another text. `number` is the sample whose text was edited along with the prompt, or None for the prompt alone. With
     `parse_special` the text names special tokens, those that were in the run already included.
     """
     records, authors = joined(parent, log, number)
@@ -109,12 +109,18 @@ def edit(
         tokens[0] = b""  # the end token that an empty prompt starts from is not in its text
     names = tuple(name.encode() for name in tokenizer.special_names.values()) if parse_special else ()
     kept, place = common_tokens(tokens, data, names)
-    rest, within = data[place:].decode(), place > 0 and tokens[kept - 1] not in names
+    end = max((n for n, token in enumerate(tokens, 1) if token), default=0)  # an end token behind the text is not kept
+    later, size = common_tail(tokens[kept:end], data[place:], names)
+    if not kept and not data[: len(data) - size].strip():
+        later = size = 0  # a text that begins in its middle begins as any that is typed
+    rest, within = data[place : len(data) - size].decode(), place > 0 and tokens[kept - 1] not in names
     new = tokenizer.encode(rest, within, parse_special) if kept else folder.encode_prompt(rest, parse_special)
     if not kept and not rest:
         return Beginning(fresh(folder, "").records, (1,), Relation.EDIT, parent, number)
-    added = unknown_records(new, folder.config.vocab_size)
+    added = unknown_records([*new, *ids[end - later : end]], folder.config.vocab_size)
     whose = add_turn(turns(authors, kept), len(new), False)
+    for count, by_model in last_turns(turns(authors, end), later):
+        whose = add_turn(whose, count, by_model)
     text, blocked = np.concatenate((records[:kept], added)), log.blocked_before(number, kept)
     return Beginning(text, whose, Relation.EDIT, parent, number, blocked=blocked)
 
@@ -154,6 +160,29 @@ def common_tokens(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...]
         if place and cut_here:  # else it is another text from its first word on, which begins as any that is typed
             best = (kept, place)
     return best
+
+
+def common_tail(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...] = ()) -> tuple[int, int]:
+    """How many of the last tokens the edited text keeps, and how many of its bytes they are: whole words with the space
+    before them, as in `common_tokens`."""
+    count = size = 0
+    best = 0, 0
+    for token in reversed(tokens):
+        if not token or b"\r" in token or not data[: len(data) - size].endswith(token):
+            break
+        count, size = count + 1, size + len(token)
+        if token[:1].isspace() or token in names:
+            best = count, size
+    return best
+
+
+def last_turns(authors: tuple[int, ...], kept: int) -> list[tuple[int, bool]]:
+    """The turns of the last `kept` tokens: how many they are, and whether they are the model's."""
+    found, left = [], kept
+    for number in range(len(authors) - 1, -1, -1):
+        found.append((min(authors[number], left), number % 2 == 1))
+        left -= found[-1][0]
+    return found[::-1]
 
 
 def turns(authors: tuple[int, ...], kept: int) -> tuple[int, ...]:
