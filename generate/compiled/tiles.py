@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from generate.compiled.writer import BYTES, FLOATS, INT32, INT64, LANES, PER_STEP, WORDS, Writer
+from generate.compiled.writer import BYTES, FLOAT, FLOATS, INT32, INT64, LANES, PER_STEP, WORDS, Writer
 
 COLUMNS = 2  # vectors of outputs in a panel of packed weights
 PANEL = LANES * COLUMNS
@@ -100,6 +100,32 @@ def row_sum(square):
 
 
 sum_of, sum_of_squares = row_sum(False), row_sum(True)
+
+
+@intrinsic
+def add_moments(typing, x, first, vectors, near, least, lanes):
+    """Of the numbers of x[first:first + 16 * vectors] that are not below `least`: add to each of the 16 lanes of
+    `lanes` [3, 16] how many they are, the sum of their distances from `near`, and that of the distances' squares."""
+
+    def generate(context, builder, signature, values):
+        w = Writer(context, builder)
+        x, near, least = w.address(signature.args[0], values[0], values[1]), w.spread(values[3]), w.spread(values[4])
+        out, zero, one = w.address(signature.args[5], values[5]), ir.Constant(FLOATS, None), w.spread(FLOAT(1))
+        counts, firsts, seconds = (row[0] for row in w.variables(FLOATS, 3, 1))
+        with cgutils.for_range(builder, values[2]) as loop:
+            vector = w.load(FLOATS, w.at(x, loop.index, 4 * LANES))
+            there = builder.fcmp_ordered(">=", vector, least)
+            distance = builder.select(there, builder.fsub(vector, near), zero)
+            builder.store(builder.fadd(builder.load(counts), builder.select(there, one, zero)), counts)
+            builder.store(builder.fadd(builder.load(firsts), distance), firsts)
+            builder.store(w.multiply_add(distance, distance, builder.load(seconds)), seconds)
+        for row, sums in enumerate((counts, firsts, seconds)):
+            place = w.at(out, 64 * row)
+            w.store(builder.fadd(w.load(FLOATS, place), builder.load(sums)), place)
+        return context.get_dummy_value()
+
+    where = types.intp
+    return types.void(x, where, where, types.float32, types.float32, lanes), generate
 
 
 @intrinsic

@@ -11,7 +11,8 @@ VNNI = llvm.get_host_cpu_features().get("avx512vnni", False)
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BYTES, WORDS = ir.VectorType(INT8, 4 * LANES), ir.VectorType(INT32, LANES)
-FLOATS = ir.VectorType(ir.FloatType(), LANES)
+FLOAT = ir.FloatType()
+FLOATS = ir.VectorType(FLOAT, LANES)
 POINTER = INT8.as_pointer()
 
 

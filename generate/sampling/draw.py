@@ -101,9 +101,9 @@ def draw_filtered(scores, stride, size, values, ids, divisor, top_k, top_p, sigm
     threshold, norm and ceiling; head and ceiling are the id and the value of the first token kept. Where more than the K
     likeliest may be kept, `done` is false, and the rest of the row is not filled.
     """
-    sums = np.empty((3, LANES), np.float32)
+    lanes = np.empty((3, LANES), np.float32)
     for row in range(len(values)):
-        floor = floor_of(scores[row * stride : row * stride + size], values[row, 0], sigmas[row], sums)
+        floor = floor_of(scores[row * stride : row * stride + size], values[row, 0], sigmas[row], lanes)
         few = values.shape[1]
         most = top_k[row] if top_k[row] > 0 else size
         count = min(few, most)

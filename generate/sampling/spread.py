@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from generate.compiled.arithmetic import ONE, exactly
+from generate.compiled.arithmetic import exactly
+from generate.compiled.tiles import LANES, add_moments
 
-LANES = 256  # sums in float32, side by side, before float64 takes over
-ZERO = np.float32(0)
+PIECE = 128  # vectors whose sums are in float32, before float64 takes over
 LOWEST = np.finfo(np.float32).min  # what is below is -inf, of a token that must not be chosen
 
 
@@ -20,25 +20,23 @@ def mean_of(x):
 
 
 @exactly
-def floor_of(x, peak, sigmas, sums):
+def floor_of(x, peak, sigmas, lanes):
     """A row's largest score, `peak`, less `sigmas` standard deviations of all of its scores that are not -inf; LOWEST
-    where sigmas is 0. `sums` float32 [3, LANES] is for use in here."""
+    where sigmas is 0. `lanes` float32 [3, LANES] is for use in here."""
     if sigmas == 0:
         return LOWEST
-    near = mean_of(x[:LANES])  # so near to the mean that squares of the distances lose nothing
-    counts, firsts, seconds = sums[0], sums[1], sums[2]
-    sums[:], count, total, squares = 0, 0.0, 0.0, 0.0
-    for start in range(0, len(x), LANES):
-        part = x[start : min(start + LANES, len(x))]
-        for i in range(len(part)):
-            there = part[i] >= LOWEST
-            distance = part[i] - near if there else ZERO
-            counts[i] += ONE if there else ZERO
-            firsts[i] += distance
-            seconds[i] += distance * distance
-    for i in range(LANES):
-        count += counts[i]
-        total += firsts[i]
-        squares += seconds[i]
+    near = mean_of(x[:256])  # so near to the mean that squares of the distances lose nothing
+    vectors, count, total, squares = len(x) // LANES, 0.0, 0.0, 0.0
+    for start in range(0, vectors, PIECE):
+        lanes[:] = 0
+        add_moments(x, start * LANES, min(PIECE, vectors - start), near, LOWEST, lanes)
+        for i in range(LANES):
+            count += lanes[0, i]
+            total += lanes[1, i]
+            squares += lanes[2, i]
+    for i in range(vectors * LANES, len(x)):
+        if x[i] >= LOWEST:
+            distance = x[i] - near
+            count, total, squares = count + 1, total + distance, squares + distance * distance
     mean = total / count
     return np.float32(peak - sigmas * np.sqrt(max(0.0, squares / count - mean * mean)))
