@@ -103,6 +103,27 @@ sum_of, sum_of_squares = row_sum(False), row_sum(True)
 
 
 @intrinsic
+def put_maxima(typing, x, first, groups, maxima):
+    """maxima[g] = the largest of the 64 numbers of x[first + 64 g:]; where one is NaN, any of them."""
+
+    def generate(context, builder, signature, values):
+        w = Writer(context, builder)
+        x, out = w.address(signature.args[0], values[0], values[1]), w.address(signature.args[3], values[3])
+
+        def larger(a, b):
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        with cgutils.for_range(builder, values[2]) as loop:
+            group = w.at(x, loop.index, 256)
+            a, b, c, d = (w.load(FLOATS, w.at(group, 64 * n)) for n in range(4))
+            largest = w.folded(larger, larger(larger(a, b), larger(c, d)))
+            w.store(largest, w.at(out, loop.index, 4))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, types.intp, maxima), generate
+
+
+@intrinsic
 def add_moments(typing, x, first, vectors, near, least, lanes):
     """Of the numbers of x[first:first + 16 * vectors] that are not below `least`: add to each of the 16 lanes of
     `lanes` [3, 16] how many they are, the sum of their distances from `near`, and that of the distances' squares."""

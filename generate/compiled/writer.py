@@ -76,15 +76,19 @@ class Writer:
         halves = self.load(ir.VectorType(INT16, LANES), address)
         return self.builder.fpext(self.builder.bitcast(halves, ir.VectorType(ir.HalfType(), LANES)), FLOATS)
 
-    def sum_of_lanes(self, vector):
-        """The sum of 16 numbers, halves added to halves, so that the order is fixed."""
+    def folded(self, combine, vector):
+        """What `combine` makes of 16 numbers, halves with halves, so that the order is fixed."""
         b, lanes = self.builder, LANES
         while lanes > 1:
             lanes //= 2
             low, high = (ir.Constant(ir.VectorType(INT32, lanes), list(range(at, at + lanes))) for at in (0, lanes))
             empty = ir.Constant(vector.type, ir.Undefined)
-            vector = b.fadd(b.shuffle_vector(vector, empty, low), b.shuffle_vector(vector, empty, high))
+            vector = combine(b.shuffle_vector(vector, empty, low), b.shuffle_vector(vector, empty, high))
         return b.extract_element(vector, INT32(0))
+
+    def sum_of_lanes(self, vector):
+        """The sum of 16 numbers."""
+        return self.folded(self.builder.fadd, vector)
 
     def sums_of_lanes(self, a, b, c, d):
         """`sum_of_lanes` of four vectors with less work and the same bits."""

@@ -3,9 +3,9 @@
 import numpy as np
 
 from generate.compiled.arithmetic import ONE, exactly, exp, maximum
-from generate.compiled.tiles import sum_of
+from generate.compiled.tiles import put_maxima, sum_of
 
-GROUP = 64  # the likeliest tokens are looked for in groups of this size whose maximum is large enough
+GROUP = 64  # as in put_maxima: the likeliest tokens are looked for in groups of this size whose maximum is large enough
 PIECE = 2048
 TRIES, HALF = 16, np.float32(0.5)
 
@@ -96,8 +96,10 @@ def top(x, maxima, values, ids):
 @exactly
 def largest_of_groups(x, maxima):
     """Fill maxima [ceil(V / GROUP)] with the largest of each GROUP numbers of x [V]; both float32."""
-    for group in range(len(maxima)):
-        maxima[group] = maximum(x[group * GROUP : (group + 1) * GROUP])
+    whole = len(x) // GROUP
+    put_maxima(x, 0, whole, maxima)
+    if whole < len(maxima):
+        maxima[whole] = maximum(x[whole * GROUP :])
 
 
 @exactly
