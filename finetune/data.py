@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,12 @@ def reading(options: Options) -> Reading:
     return Reading(o.documents, o.format, o.encoding, o.column or None, o.field or None, o.header)
 
 
-def assumptions(given: Sequence[str], options: Options, scratch: Path) -> tuple[str, ...]:
+def assumptions(options: Options, scratch: Path, *given: Sequence[str]) -> tuple[str, ...]:
     """How the tables among the files were read, a line for each way, and which files were misread, by their looks."""
     found: dict[str, list[str]] = {}
     doubts = []
-    for source in [] if is_encoding(given) else find_sources(given, scratch):
+    files = [find_sources(some, scratch) for some in given if some and not is_encoding(some)]
+    for source in dict.fromkeys(chain.from_iterable(files)):
         if how := layout(source, reading(options)):
             found.setdefault(str(how), []).append(source.name)
         if doubt := misread(source, reading(options)):
@@ -159,10 +161,10 @@ def load(
                 patience=options.patience,
                 split=options.split,
             )
-        return Data(parts, cut, found.sources, assumed=assumptions(given, options, scratch))
+        return Data(parts, cut, found.sources, assumed=assumptions(options, scratch, given))
     held = encoded(validation, options, start, cache, scratch, shows)
     parts = {"train": everything, "validation": whole(held.tokens, held.ends)}
-    assumed = assumptions([*given, *validation], options, scratch)
+    assumed = assumptions(options, scratch, given, validation)
     return Data(parts, False, found.sources, held.sources, assumed)
 
 

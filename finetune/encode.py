@@ -22,7 +22,7 @@ def encode_to(given: dict, options: Options, models: Path) -> Encoding:
     with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
         shows = sys.stderr.isatty()
         found = data.encoded(given["data"], options, start, target, Path(scratch), shows, write_encoding)
-        for line in data.assumptions(given["data"], options, Path(scratch)):
+        for line in data.assumptions(options, Path(scratch), given["data"]):
             print(line, file=sys.stderr)
     print(f"{target}: {counted(len(found.ends), 'document')}, {counted(len(found.tokens))}.")
     return found

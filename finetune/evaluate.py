@@ -37,7 +37,7 @@ def evaluate(folder: ModelFolder, given: list[str], options: Options, cache: Pat
     start = from_folder(folder, options)
     with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
         found = data.encoded(given, options, start, cache, Path(scratch), sys.stderr.isatty())
-        for line in data.assumptions(given, options, Path(scratch)):
+        for line in data.assumptions(options, Path(scratch), given):
             print(line, file=sys.stderr)
         size = block_size(start, options)
         parts = windows(

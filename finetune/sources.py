@@ -6,18 +6,21 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from zlib import crc32
 
 from generate import Refusal
 
 
 def find_sources(given: Sequence[str], scratch: Path) -> list[Path]:
-    """The files that are meant, each once: of folders and globs those that are not hidden, sorted; "-" is stdin.
+    """The files that are meant, each once: of folders and globs those that are not hidden, and no pipes, sorted.
 
-    What can be read but once, stdin or a pipe, is copied into a file in `scratch`. Raises Refusal for what is not there.
+    What can be read but once, stdin ("-") or a pipe, is copied into a file in `scratch`, and is that file from then on.
+    Raises Refusal for what is not there.
     """
     found: dict[Path, Path] = {}
-    for number, name in enumerate(dict.fromkeys(given)):
-        for file in files_of(name, scratch / (f"{number}-{Path(name).name}" if name != "-" else "stdin")):
+    for name in dict.fromkeys(given):
+        place = scratch if name == "-" else scratch / f"{crc32(os.fsencode(os.path.realpath(name))):08x}"
+        for file in files_of(name, place / ("stdin" if name == "-" else Path(name).name)):
             found.setdefault(file.resolve(), file)
     if not found:
         raise Refusal("No file was given.")
@@ -33,12 +36,15 @@ def files_of(name: str, copy: Path) -> list[Path]:
         found = files_in(path)
     elif path.is_file():
         return [path]
+    elif copy.exists():  # looked for first: to open a pipe whose writer has gone is to wait for another
+        return [copy]
     elif path.exists():
         with path.open("rb") as pipe:
             return [copied(pipe, copy)]
     elif glob.has_magic(name):
         matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        found = [file for match in matches for file in (files_in(match) if match.is_dir() else [match])]
+        some = [files_in(match) if match.is_dir() else [match] for match in matches if not match.is_fifo()]
+        found = [file for files in some for file in files]
     else:
         raise Refusal("There is no {path}.", path=name)
     if not found:
@@ -60,6 +66,7 @@ def copied(stream, target: Path) -> Path:
     if target.exists():
         return target
     try:
+        target.parent.mkdir(exist_ok=True)
         with target.open("wb") as out:
             shutil.copyfileobj(stream, out, 2**20)
     except OSError as error:

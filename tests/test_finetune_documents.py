@@ -2,11 +2,13 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
 import re
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -18,11 +20,13 @@ from pyarrow import parquet
 from tokenizers.pre_tokenizers import ByteLevel
 
 from finetune import documents, formats, tables
-from finetune.data import assumptions as data_assumptions
+from finetune.data import assumptions, encoded, load
 from finetune.documents import MOST, PIECE, SPACE, START, Reading, pieces
+from finetune.encoding import write_encoding
 from finetune.options import Options
 from finetune.sources import find_sources
-from generate import END, Refusal
+from finetune.start import from_folder
+from generate import END, Refusal, check_folder
 
 ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 PARTS = ["\n", "\r", "\r\n", " ", "\t", "a", "fox", "从前", "🦊", "%%", END, START, END[:5], END[5:], "\x85", "\u2028"]
@@ -241,7 +245,7 @@ def test_an_encoding_in_which_any_bytes_are_letters_is_doubted_where_they_look_l
     source = written(tmp_path, "a.txt", text.encode(written_in))
     told = documents.misread(source, Reading(encoding=given))
     assert (guess is None) if told is None else str(told).startswith(f"a.txt reads more like {guess} (“{text[:9]}")
-    told = data_assumptions([str(source)], Options(encoding=given), tmp_path)
+    told = assumptions(Options(encoding=given), tmp_path, [str(source)])
     assert len(told) == (guess is not None)
 
 
@@ -588,12 +592,48 @@ def test_stdin_and_pipes_are_copied_to_be_read_twice(data):
     with mock.patch("sys.stdin", io.TextIOWrapper(io.BytesIO("从前".encode()))):
         (source,) = find_sources(["-", "-"], Path("scratch"))
     assert read(source) == read(source) == ["从前"]
-    os.mkfifo("pipe")
-    writer = threading.Thread(target=lambda: Path("pipe").write_text("piped"))
-    writer.start()
-    (source,) = find_sources(["pipe"], Path("scratch"))
-    writer.join()
+    with piped("pipe", "piped"):
+        (source,) = find_sources(["pipe"], Path("scratch"))
     assert read(source) == read(source) == ["piped"]
+
+
+@contextmanager
+def piped(name: str, text: str):
+    """A named pipe, into which `text` is written once."""
+    Path(name).parent.mkdir(exist_ok=True)
+    os.mkfifo(name)
+    writer = threading.Thread(target=lambda: Path(name).write_text(text))
+    writer.start()
+    yield
+    writer.join(10)
+    assert not writer.is_alive(), "nobody has read it"
+
+
+def test_a_pipe_whose_writer_has_gone_is_the_copy_that_was_made_of_it(data):
+    with piped("pipe", "piped"):
+        first = find_sources(["pipe"], Path("scratch"))
+    assert find_sources(["pipe"], Path("scratch")) == first
+    assert find_sources(["data/a.txt", "./pipe"], Path("scratch")) == [Path("data/a.txt"), *first]
+    assert found("*", "data/a.txt")[0] == "data/a.txt", "no pattern means a pipe"
+
+
+def test_two_pipes_of_one_name_are_two_texts(data, model):
+    start = from_folder(check_folder(model), Options())
+    with piped("one/x", "the old king\n" * 20), piped("two/x", "the young fox\n" * 20):
+        loaded = load(["one/x"], ["two/x"], Options(), start, Path("cache"), Path("scratch"), False)
+    (ours,), (theirs,) = loaded.sources, loaded.validation_sources
+    assert ours["name"] == theirs["name"] == "x"
+    assert ours["sha256"] == hashlib.sha256(b"the old king\n" * 20).hexdigest()
+    assert theirs["sha256"] == hashlib.sha256(b"the young fox\n" * 20).hexdigest()
+
+
+def test_only_text_is_looked_at_for_tables(data, model):
+    start = from_folder(check_folder(model), Options())
+    Path("held.csv").write_text("text,n\none,1\n")
+    encoded(["data"], Options(), start, Path("made"), Path("scratch"), False, write_encoding)
+    (told,) = assumptions(Options(), Path("scratch"), ["made"], ["held.csv"])
+    assert told.startswith("held.csv: ")
+    assert assumptions(Options(), Path("scratch"), ["made"], []) == ()
 
 
 def test_the_bytes_read_are_told_as_they_are_on_the_disk(tmp_path):
