@@ -132,10 +132,10 @@ def samplers(args, work: Path, results: dict) -> None:
                 child = Child(Samplers, precision)
                 child.call("load", written(work, model))
                 for rows in [1] if args.quick else [1, 32]:
-                    pairs = [child.call("compare", rows, 40, f"{number}") for number in range(args.rounds + 1)][1:]
+                    pairs = [child.call("compare", rows, f"{number}") for number in range(args.rounds + 1)][1:]
                     row = {"model": model, "precision": precision, "rows": rows}
-                    row |= {name: median(p[n] for p in pairs) * 1000 for n, name in enumerate(("off_ms", "on_ms"))}
-                    results["samplers"].append(row | {"ratio": median(on / off for off, on in pairs)})
+                    row |= {name: median(p[n] for p in pairs) * 1000 for n, name in enumerate(("on_ms", "off_ms"))}
+                    results["samplers"].append(row | {"ratio": median(on / off for on, off in pairs)})
                 child.close()
     print(report.samplers(results["samplers"]), flush=True)
 

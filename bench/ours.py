@@ -40,9 +40,9 @@ class Ours:
         model = load_model(self.folder, torch.device("cpu"), self.precision)
         self.batch = Batch(model, self.folder, MAX_ROWS)
 
-    def beside(self, rows: int) -> Batch:
-        """Another batch of the same model."""
-        return Batch(self.batch.model, self.folder, rows)
+    def beside(self) -> Batch:
+        """Another batch of the same model, as large as the first."""
+        return Batch(self.batch.model, self.folder, MAX_ROWS)
 
     @torch.inference_mode()
     def turn(self, prompts: list[list[int]], new: int) -> Timing:
@@ -68,13 +68,8 @@ class Ours:
     def decode(self, prompts: list[list[int]], steps: int, statistics: bool = True) -> list[float]:
         """Seconds of each of `steps` steps of a batch with a row for every prompt."""
         runs = admit(self.batch, self.folder, prompts, usual(len(prompts), LONG), statistics)
-        while self.batch.prefills or len(self.batch.sequences) < len(prompts):
-            self.batch.step()
-        times = []
-        for _ in range(steps):
-            begun = time.perf_counter()
-            self.batch.step()
-            times.append(time.perf_counter() - begun)
+        read_all(self.batch, len(prompts))
+        times = [timed_step(self.batch) for _ in range(steps)]
         cancel(self.batch, runs)
         return times
 
@@ -94,6 +89,19 @@ def admit(
         runs.append(request.new_log(ids))
         batch.admit(request, runs[-1])
     return runs
+
+
+def read_all(batch: Batch, rows: int) -> None:
+    """Step until all prompts are read, and so many rows are being written."""
+    while batch.prefills or len(batch.sequences) < rows:
+        batch.step()
+
+
+def timed_step(batch: Batch) -> float:
+    """The seconds that a step takes."""
+    begun = time.perf_counter()
+    batch.step()
+    return time.perf_counter() - begun
 
 
 def cancel(batch: Batch, runs: list[RunLog]) -> None:
