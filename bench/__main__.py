@@ -13,6 +13,8 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from bench import plot, report
@@ -98,21 +100,28 @@ def server(args, work: Path, results: dict) -> None:
 
 
 def gap(args, work: Path, results: dict) -> None:
-    for model in args.model[-1:] if args.quick else [m for m in args.model if m != "345M"]:
-        for precision in PRECISIONS[-1:] if args.quick else PRECISIONS:
-            with told(f"{model} {precision}"):
-                child = Child(Gap, precision)
-                child.call("load", written(work, model))
-                for rows in [8] if args.quick else [8, 31]:
-                    pairs = [child.call("enter", rows, f"{number}") for number in range(args.rounds + 1)][1:]
-                    row = {"model": model, "precision": precision, "rows": rows}
-                    row |= {
-                        "longest_ms": median(a for a, _ in pairs) * 1000,
-                        "median_ms": median(b for _, b in pairs) * 1000,
-                    }
-                    results["gaps"].append(row | {"ratio": median(a / b for a, b in pairs)})
-                child.close()
+    models = args.model[-1:] if args.quick else [m for m in args.model if m != "345M"]
+    precisions, counts = (PRECISIONS[-1:], [8]) if args.quick else (PRECISIONS, [8, 31])
+    names = ("longest_ms", "median_ms")
+    results["gaps"] += pairs(args, work, Gap, "enter", names, models, precisions, counts)
     print(report.gaps(results["gaps"]), flush=True)
+
+
+def pairs(args, work: Path, kind: type, call: str, names, models, precisions, counts) -> Iterator[dict]:
+    """Both times that `call` of a `kind` tells, in ms and by their `names`, and the one over the other.
+
+    Medians of the rounds, the first of which warms up; a row for each of `models`, `precisions` and `counts` of rows.
+    """
+    for model, precision in product(models, precisions):
+        with told(f"{model} {precision}"):
+            child = Child(kind, precision)
+            child.call("load", written(work, model))
+            for rows in counts:
+                times = [child.call(call, rows, f"{number}") for number in range(args.rounds + 1)][1:]
+                row = {"model": model, "precision": precision, "rows": rows}
+                row |= {name: median(some) * 1000 for name, some in zip(names, zip(*times, strict=True), strict=True)}
+                yield row | {"ratio": median(one / other for one, other in times)}
+            child.close()
 
 
 def sameness(args, work: Path, results: dict) -> None:
@@ -126,17 +135,9 @@ def sameness(args, work: Path, results: dict) -> None:
 
 
 def samplers(args, work: Path, results: dict) -> None:
-    for model in [m for m in args.model if m != "345M"]:
-        for precision in PRECISIONS[-1:] if args.quick else PRECISIONS[1:]:
-            with told(f"{model} {precision}"):
-                child = Child(Samplers, precision)
-                child.call("load", written(work, model))
-                for rows in [1] if args.quick else [1, 32]:
-                    pairs = [child.call("compare", rows, f"{number}") for number in range(args.rounds + 1)][1:]
-                    row = {"model": model, "precision": precision, "rows": rows}
-                    row |= {name: median(p[n] for p in pairs) * 1000 for n, name in enumerate(("on_ms", "off_ms"))}
-                    results["samplers"].append(row | {"ratio": median(on / off for on, off in pairs)})
-                child.close()
+    models = [m for m in args.model if m != "345M"]
+    precisions, counts = (PRECISIONS[-1:], [1]) if args.quick else (PRECISIONS[1:], [1, 32])
+    results["samplers"] += pairs(args, work, Samplers, "compare", ("on_ms", "off_ms"), models, precisions, counts)
     print(report.samplers(results["samplers"]), flush=True)
 
 
