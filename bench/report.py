@@ -74,31 +74,19 @@ def served(rows: list[dict]) -> str:
 
 def gaps(rows: list[dict]) -> str:
     head = "model | precision | rows | median gap before | longest while 900 tokens enter | ratio"
-    lines = (
-        [
-            row["model"],
-            row["precision"],
-            str(row["rows"]),
-            number(row["median_ms"], 1, " ms"),
-            number(row["longest_ms"], 1, " ms"),
-            number(row["ratio"], 2),
-        ]
-        for row in rows
-    )
-    return "\n" + table(head, lines)
+    return compared(head, rows, {"median_ms": 1, "longest_ms": 1, "ratio": 2})
 
 
 def samplers(rows: list[dict]) -> str:
     head = "model | precision | rows | step with no sampler beyond top_k | with all of them | ratio"
+    return compared(head, rows, {"off_ms": 2, "on_ms": 2, "ratio": 3})
+
+
+def compared(head: str, rows: list[dict], digits: dict[str, int]) -> str:
+    """Two times and their ratio, each with so many digits."""
+    units = [(name, count, " ms" if name.endswith("_ms") else "") for name, count in digits.items()]
     lines = (
-        [
-            row["model"],
-            row["precision"],
-            str(row["rows"]),
-            number(row["off_ms"], 2, " ms"),
-            number(row["on_ms"], 2, " ms"),
-            number(row["ratio"], 3),
-        ]
+        [row["model"], row["precision"], str(row["rows"]), *(number(row[name], *how) for name, *how in units)]
         for row in rows
     )
     return "\n" + table(head, lines)
