@@ -9,10 +9,9 @@ import torch
 
 from finetune.checkpoints import checkpoints, step_of
 from finetune.options import Options
-from finetune.record import losses_of
+from finetune.record import LAST, losses_of
 from generate import Refusal
 
-LAST = 3  # training losses whose mean counts where no text is held out
 NOISE = 1.5  # by which factor those of two batches may differ by chance
 
 

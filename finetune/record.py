@@ -14,6 +14,7 @@ from generate import Refusal, Score, write_json
 KINDS = {"options": dict, "seconds": int | float, "steps": int} | dict.fromkeys(
     ("data", "validation_data", "history", "evaluations", "samples"), list
 )
+LAST = 3  # training losses that stand for an end of a training, where no text is held out
 
 
 class Record:
@@ -55,9 +56,9 @@ class Record:
         for kind in ("history", "evaluations", "samples"):
             self.facts[kind] = [entry for entry in self.facts[kind] if entry["step"] <= step]
 
-    def losses(self, part: str = "validation") -> list[tuple[int, float]]:
-        """(step, loss) of every look at a part."""
-        return [(e["step"], e["loss"]) for e in self.facts["evaluations"] if e["part"] == part and "loss" in e]
+    def losses(self) -> list[tuple[int, float]]:
+        """(step, held-out loss) of every look at the validation part that found a number."""
+        return numbers_of(self.facts)
 
     def save(self) -> None:
         """Raises OSError when the disk is full; the file is then as it was."""
@@ -69,6 +70,11 @@ def losses_of(facts: dict[str, Any]) -> list[tuple[int, float]]:
     """(step, held-out loss) of every look at the validation part; NaN where it was no number, which is not written down."""
     held = [entry for entry in facts["evaluations"] if entry["part"] == "validation"]
     return [(entry["step"], math.nan if entry.get("loss") is None else entry["loss"]) for entry in held]
+
+
+def numbers_of(facts: dict[str, Any]) -> list[tuple[int, float]]:
+    """Those of `losses_of` that are numbers."""
+    return [(step, loss) for step, loss in losses_of(facts) if math.isfinite(loss)]
 
 
 def begun(file: Path, writes: bool, facts: dict[str, Any]) -> Record:

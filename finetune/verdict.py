@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from finetune.record import LAST, numbers_of
+
 HARDLY = 0.01  # nats a token: held-out loss that fell by less has hardly moved
-LAST = 3  # training losses at either end that are compared where no text is held out
 RISEN = 0.02  # nats a token above the best, while training loss still falls
 
 
 def verdict(facts: dict[str, Any]) -> str:
     """A sentence for whoever trained, from the record's evaluations and history; "" where all is well."""
-    held = [(e["step"], e["loss"]) for e in facts["evaluations"] if e["part"] == "validation" and "loss" in e]
+    held = numbers_of(facts)
     rate = facts["options"]["learning_rate"]
     if len(held) < 2:
         told = [entry["loss"] for entry in facts["history"] if "loss" in entry]
