@@ -65,9 +65,7 @@ class Asked:
 
 def finished(log: RunLog) -> RunLog:
     """Wait until a run is done; raises RuntimeError where it failed."""
-    version = -1
-    while not log.done:
-        version = log.wait(version, 1)
+    log.wait_until_done()
     if log.samples[0].error:
         raise RuntimeError(str(log.samples[0].error))
     return log

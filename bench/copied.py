@@ -24,9 +24,8 @@ def samples(model: Path, count: int, length: int, temperature: float, top_k: int
     try:
         sampling = Sampling(max_new_tokens=length, temperature=temperature, top_k=top_k, samples=count, seed=1)
         request = Request(folder, sampling)
-        run, version = engine.submit(request, request.new_log(folder.encode_prompt(""))), -1
-        while not run.done:
-            version = run.wait(version, 1)
+        run = engine.submit(request, request.new_log(folder.encode_prompt("")))
+        run.wait_until_done()
     finally:
         engine.close()
     for sample in run.samples:

@@ -21,9 +21,8 @@ def write_samples(folder: ModelFolder) -> tuple[list[int], list[list[int]]]:
     engine = LocalEngine(folder.path.parent, device="cpu", precision="float32").start(folder)
     try:
         request = Request(folder, sampling)
-        run, version = engine.submit(request, request.new_log(prompt)), -1
-        while not run.done:
-            version = run.wait(version, 60)
+        run = engine.submit(request, request.new_log(prompt))
+        run.wait_until_done()
     finally:
         engine.close()
     return prompt, [prompt + sample.read()["id"].tolist() for sample in run.samples if not sample.error]

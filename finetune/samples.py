@@ -29,9 +29,8 @@ def write_sample(model, start: Start, options: Options, work: Path, device: str)
         engine = LocalEngine(Path(root), device, "float32", threads, max_rows=1, prefix_memory=0).start(folder)
         try:
             request = Request(folder, sampling)
-            run, version = engine.submit(request, request.new_log(ids)), -1
-            while not run.done:
-                version = run.wait(version, 1)
+            run = engine.submit(request, request.new_log(ids))
+            run.wait_until_done()
         finally:
             engine.close()
             torch.set_num_threads(threads)

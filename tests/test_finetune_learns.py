@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MODELS, edit_json
+from conftest import MODELS, edit_json, finished
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GPT2LMHeadModel
 from tuning import Bench, cut_at, run_json, same_weights, some_text
@@ -38,9 +38,7 @@ def written(folder, prompts, samples=1, **options):
         request = Request(model, sampling)
         runs = [engine.submit(request, request.new_log(model.encode_prompt(prompt))) for prompt in prompts]
         for run in runs:
-            version = -1
-            while not run.done:
-                version = run.wait(version, 1)
+            finished(run)
     finally:
         engine.close()
     vocabulary = model.tokenizer.vocabulary

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, make_model
+from conftest import ROOT, finished, make_model
 from tuning import Bench, cut_at, losses, run_json, same_weights
 from waiting import until
 
@@ -273,9 +273,7 @@ def test_a_sample_is_what_the_finished_model_writes(bench):
     try:
         sampling = Sampling(max_new_tokens=12, temperature=0.8, top_k=40, seed=1)
         request = Request(made, sampling)
-        run, version = engine.submit(request, request.new_log(made.encode_prompt("the old"))), -1
-        while not run.done:
-            version = run.wait(version, 1)
+        run = finished(engine.submit(request, request.new_log(made.encode_prompt("the old"))))
     finally:
         engine.close()
     written = made.tokenizer.vocabulary.bytes_of(run.samples[0].read()["id"].tolist())

@@ -140,3 +140,8 @@ class RunLog:
         with self.changed:
             self.changed.wait_for(lambda: self.version != version, timeout)
             return self.version
+
+    def wait_until_done(self) -> None:
+        """Wait until nothing more will come, however long that takes."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.done)

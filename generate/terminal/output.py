@@ -132,9 +132,7 @@ def to_file(
 
 def score(run: RunLog, folder: ModelFolder, prompt: str, path: Path | None, force: bool) -> None:
     """Say how likely the model finds a text, in one line; as JSON lines with every token."""
-    version = 0
-    while not run.done:
-        version = run.wait(version, 1)
+    run.wait_until_done()
     if run.samples[0].finish_reason != FinishReason.LENGTH:  # it failed, and the caller says why
         return
     vocabulary = folder.tokenizer.vocabulary
