@@ -11,8 +11,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from finetune.documents import Reading, pieces
-from finetune.sources import find_sources
+from bench.copied import texts_of
 from generate import LocalEngine, ModelFolder, Request, RunLog, check_folder, parse_with_preset, perplexity
 
 PROMPTS = (
@@ -91,8 +90,7 @@ def main() -> None:
             )
         print(f"ratio    {counts[1] / counts[0]:.2f}" if counts[0] else "ratio    none: no run went in circles before")
         if args.held_out:
-            found = find_sources([args.held_out], Path("/nonexistent"))
-            text = "".join(text for file in found for text, _ in pieces(file, Reading()))[:READ]
+            text = "".join(texts_of([args.held_out]))[:READ]
             for asked in (own, other):
                 print(f"{asked.name:<8} held-out text: {asked.reads(text)}")
     finally:

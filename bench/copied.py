@@ -13,9 +13,14 @@ from finetune.sources import find_sources
 from generate import LocalEngine, Request, Sampling, check_folder
 
 
-def words_of(files: list[str]) -> list[str]:
+def texts_of(files: list[str]) -> Iterator[str]:
+    """All text of some files, piece by piece."""
     found = find_sources(files, Path("/nonexistent"))  # of no use here: it is for what comes through a pipe
-    return " ".join(text for file in found for text, _ in pieces(file, Reading())).split()
+    return (text for file in found for text, _ in pieces(file, Reading()))
+
+
+def words_of(files: list[str]) -> list[str]:
+    return " ".join(texts_of(files)).split()
 
 
 def samples(model: Path, count: int, length: int, temperature: float, top_k: int) -> Iterator[list[str]]:
