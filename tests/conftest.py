@@ -17,7 +17,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from waiting import until
 
-from generate import LocalEngine, Request, find_model, parse_sampling
+from generate import LocalEngine, ModelFolder, Request, find_model, parse_sampling
 
 MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
@@ -130,6 +130,11 @@ def models(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny(models) -> ModelFolder:
+    return find_model(models, "tiny")
+
+
+@pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Path:
     """The folder of a small model, called tiny, which nobody may change."""
     return make_model(tmp_path_factory.mktemp("model") / "tiny", seed=1)
@@ -207,6 +212,15 @@ def writer(models) -> Writer:
     started(engine)
     yield Writer(engine)
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def forgetful(models) -> Writer:
+    """An engine that remembers nothing, so that every prompt is read from its beginning."""
+    from engines import running
+
+    with running(models, prefix_memory=0) as writer:
+        yield writer
 
 
 @pytest.fixture(scope="session")
@@ -308,6 +322,14 @@ def text_of(html: str, target: str = "#sample-0") -> str:
     return reader.text
 
 
+def taken_in(text: str, event: dict) -> str:
+    """The text of a page's first sample once it has taken in one more event."""
+    if "id" not in event or 'hx-target="#sample-0"' not in event["data"]:
+        return text
+    anew = 'hx-target="#sample-0" hx-swap="innerHTML"' in event["data"]
+    return ("" if anew else text) + text_of(event["data"])
+
+
 def pictured(text):
     """Control characters as the page shows them; HTML itself would drop or hide them."""
     return text.translate({c: 0x2400 + c for c in range(32) if c not in (9, 10, 13)} | {127: 0x2421})
@@ -331,6 +353,23 @@ def server(models, tmp_path_factory):
 
     with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
         yield server
+
+
+@pytest.fixture
+def window(browser, server, request):
+    """A window of the session's server; a test may set its options, as `viewport`."""
+    from browser import opened
+
+    with opened(browser, server, **getattr(request, "param", {})) as window:
+        yield window
+
+
+@pytest.fixture(scope="module")
+def ports():
+    """Those of proxies, which take turns: PUBLIC_URL names one address."""
+    from browser import free_port
+
+    return {"plain": free_port(), "tls": free_port()}
 
 
 @pytest.fixture(scope="session")

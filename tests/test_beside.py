@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from browser import opened
 from conftest import TRICKY, finished, make_model, parse_events, pictured
 from waiting import until
 
@@ -281,12 +280,6 @@ def test_a_reading_goes_with_the_text_it_read(visitor, friend):
     visitor.post(f"{run}/delete")
     assert friend.get(second).status_code == 410
     assert friend.get(page).status_code == 410
-
-
-@pytest.fixture
-def window(browser, server):
-    with opened(browser, server) as window:
-        yield window
 
 
 def column(window, at: str) -> str:

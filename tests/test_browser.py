@@ -18,11 +18,12 @@ new MutationObserver(() => {
 
 
 @pytest.fixture
-def window(browser, server):
-    with opened(browser, server) as window:
-        window.page.add_init_script(GROWTH)
-        yield window
-    assert {url.split("/")[2] for url in window.asked} == {server.url.split("/")[2]}, "a request left the machine"
+def window(window):
+    window.page.add_init_script(GROWTH)
+    yield window
+    assert {url.split("/")[2] for url in window.asked} == {window.server.url.split("/")[2]}, (
+        "a request left the machine"
+    )
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from browser import opened, until
+from browser import until
 
 HEBREW = "שועל קטן"
 TEXT = f"{HEBREW} גר ביער.\nA line in English.\nكان له صديق"
@@ -80,12 +80,12 @@ def test_wherever_somebody_s_text_stands_its_own_letters_tell_its_direction(visi
 # In a browser
 
 
-@pytest.fixture(params=[1280, 390])
-def window(browser, server, request):
-    with opened(browser, server, viewport={"width": request.param, "height": 900}) as window:
-        yield window
+on_a_phone_too = pytest.mark.parametrize(
+    "window", [{}, {"viewport": {"width": 390, "height": 900}}], ids=["wide", "phone"], indirect=True
+)
 
 
+@on_a_phone_too
 def test_the_form_turns_with_what_is_typed(window):
     page = window.page
     page.goto(window.server.url)
@@ -97,6 +97,7 @@ def test_the_form_turns_with_what_is_typed(window):
     assert page.evaluate(turned) == "ltr"
 
 
+@on_a_phone_too
 def test_each_paragraph_of_a_run_stands_where_its_first_letter_says(window):
     window.write(TEXT, max_new_tokens=12)
     window.wait_until_over()
@@ -105,6 +106,7 @@ def test_each_paragraph_of_a_run_stands_where_its_first_letter_says(window):
     assert window.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@on_a_phone_too
 def test_arrow_keys_go_the_way_of_the_text(window):
     page = window.page
     window.write(HEBREW, max_new_tokens=4)

@@ -1,21 +1,12 @@
 """A hasty hand: whatever is pressed twice happens once, and the address is that of what happened. Chromium and gunicorn."""
 
 import pytest
-from browser import opened
 
 MANY = "SELECT count(*) FROM run"
 
-
-@pytest.fixture(params=["with scripts", "without scripts"])
-def window(browser, server, request):
-    with opened(browser, server, java_script_enabled=request.param == "with scripts") as window:
-        yield window
-
-
-@pytest.fixture
-def scripted(browser, server):
-    with opened(browser, server) as window:
-        yield window
+without_scripts_too = pytest.mark.parametrize(
+    "window", [{}, {"java_script_enabled": False}], ids=["with scripts", "without scripts"], indirect=True
+)
 
 
 def fill(window, prompt="the old king"):
@@ -33,6 +24,7 @@ def arrived(window, server, before) -> str:
     return address
 
 
+@without_scripts_too
 @pytest.mark.parametrize("button", ["Write on", "Only read it"])
 def test_a_double_click_on_the_form_makes_one_run(window, server, button):
     before = server.stored(MANY)
@@ -41,12 +33,12 @@ def test_a_double_click_on_the_form_makes_one_run(window, server, button):
     arrived(window, server, before)
 
 
-def test_ctrl_and_enter_twice_make_one_run(scripted, server):
+def test_ctrl_and_enter_twice_make_one_run(window, server):
     before = server.stored(MANY)
-    fill(scripted)
+    fill(window)
     for _ in range(2):
-        scripted.page.keyboard.press("Control+Enter")
-    arrived(scripted, server, before)
+        window.page.keyboard.press("Control+Enter")
+    arrived(window, server, before)
 
 
 def finished(window) -> str:
@@ -59,6 +51,7 @@ def finished(window) -> str:
     return address
 
 
+@without_scripts_too
 @pytest.mark.parametrize("button", ["Continue", "Retry"])
 def test_a_double_click_under_a_text_makes_one_run(window, server, button):
     old = finished(window)
@@ -68,6 +61,7 @@ def test_a_double_click_under_a_text_makes_one_run(window, server, button):
     arrived(window, server, before)
 
 
+@without_scripts_too
 def test_a_double_click_on_delete_leads_to_the_list_of_runs(window, server):
     finished(window)
     before = server.stored(MANY)
@@ -78,26 +72,27 @@ def test_a_double_click_on_delete_leads_to_the_list_of_runs(window, server):
     assert server.stored(MANY) == before - 1
 
 
-def test_a_double_click_on_another_word_makes_one_run(scripted, server):
-    old = finished(scripted)
+def test_a_double_click_on_another_word_makes_one_run(window, server):
+    old = finished(window)
     before = server.stored(MANY)
-    scripted.page.click(".continuation [data-n]")
-    scripted.page.dblclick("text=Again from here")
-    scripted.page.wait_for_url(lambda url: url != old)
-    arrived(scripted, server, before)
+    window.page.click(".continuation [data-n]")
+    window.page.dblclick("text=Again from here")
+    window.page.wait_for_url(lambda url: url != old)
+    arrived(window, server, before)
 
 
-def test_a_replay_can_be_pressed_again_once_it_is_over(scripted):
-    finished(scripted)
+def test_a_replay_can_be_pressed_again_once_it_is_over(window):
+    finished(window)
     addresses = set()
     for _ in range(2):
-        with scripted.page.expect_response("**/replay") as answer:
-            scripted.page.dblclick("button:has-text('Replay')")
+        with window.page.expect_response("**/replay") as answer:
+            window.page.dblclick("button:has-text('Replay')")
         addresses.add(answer.value.headers["content-location"])
-        scripted.page.wait_for_selector("#replay .verdict")
+        window.page.wait_for_selector("#replay .verdict")
     assert len(addresses) == 2
 
 
+@without_scripts_too
 def test_back_and_the_same_words_again_make_another_run(window, server):
     fill(window)
     window.page.click("button:has-text('Write on')")

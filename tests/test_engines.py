@@ -36,11 +36,6 @@ def engine(make):
         yield engine
 
 
-@pytest.fixture(scope="module")
-def tiny(models):
-    return find_model(models, "tiny")
-
-
 def asked(folder, **options) -> Request:
     return Request(folder, Sampling(**({"seed": 5, "max_new_tokens": 20, "temperature": 1, "top_k": 7} | options)))
 

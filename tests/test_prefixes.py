@@ -170,12 +170,6 @@ def test_memory_is_bounded_and_counted_and_what_is_found_is_right(texts, wanted,
 
 
 @pytest.fixture(scope="module")
-def plain(models):
-    with running(models, prefix_memory=0) as writer:
-        yield writer
-
-
-@pytest.fixture(scope="module")
 def clever(models):
     with running(models, prefix_memory=4) as writer:
         yield writer
@@ -228,9 +222,9 @@ def test_what_is_forgotten_is_forgotten_with_what_a_cancelled_run_had_written(mo
         until(lambda: len(remembered) == 1, what="remembering what comes after it")
 
 
-def test_the_same_prompt_again_says_the_same(clever, plain, model):
+def test_the_same_prompt_again_says_the_same(clever, forgetful, model):
     wish = {"text": "The old king said to the young fox that", "model": model, "max_new_tokens": 20}
-    right = plain.write(**wish)
+    right = forgetful.write(**wish)
     first = clever.write(**wish)
     lengths = spared(clever, model)
     again = clever.write(**wish)
@@ -240,7 +234,7 @@ def test_the_same_prompt_again_says_the_same(clever, plain, model):
     agree(again, right)
 
 
-def test_a_continuation_says_what_it_says_without_memory(clever, plain, model):
+def test_a_continuation_says_what_it_says_without_memory(clever, forgetful, model):
     wish = {"text": "The young fox said to the old king", "model": model, "max_new_tokens": 30, "seed": 6}
     parent = clever.write(**wish)
     until(lambda: not clever.batch(model).busy, what="rest")
@@ -249,18 +243,18 @@ def test_a_continuation_says_what_it_says_without_memory(clever, plain, model):
     child = clever.write(ids=ids, model=model, max_new_tokens=15, seed=6)
     del clever.batch(model).prefix_cache.fill
     assert lengths[0] == len(ids) - 2  # the last but one is read again for what it says of the last
-    agree(child, plain.write(ids=ids, model=model, max_new_tokens=15, seed=6))
+    agree(child, forgetful.write(ids=ids, model=model, max_new_tokens=15, seed=6))
 
 
-def test_a_continuation_past_the_window_says_what_it_says_without_memory(clever, plain):
+def test_a_continuation_past_the_window_says_what_it_says_without_memory(clever, forgetful):
     parent = clever.write("The old king", max_new_tokens=100, seed=8)
     ids = [*parent.prompt["id"].tolist(), *ids_of(parent)[0]]
     for cut in (40, 63, 64, 65, 66, 96, 97, len(ids)):
         wish = {"ids": ids[:cut], "max_new_tokens": 40, "seed": 8}
-        agree(clever.write(**wish), plain.write(**wish))
+        agree(clever.write(**wish), forgetful.write(**wish))
 
 
-def test_prompts_that_share_a_long_beginning_say_what_they_say_without_memory(clever, plain):
+def test_prompts_that_share_a_long_beginning_say_what_they_say_without_memory(clever, forgetful):
     """Random ones from a few stems: also those whose first own token is the very last."""
     dice = random.Random(5)
     stems = [[dice.randrange(1, 299) for _ in range(50)] for _ in range(2)]
@@ -268,16 +262,16 @@ def test_prompts_that_share_a_long_beginning_say_what_they_say_without_memory(cl
         stem = dice.choice(stems)[: dice.choice([8, 9, 20, 40, 50])]
         ids = stem + [dice.randrange(1, 299) for _ in range(dice.choice([0, 1, 2, 9]))]
         wish = {"ids": ids, "max_new_tokens": dice.choice([1, 5, 40]), "seed": 3, "samples": dice.choice([1, 5])}
-        agree(clever.write(**wish), plain.write(**wish))
+        agree(clever.write(**wish), forgetful.write(**wish))
         prefixes = clever.batch().prefix_cache
         assert prefixes.nbytes <= prefixes.limit
 
 
-def test_runs_at_the_same_time_with_the_same_prompt_say_what_they_say_without_memory(clever, plain):
+def test_runs_at_the_same_time_with_the_same_prompt_say_what_they_say_without_memory(clever, forgetful):
     wishes = [{"text": "two three one two three", "max_new_tokens": 90, "seed": seed} for seed in range(6)]
     runs = [clever.submit(**wish) for wish in wishes]
     for run, wish in zip(runs, wishes, strict=True):
-        agree(finished(run), plain.write(**wish))
+        agree(finished(run), forgetful.write(**wish))
 
 
 def test_memory_stays_within_its_bound_at_any_moment(tmp_path):
@@ -294,7 +288,7 @@ def test_memory_stays_within_its_bound_at_any_moment(tmp_path):
         assert kept > 1
 
 
-def test_one_who_takes_no_statistics_leaves_nothing_wrong_for_one_who_does(clever, plain):
+def test_one_who_takes_no_statistics_leaves_nothing_wrong_for_one_who_does(clever, forgetful):
     from generate import Request, find_model, parse_sampling
 
     folder = find_model(clever.engine.models, "tiny")
@@ -302,6 +296,6 @@ def test_one_who_takes_no_statistics_leaves_nothing_wrong_for_one_who_does(cleve
     sampling = parse_sampling({"seed": 1, "max_new_tokens": 20, "top_k": 0, "temperature": 1})
     request = Request(folder, sampling, statistics=False)
     quiet = finished(clever.engine.submit(request, request.new_log(ids)))
-    right = plain.write(ids=ids)
+    right = forgetful.write(ids=ids)
     assert ids_of(quiet) == ids_of(right)
     agree(clever.write(ids=ids), right)

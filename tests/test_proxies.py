@@ -7,7 +7,7 @@ import urllib.request
 from types import SimpleNamespace
 
 import pytest
-from browser import Window, free_port, get, serving, start_run
+from browser import Window, get, serving, start_run
 from conftest import pictured
 from cutter import Cutter
 from proxies import proxy, proxy_path
@@ -16,12 +16,6 @@ from waiting import until
 pytestmark = pytest.mark.long
 
 TABS = 10  # over HTTP/1.1 a browser would open six connections to one server, and let the others wait
-
-
-@pytest.fixture(scope="module")
-def ports():
-    """Those of the proxies, which take turns: PUBLIC_URL names one address."""
-    return {"plain": free_port(), "tls": free_port()}
 
 
 @pytest.fixture(scope="module")

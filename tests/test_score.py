@@ -31,22 +31,15 @@ FABLE = (
 
 
 @pytest.fixture(scope="module")
-def alone(models):
-    """An engine that remembers nothing."""
-    with running(models, prefix_memory=0) as writer:
-        yield writer
-
-
-@pytest.fixture(scope="module")
 def clever(models):
     with running(models, prefix_memory=64) as writer:
         yield writer
 
 
 @pytest.fixture(params=["off", "on"])
-def either(request, alone, clever):
+def either(request, forgetful, clever):
     """An engine without and with memory for texts."""
-    return alone if request.param == "off" else clever
+    return forgetful if request.param == "off" else clever
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +125,11 @@ def test_strided_windows_agree_with_windows_by_hand(either, reference, length):
     compare(run.prompt[1:], by_hand(reference, "tiny", ids, 64))
 
 
-def test_strided_windows_agree_with_the_usual_strided_loop(alone, reference):
+def test_strided_windows_agree_with_the_usual_strided_loop(forgetful, reference):
     """`transformers`' own recipe, with a stride of half a window. It predicts the first token past a window from half
     of one, where we still have a whole one; all others are the same."""
     ids, most, stride = dice_text(224, 5), 64, 32
-    run, before, other = score(alone, ids), 0, []
+    run, before, other = score(forgetful, ids), 0, []
     for begin in range(0, len(ids), stride):
         end = min(begin + most, len(ids))
         found = reference("tiny", ids[begin:end])
@@ -183,9 +176,9 @@ def test_a_very_small_window_works(tmp_path, most):
 
 @pytest.mark.parametrize("memory", [0, 16])
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_fewer_bits_say_nearly_the_same(models, alone, precision, memory):
+def test_fewer_bits_say_nearly_the_same(models, forgetful, precision, memory):
     ids = find_model(models, "storyteller").encode_prompt(FABLE) * 4  # longer than the window of 512
-    right = score(alone, ids, "storyteller").prompt
+    right = score(forgetful, ids, "storyteller").prompt
     with running(models, "storyteller", precision=precision, prefix_memory=memory) as writer:
         for _ in range(2):
             run = score(writer, ids, "storyteller")
@@ -201,11 +194,11 @@ def test_a_text_scored_is_what_it_was_when_it_was_written(either):
     agree(score(either, records["id"].tolist()).prompt, records)
 
 
-def test_a_second_score_and_one_that_goes_on_are_the_same_with_memory(clever, alone):
+def test_a_second_score_and_one_that_goes_on_are_the_same_with_memory(clever, forgetful):
     ids = dice_text(150, 9)
     for cut in (40, 60, 64, 65, 100, 150, 150, 20):
-        agree(score(clever, ids[:cut]).prompt, score(alone, ids[:cut]).prompt)
-        clever_run, plain = (w.write(ids=ids[:cut], max_new_tokens=9) for w in (clever, alone))
+        agree(score(clever, ids[:cut]).prompt, score(forgetful, ids[:cut]).prompt)
+        clever_run, plain = (w.write(ids=ids[:cut], max_new_tokens=9) for w in (clever, forgetful))
         assert ids_of(clever_run) == ids_of(plain)
         agree(clever_run.prompt, plain.prompt)
 
@@ -226,17 +219,17 @@ def test_a_text_of_one_token_has_nothing_to_predict(either, models):
     assert (found.tokens, found.nats, found.perplexity, found.bits_per_byte) == (0, None, None, None)
 
 
-def test_statistics_are_what_a_score_is_for_whoever_asks(alone, models):
+def test_statistics_are_what_a_score_is_for_whoever_asks(forgetful, models):
     sampling = parse_sampling({"max_new_tokens": 0, "seed": 1})
     request = Request(find_model(models, "tiny"), sampling, statistics=False)
-    run = finished(alone.engine.submit(request, request.new_log(dice_text(70))))
-    agree(run.prompt, score(alone, dice_text(70)).prompt)
+    run = finished(forgetful.engine.submit(request, request.new_log(dice_text(70))))
+    agree(run.prompt, score(forgetful, dice_text(70)).prompt)
 
 
-def test_scores_change_nobody_s_tokens_and_are_what_they_are_alone(models, alone, monkeypatch):
+def test_scores_change_nobody_s_tokens_and_are_what_they_are_alone(models, forgetful, monkeypatch):
     texts = [dice_text(length, length) for length in (300, 90, 2, 64)]
     wishes = [{"text": "the old king", "seed": seed, "max_new_tokens": 60 + seed} for seed in range(20)]
-    expected, right = [alone.ids(**wish) for wish in wishes], [score(alone, ids).prompt for ids in texts]
+    expected, right = [forgetful.ids(**wish) for wish in wishes], [score(forgetful, ids).prompt for ids in texts]
     with running(models, max_rows=24, prefix_memory=0) as crowd:
         monkeypatch.setattr(crowd.batch().pace, "budget", lambda rows: 11)
         with at_once(crowd):
@@ -260,9 +253,9 @@ def test_a_long_text_lets_others_be_read_between_its_windows(models, monkeypatch
         stop(writer, other, long)
 
 
-def test_readers_hear_of_every_piece(alone, monkeypatch):
-    monkeypatch.setattr(alone.batch().pace, "budget", lambda rows: 8)
-    run, known, version = alone.submit(ids=dice_text(400, 3), max_new_tokens=0), [], -1
+def test_readers_hear_of_every_piece(forgetful, monkeypatch):
+    monkeypatch.setattr(forgetful.batch().pace, "budget", lambda rows: 8)
+    run, known, version = forgetful.submit(ids=dice_text(400, 3), max_new_tokens=0), [], -1
     while not run.done:
         version = run.wait(version, 5)
         known.append(int((run.prompt["rank"] > 0).sum()))
@@ -270,15 +263,15 @@ def test_readers_hear_of_every_piece(alone, monkeypatch):
     assert len(set(known)) > 3
 
 
-def test_a_score_that_is_cancelled_while_it_is_read_keeps_what_was_read(alone, monkeypatch):
-    batch = alone.batch()
+def test_a_score_that_is_cancelled_while_it_is_read_keeps_what_was_read(forgetful, monkeypatch):
+    batch = forgetful.batch()
     monkeypatch.setattr(batch.pace, "budget", lambda rows: 1)
-    run = alone.submit(ids=dice_text(9000), max_new_tokens=0, samples=4)
+    run = forgetful.submit(ids=dice_text(9000), max_new_tokens=0, samples=4)
     until(lambda: (run.prompt["rank"] > 0).sum() > 70, what="some tokens")
-    stop(alone, run)
+    stop(forgetful, run)
     assert [(s.finish_reason, len(s), s.text_end) for s in run.samples] == [("cancelled", 0, 0)] * 4
     assert (run.prompt["rank"] == 0).any()
-    until_at_rest(alone)
+    until_at_rest(forgetful)
 
 
 def test_a_score_cancelled_in_line_ends(models):
@@ -290,18 +283,22 @@ def test_a_score_cancelled_in_line_ends(models):
         assert [sample.finish_reason for sample in run.samples] == ["cancelled"] * 3
 
 
-def test_a_score_that_was_cut_goes_on_where_it_was(alone, models, monkeypatch):
-    whole = score(alone, dice_text(300, 8))
+def test_a_score_that_was_cut_goes_on_where_it_was(forgetful, models, monkeypatch):
+    whole = score(forgetful, dice_text(300, 8))
     log = RunLog(np.concatenate((whole.prompt[:130], unknown_records(whole.prompt_ids[130:], 300))), 1)
-    read, real = [], alone.batch().model.hidden
-    monkeypatch.setattr(alone.batch().model, "hidden", lambda pieces: (read.append(len(pieces[0][1])), real(pieces))[1])
-    resumed = go_on(alone, log, models, max_new_tokens=0)
+    read, real = [], forgetful.batch().model.hidden
+    monkeypatch.setattr(
+        forgetful.batch().model, "hidden", lambda pieces: (read.append(len(pieces[0][1])), real(pieces))[1]
+    )
+    resumed = go_on(forgetful, log, models, max_new_tokens=0)
     ended(resumed)
     agree(resumed.prompt, whole.prompt)
     assert resumed.prompt[:130].tobytes() == whole.prompt[:130].tobytes()
     assert sum(read) < 300 + 200  # with all of its windows it would be over 500
     read.clear()
-    assert go_on(alone, resumed_copy(resumed), models, max_new_tokens=0).prompt.tobytes() == resumed.prompt.tobytes()
+    assert (
+        go_on(forgetful, resumed_copy(resumed), models, max_new_tokens=0).prompt.tobytes() == resumed.prompt.tobytes()
+    )
     assert read == []
 
 
@@ -309,8 +306,8 @@ def resumed_copy(run) -> RunLog:
     return RunLog(run.prompt, 1)
 
 
-def test_after_a_fault_of_the_device_a_score_goes_on(models, alone):
-    right = score(alone, dice_text(300, 4)).prompt
+def test_after_a_fault_of_the_device_a_score_goes_on(models, forgetful):
+    right = score(forgetful, dice_text(300, 4)).prompt
     with running(models, prefix_memory=0) as writer:
         batch, calls = writer.batch(), []
         batch.pace.budget = lambda rows: 30
@@ -389,7 +386,7 @@ def child_of(parent, cut=None, more=()) -> RunLog:
 
 @pytest.mark.parametrize("length", [20, 100], ids=["in the window", "past it"])
 @pytest.mark.parametrize("count", [0, 15], ids=["scored", "written on"])
-def test_records_of_a_parent_survive_and_those_after_them_are_filled(either, alone, models, length, count):
+def test_records_of_a_parent_survive_and_those_after_them_are_filled(either, forgetful, models, length, count):
     parent = either.write("the young fox", max_new_tokens=length, top_k=7, temperature=0.8, seed=2)
     until(lambda: not either.batch().busy, what="rest")
     for cut, more in [(None, []), (-5, dice_text(9)), (20, dice_text(12)), (9, [5]), (4, dice_text(40))]:
@@ -399,7 +396,7 @@ def test_records_of_a_parent_survive_and_those_after_them_are_filled(either, alo
         child = go_on(either, log, models, max_new_tokens=count)
         assert child.prompt[known].tobytes() == before[known].tobytes()
         assert not np.isnan(child.prompt["sampled_logprob"][known][len(parent.prompt) - 1 :]).any()
-        right = alone.write(ids=before["id"].tolist(), max_new_tokens=count)
+        right = forgetful.write(ids=before["id"].tolist(), max_new_tokens=count)
         assert ids_of(child) == ids_of(right)
         agree(child.prompt[~known], right.prompt[~known])
         again = go_on(either, child_of(parent, cut, more), models, max_new_tokens=count)
@@ -407,10 +404,10 @@ def test_records_of_a_parent_survive_and_those_after_them_are_filled(either, alo
         agree(again.prompt, child.prompt)
 
 
-def test_what_somebody_else_knew_of_a_prompt_is_told_to_nobody_else(models, alone):
+def test_what_somebody_else_knew_of_a_prompt_is_told_to_nobody_else(models, forgetful):
     """Another model's numbers, say: they stay with the run that came with them."""
     ids = dice_text(40, 6)
-    right = alone.write(ids=ids, max_new_tokens=5, seed=9)
+    right = forgetful.write(ids=ids, max_new_tokens=5, seed=9)
     with running(models, prefix_memory=16) as writer:
         for cut, count in [
             (40, 5),
@@ -427,16 +424,18 @@ def test_what_somebody_else_knew_of_a_prompt_is_told_to_nobody_else(models, alon
             fresh = writer.write(ids=ids, max_new_tokens=5, seed=9)
             agree(fresh.prompt, right.prompt)
             longer = [*ids, *ids_of(fresh)[0], 8]
-            agree(score(writer, longer).prompt, score(alone, longer).prompt)
+            agree(score(writer, longer).prompt, score(forgetful, longer).prompt)
             writer.batch().prefix_cache.drop()
 
 
 @pytest.mark.long
-def test_random_children_say_with_memory_what_they_say_without(clever, alone, models):
+def test_random_children_say_with_memory_what_they_say_without(clever, forgetful, models):
     """Chains of runs that go on from one another, cut anywhere, each knowing some of its tokens."""
     dice = random.Random(11)
     for _ in range(6):
-        parents = {writer: writer.write(ids=dice_text(30, 12), max_new_tokens=40, seed=4) for writer in (alone, clever)}
+        parents = {
+            writer: writer.write(ids=dice_text(30, 12), max_new_tokens=40, seed=4) for writer in (forgetful, clever)
+        }
         for _ in range(6):
             cut, more = dice.randint(2, 68), dice_text(dice.choice([0, 1, 6]), dice.randint(0, 2))
             hidden, count = dice.choice([0, 0, 5]), dice.choice([0, 1, 30])
@@ -445,7 +444,7 @@ def test_random_children_say_with_memory_what_they_say_without(clever, alone, mo
                 low = len(records) // 2
                 records[low : low + hidden] = unknown_records(records["id"], 300)[low : low + hidden]
                 parents[writer] = go_on(writer, RunLog(records, 1), models, max_new_tokens=count, seed=4)
-            one, other = parents[alone], parents[clever]
+            one, other = parents[forgetful], parents[clever]
             assert ids_of(one) == ids_of(other)
             agree(one.prompt, other.prompt)
             agree(one.samples[0].read(), other.samples[0].read())
@@ -499,8 +498,8 @@ def plain_sampler(logits, seen, temperature=1.0, top_k=0, top_p=1.0, repetition_
     ],
     ids=str,
 )
-def test_sampled_logprobs_and_cuts_of_200_tokens_are_what_numpy_says(alone, models, options):
-    run = alone.write("Once upon a time", "storyteller", max_new_tokens=200, seed=21, **options)
+def test_sampled_logprobs_and_cuts_of_200_tokens_are_what_numpy_says(forgetful, models, options):
+    run = forgetful.write("Once upon a time", "storyteller", max_new_tokens=200, seed=21, **options)
     model = GPT2LMHeadModel.from_pretrained(models / "storyteller", dtype=torch.float32).eval()
     start, written = len(run.prompt), run.samples[0].read()
     ids = [*run.prompt["id"].tolist(), *written["id"].tolist()]
@@ -539,13 +538,13 @@ def test_perplexity_by_hand():
     assert isinstance(str(nothing), str)
 
 
-def test_perplexity_of_a_text_agrees_with_the_loss_of_transformers(alone, models):
+def test_perplexity_of_a_text_agrees_with_the_loss_of_transformers(forgetful, models):
     folder = find_model(models, "storyteller")
     ids = folder.encode_prompt(FABLE)
     model = GPT2LMHeadModel.from_pretrained(models / "storyteller", dtype=torch.float32).eval()
     with torch.inference_mode():
         loss = model(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item()
-    found = perplexity(score(alone, ids, "storyteller").prompt, folder.tokenizer.vocabulary)
+    found = perplexity(score(forgetful, ids, "storyteller").prompt, folder.tokenizer.vocabulary)
     assert found.tokens == len(ids) - 1
     assert found.nats == pytest.approx(loss, abs=1e-4)
     size = len(FABLE.encode()) - len(folder.tokenizer.vocabulary.tokens[ids[0]])
@@ -574,11 +573,11 @@ def terminal(models, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_terminal_says_it_in_one_line(terminal, models, tmp_path, alone):
+def test_the_terminal_says_it_in_one_line(terminal, models, tmp_path, forgetful):
     text = "the old king said to the young fox " * 10
     folder = find_model(models, "tiny")
     ids = folder.encode_prompt(text)
-    found = perplexity(score(alone, ids).prompt, folder.tokenizer.vocabulary)
+    found = perplexity(score(forgetful, ids).prompt, folder.tokenizer.vocabulary)
     line = f"{len(ids)} tokens, perplexity {found.perplexity:,.2f}, {found.bits_per_byte:.3f} bits per byte\n"
     assert terminal(text) == (0, line, "")
     assert terminal("--interactive", stdin=f"{text}\n") == (0, line, "")

@@ -1,5 +1,6 @@
 """A real gunicorn: steps, signals, restarts, and what it prints."""
 
+import functools
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import urllib.request
 
 import pytest
 from browser import get, serving, start_run
-from conftest import ROOT, parse_events, pictured, text_of
+from conftest import ROOT, parse_events, pictured, taken_in
 from waiting import until
 
 from generate import record_dtype
@@ -51,12 +52,7 @@ def whole(server, **fields) -> str:
 
 def told(events) -> str:
     """The text of a page that took in these events."""
-    text = ""
-    for event in events:
-        if "id" in event and 'hx-target="#sample-0"' in event["data"]:
-            anew = 'hx-target="#sample-0" hx-swap="innerHTML"' in event["data"]
-            text = ("" if anew else text) + text_of(event["data"])
-    return text
+    return functools.reduce(taken_in, events, "")
 
 
 @pytest.mark.long

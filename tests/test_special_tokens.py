@@ -19,11 +19,6 @@ TALK = f"Once upon{END} a time{END}"
 
 
 @pytest.fixture(scope="module")
-def tiny(models):
-    return find_model(models, "tiny")
-
-
-@pytest.fixture(scope="module")
 def theirs(models):
     return GPT2TokenizerFast.from_pretrained(models / "tiny")
 

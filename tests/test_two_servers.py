@@ -10,7 +10,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 from browser import Server, answer_to
-from conftest import parse_events, pictured, text_of
+from conftest import parse_events, pictured, taken_in
 from sqlalchemy import create_engine, text
 from waiting import until
 
@@ -87,10 +87,9 @@ class Viewer:
 
     def _take(self, event):
         self.last = event.get("id", self.last)
-        if "id" in event and 'hx-target="#sample-0"' in event["data"]:
-            anew = 'hx-target="#sample-0" hx-swap="innerHTML"' in event["data"]
-            self.text = ("" if anew else self.text) + text_of(event["data"])
-            self.steps.append((time.monotonic(), len(self.text)))
+        if (text := taken_in(self.text, event)) != self.text:
+            self.text = text
+            self.steps.append((time.monotonic(), len(text)))
         if event.get("event") in ("done", "pause"):
             self.end = event["event"]
 

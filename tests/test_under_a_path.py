@@ -3,16 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from browser import Window, free_port, serving
+from browser import Window, serving
 from conftest import pictured
 from proxies import proxy
 
 pytestmark = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def ports():
-    return {"plain": free_port(), "tls": free_port()}
 
 
 @pytest.fixture(scope="module", params=["tls", "plain"], ids=["taken off", "passed on"])
