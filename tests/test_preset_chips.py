@@ -3,7 +3,7 @@
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from browser import Window, serving
+from browser import Window
 
 from generate import find_preset
 
@@ -11,12 +11,6 @@ STEADY = find_preset("steady").options
 CHIPS = "[...document.querySelectorAll('[data-empty]')].map((chip) => chip.firstChild.textContent)"
 COPIED = "document.querySelector('#differs [data-copy]').dataset.copy"
 FORBIDDEN = "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
-        yield server
 
 
 @pytest.fixture
