@@ -23,12 +23,16 @@ SAME = {"max_new_tokens": 12, "seed": 3, "top_k": 0, "temperature": 1}
 
 @pytest.fixture
 def generate(models, tmp_path, monkeypatch):
-    """Call the command in an empty folder; returns its exit status, output and errors as text, line ends untouched."""
+    """Call the command in an empty folder; returns its exit status, output and errors as text, line ends untouched.
+
+    `output` may be a file descriptor to write to instead, as that of a terminal.
+    """
     monkeypatch.chdir(tmp_path)
     settings = {"MODELS": str(models), "MODEL": "tiny", "PRECISION": "float32", "THREADS": "1"}
 
-    def run(*arguments, stdin=b"", **environ):
-        pipes = (io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode()), io.BytesIO(), io.BytesIO())
+    def run(*arguments, stdin=b"", output=None, **environ):
+        out = io.BytesIO() if output is None else io.FileIO(output, "w", closefd=False)
+        pipes = (io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode()), out, io.BytesIO())
         with monkeypatch.context() as patch:
             for name, value in ({f"RUBRIC_{name}": value for name, value in settings.items()} | environ).items():
                 patch.setenv(name, value)
@@ -38,7 +42,7 @@ def generate(models, tmp_path, monkeypatch):
                 status = main([os.fsdecode(argument) for argument in arguments])
             except SystemExit as left:
                 status = left.code
-            return status, *(pipe.getvalue().decode() for pipe in pipes[1:])
+            return status, *(pipe.getvalue().decode() if isinstance(pipe, io.BytesIO) else "" for pipe in pipes[1:])
 
     return run
 
@@ -243,12 +247,13 @@ def test_a_reader_that_leaves_early_is_no_error_to_shout_about(models):
 
 
 @pytest.mark.parametrize("colour", ["", "1"])
-def test_on_a_terminal_the_continuation_is_red_unless_no_color_is_set(command, writer, colour):
+def test_on_a_terminal_the_continuation_is_red_unless_no_color_is_set(generate, command, writer, colour):
     ours, theirs = pty.openpty()
     seen = []
     reader = threading.Thread(target=lambda: seen.extend(iter(lambda: read(ours), b"")), daemon=True)
     reader.start()
-    status, _, err = command("the old king", *SHORT, output=theirs, NO_COLOR=colour)
+    run = generate if colour else command  # one of them with a terminal from its process's beginning on
+    status, _, err = run("the old king", *SHORT, output=theirs, NO_COLOR=colour)
     os.close(theirs)
     reader.join(60)
     os.close(ours)
