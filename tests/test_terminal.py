@@ -18,6 +18,7 @@ from generate import LISTS, OPTIONS, PRESETS, find_preset
 from generate.__main__ import main
 
 SHORT = ("--max-new-tokens", "12", "--seed", "3", "--top-k", "0", "--temperature", "1")
+QUICK = {"RUBRIC_MODEL": "tiny", "RUBRIC_PRECISION": "float32", "RUBRIC_THREADS": "1"}  # and nothing is measured
 SAME = {"max_new_tokens": 12, "seed": 3, "top_k": 0, "temperature": 1}
 
 
@@ -28,13 +29,13 @@ def generate(models, tmp_path, monkeypatch):
     `output` may be a file descriptor to write to instead, as that of a terminal.
     """
     monkeypatch.chdir(tmp_path)
-    settings = {"MODELS": str(models), "MODEL": "tiny", "PRECISION": "float32", "THREADS": "1"}
+    settings = QUICK | {"RUBRIC_MODELS": str(models)}
 
     def run(*arguments, stdin=b"", output=None, **environ):
         out = io.BytesIO() if output is None else io.FileIO(output, "w", closefd=False)
         pipes = (io.BytesIO(stdin if isinstance(stdin, bytes) else stdin.encode()), out, io.BytesIO())
         with monkeypatch.context() as patch:
-            for name, value in ({f"RUBRIC_{name}": value for name, value in settings.items()} | environ).items():
+            for name, value in (settings | environ).items():
                 patch.setenv(name, value)
             for name, pipe in zip(("stdin", "stdout", "stderr"), pipes, strict=True):
                 patch.setattr(sys, name, io.TextIOWrapper(pipe, "utf-8", newline="\n", write_through=True))
@@ -52,12 +53,11 @@ def command(models, tmp_path):
     """The same in a process of its own, whose output may be a terminal."""
 
     def run(*arguments, output=subprocess.PIPE, **environ):
-        environ = {"PYTHONPATH": str(ROOT), "RUBRIC_MODELS": str(models), "RUBRIC_MODEL": "tiny", **environ}
-        environ = {"http_proxy": "", "https_proxy": "", **environ}
+        settings = QUICK | {"PYTHONPATH": str(ROOT), "RUBRIC_MODELS": str(models), "http_proxy": "", "https_proxy": ""}
         done = subprocess.run(
             [sys.executable, "-m", "generate", *arguments],
             cwd=tmp_path,
-            env=os.environ | environ,
+            env=os.environ | settings | environ,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.PIPE,
@@ -238,7 +238,7 @@ def test_a_stop_string_that_is_no_text_is_refused(generate):
 
 def test_a_reader_that_leaves_early_is_no_error_to_shout_about(models):
     command = [sys.executable, "-m", "generate", "a", "--max-new-tokens", "4000", "--seed", "1"]
-    environ = os.environ | {"RUBRIC_MODELS": str(models), "RUBRIC_MODEL": "tiny"}
+    environ = os.environ | QUICK | {"RUBRIC_MODELS": str(models)}
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(1) == b"a"
         process.stdout.close()
