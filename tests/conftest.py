@@ -38,7 +38,7 @@ ON_BOTH_DATABASES = {  # they store, read and delete
 
 
 # What takes a process or a training: fixtures, and what a test calls itself. `make test-fast` leaves such tests out.
-WHOLE = {"browser", "postgresql", "server", "servers", "front", "impatient", "narrow", "command", "bench"}
+WHOLE = {"browser", "postgresql", "server", "mortal", "servers", "front", "impatient", "narrow", "command", "bench"}
 CALLS = {"subprocess", "serving", "Server", "Bench"}
 running: list[pytest.Item] = []  # the test that runs
 
@@ -352,6 +352,15 @@ def server(models, tmp_path_factory):
     from browser import serving
 
     with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="tiny") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mortal(models, tmp_path_factory):
+    """One for the tests of a file that kill it, or signal it; whichever does starts it again. Its model is slow."""
+    from browser import serving
+
+    with serving(tmp_path_factory.mktemp("mortal"), models, RUBRIC_MODEL="slow") as server:
         yield server
 
 

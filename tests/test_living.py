@@ -18,13 +18,6 @@ GRACE = 3  # seconds, where a test waits for its end; a page must have come back
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    """One for all tests: whichever kills it starts it again."""
-    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="slow") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def undisturbed(server) -> str:
     """What the run of these tests says when nothing happens to it."""
     return pictured(whole(server, model="slow", **{name: str(value) for name, value in LONG.items()}))
@@ -47,8 +40,8 @@ def narrow(tmp_path_factory, models):
 
 
 @pytest.fixture
-def window(browser, server, undisturbed):
-    window = Window(browser, server)
+def window(browser, mortal, undisturbed):
+    window = Window(browser, mortal)
     window.write("Once upon a time", model="slow", **LONG)
     until(lambda: len(window.story()) > 80)
     assert not window.over(), "it is over before anything could happen to it"
@@ -70,31 +63,31 @@ def comes_to_its_end(window, text):
 
 
 @pytest.mark.long
-def test_a_server_that_is_killed_and_started_again(window, server, undisturbed):
-    server.kill()
+def test_a_server_that_is_killed_and_started_again(window, mortal, undisturbed):
+    mortal.kill()
     until(lambda: "trying to come back" in lost(window))
-    server.start()
+    mortal.start()
     comes_to_its_end(window, undisturbed)
 
 
 @pytest.mark.long
-def test_a_server_that_is_restarted_as_one_should(window, server, undisturbed):
-    server.process.send_signal(signal.SIGTERM)
+def test_a_server_that_is_restarted_as_one_should(window, mortal, undisturbed):
+    mortal.process.send_signal(signal.SIGTERM)
     until(lambda: "being restarted" in lost(window))
-    server.process.wait(60)
-    server.start()
+    mortal.process.wait(60)
+    mortal.start()
     comes_to_its_end(window, undisturbed)
 
 
 @pytest.mark.long
-def test_a_network_that_is_away_while_the_page_tries_three_times(window, server, undisturbed):
-    freeze(server, True)  # a line that says nothing any more; offline alone lets Chromium keep what is open
+def test_a_network_that_is_away_while_the_page_tries_three_times(window, mortal, undisturbed):
+    freeze(mortal, True)  # a line that says nothing any more; offline alone lets Chromium keep what is open
     window.context.set_offline(True)
     before = len(window.asked)
     until(lambda: "trying to come back" in lost(window))
     until(lambda: lost(window) and sum("/events" in address for address in window.asked[before:]) >= 3)
     assert not window.over()
-    freeze(server, False)
+    freeze(mortal, False)
     window.context.set_offline(False)
     comes_to_its_end(window, undisturbed)
 
@@ -187,12 +180,12 @@ def soon_discouraged(route):
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_page_that_nothing_answers_stops_trying_and_shows_a_button(window, server, undisturbed):
+def test_a_page_that_nothing_answers_stops_trying_and_shows_a_button(window, mortal, undisturbed):
     window.page.route(window.page.url, soon_discouraged)
     window.page.reload()
-    server.kill()
+    mortal.kill()
     until(lambda: "stopped trying" in lost(window), seconds=150)
-    server.start()
+    mortal.start()
     window.page.click("#lost >> text=Try again")
     comes_to_its_end(window, undisturbed)
 
@@ -263,23 +256,23 @@ def test_a_full_line_refuses_with_a_sentence_and_a_time_to_come_back(narrow):
 
 
 @pytest.mark.long
-def test_a_slow_reader_holds_up_neither_the_run_nor_the_others(window, server, undisturbed):
+def test_a_slow_reader_holds_up_neither_the_run_nor_the_others(window, mortal, undisturbed):
     import socket
 
-    slow = socket.create_connection(("127.0.0.1", server.port))
+    slow = socket.create_connection(("127.0.0.1", mortal.port))
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-    path = window.page.url.removeprefix(server.url)
+    path = window.page.url.removeprefix(mortal.url)
     slow.sendall(f"GET {path}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     comes_to_its_end(window, undisturbed)
     slow.close()
 
 
 @pytest.mark.long
-def test_two_friends_and_a_restart(window, browser, server, undisturbed):
-    friend = Window(browser, server)
+def test_two_friends_and_a_restart(window, browser, mortal, undisturbed):
+    friend = Window(browser, mortal)
     friend.page.goto(window.page.url)
-    server.stop()
-    server.start()
+    mortal.stop()
+    mortal.start()
     comes_to_its_end(window, undisturbed)
     comes_to_its_end(friend, undisturbed)
     friend.context.close()

@@ -20,13 +20,6 @@ from waiting import until
 from generate import record_dtype
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    """One for all tests: whichever kills it starts it again."""
-    with serving(tmp_path_factory.mktemp("server"), models, RUBRIC_MODEL="slow") as server:
-        yield server
-
-
 def chunks(url: str) -> list[bytes]:
     """The pieces in which a streamed answer arrives."""
     pieces = []
@@ -37,8 +30,8 @@ def chunks(url: str) -> list[bytes]:
 
 
 def test_text_arrives_in_steps_with_events_and_without_scripts(server):
-    run = start_run(server, max_new_tokens="200")
-    events, plain = chunks(run + "/events"), chunks(start_run(server, max_new_tokens="200") + "/plain")
+    wish = {"model": "slow", "max_new_tokens": "200"}
+    events, plain = (chunks(start_run(server, **wish) + part) for part in ("/events", "/plain"))
     assert len(events) > 4
     assert len(plain) > 4
 
@@ -56,19 +49,19 @@ def told(events) -> str:
 
 
 @pytest.mark.long
-def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_was(server):
-    text = whole(server, max_new_tokens="200")
-    run = start_run(server, max_new_tokens="200")
+def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_was(mortal):
+    text = whole(mortal, max_new_tokens="200")
+    run = start_run(mortal, max_new_tokens="200")
     stream = urllib.request.urlopen(run + "/events", timeout=60)
     head = b"".join(stream.readline() for _ in range(12))
     begun = time.monotonic()
-    server.process.send_signal(signal.SIGTERM)
+    mortal.process.send_signal(signal.SIGTERM)
     rest = stream.read()  # raises IncompleteRead when the stream is cut instead of ended
-    server.process.wait(60)
+    mortal.process.wait(60)
     assert time.monotonic() - begun < 20
     seen = parse_events((head + rest).decode())
     assert seen[-1] == {"event": "pause", "data": "come back"}
-    server.start()
+    mortal.start()
     last = [e["id"] for e in seen if "id" in e][-1]
     after = parse_events(get(run + "/events", **{"Last-Event-ID": last}))
     assert after[-1] == {"event": "done", "data": "over"}
@@ -77,17 +70,17 @@ def test_sigterm_ends_streams_well_and_the_next_server_goes_on_where_this_one_wa
 
 
 @pytest.mark.long
-def test_a_killed_server_loses_at_most_half_a_second_and_the_next_one_goes_on(server):
-    text = whole(server, max_new_tokens="250")
-    run = start_run(server, max_new_tokens="250")
+def test_a_killed_server_loses_at_most_half_a_second_and_the_next_one_goes_on(mortal):
+    text = whole(mortal, max_new_tokens="250")
+    run = start_run(mortal, max_new_tokens="250")
     stream = urllib.request.urlopen(run + "/events", timeout=60)
     text_so_far, seen = "", []
     while len(told(seen)) < 150:
         text_so_far += stream.readline().decode()
         seen = parse_events(text_so_far.rpartition("\n\n")[0])
-    server.kill()
+    mortal.kill()
     last = [e["id"] for e in seen if "id" in e][-1]
-    server.start()
+    mortal.start()
     stored = json.loads(get(run + ".json"))
     assert stored["state"] in ("paused", "waiting", "reading", "writing")
     assert len(stored["samples"][0]["tokens"]) > 0
@@ -97,17 +90,17 @@ def test_a_killed_server_loses_at_most_half_a_second_and_the_next_one_goes_on(se
 
 
 @pytest.mark.long
-def test_what_a_killed_server_had_stored_is_no_older_than_half_a_second(server):
-    run = start_run(server, max_new_tokens="4096")
+def test_what_a_killed_server_had_stored_is_no_older_than_half_a_second(mortal):
+    run = start_run(mortal, max_new_tokens="4096")
     stored, late = "SELECT coalesce(sum(length(tokens)), 0) FROM block WHERE run_id = ?", []
     until(lambda: json.loads(get(run + ".json"))["samples"][0]["tokens"])
     for _ in range(5):
         sample, begun = json.loads(get(run + ".json"))["samples"][0], time.monotonic()
         size = len(sample["tokens"]) * record_dtype(300).itemsize
-        until(lambda size=size: server.stored(stored, run[-16:]) >= size, 30, "the saving")
+        until(lambda size=size: mortal.stored(stored, run[-16:]) >= size, 30, "the saving")
         late.append(time.monotonic() - begun)
-    server.kill()
-    server.start()
+    mortal.kill()
+    mortal.start()
     assert json.loads(get(run + ".json"))["samples"][0]["text"].startswith(sample["text"])
     assert min(late) <= 0.5  # a machine that has other things to do may hold up some savings
 
