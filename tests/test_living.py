@@ -244,6 +244,7 @@ def test_readers_for_whom_there_is_no_place_are_told_and_let_in_later(browser, n
         window.context.close()
 
 
+@pytest.mark.long
 def test_a_full_line_refuses_with_a_sentence_and_a_time_to_come_back(narrow):
     answers = []
     for _ in range(4):
