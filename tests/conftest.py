@@ -32,8 +32,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same")
 
 ON_BOTH_DATABASES = {  # they store, read and delete
-    *("test_runs", "test_mine", "test_fork", "test_sheet"),
-    *("test_adoption", "test_tails", "test_removal", "test_migrations", "test_presses", "test_nasty_values"),
+    *("test_runs", "test_my_runs", "test_fork", "test_samples"),
+    *("test_adoption", "test_followers", "test_removal", "test_migrations", "test_presses", "test_nasty_values"),
 }
 
 

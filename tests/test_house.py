@@ -118,12 +118,12 @@ OF_THE_ENGINE = {
         "folder_over_time",
         "graphs",
         "int8",
-        "line",
+        "queue",
         "options",
         "precision",
         "prefixes",
     ),
-    *("reading", "recovery", "residents", "sampling", "samplers", "sampler_runs", "score", "fake_engine"),
+    *("reading", "recovery", "loaded_models", "sampling", "samplers", "sampler_runs", "score", "fake_engine"),
 }
 PRIVATE = {  # what tests look into all the same
     ("conftest", "_loaded_models"),

@@ -48,12 +48,13 @@ class Delivery:
         Where phrases are banned, what may be the beginning of one is held back, and taken back where it was.
         """
         token, held_back = int(record["id"]), sequence.held_back
-        data, before = self.vocabulary.tokens[token], held_back and copy(sequence.ending)
+        data = self.vocabulary.tokens[token]
+        before = None if held_back is None or held_back.passes(data) else copy(sequence.ending)
         sequence.ids.append(token)
         sequence.past.append(token)
         sequence.ending.feed(data)
-        if held_back is None:
-            self.log(sequence, [(record, ())])
+        if before is None:
+            self.log(sequence, [(record, held_back.let_pass() if held_back else ())])
         elif count := held_back.add(record, data, before, sequence.ending):
             if not sequence.take_back(count):
                 self.finish(sequence, FinishReason.ERROR, NO_WAY_ON)

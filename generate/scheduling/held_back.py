@@ -57,8 +57,19 @@ class HeldBack:
         """The sample's ending as it was before the tokens that are held back; None where there are none."""
         return self._held[0].ending if self._held else None
 
+    def passes(self, data: bytes) -> bool:
+        """Whether nothing is held back, and the next token, of these bytes, would not be either."""
+        return not self._held and self._phrases.follow(self._state, data) == (b"", None)
+
+    def let_pass(self) -> Sequence[int]:
+        """The next token is one that passes; returns what was blocked at its place."""
+        self._state, self._tries_before = b"", self._tries
+        self._sure += 1
+        return self._blocked.pop(self._sure - 1, ())
+
     def add(self, record: np.void, data: bytes, before: Ending, after: Ending) -> int | None:
-        """One more token is written, with these bytes; returns how many tokens to take back if it completes a phrase.
+        """One more token, of these bytes, is written that does not pass; returns how many to take back if it completes a
+        phrase.
 
         `before` and `after` are the sample's endings; a phrase that is not shown, as the text ends before, counts not.
         """
