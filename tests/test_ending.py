@@ -205,10 +205,11 @@ def test_a_tokenizer_without_every_byte_refuses_what_it_cannot_write(models, tmp
     from tokenizers import Tokenizer
     from tokenizers import models as kinds
 
+    from generate import open_tokenizer
     from generate.text.tokenizer import Tokenizer as Ours
 
     Tokenizer(kinds.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])).save(str(tmp_path / "tokenizer.json"))
-    assert Ours(tmp_path, 3).encode("abba") == [2, 1, 0]
+    assert Ours(open_tokenizer(tmp_path), 3).encode("abba") == [2, 1, 0]
     with pytest.raises(Refusal, match="cannot write every character") as caught:
-        Ours(tmp_path, 3).encode("abc")
+        Ours(open_tokenizer(tmp_path), 3).encode("abc")
     assert caught.value.field == "prompt"
