@@ -24,7 +24,7 @@ test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functio
 test-fast: .venv/ready-dev node_modules/ready  ## what needs no browser, no server, no second database, no training
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not soak and not whole"
 
-test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings
+test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings, proxies, second servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long --durations 5
 
 soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
