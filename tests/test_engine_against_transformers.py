@@ -37,6 +37,8 @@ def greedy(model, ids, count):
             pad_token_id=0,
             temperature=None,
             top_k=None,
+            min_p=None,
+            repetition_penalty=1.0,
         )
     return out[0, len(ids) :].tolist()
 
