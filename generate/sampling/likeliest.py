@@ -3,27 +3,27 @@
 import numpy as np
 
 from generate.compiled.arithmetic import ONE, exactly, exp, maximum
-from generate.compiled.tiles import put_maxima, sum_of
+from generate.compiled.tiles import LANES, add_shares, put_maxima
 
 GROUP = 64  # as in put_maxima: the likeliest tokens are looked for in groups of this size whose maximum is large enough
-PIECE = 2048
+PIECE = 128  # vectors whose sums are in float32, before float64 takes over
 TRIES, HALF = 16, np.float32(0.5)
 
 
 @exactly
-def sums_below(x, peak, shares):
-    """The sums of e^(x - peak) and of (x - peak) e^(x - peak), piece by piece so that these stay in the cache."""
-    total, weighted = np.float32(0), np.float32(0)
-    for start in range(0, len(x), PIECE):
-        count = min(PIECE, len(x) - start)
-        for i in range(count):
-            below = x[start + i] - peak
-            below = np.float32(-80) if below < np.float32(-80) else below
-            shares[0, i] = exp(below)
-            shares[1, i] = shares[0, i] * below
-        total += sum_of(shares, 0, count)
-        weighted += sum_of(shares, PIECE, count)
-    return total, weighted
+def sums_below(x, peak, lanes):
+    """The sums of e^(x - peak) and of (x - peak) e^(x - peak); `lanes` float32 [2, LANES] is for use in here."""
+    vectors, total, weighted = len(x) // LANES, 0.0, 0.0
+    for start in range(0, vectors, PIECE):
+        lanes[:] = 0
+        add_shares(x, start * LANES, min(PIECE, vectors - start), peak, lanes)
+        for i in range(LANES):
+            total += lanes[0, i]
+            weighted += lanes[1, i]
+    for i in range(vectors * LANES, len(x)):
+        below = max(x[i] - peak, np.float32(-80))
+        total, weighted = total + exp(below), weighted + exp(below) * below
+    return np.float32(total), np.float32(weighted)
 
 
 @exactly
@@ -142,12 +142,12 @@ def survey(logits, stride, size, log_z, entropy, values, ids, maxima):
 
     `logits` is flat: numba takes a row of a wider array for one with gaps, and does not vectorise what it does there.
     """
-    shares = np.empty((2, PIECE), np.float32)
+    lanes = np.empty((2, LANES), np.float32)
     for row in range(len(log_z)):
         x = logits[row * stride : row * stride + size]
         largest_of_groups(x, maxima[row])
         peak = maximum(maxima[row])
-        total, weighted = sums_below(x, peak, shares)
+        total, weighted = sums_below(x, peak, lanes)
         log_z[row] = peak + np.log(total)
         entropy[row] = np.log(total) - weighted / total
         top(x, maxima[row], values[row], ids[row])
