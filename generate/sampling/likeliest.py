@@ -113,22 +113,52 @@ def find(logits, stride, size, values, ids):
 
 
 @exactly
-def find_again(logits, stride, size, touched, before, maxima, values, ids):
-    """The same of rows of which only the numbers at the flat indices `touched`, which were `before`, are others than when
-    `maxima` were found.
+def before_last(value, token, values, ids):
+    """Whether a token with this value stands before the last of a sorted row, or is it."""
+    last = len(values) - 1
+    return value > values[last] or (value == values[last] and token <= ids[last])
 
-    `values` and `ids` of rows in which none of the likeliest was touched or came in stay as they are; `maxima` are brought up to date.
+
+@exactly
+def put_again(value, token, values, ids, at):
+    """Put a token into its place among sorted ones, of equal ones in the order of their ids; the one at `at` gives way."""
+    while at > 0 and (values[at - 1] < value or (values[at - 1] == value and ids[at - 1] > token)):
+        values[at], ids[at] = values[at - 1], ids[at - 1]
+        at -= 1
+    last = len(values) - 1
+    while at < last and (values[at + 1] > value or (values[at + 1] == value and ids[at + 1] < token)):
+        values[at], ids[at] = values[at + 1], ids[at + 1]
+        at += 1
+    values[at], ids[at] = value, token
+
+
+@exactly
+def find_again(logits, stride, size, touched, before, maxima, values, ids):
+    """The same of rows of which only the numbers at the flat indices `touched`, each once, which were `before`, are others
+    than when `maxima` were found.
+
+    A token that stays among the likeliest, or comes in, is put into its place; only where one goes out, and nobody knows
+    which comes in, the row is looked over. `maxima` are brought up to date.
     """
     anew, few = np.zeros(len(values), np.bool_), values.shape[1]
     for i in range(len(touched)):
         place, row = touched[i], touched[i] // stride
-        group = (place - row * stride) // GROUP
-        anew[row] |= max(before[i], logits[place]) >= values[row, few - 1]
+        token, value = place - row * stride, logits[place]
+        group = token // GROUP
         if before[i] >= maxima[row, group]:
             first = row * stride + group * GROUP
             maxima[row, group] = maximum(logits[first : min(first + GROUP, row * stride + size)])
-        elif logits[place] > maxima[row, group]:
-            maxima[row, group] = logits[place]
+        elif value > maxima[row, group]:
+            maxima[row, group] = value
+        was = before_last(before[i], token, values[row], ids[row])
+        stays = before_last(value, token, values[row], ids[row])
+        if anew[row] or not (was or stays):
+            continue
+        at = few - 1
+        while was and ids[row, at] != token:
+            at -= 1
+        anew[row] = was and not stays
+        put_again(value, token, values[row], ids[row], at)
     for row in range(len(values)):
         if anew[row]:
             top(logits[row * stride : row * stride + size], maxima[row], values[row], ids[row])
