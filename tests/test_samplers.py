@@ -12,7 +12,7 @@ from generate.sampling.noise import coin
 from generate.sampling.pressure import Pressed, Pressure, Pressures
 from generate.sampling.sampler import FEW, Filters, choose, penalise
 from generate.sampling.statistics import report_sampled, survey
-from generate.sampling.top import top_few_by_torch
+from generate.sampling.top import top_few_again, top_few_by_torch
 
 TYPES = ["float32", "bfloat16", "float16", "int8"]
 NEAR = 1e-5  # in float64, by which a token must miss a limit for float32 to have to agree
@@ -341,3 +341,22 @@ def test_stretches_of_more_than_fifty_tokens_count_as_of_fifty():
     ids, lengths = stretches_of(wish, [5] * 300).found()
     assert (ids.tolist(), lengths.tolist()) == ([5], [50])
     assert np.isfinite(stretches_of(wish, [5] * 300).losses).all()
+
+
+@pytest.mark.parametrize("size", [30, FEW, 300, 1000])
+def test_what_changes_a_little_is_found_again_as_if_it_were_looked_for_anew(size):
+    """Scores with many equal ones, of which some fall, rise or stay, among them the likeliest and the last of those."""
+    dice = np.random.default_rng(size)
+    for turn in range(150):
+        scores = torch.from_numpy(dice.integers(-9, 9, (3, size)).astype(np.float32)) / (1 + turn % 4)
+        seen = survey(scores)
+        likely = seen.top.ids[:, [0, 1, 5, -2, -1]].numpy() if turn % 2 else seen.top.ids[:, :0].numpy()
+        rows = [np.union1d(dice.integers(0, size, turn % 7), likely[row]) for row in range(3)]
+        touched = torch.from_numpy(np.concatenate([ids.astype(np.int64) + row * size for row, ids in enumerate(rows)]))
+        flat = scores.view(-1)
+        before = flat[touched]
+        flat[touched] = before + torch.from_numpy(dice.integers(-4, 4, len(touched)).astype(np.float32)) / 2
+        again, anew = top_few_again(scores, touched, before, seen.top), survey(scores).top
+        assert again.ids.tolist() == anew.ids.tolist()
+        assert again.values.tolist() == anew.values.tolist()
+        assert again.maxima.tolist() == anew.maxima.tolist()

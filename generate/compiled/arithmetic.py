@@ -6,11 +6,11 @@ Only this package imports numba: its `__init__` says first where the machine cod
 import numpy as np
 from numba import njit
 
+from generate.compiled import writer
 from generate.compiled.tiles import bits_of, float_of
 
-# a float32 that was added to this holds its integer, rounded to even, in its lowest bits
-ROUND = np.float32(1.5 * 2**23)
-LOG2_E, LN_2_HIGH, LN_2_LOW = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
+ROUND, LOG2_E, LN_2_HIGH, LN_2_LOW = map(np.float32, (writer.ROUND, writer.LOG2_E, writer.LN_2_HIGH, writer.LN_2_LOW))
+A, B, C, D, E, F = map(np.float32, writer.POLYNOMIAL)
 ONE = np.float32(1)
 
 # No fastmath: what LLVM may reorder or contract is not the same in a function that was compiled just now and in one that
@@ -37,11 +37,6 @@ def exp(x):
     shifted = x * LOG2_E + ROUND
     power = shifted - ROUND
     x = x - power * LN_2_HIGH - power * LN_2_LOW
-    y = np.float32(1.9875691500e-4)  # Source: Cephes, expf
-    y = y * x + np.float32(1.3981999507e-3)
-    y = y * x + np.float32(8.3334519073e-3)
-    y = y * x + np.float32(4.1665795894e-2)
-    y = y * x + np.float32(1.6666665459e-1)
-    y = y * x + np.float32(5.0000001201e-1)
+    y = ((((A * x + B) * x + C) * x + D) * x + E) * x + F
     y = y * x * x + x + ONE
     return float_of(np.int32(bits_of(y) + (bits_of(shifted) << 23)))

@@ -124,6 +124,31 @@ def put_maxima(typing, x, first, groups, maxima):
 
 
 @intrinsic
+def add_shares(typing, x, first, vectors, peak, lanes):
+    """Of the numbers x of x[first:first + 16 * vectors]: add to the 16 lanes of `lanes` [2, 16] the sums of
+    e^(x - peak), and of (x - peak) e^(x - peak); what is more than 80 below the peak counts as 80 below."""
+
+    def generate(context, builder, signature, values):
+        w = Writer(context, builder)
+        x, peak = w.address(signature.args[0], values[0], values[1]), w.spread(values[3])
+        out, least = w.address(signature.args[4], values[4]), w.spread(FLOAT(-80))
+        shares, weighted = (row[0] for row in w.variables(FLOATS, 2, 1))
+        with cgutils.for_range(builder, values[2]) as loop:
+            below = builder.fsub(w.load(FLOATS, w.at(x, loop.index, 4 * LANES)), peak)
+            below = builder.select(builder.fcmp_ordered("<", below, least), least, below)
+            share = w.exp(below)
+            builder.store(builder.fadd(builder.load(shares), share), shares)
+            builder.store(w.multiply_add(share, below, builder.load(weighted)), weighted)
+        for row, sums in enumerate((shares, weighted)):
+            place = w.at(out, 64 * row)
+            w.store(builder.fadd(w.load(FLOATS, place), builder.load(sums)), place)
+        return context.get_dummy_value()
+
+    where = types.intp
+    return types.void(x, where, where, types.float32, lanes), generate
+
+
+@intrinsic
 def add_moments(typing, x, first, vectors, near, least, lanes):
     """Of the numbers of x[first:first + 16 * vectors] that are not below `least`: add to each of the 16 lanes of
     `lanes` [3, 16] how many they are, the sum of their distances from `near`, and that of the distances' squares."""

@@ -10,6 +10,9 @@ PER_STEP = 4  # inputs that one instruction takes at once
 VNNI = llvm.get_host_cpu_features().get("avx512vnni", False)
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+# e^x: a float32 that was added to ROUND holds its integer, rounded to even, in its lowest bits. Source: Cephes, expf
+ROUND, LOG2_E, LN_2_HIGH, LN_2_LOW = 1.5 * 2**23, 1.44269504, 0.693359375, -2.12194440e-4
+POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 BYTES, WORDS = ir.VectorType(INT8, 4 * LANES), ir.VectorType(INT32, LANES)
 FLOAT = ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, LANES)
@@ -68,6 +71,19 @@ class Writer:
     def multiply_add(self, a, b, sums):
         """a * b + sums, rounded once."""
         return self.call("llvm.fma.v16f32", FLOATS, a, b, sums)
+
+    def exp(self, x):
+        """e^x of 16 numbers from -87 to 88, as `arithmetic.exp` has it but for the last bit."""
+        b, number = self.builder, lambda value: ir.Constant(FLOATS, [value] * LANES)
+        shifted = b.fadd(b.fmul(x, number(LOG2_E)), number(ROUND))
+        power = b.fsub(shifted, number(ROUND))
+        x = self.multiply_add(power, number(-LN_2_LOW), self.multiply_add(power, number(-LN_2_HIGH), x))
+        y = number(POLYNOMIAL[0])
+        for factor in POLYNOMIAL[1:]:
+            y = self.multiply_add(y, x, number(factor))
+        y = b.fadd(self.multiply_add(b.fmul(y, x), x, x), number(1.0))
+        exponent = b.shl(b.bitcast(shifted, WORDS), ir.Constant(WORDS, [23] * LANES))
+        return b.bitcast(b.add(b.bitcast(y, WORDS), exponent), FLOATS)
 
     def widen(self, element, address):
         """16 numbers of an array of `element` as float32; uint16 ones are the bits of float16."""

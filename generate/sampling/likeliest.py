@@ -3,27 +3,27 @@
 import numpy as np
 
 from generate.compiled.arithmetic import ONE, exactly, exp, maximum
-from generate.compiled.tiles import put_maxima, sum_of
+from generate.compiled.tiles import LANES, add_shares, put_maxima
 
 GROUP = 64  # as in put_maxima: the likeliest tokens are looked for in groups of this size whose maximum is large enough
-PIECE = 2048
+PIECE = 128  # vectors whose sums are in float32, before float64 takes over
 TRIES, HALF = 16, np.float32(0.5)
 
 
 @exactly
-def sums_below(x, peak, shares):
-    """The sums of e^(x - peak) and of (x - peak) e^(x - peak), piece by piece so that these stay in the cache."""
-    total, weighted = np.float32(0), np.float32(0)
-    for start in range(0, len(x), PIECE):
-        count = min(PIECE, len(x) - start)
-        for i in range(count):
-            below = x[start + i] - peak
-            below = np.float32(-80) if below < np.float32(-80) else below
-            shares[0, i] = exp(below)
-            shares[1, i] = shares[0, i] * below
-        total += sum_of(shares, 0, count)
-        weighted += sum_of(shares, PIECE, count)
-    return total, weighted
+def sums_below(x, peak, lanes):
+    """The sums of e^(x - peak) and of (x - peak) e^(x - peak); `lanes` float32 [2, LANES] is for use in here."""
+    vectors, total, weighted = len(x) // LANES, 0.0, 0.0
+    for start in range(0, vectors, PIECE):
+        lanes[:] = 0
+        add_shares(x, start * LANES, min(PIECE, vectors - start), peak, lanes)
+        for i in range(LANES):
+            total += lanes[0, i]
+            weighted += lanes[1, i]
+    for i in range(vectors * LANES, len(x)):
+        below = max(x[i] - peak, np.float32(-80))
+        total, weighted = total + exp(below), weighted + exp(below) * below
+    return np.float32(total), np.float32(weighted)
 
 
 @exactly
@@ -113,22 +113,52 @@ def find(logits, stride, size, values, ids):
 
 
 @exactly
-def find_again(logits, stride, size, touched, before, maxima, values, ids):
-    """The same of rows of which only the numbers at the flat indices `touched`, which were `before`, are others than when
-    `maxima` were found.
+def before_last(value, token, values, ids):
+    """Whether a token with this value stands before the last of a sorted row, or is it."""
+    last = len(values) - 1
+    return value > values[last] or (value == values[last] and token <= ids[last])
 
-    `values` and `ids` of rows in which none of the likeliest was touched or came in stay as they are; `maxima` are brought up to date.
+
+@exactly
+def put_again(value, token, values, ids, at):
+    """Put a token into its place among sorted ones, of equal ones in the order of their ids; the one at `at` gives way."""
+    while at > 0 and (values[at - 1] < value or (values[at - 1] == value and ids[at - 1] > token)):
+        values[at], ids[at] = values[at - 1], ids[at - 1]
+        at -= 1
+    last = len(values) - 1
+    while at < last and (values[at + 1] > value or (values[at + 1] == value and ids[at + 1] < token)):
+        values[at], ids[at] = values[at + 1], ids[at + 1]
+        at += 1
+    values[at], ids[at] = value, token
+
+
+@exactly
+def find_again(logits, stride, size, touched, before, maxima, values, ids):
+    """The same of rows of which only the numbers at the flat indices `touched`, each once, which were `before`, are others
+    than when `maxima` were found.
+
+    A token that stays among the likeliest, or comes in, is put into its place; only where one goes out, and nobody knows
+    which comes in, the row is looked over. `maxima` are brought up to date.
     """
     anew, few = np.zeros(len(values), np.bool_), values.shape[1]
     for i in range(len(touched)):
         place, row = touched[i], touched[i] // stride
-        group = (place - row * stride) // GROUP
-        anew[row] |= max(before[i], logits[place]) >= values[row, few - 1]
+        token, value = place - row * stride, logits[place]
+        group = token // GROUP
         if before[i] >= maxima[row, group]:
             first = row * stride + group * GROUP
             maxima[row, group] = maximum(logits[first : min(first + GROUP, row * stride + size)])
-        elif logits[place] > maxima[row, group]:
-            maxima[row, group] = logits[place]
+        elif value > maxima[row, group]:
+            maxima[row, group] = value
+        was = before_last(before[i], token, values[row], ids[row])
+        stays = before_last(value, token, values[row], ids[row])
+        if anew[row] or not (was or stays):
+            continue
+        at = few - 1
+        while was and ids[row, at] != token:
+            at -= 1
+        anew[row] = was and not stays
+        put_again(value, token, values[row], ids[row], at)
     for row in range(len(values)):
         if anew[row]:
             top(logits[row * stride : row * stride + size], maxima[row], values[row], ids[row])
@@ -142,12 +172,12 @@ def survey(logits, stride, size, log_z, entropy, values, ids, maxima):
 
     `logits` is flat: numba takes a row of a wider array for one with gaps, and does not vectorise what it does there.
     """
-    shares = np.empty((2, PIECE), np.float32)
+    lanes = np.empty((2, LANES), np.float32)
     for row in range(len(log_z)):
         x = logits[row * stride : row * stride + size]
         largest_of_groups(x, maxima[row])
         peak = maximum(maxima[row])
-        total, weighted = sums_below(x, peak, shares)
+        total, weighted = sums_below(x, peak, lanes)
         log_z[row] = peak + np.log(total)
         entropy[row] = np.log(total) - weighted / total
         top(x, maxima[row], values[row], ids[row])
