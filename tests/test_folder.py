@@ -14,6 +14,7 @@ from conftest import edit_json, finished
 from safetensors.numpy import load_file, save_file
 
 from generate import OPTIONS, LocalEngine, Refusal, Request, check_folder, find_model, list_models, parse_sampling
+from generate.folders import download
 from generate.transformer.model import load_model
 
 
@@ -238,6 +239,31 @@ def test_a_default_beyond_the_limits_is_left_out_and_the_list_says_so(folder, na
     (remark,) = map(str, found.remarks)
     assert remark.startswith(f"generation_config.json is not obeyed in this: {name} must be a")
     assert repr(str(value)) in remark
+
+
+def test_a_file_in_another_encoding_is_named_once_with_one_thing_to_do(folder):
+    (folder / "generation_config.json").write_bytes('{"note": "déjà vu, très élégant"}'.encode("cp1252"))
+    with pytest.raises(Refusal) as refused:
+        check_folder(folder)
+    said = str(refused.value)
+    assert said.startswith("broken: generation_config.json, line 1: byte 0xe9 is not utf-8; ")
+    assert said.count("generation_config.json") == 1
+    assert "is not JSON" not in said
+
+
+def test_whatever_a_tokenizer_is_read_from_is_asked_of_the_hub(monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot(*args, allow_patterns, **more):
+        asked.extend(allow_patterns)
+        raise OSError("enough")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr(download, "require_network", lambda endpoint: None)
+    with pytest.raises(Refusal, match="Fetching gpt2 failed: enough"):
+        download.fetch("gpt2", tmp_path)
+    wanted = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"}
+    assert wanted | {"added_tokens.json", "special_tokens_map.json"} <= set(asked)
 
 
 def test_a_model_may_bring_a_default_for_every_option_but_the_seed_and_the_number_of_samples(folder):
