@@ -11,7 +11,7 @@ from test_resume import half_done, told
 from test_samplers import OFF, kept_of, plain_coin, pressed
 
 from generate import Place, Request, find_model, logits_of, parse_sampling
-from webapp.runs.probabilities import alternatives
+from webapp.runs.probabilities import alternatives, place_of
 
 ALL = {
     **{"min_p": 0.01, "top_n_sigma": 2.5, "xtc_probability": 0.5, "xtc_threshold": 0.02, "dry_multiplier": 0.8},
@@ -79,7 +79,7 @@ def test_what_is_told_of_a_token_is_what_the_definitions_make_of_the_logits(writ
         kept, near = kept_of(scores, wish, plain_coin(5, 0, place) < wish["chance"])
         scaled = scores - scores.max()
         total = math.log(np.exp(scaled[kept]).sum())
-        for one in alternatives(record, asked, np.array(ids[:place]), vocabulary):
+        for one in alternatives(record, place_of(record, asked, np.array(ids[:place]), vocabulary)):
             added = scores[one["id"]] - logits[place - 1][one["id"]]
             assert sum(one["touched"].values()) == pytest.approx(float(added), abs=1e-4)
             if near > 1e-5:
@@ -118,7 +118,9 @@ def test_of_a_token_that_was_cut_it_is_told_by_which_sampler(writer):
         run = writer.write(PROMPT, max_new_tokens=10, **asked)
         ids, found = run.prompt["id"].tolist(), set()
         for record in run.samples[0].read():
-            found |= {one["cut_by"] for one in alternatives(record, asked, np.array(ids)) if one["cut"]}
+            found |= {
+                one["cut_by"] for one in alternatives(record, place_of(record, asked, np.array(ids))) if one["cut"]
+            }
             ids.append(int(record["id"]))
         assert found == {name}
 

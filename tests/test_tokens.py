@@ -19,7 +19,7 @@ from generate import (
     record_dtype,
     unknown_records,
 )
-from webapp.runs.probabilities import alternatives
+from webapp.runs.probabilities import alternatives, place_of
 from webapp.runs.tables import Block, Run, db
 from webapp.views.lenses import classes
 from webapp.views.sentences import share
@@ -63,7 +63,7 @@ def test_the_sampler_s_probability_of_every_alternative_is_what_an_independent_o
     checked = 0
     for place, record in enumerate(records, len(prompt)):
         expected = sampler(logits[place - 1], options, ids[:place])
-        for one in alternatives(record, options, np.array(ids[:place])):
+        for one in alternatives(record, place_of(record, options, np.array(ids[:place]))):
             wanted = expected[one["id"]]
             if one["cut"] or one["sampled"] is None:
                 assert wanted == 0 or options["temperature"] == 0
@@ -77,7 +77,7 @@ def test_nothing_is_said_of_a_sampler_whose_options_are_others(writer):
     run = writer.write("the old king", temperature=0.5, max_new_tokens=5)
     record = run.samples[0].read()[2]
     before = run.prompt["id"]
-    assert all(one["sampled"] is None for one in alternatives(record, OPTIONS[1], before))
+    assert all(one["sampled"] is None for one in alternatives(record, place_of(record, OPTIONS[1], before)))
     assert math.isnan(Place(run.prompt[2], OPTIONS[1], before).logprob(7, -1.0))
 
 

@@ -16,19 +16,13 @@ from generate import Place, Refusal, Vocabulary, is_known, known
 AGREE = 1e-2  # nats by which a stored and a computed log-probability may differ and still be of the same options
 
 
-def alternatives(
-    record: np.void,
-    options: Mapping,
-    before: np.ndarray,
-    vocabulary: Vocabulary | None = None,
-    blocked: Sequence[int] = (),
-) -> list[dict]:
+def alternatives(record: np.void, place: Place | None) -> list[dict]:
     """The ten likeliest tokens at a place: id, log-probability, the sampler's (None: unknown, or cut), if it was cut and
     by which sampler ("" where that is not sure), and what samplers added to its logit, by their names.
 
-    Whether it was cut is None where no sampler told. What is asked of DRY and logit_bias needs the `vocabulary`.
+    Whether it was cut is None where no sampler told. `place` is what `place_of` gives.
     """
-    place, filtered = place_of(record, options, before, vocabulary, blocked), is_known(record, "cut")
+    filtered = is_known(record, "cut")
     found = []
     for number in np.flatnonzero(known(record, "alt_logprobs")).tolist():
         token = int(record["alt_ids"][number]), float(record["alt_logprobs"][number])
@@ -43,12 +37,6 @@ def alternatives(
             "rank": number + 1,
         })  # fmt: skip
     return found
-
-
-def touched(record: np.void, options: Mapping, before: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
-    """What samplers added to the logit of the token itself, by their names."""
-    place = place_of(record, options, before, vocabulary)
-    return place.touched(int(record["id"]), float(record["logprob"])) if place else {}
 
 
 def place_of(
@@ -78,7 +66,8 @@ def as_chosen(record: np.void, token: int, options: Mapping, before: np.ndarray,
     if token == record["id"]:
         return chosen
     place = int(np.flatnonzero(record["alt_ids"] == token)[0])
-    other = next(one for one in alternatives(record, options, before, vocabulary) if one["rank"] == place + 1)
+    others = alternatives(record, place_of(record, options, before, vocabulary))
+    other = next(one for one in others if one["rank"] == place + 1)
     chosen["id"], chosen["logprob"], chosen["rank"] = token, other["logprob"], other["rank"]
     chosen["sampled_logprob"] = math.nan if other["sampled"] is None else other["sampled"]
     return chosen

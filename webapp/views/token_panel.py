@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from generate import is_known
-from webapp.runs.probabilities import alternatives, touched
+from webapp.runs.probabilities import alternatives, place_of
 from webapp.views.run_view import RunView
 from webapp.views.sentences import not_told, share
 from webapp.views.tokens import BLANKS, escape, without_text
@@ -25,13 +25,14 @@ def describe(view: RunView, record: np.void, before: np.ndarray, written: bool, 
     `before` are the ids of all tokens before it, and `blocked` those that a banned phrase kept out. Only where it was
     `written` a sampler saw it.
     """
-    others = alternatives(record, view.options, before, view.vocabulary, blocked)
+    place = place_of(record, view.options, before, view.vocabulary, blocked)
+    others = alternatives(record, place)
     own = {name: record[name].item() if is_known(record, name) else None for name in NUMBERS}
     listed = [one["id"] for one in others]
     bars = [bar(view, one, one["id"] == record["id"]) for one in others]
     if own["logprob"] is not None and int(record["id"]) not in listed:
         here = {"id": int(record["id"]), "logprob": own["logprob"], "rank": own["rank"] or "", "cut": False}
-        here |= {"cut_by": "", "touched": touched(record, view.options, before, view.vocabulary)}
+        here |= {"cut_by": "", "touched": place.touched(here["id"], here["logprob"]) if place else {}}
         bars.append(bar(view, here | {"sampled": own["sampled_logprob"]}, True))
     return {
         "shown": named(view, int(record["id"])),
