@@ -26,7 +26,7 @@ from generate.mistaken import refuse_mistaken
 from generate.sampling.explain import Place
 from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
-from generate.sampling.presets import PRESETS, Preset, find_preset, parse_with_preset
+from generate.sampling.presets import BY_PRESET, PRESETS, Preset, find_preset, parse_with_preset
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
 from generate.scheduling.window import window_start
 from generate.settings import SETTINGS, read_settings
@@ -42,6 +42,7 @@ from generate.values import origin_of
 
 __all__ = [
     "BY_ITSELF",
+    "BY_PRESET",
     "END",
     "LISTS",
     "OPTIONS",

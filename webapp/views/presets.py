@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from generate import LISTS, OPTIONS, PRESETS, Preset
+from generate import BY_PRESET, LISTS, OPTIONS, PRESETS, Preset
 
-BY_NAME = {preset.name: preset for preset in PRESETS}
 OWN = PRESETS[0]  # the model's
 USUAL = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in OPTIONS + LISTS}
 COMMON = frozenset(option.name for option in OPTIONS if not option.more)
@@ -12,7 +11,7 @@ COMMON = frozenset(option.name for option in OPTIONS if not option.more)
 
 def preset_of(options: Mapping) -> Preset | None:
     """The preset that a run was started with; None where none was chosen, or where there is none of this name any more."""
-    return BY_NAME.get(options.get("preset"))
+    return BY_PRESET.get(options.get("preset"))
 
 
 def told_preset(options: Mapping, defaults: Mapping | None) -> tuple[str, list[tuple[str, float]]] | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from generate import LISTS, OPTIONS, FinishReason, Outlook, RunLog, RunState, counted, perplexity
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
+from webapp.views.presets import USUAL
 
 STATES = {
     RunState.PAUSED: "The server that wrote this has stopped; it goes on in a moment.",
@@ -34,7 +35,7 @@ RELATIONS = {
     None: "the beginning",
 }
 DELETED = "Deleted."
-RARE = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in OPTIONS + LISTS if o.more}
+RARE = {option.name: USUAL[option.name] for option in OPTIONS + LISTS if option.more}
 
 
 def status(log: RunLog, model: str, problem: str | None = None) -> str:
