@@ -98,8 +98,9 @@ def edit(
 ) -> Beginning:
     """A changed text: tokens before and after the change stay what they are and whose they are, the rest is a person's.
 
-    What the model thought of the tokens after it is not known any more, as they follow another text. `number` is the sample whose text was edited along with the prompt, or None for the prompt alone. With
-    `parse_special` the text names special tokens, those that were in the run already included.
+    What the model thought of the tokens after it is not known any more, as they follow another text. `number` is the
+    sample whose text was edited along with the prompt, or None for the prompt alone. With `parse_special`
+    the text names special tokens, those that were in the run already included.
     """
     records, authors = joined(parent, log, number)
     data, tokenizer = text.encode("utf-8", "replace"), folder.tokenizer
@@ -168,7 +169,7 @@ def common_tail(tokens: Sequence[bytes], data: bytes, names: tuple[bytes, ...] =
     count = size = 0
     best = 0, 0
     for token in reversed(tokens):
-        if not token or b"\r" in token or not data[: len(data) - size].endswith(token):
+        if not token or b"\r" in token or not data.endswith(token, 0, len(data) - size):
             break
         count, size = count + 1, size + len(token)
         if token[:1].isspace() or token in names:
