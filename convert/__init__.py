@@ -1,1 +1,1 @@
-"""TensorFlow GPT-2 checkpoints into `models/NAME`, without TensorFlow and without torch."""
+"""GPT-2s as others saved them into `models/NAME`: TensorFlow's checkpoints without TensorFlow or torch, PyTorch's, GGUF."""

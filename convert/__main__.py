@@ -15,6 +15,7 @@ from convert.names import to_transformers
 from convert.npm import SIZE
 from convert.sizes import Sizes
 from convert.source import Source, find_source
+from convert.to_gguf import TYPES, check_file, to_gguf
 from convert.to_tensorflow import to_checkpoint
 from generate import Refusal, check_folder, check_target, counted
 
@@ -23,19 +24,22 @@ def parser() -> argparse.ArgumentParser:
     """The options of `python -m convert`."""
     p = argparse.ArgumentParser(
         prog="python -m convert",
-        description="Convert a TensorFlow GPT-2 checkpoint (OpenAI's, nshepperd's, gpt-2-simple's) into a model folder.",
+        description="Convert a GPT-2 of TensorFlow (OpenAI's, nshepperd's, gpt-2-simple's), of PyTorch (pytorch_model.bin, "
+        "nanoGPT's ckpt.pt) or of llama.cpp (a GGUF) into a model folder.",
     )
     p.add_argument(
         "source",
         type=Path,
         help="a folder, a checkpoint's prefix, any one of its files, a .tar, .tar.gz or .zip of it, "
-        "or a pytorch_model.bin",
+        "a pytorch_model.bin, a ckpt.pt or a .gguf",
     )
     p.add_argument("target", type=Path, nargs="?", help="the folder to make, such as models/friends")
     p.add_argument("--inspect", action="store_true", help="only list what the checkpoint holds")
     p.add_argument(
         "--to-tf", action="store_true", help="the way back: SOURCE is a model folder, the target a checkpoint"
     )
+    p.add_argument("--to-gguf", action="store_true", help="SOURCE is a model folder, the target a file for llama.cpp")
+    p.add_argument("--gguf-type", choices=TYPES, default=TYPES[0], help="of the matrices in it (default: %(default)s)")
     p.add_argument("--json", action="store_true", help="with --inspect: as JSON")
     p.add_argument("--step", type=int, metavar="N", help="of several checkpoints in a folder, the one of this step")
     p.add_argument("--n-head", type=int, metavar="N", help="number of attention heads, where no hparams.json tells it")
@@ -66,11 +70,14 @@ def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage."""
     p = parser()
     args = p.parse_args(arguments)
-    if bool(args.target) == args.inspect or (args.inspect and args.to_tf):
+    if bool(args.target) == args.inspect or (args.inspect + args.to_tf + args.to_gguf > 1):
         p.error("give SOURCE and the folder to make, or --inspect SOURCE")
     try:
         if args.to_tf:
             back(args)
+            return 0
+        if args.to_gguf:
+            to_llama(args)
             return 0
         with unpacked(args.source) as held:
             source = find_source(held, args.step)
@@ -95,9 +102,19 @@ def back(args: argparse.Namespace) -> None:
     """Write a model folder as a TensorFlow checkpoint (--to-tf); raises Refusal."""
     check_target(args.target, args.force, args.source)
     folder = check_folder(args.source.resolve())
-    with tqdm(total=folder.weights.stat().st_size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    size = sum(file.stat().st_size for file in folder.weights)
+    with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         to_checkpoint(folder, args.target, bar.update)
     print(f"{args.source} is now the TensorFlow checkpoint {args.target / 'model.ckpt'}.")
+
+
+def to_llama(args: argparse.Namespace) -> None:
+    """Write a model folder as a GGUF (--to-gguf); raises Refusal."""
+    check_file(args.target, args.force)
+    folder = check_folder(args.source.resolve())
+    with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        to_gguf(folder, args.target, args.gguf_type, bar.update)
+    print(f"{args.source} is now {args.target}, in {args.gguf_type}, for llama.cpp and whatever is built on it.")
 
 
 def run(source: Source, args: argparse.Namespace) -> None:
@@ -128,7 +145,8 @@ def run(source: Source, args: argparse.Namespace) -> None:
         npm = "run `npm ci` once, which brings GPT-2's own, or " if made.sizes.vocab_size == SIZE else ""
         print(
             f"It has no vocabulary yet, and cannot be served without: {npm}convert again with --force and --vocab FOLDER, "
-            "where FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them)."
+            "where FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them), vocab.txt, or "
+            "nanoGPT's meta.pkl (data/NAME of the run)."
         )
 
 
@@ -153,7 +171,7 @@ def print_certificate(found: Certificate) -> None:
     )
     if found.loss is not None:
         others = "".join(f"; with {counted(heads, 'head')} {loss:.2f}" for heads, loss in found.other_heads.items())
-        print(f"Loss on a short English text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
+        print(f"Loss on a short text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
     print(found.verdict)
     if found.sample:
         print(f"\nA sample:\n{printable(found.sample['prompt'] + found.sample['text'], keep=chr(10))}")

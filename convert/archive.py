@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from convert.pytorch import KNOWN
-from convert.source import checkpoint_folders
+from convert.source import checkpoint_folders, is_checkpoint
 from generate import Refusal, refuse_mistaken
 
 KINDS = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -21,6 +20,7 @@ PART = re.compile(r"(\.zip|\.tar|\.tar\.gz|\.tgz)\.(\d{2,3}|(?!gz$|xz$)[a-z]{2}|
 WANTED = (
     *(".index", ".meta", "checkpoint", "hparams.json", "encoder.json", "vocab.bpe"),
     *("config.json", "vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json", "special_tokens_map.json"),
+    *("generation_config.json", "tokenizer_config.json", "vocab.txt", "meta.pkl"),
 )
 LARGEST = 16 * 2**30  # bytes in all; the largest GPT-2 has 6.2 GB, three times that with its optimizer's slots
 MOST_MEMBERS = 10_000
@@ -128,7 +128,7 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
 
 def is_wanted(path: PurePosixPath) -> bool:
     """Whether a member belongs to a checkpoint; what a Mac adds to its archives does not."""
-    named = path.name.endswith(WANTED) or path.name in KNOWN or ".data-" in path.name
+    named = path.name.endswith(WANTED) or is_checkpoint(path.name) or ".data-" in path.name
     return named and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 

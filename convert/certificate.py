@@ -17,6 +17,10 @@ TEXT = (
     'half of it to the dog. "We have come a long way," he said, "and we shall not go home before the winter." The dog '
     "looked at him, and then at the water, where a boat was waiting."
 )
+CHINESE = (
+    "太阳快要落山的时候，老人走到了河边。他坐在一块石头上，从包里拿出面包，分了一半给他的狗。“我们走了很远的路，”他说，"
+    "“冬天以前是回不了家的。”狗看了看他，又看了看水面，那里有一只小船在等着。"
+)  # the same, for BERT's vocabulary
 WITHOUT_VOCABULARY = 32  # token ids to compare logits on where there is no text to tokenise
 AGREE = {"float32": 1e-3, "float16": 0.1, "bfloat16": 1.0}  # largest difference of a logit that rounding explains
 NOISE = 0.75  # of ln(vocabulary): a model that knows no better than chance has 1
@@ -45,7 +49,8 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, vocab
     """
     from generate import logits_of  # brings torch, which converting alone does without
 
-    ids = folder.tokenizer.encode(TEXT) if vocabulary is not None else list(range(WITHOUT_VOCABULARY))
+    ids = text_ids(folder) if vocabulary is not None else []
+    ids = ids or list(range(WITHOUT_VOCABULARY))
     ids = [index % sizes.vocab_size for index in ids][: sizes.n_positions]
     ours, theirs = logits_of(folder, [ids])[0], judge.logits(bundle, sizes, ids)
     difference = float(np.abs(ours - theirs).max())
@@ -56,7 +61,7 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, vocab
     verdict = verdict_of(difference, AGREE[dtype], loss, chance, others)
     exact = {bundle.variables[name].dtype for name in to_transformers(bundle.variables)} == {dtype}
     return Certificate(
-        12 * sizes.n_layer + 4,
+        12 * sizes.n_layer + 4 + sizes.has_head,
         exact,
         finite(difference),
         len(ids),
@@ -66,6 +71,12 @@ def certify(bundle: Bundle, sizes: Sizes, folder: ModelFolder, dtype: str, vocab
         verdict,
         vocabulary,
     )
+
+
+def text_ids(folder: ModelFolder) -> list[int]:
+    """The tokens of a short text, in the language that the vocabulary was made for, as far as it can write it."""
+    text = TEXT if folder.tokenizer.is_lossless else CHINESE
+    return folder.encode_prompt(folder.tokenizer.writable(text))
 
 
 def finite(number: float | None) -> float | None:

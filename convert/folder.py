@@ -7,10 +7,12 @@ from pathlib import Path
 
 from convert.bundle import Bundle, open_bundle
 from convert.certificate import Certificate, certify
+from convert.from_gguf import gguf_vocabulary, open_gguf
 from convert.names import to_transformers
+from convert.nanogpt import PADDED
 from convert.neighbours import Neighbours, read_neighbours
 from convert.npm import SIZE, gpt2_vocabulary
-from convert.pytorch import ENDINGS, open_pytorch
+from convert.pytorch import open_pytorch
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
 from convert.vocabulary import Bpe, find_vocabulary, write_makeshift, write_vocabulary
@@ -51,7 +53,7 @@ def convert(
     bundle = open_source(source)
     sizes = find_sizes(bundle, hparams_of(source), n_head)
     bpe = vocabulary_of(source, vocabulary, sizes.vocab_size)
-    told = read_neighbours(source, sizes.vocab_size, bpe.end_id if bpe else None)
+    told = read_neighbours(source, sizes.vocab_size, bpe)
     end = told.ends[0] if told.ends else None
     with in_place_of(target) as folder:
         if bpe is not None:
@@ -104,26 +106,35 @@ def checked(folder: Path, bpe: Bpe | None) -> ModelFolder:
 
 
 def open_source(source: Source) -> Bundle:
-    """The checkpoint's variables, whether TensorFlow or PyTorch wrote it; raises Refusal."""
-    return open_pytorch(source.prefix) if source.prefix.suffix in ENDINGS else open_bundle(source.prefix)
+    """The checkpoint's variables, whichever program wrote it; raises Refusal."""
+    if source.is_gguf:
+        return open_gguf(source.prefix)
+    return open_bundle(source.prefix) if source.is_tensorflow else open_pytorch(source.prefix)
 
 
 def hparams_of(source: Source) -> Path | None:
     """The file with the hyper-parameters: OpenAI's beside a TensorFlow checkpoint, `transformers`' beside PyTorch's."""
+    if source.is_gguf:
+        return None
     names = ("hparams.json", "config.json")
-    files = [source.beside(name) for name in (names[::-1] if source.prefix.suffix in ENDINGS else names)]
+    files = [source.beside(name) for name in (names if source.is_tensorflow else names[::-1])]
     return files[0] or files[1]
 
 
 def vocabulary_of(source: Source, given: Path | None, rows: int) -> Bpe | None:
     """The vocabulary: of --vocab, else beside the checkpoint, else GPT-2's own where there are as many `rows`, else none."""
+    if source.is_gguf and given is None:
+        return gguf_vocabulary(source.prefix)
     origin = "beside the checkpoint" if given is None else f"from {given}"
-    found = find_vocabulary(given or source.prefix.parent, rows, origin)
-    if found is None and given is None and rows == SIZE:
+    folder = source.prefix.parent if given is None else given.parent if given.is_file() else given
+    found = find_vocabulary(folder, rows, origin)
+    if found is None and given is None and rows in (SIZE, PADDED):
         return gpt2_vocabulary()
     if found is None and given is not None:
         raise Refusal(
-            "--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, and no tokenizer.json.", given=given
+            "--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, no tokenizer.json, no vocab.txt and no "
+            "meta.pkl.",
+            given=given,
         )
     return found
 
@@ -138,12 +149,13 @@ def config_of(sizes: Sizes, told: Neighbours, dtype: str) -> dict:
         "n_embd": sizes.n_embd,
         "n_layer": sizes.n_layer,
         "n_head": sizes.n_head,
-        "n_inner": None,
-        "activation_function": "gelu_new",
+        "n_inner": None if sizes.n_inner == 4 * sizes.n_embd else sizes.n_inner,
+        "activation_function": sizes.activation,
         "layer_norm_epsilon": sizes.layer_norm_epsilon,
         "initializer_range": sizes.initializer_range,
         "scale_attn_weights": sizes.scale_attn_weights,
-        "tie_word_embeddings": True,
+        "scale_attn_by_inverse_layer_idx": sizes.scale_attn_by_inverse_layer_idx,
+        "tie_word_embeddings": not sizes.has_head,
         "bos_token_id": told.begin,
         "eos_token_id": told.eos,
         "dtype": dtype,
@@ -154,7 +166,7 @@ def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) 
     """rubric.json of the new folder; `end` is the id of its end token, if there is one."""
     step = "" if source.step is None else f", step {source.step}"
     name = source.prefix.name.encode("utf-8", "replace").decode()
-    kind = "the PyTorch file" if source.prefix.suffix in ENDINGS else "the TensorFlow checkpoint"
+    kind = "the TensorFlow checkpoint" if source.is_tensorflow else "the GGUF" if source.is_gguf else "the PyTorch file"
     found = to_transformers(bundle.variables)
     value = {
         "format": 1,

@@ -3,6 +3,8 @@
 It shares no code with the engine. Source: openai/gpt-2, src/model.py.
 """
 
+import math
+
 import numpy as np
 
 from convert.bundle import Bundle
@@ -20,6 +22,8 @@ def logits(bundle: Bundle, sizes: Sizes, ids: list[int]) -> np.ndarray:
         return raw.view("<f8").reshape(shape)
 
     wte = read("wte")
+    head = read("lm_head") if sizes.has_head else wte
+    scale = (sizes.n_embd // sizes.n_head) ** -0.5 if sizes.scale_attn_weights else 1.0
     x = wte[ids] + read("wpe")[: len(ids)]  # [T, E]
     for layer in range(sizes.n_layer):
         part = f"h{layer}/"
@@ -27,13 +31,14 @@ def logits(bundle: Bundle, sizes: Sizes, ids: list[int]) -> np.ndarray:
         a = a @ read(f"{part}attn/c_attn/w") + read(f"{part}attn/c_attn/b")  # [T, 3E]
         x = (
             x
-            + attend(a, sizes.n_head, sizes.scale_attn_weights) @ read(f"{part}attn/c_proj/w")
+            + attend(a, sizes.n_head, scale / (layer + 1 if sizes.scale_attn_by_inverse_layer_idx else 1))
+            @ read(f"{part}attn/c_proj/w")
             + read(f"{part}attn/c_proj/b")
         )
         m = normalise(x, read(f"{part}ln_2/g"), read(f"{part}ln_2/b"), sizes.layer_norm_epsilon)
-        m = gelu(m @ read(f"{part}mlp/c_fc/w") + read(f"{part}mlp/c_fc/b"))  # [T, 4E]
+        m = ACTIVATIONS[sizes.activation](m @ read(f"{part}mlp/c_fc/w") + read(f"{part}mlp/c_fc/b"))  # [T, 4E]
         x = x + m @ read(f"{part}mlp/c_proj/w") + read(f"{part}mlp/c_proj/b")
-    return normalise(x, read("ln_f/g"), read("ln_f/b"), sizes.layer_norm_epsilon) @ wte.T
+    return normalise(x, read("ln_f/g"), read("ln_f/b"), sizes.layer_norm_epsilon) @ head.T
 
 
 def normalise(x: np.ndarray, g: np.ndarray, b: np.ndarray, epsilon: float) -> np.ndarray:
@@ -47,11 +52,26 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
-def attend(qkv: np.ndarray, heads: int, scale: bool) -> np.ndarray:
-    """Causal attention: [T, 3E] -> [T, E]. `scale` divides by the root of a head's width."""
+def exact_gelu(x: np.ndarray) -> np.ndarray:
+    """GELU itself."""
+    return x * 0.5 * (1 + np.vectorize(math.erf, otypes=[x.dtype])(x / np.sqrt(2)))
+
+
+# as `transformers` names them
+ACTIVATIONS = {
+    "gelu_new": gelu,
+    "gelu_pytorch_tanh": gelu,
+    "gelu": exact_gelu,
+    "relu": lambda x: np.maximum(x, 0),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+}
+
+
+def attend(qkv: np.ndarray, heads: int, scale: float) -> np.ndarray:
+    """Causal attention: [T, 3E] -> [T, E], its scores times `scale`."""
     t = len(qkv)
     q, k, v = (part.reshape(t, heads, -1).transpose(1, 0, 2) for part in np.split(qkv, 3, -1))  # [H, T, D]
-    scores = q @ k.transpose(0, 2, 1) / (np.sqrt(q.shape[-1]) if scale else 1)
+    scores = q @ k.transpose(0, 2, 1) * scale
     scores = np.where(np.tri(t, dtype=bool), scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)

@@ -6,7 +6,7 @@ says the real one. The model itself is asked, along some samples of its own, whi
 
 import numpy as np
 
-from convert.certificate import TEXT
+from convert.certificate import text_ids
 from generate import END, LocalEngine, ModelFolder, Request, Sampling
 
 SAMPLES, LENGTH = 4, 60  # fewer tokens where the window is small
@@ -15,8 +15,10 @@ SAMPLES, LENGTH = 4, 60  # fewer tokens where the window is small
 def write_samples(folder: ModelFolder) -> tuple[list[int], list[list[int]]]:
     """A short text, and a few continuations of it by the folder's own model with the text before them, as ids."""
     length = min(LENGTH, folder.config.n_positions // 4)
-    room = folder.config.n_positions - length - len(folder.tokenizer.encode(END))
-    prompt = folder.tokenizer.encode(TEXT)[: max(1, room)]
+    room = folder.config.n_positions - length - len(spelled_marker(folder))
+    prompt = text_ids(folder)[: max(1, room)]
+    if not prompt:
+        return [], []
     sampling = Sampling(max_new_tokens=max(1, length), temperature=1.0, top_k=40, samples=SAMPLES, seed=1)
     engine = LocalEngine(folder.path.parent, device="cpu", precision="float32").start(folder)
     try:
@@ -28,6 +30,11 @@ def write_samples(folder: ModelFolder) -> tuple[list[int], list[list[int]]]:
     return prompt, [prompt + sample.read()["id"].tolist() for sample in run.samples if not sample.error]
 
 
+def spelled_marker(folder: ModelFolder) -> list[int]:
+    """The end marker in ordinary tokens; [] where the model's end token is another, or it has none."""
+    return folder.tokenizer.encode(END) if folder.end_name == END else []
+
+
 def learned_text_marker(folder: ModelFolder, prompt: list[int], samples: list[list[int]]) -> bool:
     """Whether the model finds the spelled marker likelier than the token, each where it finds it likeliest.
 
@@ -35,8 +42,8 @@ def learned_text_marker(folder: ModelFolder, prompt: list[int], samples: list[li
     """
     from generate import logits_of
 
-    spelled = folder.tokenizer.encode(END)
-    if folder.end_id is None or not samples:
+    spelled = spelled_marker(folder)
+    if not spelled or not samples:
         return False
     begin, last = len(prompt) - 1, folder.config.n_positions - len(spelled)
     by_token, endings = [], []

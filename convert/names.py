@@ -21,6 +21,9 @@ NAMES = {
     "model/h{}/mlp/c_proj/w": "h.{}.mlp.c_proj.weight",
     "model/h{}/mlp/c_proj/b": "h.{}.mlp.c_proj.bias",
 }
+# A head of its own, which no model of OpenAI's has, by a name such as theirs; it alone has no `transformer.` before it.
+HEAD = "model/lm_head"
+OPTIONAL = {HEAD: "lm_head.weight"}
 LAYER = re.compile(r"model/h(0|[1-9][0-9]{0,3})/")
 
 
@@ -33,9 +36,16 @@ def to_transformers(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         layer = LAYER.match(name)
         pattern = LAYER.sub("model/h{}/", name, count=1) if layer else name
-        if pattern in NAMES and ("{}" in pattern) == bool(layer):
+        if pattern in OPTIONAL:
+            found[name] = OPTIONAL[pattern]
+        elif pattern in NAMES and ("{}" in pattern) == bool(layer):
             found[name] = NAMES[pattern].format(layer[1] if layer else "")
     return found
+
+
+def stored_name(new: str) -> str:
+    """The full name in `transformers` of what `to_transformers` gave."""
+    return new if new in OPTIONAL.values() else f"transformer.{new}"
 
 
 def to_tensorflow(layers: int) -> dict[str, str]:

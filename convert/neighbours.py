@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from convert.pytorch import ENDINGS
+from convert.from_gguf import gguf_ends
 from convert.source import Source
+from convert.vocabulary import Bpe
 from generate import Refusal, read_object
 
 
@@ -21,19 +22,23 @@ class Neighbours:
         return list(self.ends) if len(self.ends) > 1 else next(iter(self.ends), None)
 
 
-def read_neighbours(source: Source, rows: int, marker: int | None) -> Neighbours:
-    """What they say, else that the `marker` of the vocabulary begins and ends texts; raises Refusal for an id that has no
-    row in the embedding. Beside a TensorFlow checkpoint nothing is looked at."""
-    if source.prefix.suffix not in ENDINGS:
-        return Neighbours(marker, () if marker is None else (marker,))
+def read_neighbours(source: Source, rows: int, bpe: Bpe | None) -> Neighbours:
+    """What they say, else that texts begin and end by the marks of the vocabulary; raises Refusal for an id that has no row
+    in the embedding. Beside a TensorFlow checkpoint, and with BERT's vocabulary, nothing but defaults is looked at: in
+    folders of the latter the ids are often those of GPT-2's own."""
+    first, last = (bpe.begin_id, bpe.end_id) if bpe else (None, None)
+    if source.is_tensorflow:
+        return Neighbours(first, () if last is None else (last,))
     told = {}
     for name in ("config.json", "generation_config.json"):
         file = source.beside(name)
         told[name] = {} if file is None else read_object(file)
-    both = told["config.json"] | told["generation_config.json"]
+    if source.is_gguf:
+        told["generation_config.json"] |= gguf_ends(source.prefix)
+    both = {} if bpe and bpe.is_bert else told["config.json"] | told["generation_config.json"]
     ends = both.get("eos_token_id")
-    ends = ends if isinstance(ends, list) else [marker if ends is None else ends]
-    begin = both.get("bos_token_id", marker)
+    ends = ends if isinstance(ends, list) else [last if ends is None else ends]
+    begin = both.get("bos_token_id", first)
     for name, token in (("bos_token_id", begin), *(("eos_token_id", end) for end in ends)):
         if token is not None and not (type(token) is int and 0 <= token < rows):
             raise Refusal(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convert.bundle import Bundle
-from convert.names import to_tensorflow, to_transformers
-from generate import Refusal, read_object
+from convert.names import HEAD, to_tensorflow, to_transformers
+from generate import ACTIVATIONS, Refusal, kind_by_names, read_object, refuse_adapter
 
 OFFICIAL = {(768, 12): 12, (1024, 24): 16, (1280, 36): 20, (1600, 48): 25}  # (n_embd, n_layer): n_head
 SPELLINGS = {  # OpenAI's five keys, and what people wrote by hand
@@ -16,9 +16,11 @@ SPELLINGS = {  # OpenAI's five keys, and what people wrote by hand
     "n_embd": "n_embd",
     "n_layer": "n_layer",
     "n_head": "n_head",
+    "n_inner": "n_inner",
 }
 EXTRAS = {"layer_norm_epsilon": 1e-5, "initializer_range": 0.02}
-FLAGS = {"scale_attn_weights": True}
+FLAGS = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False}
+ACTIVATION = "activation_function"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,11 @@ class Sizes:
     n_head: int
     layer_norm_epsilon: float
     initializer_range: float
+    n_inner: int
+    activation: str
     scale_attn_weights: bool  # whether attention is divided by the root of a head's width
+    scale_attn_by_inverse_layer_idx: bool  # and by the layer's number, from 1
+    has_head: bool  # of its own, other than the embedding
     origins: dict[str, str]
 
 
@@ -40,28 +46,50 @@ def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Size
     """Derive all hyper-parameters; raises Refusal for what is missing, does not fit, or contradicts hparams.json."""
     sizes = from_shapes(bundle)
     origins = dict.fromkeys(sizes, "from the shapes")
-    told = read_hparams(hparams) if hparams else {}
-    for name, value in sizes.items():
-        if name in told and told[name] != value:
+    name, told = told_of(bundle, hparams)
+    for size, value in sizes.items():
+        if size in told and told[size] != value:
             raise Refusal(
                 "{file} says {name} is {told}, but the checkpoint's shapes say {found}.",
-                file=hparams.name,
-                name=name,
-                told=told[name],
+                file=name,
+                name=size,
+                told=told[size],
                 found=value,
             )
-    heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head, hparams.name if hparams else "")
-    extras = {name: told.get(name, default) for name, default in (EXTRAS | FLAGS).items()}
-    for name in extras:
-        if name in told or name in EXTRAS:
-            origins[name] = f"from {hparams.name}" if name in told else "assumed: GPT-2's"
-    check_shapes(bundle, sizes)
-    return Sizes(**sizes, n_head=heads, **extras, origins=origins)
+    heads, origins["n_head"] = find_heads(sizes, told.get("n_head"), n_head, name)
+    extras = {extra: told.get(extra, default) for extra, default in (EXTRAS | FLAGS).items()}
+    for extra in extras:
+        if extra in told or extra in EXTRAS:
+            origins[extra] = f"from {name}" if extra in told else "assumed: GPT-2's"
+    inner = told.get("n_inner", 4 * sizes["n_embd"])
+    activation = told.get(ACTIVATION, "gelu_new")
+    origins |= {
+        found: f"from {name}" for found, key in (("n_inner", "n_inner"), ("activation", ACTIVATION)) if key in told
+    }
+    check_shapes(bundle, sizes, inner)
+    return Sizes(
+        **sizes,
+        n_head=heads,
+        **extras,
+        n_inner=inner,
+        activation=activation,
+        has_head=HEAD in bundle.variables,
+        origins=origins,
+    )
+
+
+def told_of(bundle: Bundle, hparams: Path | None) -> tuple[str, dict[str, int | float | bool | str]]:
+    """What a checkpoint itself, else the file beside it, says of the model, and its name; raises Refusal."""
+    own = getattr(bundle, "told", {})
+    if own:
+        return bundle.prefix.name, told_in(own, bundle.prefix.name)
+    return ("", {}) if hparams is None else (hparams.name, told_in(read_object(hparams), hparams.name))
 
 
 def from_shapes(bundle: Bundle) -> dict[str, int]:
     """vocab_size, n_positions, n_embd and n_layer, from the shapes of the variables that are there."""
     found = to_transformers(bundle.variables)
+    refuse_stranger(bundle)  # some kinds have a part of GPT-2's names too
     if "_CHECKPOINTABLE_OBJECT_GRAPH" in bundle.variables and not found:
         raise Refusal(
             "{checkpoint} is an object-based checkpoint of TensorFlow 2 (tf.train.Checkpoint), whose names are not "
@@ -69,6 +97,7 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
             checkpoint=bundle.prefix.name,
         )
     if not found:
+        refuse_adapter(bundle.prefix.parent, bundle.variables)
         names = ", ".join(list(bundle.variables)[:3])
         if not names:
             raise Refusal(
@@ -108,35 +137,40 @@ def from_shapes(bundle: Bundle) -> dict[str, int]:
     return sizes
 
 
-def read_hparams(file: Path) -> dict[str, int | float | bool]:
-    """What hparams.json says, in our names; raises Refusal when it is no hparams file or names one size twice."""
-    raw = read_object(file)
+def refuse_stranger(bundle: Bundle) -> None:
+    """Raise Refusal where the names of the variables are known to be of another kind of model."""
+    if (kind := kind_by_names(bundle.variables)) is not None:
+        raise Refusal(
+            "{checkpoint} is of a {kind}, and no GPT-2; other kinds of models cannot be converted.",
+            checkpoint=bundle.prefix.name,
+            kind=kind,
+        )
+
+
+def told_in(raw: dict, file: str) -> dict[str, int | float | bool | str]:
+    """What hparams.json or a config.json says, in our names; raises Refusal for another model, or a size named twice."""
     if raw.get("model_type", "gpt2") != "gpt2" or raw.get("add_cross_attention"):
         raise Refusal(
             "{file} is of another model than a plain GPT-2 (model_type {kind!r:.40}).",
-            file=file.name,
+            file=file,
             kind=raw.get("model_type"),
         )
-    if raw.get("activation_function", "gelu_new") != "gelu_new" or raw.get("scale_attn_by_inverse_layer_idx"):
-        raise Refusal(
-            "{file} names an activation or a scaling of attention that OpenAI's GPT-2 has not.", file=file.name
-        )
-    told: dict[str, int | float | bool] = {}
+    told: dict[str, int | float | bool | str] = {}
     for key, name in SPELLINGS.items():
-        if key not in raw:
+        if key not in raw or (key == "n_inner" and raw[key] is None):  # so `transformers` says four times the width
             continue
         value = raw[key]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise Refusal(
                 "{name} in {file} must be a whole number above 0, not {given!r:.60}.",
                 name=key,
-                file=file.name,
+                file=file,
                 given=value,
             )
         if told.setdefault(name, value) != value:
             raise Refusal(
                 "{file} gives two values for {name}: {first} and {second}.",
-                file=file.name,
+                file=file,
                 name=name,
                 first=told[name],
                 second=value,
@@ -148,7 +182,7 @@ def read_hparams(file: Path) -> dict[str, int | float | bool]:
                 raise Refusal(
                     "{name} in {file} must be a number from 0 to 1, not {given!r:.60}.",
                     name=name,
-                    file=file.name,
+                    file=file,
                     given=value,
                 )
             told[name] = float(value)
@@ -158,11 +192,26 @@ def read_hparams(file: Path) -> dict[str, int | float | bool]:
                 raise Refusal(
                     "{name} in {file} must be true or false, not {given!r:.60}.",
                     name=name,
-                    file=file.name,
+                    file=file,
                     given=raw[name],
                 )
             told[name] = raw[name]
-    return told
+    return told | activation_in(raw, file)
+
+
+def activation_in(raw: dict, file: str) -> dict[str, str]:
+    """The activation function that is told, if one is; raises Refusal for one that the engine has not."""
+    value = raw.get(ACTIVATION)
+    if value is None:
+        return {}
+    if value not in ACTIVATIONS:
+        raise Refusal(
+            "activation_function in {file} is {given!r:.40}; known are {known}.",
+            file=file,
+            given=value,
+            known=", ".join(ACTIVATIONS),
+        )
+    return {ACTIVATION: value}
 
 
 def find_heads(sizes: dict[str, int], told: int | None, asked: int | None, file: str) -> tuple[int, str]:
@@ -183,8 +232,8 @@ def find_heads(sizes: dict[str, int], told: int | None, asked: int | None, file:
     return heads, f"from {file}" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
 
 
-def tensorflow_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """The shape of every variable in TensorFlow: matrices have a leading 1."""
+def tensorflow_shapes(sizes: dict[str, int], inner: int) -> dict[str, tuple[int, ...]]:
+    """The shape of every variable in TensorFlow: matrices have a leading 1. `inner` is the width of the MLP."""
     e = sizes["n_embd"]
     ends = {"w": None, "g": (e,), "b": (e,)}
     special = {
@@ -193,17 +242,18 @@ def tensorflow_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
         "attn/c_attn/w": (1, e, 3 * e),
         "attn/c_attn/b": (3 * e,),
         "attn/c_proj/w": (1, e, e),
-        "mlp/c_fc/w": (1, e, 4 * e),
-        "mlp/c_fc/b": (4 * e,),
-        "mlp/c_proj/w": (1, 4 * e, e),
+        "mlp/c_fc/w": (1, e, inner),
+        "mlp/c_fc/b": (inner,),
+        "mlp/c_proj/w": (1, inner, e),
     }
     names = to_tensorflow(sizes["n_layer"]).values()
     return {name: special.get(name) or special.get("/".join(name.split("/")[2:])) or ends[name[-1]] for name in names}
 
 
-def check_shapes(bundle: Bundle, sizes: dict[str, int]) -> None:
-    """Every variable of the model is there with the shape it must have."""
-    for name, shape in tensorflow_shapes(sizes).items():
+def check_shapes(bundle: Bundle, sizes: dict[str, int], inner: int) -> None:
+    """Every variable of the model is there with the shape it must have, and a head of its own has the embedding's."""
+    shapes = tensorflow_shapes(sizes, inner)
+    for name, shape in (shapes | ({HEAD: shapes["model/wte"]} if HEAD in bundle.variables else {})).items():
         if name not in bundle.variables:
             raise Refusal("{name} is missing from the checkpoint.", name=name)
         if bundle.variables[name].shape != shape:

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from convert.pytorch import ENDINGS, KNOWN, SHARD
+from convert.pytorch import ENDINGS, KNOWN, SHARD, is_pytorch
 from convert.table import MAGIC
-from generate import Refusal
+from generate import Refusal, refuse_adapter, refuse_other_files
 
 PARTS = re.compile(r"(.+)\.(index|meta|data-\d{5,}-of-\d{5,})")
 STEP = re.compile(r"(.+)-(\d+)")
+GGUF = ".gguf"
 DEPTH, MOST_FOLDERS = 3, 2000  # how far is looked for a checkpoint below a folder
 STATE = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.M)
+
+
+def is_gguf(file: Path) -> bool:
+    """Whether a path is a GGUF by its name."""
+    return file.suffix == GGUF and file.is_file()
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,16 @@ class Source:
 
     prefix: Path
     steps: tuple[int, ...]
+
+    @property
+    def is_tensorflow(self) -> bool:
+        """Whether it is a checkpoint of TensorFlow's, and not one file of another program."""
+        return not is_pytorch(self.prefix) and not self.is_gguf
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a file of llama.cpp's."""
+        return is_gguf(self.prefix)
 
     @property
     def step(self) -> int | None:
@@ -38,17 +54,20 @@ class Source:
 def find_source(given: Path, step: int | None = None) -> Source:
     """`given` is a folder (or one above it), a checkpoint's prefix, any of its files, a `checkpoint` state file, or a PyTorch
     file."""
-    if (shard := SHARD.fullmatch(given.name)) is not None and given.is_file():
-        refuse_shard(given, int(shard[2]))
-    if given.is_file() and given.suffix in ENDINGS:
+    if is_pytorch(given) or is_gguf(given):
         return Source(given, ())
-    if given.is_file() and given.suffix == ".safetensors":
+    if given.is_file():
+        refuse_other_files(given)
+    if given.is_file() and (given.suffix == ".safetensors" or given.name == "model.safetensors.index.json"):
         raise Refusal(
             "{file} is of a model of `transformers` already; copy its folder into models/ as it is.", file=given.name
         )
     if given.is_dir():
         given = descend(given)
-        if (old := [given / name for name in KNOWN if (given / name).is_file()]) and not any(given.glob("*.index")):
+        old = [given / name for name in KNOWN if (given / name).is_file()]
+        old += sorted(file for file in given.iterdir() if SHARD.fullmatch(file.name) and is_pytorch(file))
+        old += sorted(given.glob(f"*{GGUF}"))
+        if old and not any(given.glob("*.index")):
             return Source(old[0], ())
         prefix = from_folder(given, step)
     elif given.name == "checkpoint" and given.is_file():
@@ -78,29 +97,25 @@ def descend(folder: Path) -> Path:
 
 
 def checkpoint_folders(root: Path, depth: int = DEPTH) -> list[Path]:
-    """The folders from `root` down, `depth` deep at the most, that hold an index or PyTorch's weights; not the hidden ones."""
+    """The folders from `root` down, `depth` deep at the most, that hold a checkpoint; not the hidden ones."""
     found = []
     for where, folders, names in islice(os.walk(root), MOST_FOLDERS):
         deep = len(Path(where).relative_to(root).parts) >= depth
         folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
-        if any((name.endswith(".index") and not name.startswith(".")) or name in KNOWN for name in names):
+        if any(is_checkpoint(name) for name in names):
             found.append(Path(where))
     return sorted(found)
 
 
+def is_checkpoint(name: str) -> bool:
+    """Whether a folder with a file of this name holds a checkpoint."""
+    shard = SHARD.fullmatch(name) is not None and name.endswith(ENDINGS)
+    return (name.endswith((".index", GGUF)) and not name.startswith(".")) or name in KNOWN or shard
+
+
 def is_piece(name: str) -> bool:
     """Whether a file is a piece of a checkpoint."""
-    return bool(PARTS.fullmatch(name) or SHARD.fullmatch(name)) or name in KNOWN
-
-
-def refuse_shard(file: Path, count: int) -> None:
-    """Raise Refusal for one of the `count` files of a model that was saved in pieces."""
-    raise Refusal(
-        "{file} is one of the {count} files of a model that was saved in pieces; load all of them in transformers and save "
-        "them whole, with save_pretrained(folder, max_shard_size='100GB').",
-        file=file.name,
-        count=count,
-    )
+    return bool(PARTS.fullmatch(name) or SHARD.fullmatch(name)) or name in KNOWN or name.endswith(GGUF)
 
 
 def check(prefix: Path, given: Path) -> None:
@@ -144,15 +159,15 @@ def from_folder(folder: Path, step: int | None) -> Path:
         )
     for table in (file for file in sorted(folder.iterdir()) if file.is_file() and is_table(file)):
         refuse_v1(table)
-    if (folder / "model.safetensors").is_file():
+    if (folder / "model.safetensors").is_file() or any(SHARD.fullmatch(file.name) for file in folder.iterdir()):
         raise Refusal("{folder} is a model of `transformers` already; copy it into models/ as it is.", folder=folder)
-    if shards := sorted(file for file in folder.iterdir() if SHARD.fullmatch(file.name)):
-        refuse_shard(shards[0], int(SHARD.fullmatch(shards[0].name)[2]))
     if any(folder.glob("*.data-*")):
         raise Refusal(
             "{folder} holds data of a checkpoint but no .index; the checkpoint cannot be read without it.",
             folder=folder,
         )
+    refuse_adapter(folder)
+    refuse_other_files(folder)
     raise Refusal("{folder} holds no checkpoint: there is no .index file in it.", folder=folder)
 
 

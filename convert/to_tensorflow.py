@@ -10,19 +10,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import google_crc32c
-import numpy as np
-from safetensors import safe_open
 
 from convert.names import to_tensorflow
+from convert.places import has_head, parts_of, tensor_places
 from convert.sizes import tensorflow_shapes
 from convert.table import MAGIC, mask, masked_crc
 from convert.vocabulary import find_vocabulary, write_pair
-from convert.weights import CHUNK, cast
 from generate import ModelFolder, Refusal, in_place_of
 
 RESTART = 16  # entries between two that are written whole
 PREFIX = "model.ckpt"
-NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
 def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], None] = lambda size: None) -> None:
@@ -31,7 +28,9 @@ def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], N
     check_openai(folder)
     sizes = {"vocab_size": c.vocab_size, "n_positions": c.n_positions, "n_embd": c.n_embd, "n_layer": c.n_layer}
     with in_place_of(target) as part:
-        entries = write_data(folder, part / f"{PREFIX}.data-00000-of-00001", tensorflow_shapes(sizes), progress)
+        entries = write_data(
+            folder, part / f"{PREFIX}.data-00000-of-00001", tensorflow_shapes(sizes, c.n_inner), progress
+        )
         (part / f"{PREFIX}.index").write_bytes(table([(b"", header()), *entries]))
         (part / "checkpoint").write_text(f'model_checkpoint_path: "{PREFIX}"\nall_model_checkpoint_paths: "{PREFIX}"\n')
         hparams = {"n_vocab": c.vocab_size, "n_ctx": c.n_positions, "n_embd": c.n_embd, "n_head": c.n_head}
@@ -43,6 +42,7 @@ def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], N
 def check_openai(folder: ModelFolder) -> None:
     """Raise Refusal where OpenAI's graph, which knows nothing of these settings, would compute other numbers."""
     c = folder.config
+    refuse_other_head(folder)
     plain = {"n_inner": 4 * c.n_embd, "layer_norm_epsilon": 1e-5, "scale_attention": True, "scale_by_layer": False}
     if c.activation == "gelu_pytorch_tanh":  # the same function by another name
         c = dataclasses.replace(c, activation="gelu_new")
@@ -58,19 +58,26 @@ def check_openai(folder: ModelFolder) -> None:
             )
 
 
+def refuse_other_head(folder: ModelFolder) -> None:
+    """Raise Refusal where the head is not the embedding, as it always is in OpenAI's graph."""
+    if has_head(tensor_places(folder)):
+        raise Refusal(
+            "{model} has a head of its own (lm_head.weight), where OpenAI's GPT-2 has its embedding: as a TensorFlow "
+            "checkpoint it would be another model.",
+            model=folder.name,
+        )
+
+
 def write_data(
     folder: ModelFolder, file: Path, shapes: dict, progress: Callable[[int], None]
 ) -> list[tuple[bytes, bytes]]:
     """Write the tensors one after another in the order of their names; return the index's entries."""
     names = {old: new for new, old in to_tensorflow(folder.config.n_layer).items()}
-    places, entries, offset = tensor_places(folder.weights), [], 0
+    places, entries, offset = tensor_places(folder), [], 0
     with file.open("wb") as out:
         for old in sorted(names):
-            begin, size, dtype = places[names[old]]
-            data, crc, length = np.memmap(folder.weights, np.uint8, "r", begin, size), 0, 0
-            for low in range(0, size, CHUNK):
-                chunk = data[low : low + CHUNK]
-                chunk = chunk if dtype == "float32" else cast(chunk, dtype, "float32")
+            crc, length = 0, 0
+            for chunk in parts_of(places.get(names[old]), shapes[old]):
                 out.write(chunk)
                 crc, length = google_crc32c.extend(crc, chunk), length + len(chunk)
                 progress(len(chunk))
@@ -79,22 +86,6 @@ def write_data(
         out.flush()
         os.fsync(out.fileno())
     return entries
-
-
-def tensor_places(file: Path) -> dict[str, tuple[int, int, str]]:
-    """Where each tensor of a checked safetensors file lies: (begin, bytes, dtype), without the `transformer.` prefix."""
-    with safe_open(str(file), "numpy"):  # the library checks the header; the places it keeps to itself
-        pass
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
-    header.pop("__metadata__", None)
-    return {
-        name.removeprefix("transformer."): (8 + size + begin, end - begin, NAMES[facts["dtype"]])
-        for name, facts in header.items()
-        for begin, end in [facts["data_offsets"]]
-        if facts["dtype"] in NAMES
-    }
 
 
 def number(value: int) -> bytes:

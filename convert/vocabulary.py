@@ -1,5 +1,6 @@
 """GPT-2's vocabulary between its three spellings: OpenAI's encoder.json and vocab.bpe, `transformers`' vocab.json and
-merges.txt (the same files by other names), and tokenizer.json; and the tokens that other files add to them."""
+merges.txt (the same files by other names), and tokenizer.json; and the tokens that other files add to them. Also BERT's
+vocab.txt, and nanoGPT's meta.pkl."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +9,22 @@ from pathlib import Path
 
 import tokenizers
 
-from generate import END, Refusal, check_reached, merges_of, model_of, read_encoder, read_pair, read_whole
+from convert.characters import FILE as META
+from convert.characters import read_meta
+from generate import (
+    CLS,
+    END,
+    SEP,
+    Refusal,
+    check_reached,
+    is_lossless,
+    merges_of,
+    model_of,
+    read_encoder,
+    read_pair,
+    read_whole,
+    read_wordpiece,
+)
 
 VERSION = "#version: 0.2"
 FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
@@ -22,9 +38,19 @@ class Bpe:
     origin: str
 
     @property
+    def is_bert(self) -> bool:
+        """Whether it is BERT's WordPiece, with marks of its own."""
+        return not is_lossless(self.tokenizer)
+
+    @property
+    def begin_id(self) -> int | None:
+        """The id of the token that goes before a text, if there is one."""
+        return self.tokenizer.token_to_id(CLS if self.is_bert else END)
+
+    @property
     def end_id(self) -> int | None:
         """The id of the end token, if there is one."""
-        return self.tokenizer.token_to_id(END)
+        return self.tokenizer.token_to_id(SEP if self.is_bert else END)
 
     @property
     def size(self) -> int:
@@ -37,20 +63,28 @@ class Bpe:
         return model_of(self.tokenizer)
 
 
+READERS = {  # by the files that must be there
+    ("encoder.json", "vocab.bpe"): read_pair,
+    ("tokenizer.json",): read_whole,
+    ("vocab.json", "merges.txt"): read_pair,
+    ("vocab.txt",): read_wordpiece,
+    (META,): read_meta,
+}
+
+
 def find_vocabulary(folder: Path, rows: int, origin: str) -> Bpe | None:
     """The vocabulary that lies in a folder, in whichever spelling; raises Refusal when it is broken, when its two files do
     not belong together, or when the embedding has fewer `rows` than tokens (more are padding)."""
-    for names in (("encoder.json", "vocab.bpe"), ("tokenizer.json",), ("vocab.json", "merges.txt")):
+    for names, read in READERS.items():
         files = [folder / name for name in names]
         if all(file.is_file() for file in files):
             if len(files) == 2:
                 check_rows(read_encoder(files[0]), rows)
-            tokenizer = read_pair(*files) if len(files) == 2 else read_whole(*files)
-            bpe = Bpe(tokenizer, origin)
-            if "merges" not in bpe.model:
+            bpe = Bpe(read(*files), origin)
+            if "merges" not in bpe.model and not bpe.is_bert:
                 raise Refusal("{file} holds no BPE vocabulary.", file=files[0].name)
-            check_rows(tokenizer.get_vocab(with_added_tokens=True), rows)
-            check_reached(tokenizer)
+            check_rows(bpe.tokenizer.get_vocab(with_added_tokens=True), rows)
+            check_reached(bpe.tokenizer)
             return bpe
     return None
 
@@ -68,9 +102,10 @@ def check_rows(encoder: dict[str, int], rows: int) -> None:
 
 
 def write_vocabulary(bpe: Bpe, target: Path) -> None:
-    """Write tokenizer.json, and vocab.json with merges.txt for programs that read no other."""
+    """Write tokenizer.json, and of a byte-level BPE vocab.json with merges.txt for programs that read no other."""
     bpe.tokenizer.save(str(target / "tokenizer.json"))
-    write_pair(bpe, target / "vocab.json", target / "merges.txt")
+    if bpe.tokenizer.pre_tokenizer is not None and not bpe.is_bert:  # there is no such spelling of the other kinds
+        write_pair(bpe, target / "vocab.json", target / "merges.txt")
 
 
 def write_makeshift(file: Path) -> None:

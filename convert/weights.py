@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from convert.bundle import WIDTH, Bundle
-from convert.names import to_transformers
+from convert.names import stored_name, to_transformers
 from generate import Refusal
 
 CHUNK = 8 * 2**20  # bytes handled at a time
@@ -44,7 +44,7 @@ def write_weights(bundle: Bundle, file: Path, dtype: str | None, progress: Calla
         kind = dtype or variable.dtype
         shape = variable.shape[1:] if len(variable.shape) == 3 else variable.shape
         size = math.prod(shape) * WIDTH[kind]
-        header[f"transformer.{new}"] = {
+        header[stored_name(new)] = {
             "dtype": SAFETENSORS[kind],
             "shape": shape,
             "data_offsets": [place, place + size],

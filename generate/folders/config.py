@@ -5,6 +5,7 @@ from pathlib import Path
 
 from generate.errors import Refusal
 from generate.folders.json_files import is_index, read_json
+from generate.folders.strangers import refuse_other_type
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh", "gelu", "relu", "silu")
 SIZES = {"vocab_size": 10**7, "n_positions": 10**7, "n_embd": 10**6, "n_layer": 10**4, "n_head": 10**6}
@@ -24,15 +25,23 @@ class Config:
     layer_norm_epsilon: float = 1e-5
     scale_attention: bool = True
     scale_by_layer: bool = False
+    tied: bool = True  # whether the head is the embedding
+
+    @property
+    def most_kept(self) -> int:
+        """How many of a text's first tokens may stay in the window: a quarter, so that a window which begins anew with
+        half of its size always has newer ones too."""
+        return self.n_positions // 4
 
 
 def read_config(path: Path) -> tuple[Config, int | None]:
-    """Return the hyper-parameters and the end token's id that config.json names, if any."""
+    """Return the hyper-parameters and the end token's id that config.json names, if any.
+
+    reorder_and_upcast_attn is not looked at: it only orders how 16-bit attention is rounded, which ours does in 32.
+    """
     raw = read_json(path, "config.json")
     if raw.get("model_type", "gpt2") != "gpt2":
-        raise Refusal(
-            "{model}: model_type is {kind!r}; only gpt2 can be served.", model=path.name, kind=raw["model_type"]
-        )
+        refuse_other_type(path.name, raw["model_type"])
     if "vocab_size" not in raw and "n_vocab" in raw:
         raise Refusal(
             "{model}: config.json has the names of OpenAI's hparams.json (n_vocab, n_ctx); in config.json they are "
@@ -77,6 +86,7 @@ def read_config(path: Path) -> tuple[Config, int | None]:
         layer_norm_epsilon=epsilon,
         scale_attention=read_flag(path, raw, "scale_attn_weights", True),
         scale_by_layer=read_flag(path, raw, "scale_attn_by_inverse_layer_idx", False),
+        tied=read_flag(path, raw, "tie_word_embeddings", True),
     )
     return config, raw.get("eos_token_id")
 

@@ -1,16 +1,20 @@
 """The contract of `models/NAME`, and the one place that checks it. Nothing here imports torch.
 
     config.json             GPT-2's hyper-parameters in `transformers`' names
-    model.safetensors       the weights, `transformers`' names with or without the `transformer.` prefix
-    tokenizer.json          or vocab.json with merges.txt: a byte-level BPE
+    model.safetensors       the weights, `transformers`' names with or without the `transformer.` prefix or a trainer's;
+                            or model-0000i-of-0000n.safetensors, with model.safetensors.index.json or without
+    tokenizer.json          or vocab.json with merges.txt: a byte-level BPE; or vocab.txt: BERT's WordPiece, whose texts
+                            begin with [CLS] and end with [SEP]; or, in tokenizer.json, single characters
     generation_config.json  optional: defaults for the sampling options
+    examples.json           optional: beginnings that show what it can, with their seeds, see examples.py
     certificate.json        optional: what `convert` found when it made the folder
     run.json                optional: how `finetune` trained it: options, data, losses, samples
     rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...},
                             "begin": {"token_id": ...}: put before every prompt, where a model's texts all begin with it,
+                            "can", "cannot": what its owner says of it, in a sentence each,
                             "measured": what each precision does to the model, see transformer/precision.py}
 
-`fingerprint` is the sha256 of model.safetensors. A plain Hugging Face folder has no manifest; one is derived.
+`fingerprint` is the sha256 of model.safetensors, of shards that of their sha256s. A plain Hugging Face folder has no manifest; one is derived.
 `transformers` 5 loads a wrong n_head, a missing layer or a missing tokenizer without an error, so all is checked here.
 """
 
@@ -20,25 +24,37 @@ import tokenizers
 
 from generate.errors import Refusal
 from generate.folders.config import Config, read_config
+from generate.folders.examples import read_examples
 from generate.folders.generation import read_defaults, read_ends
 from generate.folders.json_files import is_index, read_json
 from generate.folders.model_folder import ModelFolder, signature
+from generate.folders.strangers import refuse_adapter, refuse_other_files
 from generate.folders.tensors import check_tensors
+from generate.folders.weights import stored_tensors, weight_files
 from generate.text.bpe import END, check_reached
+from generate.text.kinds import Kind, kind_of
 from generate.text.tokenizer import Tokenizer, open_tokenizer
+from generate.text.wordpiece import CLS, SEP
+
+GPT2_END = 50_256  # what `transformers` writes into a GPT-2's config where nobody says otherwise
 
 
 def check_folder(path: Path) -> ModelFolder:
     """Check all that can be known without reading the weights; raises Refusal with one sentence that says what to do."""
+    if not (path / "config.json").exists():
+        refuse_adapter(path)
+        refuse_other_files(path)
     config, eos = read_config(path)
-    check_tensors(path, config)
+    files = weight_files(path)
+    check_tensors(path.name, config, stored_tensors(path.name, files))
     opened = open_tokenizer(path)
+    is_bert = kind_of(opened) == Kind.WORDPIECE
     ends = check_tokenizer(path, opened, config, eos)
     manifest = read_json(path, "rubric.json", optional=True)
     kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str}
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
         raise Refusal("{model}: rubric.json is not of format 1; delete it, and it will be derived.", model=path.name)
-    begin = manifest.get("begin", {}).get("token_id")
+    begin = manifest["begin"].get("token_id") if "begin" in manifest else opened.token_to_id(CLS) if is_bert else None
     if "token_id" in manifest.get("end", {}) and (end := manifest["end"]["token_id"]) not in ends:
         ends = [] if end is None else [end]
     for which, token in (("begin", begin), *(("end", end) for end in ends)):
@@ -57,21 +73,32 @@ def check_folder(path: Path) -> ModelFolder:
             "{model}: the end text in rubric.json must be a string of 1 to 200 characters; correct it.", model=path.name
         )
     defaults, remarks = read_defaults(path)
+    examples, left_out = read_examples(path)
+    remarks += left_out
     tokenizer = Tokenizer(opened, config.vocab_size)
     return ModelFolder(
         name=path.name,
         path=path,
         config=config,
+        weights=files,
         begin_id=begin,
         end_ids=tuple(ends),
         end_text=end_text,
+        can=said(manifest.get("can")),
+        cannot=said(manifest.get("cannot")),
         source=str(manifest.get("source", "a Hugging Face folder")),
         claimed_fingerprint=manifest.get("fingerprint"),
         defaults=defaults,
+        examples=examples,
         remarks=remarks if tokenizer.remark is None else (tokenizer.remark, *remarks),
         signature=signature(path),
         tokenizer=tokenizer,
     )
+
+
+def said(value: object) -> str:
+    """A sentence of the manifest; "" for what is none."""
+    return " ".join(value.split())[:600] if isinstance(value, str) else ""
 
 
 def check_tokenizer(path: Path, tokenizer: tokenizers.Tokenizer, config: Config, eos: object) -> list:
@@ -94,5 +121,7 @@ def check_tokenizer(path: Path, tokenizer: tokenizers.Tokenizer, config: Config,
         check_reached(tokenizer)
     except Refusal as refusal:
         raise Refusal("{model}: {reason}", model=path.name, reason=refusal) from None
-    marker = tokenizer.token_to_id(END)
-    return read_ends(path, eos) or ([] if marker is None else [marker])
+    ends, marker = read_ends(path, eos), tokenizer.token_to_id(END)
+    if kind_of(tokenizer) == Kind.WORDPIECE:  # whose folders often have the id that GPT-2's own vocabulary ends with
+        ends, marker = [end for end in ends if end != GPT2_END], tokenizer.token_to_id(SEP)
+    return ends or ([] if marker is None else [marker])

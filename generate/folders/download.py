@@ -8,16 +8,20 @@ from urllib.parse import urlsplit
 from generate.errors import Refusal
 from generate.folders.atomic import in_place_of
 from generate.folders.contract import check_folder
+from generate.folders.weights import INDEX, WHOLE
 from generate.text.tokenizer import TOKENIZER_FILES
 
 FILES = (
     "config.json",
     "generation_config.json",
-    "model.safetensors",
+    WHOLE,
+    INDEX,
+    "model-*-of-*.safetensors",
     *TOKENIZER_FILES,
     "LICENSE*",
     "README.md",
 )
+OLD = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")  # where there is nothing newer
 PATIENCE = 5.0  # seconds to reach the hub; huggingface_hub alone retries for 47
 
 
@@ -38,10 +42,17 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     with in_place_of(home) as part:
         try:
             snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
+            is_old = not any(part.glob("*.safetensors"))
+            if is_old:
+                snapshot_download(name, local_dir=part, allow_patterns=list(OLD))
             shutil.rmtree(part / ".cache", ignore_errors=True)
+            if is_old and any(part.glob("*.bin")):
+                set_aside(part, home, name)
             check_folder(part)
         except (RepositoryNotFoundError, HFValidationError):
             raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
+        except OldWeights:
+            raise
         except Refusal as refusal:
             reason = refusal.problem.altered(model=name)  # it was checked under the name of its temporary folder
             raise Refusal("{name} was fetched but cannot be served: {reason}", name=name, reason=reason) from None
@@ -50,6 +61,24 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
             raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
         refuse_existing(home)  # it may have come meanwhile, and would be replaced
     return home
+
+
+class OldWeights(Refusal):
+    """What was fetched is a model of PyTorch's, which has to be converted."""
+
+
+def set_aside(part: Path, home: Path, name: str) -> None:
+    """Keep weights that only `convert` reads, in a hidden folder beside `home`; raises OldWeights, which says how to go on."""
+    kept = home.with_name(f".{home.name}-pytorch")
+    shutil.rmtree(kept, ignore_errors=True)
+    part.rename(kept)
+    raise OldWeights(
+        "{name} has weights of PyTorch alone, which are in {path} now: `python -m convert {path} {home}` makes a model of "
+        "them; remove {path} when it is done.",
+        name=name,
+        path=kept,
+        home=home,
+    )
 
 
 def refuse_existing(home: Path) -> None:

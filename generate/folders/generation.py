@@ -7,9 +7,11 @@ from generate.folders.json_files import is_index, read_json
 from generate.sampling.options import BY_NAME, OPTIONS
 
 FILE = "generation_config.json"
-# By our names. Those that `transformers` has too (5.23: lengths, temperature, top_k, top_p, min_p, repetition_penalty) mean the
-# same there.
-DEFAULTS = tuple(option.name for option in OPTIONS if option.name not in ("samples", "seed"))
+# All but those that are a matter of one's text or of the person who asks. By our names. Those that `transformers` has
+# too (5.23: lengths, temperature, top_k, top_p, min_p, repetition_penalty) mean the same there.
+DEFAULTS = tuple(
+    option.name for option in OPTIONS if option.name not in ("end_at_sentence", "n_keep", "samples", "seed")
+)
 
 
 def read_defaults(path: Path) -> tuple[tuple[tuple[str, float], ...], tuple[Problem, ...]]:

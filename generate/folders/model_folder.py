@@ -9,13 +9,18 @@ from pathlib import Path
 from generate.errors import Problem, Refusal
 from generate.folders.atomic import write_json
 from generate.folders.config import Config
+from generate.folders.examples import Example
 from generate.folders.json_files import read_json
 from generate.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
 READ_LATER = ("certificate.json", "run.json")  # what describes a model is no part of what is checked
-SETTINGS = ("rubric.json", "generation_config.json")  # what a loaded model needs of these is in fields of its own
+SETTINGS = (
+    "rubric.json",
+    "generation_config.json",
+    "examples.json",
+)  # what a loaded model needs of these is in fields of its own
 
 
 @dataclass(frozen=True)
@@ -25,20 +30,19 @@ class ModelFolder:
     name: str
     path: Path
     config: Config
+    weights: tuple[Path, ...]  # model.safetensors, or its shards
     begin_id: int | None  # of a token that every text begins with, and nobody sees
     end_ids: tuple[int, ...]  # each of them ends a text
     end_text: str | None  # a fine-tune's end marker in ordinary tokens: a stop string that nobody sees
+    can: str  # what its owner says that it is good at, and bad at; "" where nothing is said
+    cannot: str
     source: str
     claimed_fingerprint: str | None
     defaults: tuple[tuple[str, float], ...]
+    examples: tuple[Example, ...]
     remarks: tuple[Problem, ...] = field(compare=False)  # what somebody who uses it should know
     signature: tuple  # of the files that were checked, so that a folder whose weights were replaced is another one
     tokenizer: Tokenizer = field(compare=False, repr=False)
-
-    @property
-    def weights(self) -> Path:
-        """The file of the weights."""
-        return self.path / "model.safetensors"
 
     @property
     def end_id(self) -> int | None:
@@ -94,14 +98,18 @@ class ModelFolder:
         return [] if self.end_id is None else [self.end_id]
 
     def fingerprint(self) -> str:
-        """sha256 of the weights file, in hex; raises Refusal when the manifest claims another one."""
-        status = self.weights.stat()
-        found = sha256(self.weights, status.st_size, status.st_mtime_ns)
+        """sha256 of the weights, in hex: of their file, or of the list of its shards' own in order, a line each.
+
+        Raises Refusal when the manifest claims another one.
+        """
+        parts = [sha256(file, (status := file.stat()).st_size, status.st_mtime_ns) for file in self.weights]
+        found = parts[0] if len(parts) == 1 else hashlib.sha256("".join(f"{p}\n" for p in parts).encode()).hexdigest()
         if self.claimed_fingerprint not in (None, found):
             raise Refusal(
-                "{name}: model.safetensors is not the file that rubric.json describes (sha256 {found}…, not "
+                "{name}: {file} is not the file that rubric.json describes (sha256 {found}…, not "
                 "{claimed}…); restore it, or delete rubric.json if the change is meant.",
                 name=self.name,
+                file=self.weights[0].name,
                 found=found[:12],
                 claimed=self.claimed_fingerprint[:12],
             )
@@ -110,7 +118,7 @@ class ModelFolder:
 
 def is_part(file: Path) -> bool:
     """Whether a file belongs to the model. A README or a log does not; names with a dot in front are being written."""
-    known = file.suffix in (".json", ".safetensors", ".bin") or file.name in ("merges.txt", "vocab.bpe")
+    known = file.suffix in (".json", ".safetensors", ".bin") or file.name in ("merges.txt", "vocab.bpe", "vocab.txt")
     return known and not file.name.startswith(".") and file.name not in READ_LATER and file.is_file()
 
 

@@ -9,9 +9,9 @@ from tokenizers import pre_tokenizers
 
 from generate.errors import Refusal
 from generate.mistaken import refuse_mistaken
+from generate.text.alphabet import byte_alphabet
 from generate.text.characters import split_half_character
 from generate.text.incoming import read_text
-from generate.text.vocabulary import byte_alphabet
 
 END = "<|endoftext|>"
 VERSION = "#version"
@@ -78,9 +78,9 @@ def byte_level(
     return tokenizer
 
 
-def model_of(tokenizer: tokenizers.Tokenizer) -> dict:
-    """The model inside a tokenizer as tokenizer.json has it: {"vocab": {token: id}, "merges": [...], ...}."""
-    return json.loads(tokenizer.to_str())["model"]
+def model_of(tokenizer: tokenizers.Tokenizer, part: str = "model") -> dict:
+    """The model inside a tokenizer as tokenizer.json has it: {"vocab": {token: id}, "merges": [...], ...}, or another part."""
+    return json.loads(tokenizer.to_str())[part]
 
 
 def merges_of(model: Mapping) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ class Phrases:
     def __init__(self, phrases: Iterable[str]):
         self._whole = frozenset().union(*map(spellings, phrases))
         self._beginnings = {phrase[:length] for phrase in self._whole for length in range(len(phrase))}
+        self._first = frozenset(b"".join(phrase[:1] + phrase[:1].upper() for phrase in self._whole))
         self.longest = max(map(len, self._whole), default=0)  # bytes
         self._steps: dict[tuple[bytes, int], tuple[bytes, int]] = {}
 
@@ -30,6 +31,8 @@ class Phrases:
 
         One that began before `data` has a negative beginning.
         """
+        if not state and self._first.isdisjoint(data):  # as nearly always
+            return state, None
         found = None
         for end, byte in enumerate(data.lower(), 1):
             step = self._steps.get((state, byte)) or self._step(state, byte)

@@ -12,17 +12,31 @@ from generate.mistaken import refuse_mistaken
 from generate.text.added import ADDED, CONFIG, SPECIAL, add_tokens
 from generate.text.bpe import byte_level, read_encoder, read_merges, read_object
 from generate.text.incoming import read_text
+from generate.text.kinds import Kind, is_lossless, kind_of, remark_on
 from generate.text.vocabulary import read_vocabulary
+from generate.text.wordpiece import UNK, VOCAB, read_wordpiece
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", CONFIG, ADDED, SPECIAL)  # all that are looked at
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    VOCAB,
+    CONFIG,
+    ADDED,
+    SPECIAL,
+)  # all that are looked at
 # What tokenizers are known to change: the case, composed characters, ligatures, white space.
+BLANKS = {" ": "Ġ", "\t": "ĉ", "\n": "Ċ"}  # as GPT-2's byte alphabet writes them
+NOTHING_MORE = tokenizers.processors.Sequence([])  # is put around a text
 PROBES = ("It's  A caf\u00e9, cafe\u0301 \ufb01n\t\n\n 12 ", " a")
 
 
 class Tokenizer:
-    """Byte-level BPE over the `tokenizers` library. Text that spells the end marker is ordinary text, unless asked.
+    """A tokenizer of the `tokenizers` library: byte-level BPE, BERT's WordPiece, or characters (see kinds.py). Text that
+    spells the end marker is ordinary text, unless asked.
 
-    `special_names` are how special tokens are written, by their ids. `remark` says what it makes of texts where that is
+    `is_lossless`: the tokens of a text say all of it; else some of it may be left out (spaces), and what the vocabulary has not
+    is the token `unknown_id`. `special_names` are how special tokens are written, by their ids. `remark` says what it makes of texts where that is
     not what was typed; None where it leaves them as they are.
     """
 
@@ -31,13 +45,17 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True  # "<|endoftext|>" in a prompt is seven ordinary tokens
-        self._tokenizer.post_processor = tokenizers.processors.ByteLevel(trim_offsets=False)
+        self._is_bytes, self.is_lossless = kind_of(opened) == Kind.BYTES, is_lossless(opened)
+        self._tokenizer.post_processor = (
+            tokenizers.processors.ByteLevel(trim_offsets=False) if self._is_bytes else NOTHING_MORE
+        )
         self._within = without_prefix(self._tokenizer)
         self.size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.vocabulary = read_vocabulary(self._tokenizer, vocab_size)
         added = self._tokenizer.get_added_tokens_decoder()
         self.special_names = {index: added[index].content for index in sorted(self.vocabulary.special)}
-        self.remark = self._remark()
+        self.unknown_id = None if self.is_lossless else self._tokenizer.token_to_id(UNK)
+        self.remark = self._remark() if self._is_bytes else remark_on(self._tokenizer)
 
     def encode(self, text: str, within: bool = False, parse_special: bool = False) -> list[int]:
         """Token ids of `text`, with no special tokens added. Their bytes are the text's own UTF-8, or what this tokenizer
@@ -59,6 +77,15 @@ class Tokenizer:
                 ids += self._encode_ordinary(part, within and place == 0)
         return ids
 
+    def writable(self, text: str) -> str:
+        """The text without the characters that this tokenizer cannot write."""
+        try:
+            self.encode(text)
+        except Refusal:
+            lost = {character for character in text if not self._can_write(character)}
+            return "".join(character for character in text if character not in lost)
+        return text
+
     def spell(self, ids: Iterable[int]) -> bytes:
         """The bytes of tokens, with the names of special ones: what `encode` reads with `parse_special`."""
         return b"".join(self.spelled(index) for index in ids)
@@ -71,8 +98,19 @@ class Tokenizer:
     def _encode_ordinary(self, text: str, within: bool) -> list[int]:
         data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
         encoding = (self._within if within else self._tokenizer).encode(data.decode(), add_special_tokens=False)
-        if self.vocabulary.bytes_of(encoding.ids) != data and not self._covers(encoding, data.decode()):
-            raise Refusal("this model's tokenizer cannot write every character of the prompt.", "prompt")
+        if (
+            self.is_lossless
+            and self.vocabulary.bytes_of(encoding.ids) != data
+            and not self._covers(encoding, data.decode())
+        ):
+            lost = next((character for character in data.decode() if not self._can_write(character)), None)
+            if lost is None:
+                raise Refusal("this model's tokenizer cannot write every character of the prompt.", "prompt")
+            raise Refusal(
+                "this model's tokenizer cannot write every character of the prompt, {character!r} for one.",
+                "prompt",
+                character=lost,
+            )
         return encoding.ids
 
     def _covers(self, encoding: tokenizers.Encoding, text: str) -> bool:
@@ -102,8 +140,8 @@ class Tokenizer:
         return None
 
     def _can_write(self, character: str) -> bool:
-        if character.isspace():
-            return self._tokenizer.token_to_id({" ": "Ġ", "\t": "ĉ", "\n": "Ċ"}[character]) is not None
+        if self._is_bytes and character in BLANKS:
+            return self._tokenizer.token_to_id(BLANKS[character]) is not None
         return self._covers(self._tokenizer.encode(character, add_special_tokens=False), character)
 
 
@@ -118,16 +156,19 @@ def without_prefix(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def open_tokenizer(folder: Path) -> tokenizers.Tokenizer:
-    """Open `tokenizer.json`, else `vocab.json` with `merges.txt`, with the tokens that other files add; raises Refusal when
-    neither is usable."""
-    whole, vocab, merges = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if not whole.exists() and not (vocab.exists() and merges.exists()):
+    """Open `tokenizer.json`, else `vocab.json` with `merges.txt`, else `vocab.txt`, with the tokens that other files add;
+    raises Refusal when none is usable."""
+    whole, vocab, merges, words = (folder / name for name in ("tokenizer.json", "vocab.json", "merges.txt", VOCAB))
+    pair = vocab.exists() and merges.exists()
+    if not whole.exists() and not pair and not words.exists():
         raise Refusal(
             "{model}: no tokenizer.json, and no vocab.json with merges.txt; copy them from where the model came from.",
             model=folder.name,
         )
     try:
-        return read_whole(whole) if whole.exists() else read_pair(vocab, merges)
+        if whole.exists():
+            return read_whole(whole)
+        return read_pair(vocab, merges) if pair else read_wordpiece(words)
     except Refusal as refusal:
         raise Refusal(
             "{model}: its tokenizer cannot be read ({reason}); copy its files again.",

@@ -1,22 +1,14 @@
 """The bytes of every token. GPT-2's tokens cut characters in half, so bytes are the truth and text a view."""
 
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 
 import tokenizers
 
 from generate.errors import Refusal
-
-
-@cache
-def byte_alphabet() -> dict[str, int]:
-    """Map each of the 256 printable characters by which GPT-2's vocabulary files write a byte to that byte.
-
-    Source: `bytes_to_unicode` in openai/gpt-2, src/encoder.py.
-    """
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
+from generate.text.alphabet import byte_alphabet
+from generate.text.bpe import model_of
+from generate.text.kinds import Kind, kind_of
+from generate.text.wordpiece import UNK, piece_bytes
 
 
 class Vocabulary:
@@ -38,17 +30,36 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer: tokenizers.Tokenizer, vocab_size: int) -> Vocabulary:
-    """The bytes of each id below `vocab_size`; raises Refusal when a token is not written in GPT-2's byte alphabet."""
-    alphabet = byte_alphabet()
+    """The bytes of each id below `vocab_size`; raises Refusal when a token is not written in GPT-2's byte alphabet, where
+    the tokenizer is of its kind."""
+    spell = speller(tokenizer)
     added = tokenizer.get_added_tokens_decoder()
+    special = {index for index, token in added.items() if token.special and token.content != UNK}
     tokens = [b""] * vocab_size
     for text, index in tokenizer.get_vocab(with_added_tokens=True).items():
         if index in added:
-            tokens[index] = b"" if added[index].special else text.encode()
-        elif all(character in alphabet for character in text):
-            tokens[index] = bytes(alphabet[character] for character in text)
+            tokens[index] = b"" if index in special else text.encode()
         else:
-            raise Refusal(
-                "the tokenizer is not a byte-level BPE (token {text!r}); only GPT-2's kind can be served.", text=text
-            )
-    return Vocabulary(tokens, (index for index, token in added.items() if token.special))
+            tokens[index] = spell(text)
+    return Vocabulary(tokens, special)
+
+
+def speller(tokenizer: tokenizers.Tokenizer) -> Callable[[str], bytes]:
+    """How a token of a tokenizer's vocabulary is made bytes."""
+    kind = kind_of(tokenizer)
+    if kind == Kind.CHARACTERS:
+        return str.encode
+    if kind == Kind.WORDPIECE:
+        prefix = model_of(tokenizer).get("continuing_subword_prefix", "")
+        return lambda token: piece_bytes(token, prefix)
+    return from_byte_alphabet
+
+
+def from_byte_alphabet(token: str) -> bytes:
+    """The bytes of a token of GPT-2's; raises Refusal where it is not written in its alphabet."""
+    alphabet = byte_alphabet()
+    if not all(character in alphabet for character in token):
+        raise Refusal(
+            "the tokenizer is not a byte-level BPE (token {text!r}); only GPT-2's kind can be served.", text=token
+        )
+    return bytes(alphabet[character] for character in token)

@@ -2,17 +2,16 @@
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor
 
-from generate.errors import Refusal
 from generate.folders.config import Config
 from generate.folders.model_folder import ModelFolder
-from generate.folders.tensors import is_foreign, tensor_shapes
+from generate.folders.tensors import HEAD
 from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.kv_cache import KVCache
 from generate.transformer.linear import Function, pack
 from generate.transformer.prefix import Prefix
+from generate.transformer.reading import read_tensors
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # dtype of the tensors
 
@@ -39,7 +38,8 @@ class GPT2:
     """The weights of one model on one device in one precision. It holds no state between calls."""
 
     def __init__(self, config: Config, tensors: dict[str, Tensor], precision: str):
-        """`tensors` are named and shaped as `tensor_shapes(config)` says, the queries' scale in them, on one device.
+        """`tensors` are named and shaped as `tensor_shapes(config)` says, the queries' scale in them, on one device; without
+        a head of its own it has the embedding's.
 
         The dictionary is emptied on the way, so that at most one layer is in memory twice.
         """
@@ -47,7 +47,7 @@ class GPT2:
         self.wte, self.wpe = tensors.pop("wte.weight"), tensors.pop("wpe.weight")
         self.device, self.dtype = self.wte.device, self.wte.dtype
         self.final_norm: Norm = tensors.pop("ln_f.weight"), tensors.pop("ln_f.bias")
-        self.head: Function = pack(self.wte.t(), None)
+        self.head: Function = pack(tensors.pop(HEAD, self.wte).t(), None)
         self.blocks = [Block(tensors, f"h.{layer}.", config.activation) for layer in range(config.n_layer)]
 
     def new_cache(self, most_rows: int, _prefix_bytes: int) -> KVCache:
@@ -94,32 +94,8 @@ def scale_queries(tensors: dict[str, Tensor], config: Config, layer: int) -> Non
 
 
 def load_model(folder: ModelFolder, device: torch.device, precision: str) -> GPT2 | Int8GPT2:
-    """Read the weights of a checked folder; raises Refusal when its lm_head is not wte, or a number is not finite."""
-    tensors = {}
-    expected = tensor_shapes(folder.config)
-    with safe_open(str(folder.weights), "pt") as file:
-        for stored in file.keys():  # noqa: SIM118 (not a dict)
-            name = stored.removeprefix("transformer.")
-            if name in expected:
-                tensors[name] = file.get_tensor(stored).to(device, PRECISIONS[precision], copy=True)
-                if not tensors[name].isfinite().all():
-                    raise Refusal(
-                        "{model}: {name} holds NaN or infinity; the weights are damaged, copy them again.",
-                        model=folder.name,
-                        name=name,
-                    )
-            elif not is_foreign(name):
-                refuse_other_head(folder.name, file.get_tensor(stored), file)
+    """Read the weights of a checked folder; raises Refusal when a number is not finite."""
+    tensors = read_tensors(folder, device, PRECISIONS[precision])
     for layer in range(folder.config.n_layer):
         scale_queries(tensors, folder.config, layer)
     return new_model(folder.config, tensors, precision)
-
-
-def refuse_other_head(name: str, head: Tensor, file: safe_open) -> None:
-    """Raise Refusal when the file has a head other than its embedding: GPT-2 ties the two."""
-    key = next(key for key in file.keys() if key.removeprefix("transformer.") == "wte.weight")  # noqa: SIM118
-    if not torch.equal(head, file.get_tensor(key)):
-        raise Refusal(
-            "{name}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served.",
-            name=name,
-        )

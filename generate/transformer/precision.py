@@ -58,7 +58,7 @@ def negligible(effect: dict) -> bool:
 
 def effect(folder: ModelFolder, reference: GPT2, model: GPT2) -> dict:
     """What a precision does to the predictions: {"kl": nats, "same": share, "tokens": how many were compared}."""
-    ids = folder.encode_prompt(TEXT.read_text("utf-8"))[:MOST_TOKENS]
+    ids = folder.encode_prompt(folder.tokenizer.writable(TEXT.read_text("utf-8")))[:MOST_TOKENS]
     kl, same = 0.0, 0
     for start in range(0, len(ids), folder.config.n_positions):
         pair = [(m, hidden_states(m, ids[start : start + folder.config.n_positions])) for m in (reference, model)]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from generate.compiled.tiles import LANES
 from generate.folders.config import Config
+from generate.folders.tensors import HEAD
 from generate.transformer.int8 import fused
 from generate.transformer.int8.fused import Weights
 from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix
@@ -109,7 +110,7 @@ def pack_weights(config: Config, t: dict[str, np.ndarray]) -> tuple[Weights, Lin
         fill_linear(mlp_out, layer, *part("mlp.c_proj"), LOWEST[config.activation])
         for name, norm in norms.items():
             norm[layer] = part(name)
-    fill_linear(head, 0, t["wte.weight"].T, None)
+    fill_linear(head, 0, t.get(HEAD, t["wte.weight"]).T, None)
     final = np.stack((t["ln_f.weight"], t["ln_f.bias"]))[None]
     return Weights(
         t["wte.weight"], t["wpe.weight"], norms["ln_1"], qkv, out, norms["ln_2"], mlp_in, mlp_out, final
