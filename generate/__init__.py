@@ -1,7 +1,7 @@
 """The engine: text in, tokens out. It knows nothing of Flask, of databases, or of our other packages.
 
-These are its public names. `LocalEngine` and `logits_of` bring torch and are imported when first asked for; all else is
-light.
+These are its public names. `LocalEngine`, `logits_of` and `read_tensors` bring torch, `RemoteEngine` an HTTP client: they are
+imported when first asked for. All else is light.
 """
 
 import os
@@ -13,55 +13,73 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 from generate import files
 from generate.errors import Busy, Problem, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json, write_whole
-from generate.folders.config import Config, read_config
+from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
+from generate.folders.examples import Example
 from generate.folders.finding import Listed, find_model, list_models, model_homes, models_folder
 from generate.folders.model_folder import ModelFolder
+from generate.folders.strangers import kind_by_names, refuse_adapter, refuse_other_files
 from generate.folders.tensors import tensor_shapes
+from generate.folders.weights import plain_name
 from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
 from generate.mistaken import refuse_mistaken
+from generate.network import address_on_the_network
 from generate.sampling.explain import Place
-from generate.sampling.options import LISTS, OPTIONS, Sampling, parse_sampling
+from generate.sampling.groups import Group
+from generate.sampling.in_use import in_use, require_samplers, without_effect
+from generate.sampling.lists import ListOption
+from generate.sampling.options import LISTS, OPTIONS, Option, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.presets import BY_PRESET, PRESETS, Preset, find_preset, parse_with_preset
 from generate.sampling.records import is_known, known, record_as_dict, record_dtype, unknown_records
-from generate.scheduling.window import window_start
+from generate.scheduling.window import context_at, window_start
 from generate.settings import SETTINGS, read_settings
-from generate.text.bpe import END, check_reached, merges_of, model_of, read_encoder, read_object
+from generate.text.bpe import END, byte_level, check_reached, merges_of, model_of, read_encoder, read_object
 from generate.text.characters import CharacterGate, split_half_character
 from generate.text.counts import counted
 from generate.text.escapes import unescape
 from generate.text.guess import guess_encoding
 from generate.text.incoming import TextDecoder, plain_text, read_text
+from generate.text.kinds import character_level, is_lossless
 from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
+from generate.text.wordpiece import CLS, SEP, UNK, read_wordpiece
 from generate.values import origin_of
 
 __all__ = [
+    "ACTIVATIONS",
     "BY_ITSELF",
     "BY_PRESET",
+    "CLS",
     "END",
     "LISTS",
     "OPTIONS",
     "PRESETS",
+    "SEP",
     "SETTINGS",
+    "UNK",
     "Busy",
     "Capabilities",
     "CharacterGate",
     "Config",
     "Engine",
+    "Example",
     "FinishReason",
+    "Group",
+    "ListOption",
     "Listed",
     "LocalEngine",
     "ModelFolder",
+    "Option",
     "Outlook",
     "Place",
     "Preset",
     "Problem",
     "Refusal",
+    "RemoteEngine",
     "Request",
     "RunLog",
     "RunState",
@@ -71,16 +89,23 @@ __all__ = [
     "TextDecoder",
     "Vocabulary",
     "Withdrawal",
+    "address_on_the_network",
+    "byte_level",
+    "character_level",
     "check_folder",
     "check_reached",
     "check_target",
+    "context_at",
     "counted",
     "files",
     "find_model",
     "find_preset",
     "guess_encoding",
     "in_place_of",
+    "in_use",
     "is_known",
+    "is_lossless",
+    "kind_by_names",
     "known",
     "list_models",
     "logits_of",
@@ -93,24 +118,31 @@ __all__ = [
     "parse_sampling",
     "parse_with_preset",
     "perplexity",
+    "plain_name",
     "plain_text",
     "read_config",
     "read_encoder",
     "read_object",
     "read_pair",
     "read_settings",
+    "read_tensors",
     "read_text",
     "read_vocabulary",
     "read_whole",
+    "read_wordpiece",
     "record_as_dict",
     "record_dtype",
+    "refuse_adapter",
     "refuse_mistaken",
+    "refuse_other_files",
+    "require_samplers",
     "split_half_character",
     "sync",
     "tensor_shapes",
     "unescape",
     "unknown_records",
     "window_start",
+    "without_effect",
     "write_json",
     "write_whole",
 ]
@@ -125,4 +157,12 @@ def __getattr__(name: str):
         from generate.transformer.logits import logits_of
 
         return logits_of
+    if name == "read_tensors":
+        from generate.transformer.reading import read_tensors
+
+        return read_tensors
+    if name == "RemoteEngine":
+        from generate.remote.engine import RemoteEngine
+
+        return RemoteEngine
     raise AttributeError(f"module 'generate' has no attribute {name!r}")

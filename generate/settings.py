@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generate.errors import Refusal
-from generate.values import database, folder, host, one_of, public_url, rate, whole
+from generate.values import addresses, database, folder, host, key, one_of, public_url, rate, whole
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,13 @@ SETTINGS = (
         "CPU threads of the engine; 0: as many as a measurement at start finds worth it.",
         whole(0, 1024),
     ),
+    Setting(
+        "RUBRIC_ENGINE",
+        "",
+        "Addresses of the engines that write, between commas: vLLM's, another Rubric's, or a balancer's before many; empty: this machine writes.",
+        addresses,
+    ),
+    Setting("RUBRIC_ENGINE_KEY", "", "Key that these engines are sent.", key, secret=True),
     Setting("RUBRIC_MAX_ROWS", "32", "Samples decoded in one batch at the most.", whole(1, 1024)),
     Setting(
         "RUBRIC_PREFIX_MEMORY",
@@ -68,7 +75,7 @@ SETTINGS = (
     Setting(
         "RUBRIC_KEEP_DAYS",
         "0",
-        "Days after which a run is removed, counted from its start; 0: never.",
+        "Days after which a run is removed, counted from its start, or a sheet, counted from its last change; 0: never.",
         whole(0, 100_000),
     ),
     Setting(

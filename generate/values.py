@@ -13,6 +13,8 @@ WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)  # of a host
 PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/*", re.ASCII)
 DATABASE = re.compile(r"[a-z0-9]+(\+[a-z0-9_]+)?://", re.ASCII)
+KEY = re.compile(r"[!-~]*", re.ASCII)
+MOST_ADDRESSES = 64
 PORTS = {"http": 80, "https": 443}
 
 
@@ -88,6 +90,21 @@ def public_url(text: str) -> str:
     if not PATH.fullmatch(parts.path) or {".", ".."} & set(parts.path.split("/")):
         raise Refusal("its path may hold letters, digits, ., _, ~ and - between single slashes")
     return parts.geturl().rstrip("/")  # its scheme in lower case
+
+
+def addresses(text: str) -> tuple[str, ...]:
+    """Addresses of engines, between commas, each without its last slash."""
+    found = tuple(dict.fromkeys(public_url(one.strip()) for one in text.split(",") if one.strip()))
+    if len(found) > MOST_ADDRESSES:
+        raise Refusal("may name {most} addresses at the most, not {given}", most=MOST_ADDRESSES, given=len(found))
+    return found
+
+
+def key(text: str) -> str:
+    """What stands behind `Bearer` in a header."""
+    if not KEY.fullmatch(text):
+        raise Refusal("may hold what a header can: letters, digits and signs of ASCII, and no blank")
+    return text
 
 
 def origin_of(url: str) -> tuple[str, str, int]:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from generate.errors import Problem
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
+from generate.sampling.in_use import EVERYWHERE
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Capabilities:
     kept_set: bool = False  # what the sampler left: `sampled_logprob`, `filter_norm`, `log_z` and `cut`
     scores_prompt: bool = False  # records of a prompt's tokens, and texts that are only read
     loads_models: bool = False  # any model of the folder can be asked for; else those that are `loaded`
+    samplers: frozenset[str] = EVERYWHERE  # by the names of their options; a run that asks for another is refused
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Engine(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do and tell; the same as long as it lives."""
+        """What it can do and tell. It changes only where an engine stands for others, as these come and go."""
 
     @property
     def loaded(self) -> list[str]:
@@ -61,6 +64,9 @@ class Engine(Protocol):
         the log knows of its prompt stays too; the rest is filled in, as far as `capabilities` says. Raises Refusal for
         an empty prompt and for what the engine cannot do, and Busy when the line is full or the engine is closed.
         """
+
+    def why_not(self, name: str) -> Problem | None:
+        """Why it cannot use a model of this name that it has; None where nothing is known against it."""
 
     def cancel(self, run: RunLog, reason: FinishReason = FinishReason.CANCELLED) -> None:
         """Ask for a run to end: soon its unfinished samples have `reason`, and keep their text. No-op for others' runs."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from generate.errors import Refusal
 from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog
 from generate.sampling.lists import token_biases
@@ -18,7 +19,8 @@ class Request:
 
     `first_sample` numbers its samples in the noise, so that the continuation of sample 2 goes on as sample 2.
     `owner` is whoever asks: rows are shared out between owners. Without `statistics` no more than the tokens and
-    the sampler's probability of each need be reported.
+    the sampler's probability of each need be reported. One that `yields` has rows as long as no other run wants them:
+    it waits behind all that do not yield, keeps none of them waiting, and may end with YIELDED.
     """
 
     folder: ModelFolder
@@ -26,6 +28,7 @@ class Request:
     first_sample: int = 0
     owner: str = ""
     statistics: bool = True
+    yields: bool = False
 
     @cached_property
     def biases(self) -> dict[int, float]:
@@ -36,6 +39,22 @@ class Request:
     def phrases(self) -> Phrases | None:
         """The banned phrases; None where none is banned."""
         return Phrases(self.sampling.banned_phrases) if self.sampling.banned_phrases else None
+
+    @cached_property
+    def n_keep(self) -> int:
+        """How many of the first tokens stay in the window; raises Refusal where they would take too much of it."""
+        asked, config = self.sampling.n_keep, self.folder.config
+        if asked > config.most_kept:
+            raise Refusal(
+                "n_keep may be {limit:,} with {model} at the most, a quarter of its window of {window:,} tokens, not "
+                "{given:,}.",
+                "n_keep",
+                limit=config.most_kept,
+                model=self.folder.name,
+                window=config.n_positions,
+                given=asked,
+            )
+        return asked
 
     @property
     def only_reads(self) -> bool:

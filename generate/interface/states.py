@@ -22,6 +22,7 @@ class FinishReason(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"  # somebody pressed Stop
     UNWATCHED = "unwatched"  # nobody had it open any more
+    YIELDED = "yielded"  # a run that does not yield wanted its rows
 
 
 class Withdrawal(StrEnum):

@@ -103,10 +103,11 @@ def draw_filtered(scores, stride, size, values, ids, divisor, top_k, top_p, sigm
     """
     lanes = np.empty((3, LANES), np.float32)
     for row in range(len(values)):
-        floor = floor_of(scores[row * stride : row * stride + size], values[row, 0], sigmas[row], lanes)
         few = values.shape[1]
         most = top_k[row] if top_k[row] > 0 else size
         count = min(few, most)
+        x = scores[row * stride : row * stride + size]
+        floor = floor_of(x, values[row, 0], sigmas[row], values[row, count - 1], lanes)
         while count > 1 and values[row, count - 1] < floor:
             count -= 1
         known = count < few or most <= few or size <= few  # whether no other token is kept

@@ -65,18 +65,13 @@ class Stretches:
         over = np.arange(LONGEST + 1) - self.allowed
         self.losses = (sampling.dry_multiplier * sampling.dry_base ** over.clip(0)).astype(np.float32)
         self.text, self.breaks = np.zeros(2 * self._range, np.int64), np.zeros(2 * self._range, np.bool_)
-        self.end = min(len(ids), self._range)
+        self.first, self.end = 0, min(len(ids), self._range)
         before, last = (ids[: len(ids) - self.end], ids[len(ids) - self.end :]) if self._range else ([], [])
         for token in reversed(before):
             if len(self._tail) >= self._longest:
                 break
             self._tail = self._tokens[token] + self._tail
         self.text[: self.end], self.breaks[: self.end] = last, self._breaks(last)
-
-    @property
-    def first(self) -> int:
-        """Where in `text` those begin that are looked at."""
-        return max(0, self.end - self._range)
 
     def append(self, token: int) -> None:
         """The text has one more token."""
@@ -88,6 +83,7 @@ class Stretches:
             self.end = self._range
         self.text[self.end], self.breaks[self.end] = token, self._breaks([token])[0]
         self.end += 1
+        self.first = max(0, self.end - self._range)
 
     def _breaks(self, tokens: Sequence[int]) -> list[bool]:
         """For each of the next tokens of the text, whether a breaker ends in it."""

@@ -46,8 +46,10 @@ class Place:
 
         `logprob` is what the model gave the token.
         """
-        asked, count, logit = self._sampling, int((self._before == index).sum()), logprob + float(self._record["log_z"])
-        repetition = float(penalised(logit, asked.repetition_penalty, np.where)) - logit if count else 0.0
+        asked, count, repetition = self._sampling, int((self._before == index).sum()), 0.0
+        if count and asked.repetition_penalty != 1:
+            logit = logprob + float(self._record["log_z"])
+            repetition = float(penalised(logit, asked.repetition_penalty, np.where)) - logit
         found = {
             "repetition_penalty": repetition,
             "frequency_penalty": lowered(0.0, count, asked.frequency_penalty, 0.0),

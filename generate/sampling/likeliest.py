@@ -113,10 +113,9 @@ def find(logits, stride, size, values, ids):
 
 
 @exactly
-def before_last(value, token, values, ids):
-    """Whether a token with this value stands before the last of a sorted row, or is it."""
-    last = len(values) - 1
-    return value > values[last] or (value == values[last] and token <= ids[last])
+def not_behind(value, token, other_value, other):
+    """Whether a token with this value stands before another one, or is it."""
+    return value > other_value or (value == other_value and token <= other)
 
 
 @exactly
@@ -133,14 +132,15 @@ def put_again(value, token, values, ids, at):
 
 
 @exactly
-def find_again(logits, stride, size, touched, before, maxima, values, ids):
+def find_again(logits, stride, size, needed, touched, before, maxima, values, ids):
     """The same of rows of which only the numbers at the flat indices `touched`, each once, which were `before`, are others
-    than when `maxima` were found.
+    than when `maxima` were found. Of a row only the first `needed` [B], 1 or more, are sure to be found.
 
-    A token that stays among the likeliest, or comes in, is put into its place; only where one goes out, and nobody knows
-    which comes in, the row is looked over. `maxima` are brought up to date.
+    A token that stays among the likeliest, or comes in, is put into its place. One that goes out leaves one less that are
+    known; only where they become too few the row is looked over. `maxima` are brought up to date.
     """
-    anew, few = np.zeros(len(values), np.bool_), values.shape[1]
+    few = values.shape[1]
+    known, least = np.full(len(values), few), np.minimum(needed, few)
     for i in range(len(touched)):
         place, row = touched[i], touched[i] // stride
         token, value = place - row * stride, logits[place]
@@ -150,17 +150,21 @@ def find_again(logits, stride, size, touched, before, maxima, values, ids):
             maxima[row, group] = maximum(logits[first : min(first + GROUP, row * stride + size)])
         elif value > maxima[row, group]:
             maxima[row, group] = value
-        was = before_last(before[i], token, values[row], ids[row])
-        stays = before_last(value, token, values[row], ids[row])
-        if anew[row] or not (was or stays):
+        if known[row] < least[row]:
             continue
-        at = few - 1
+        last = values[row, known[row] - 1], ids[row, known[row] - 1]
+        was, stays = not_behind(before[i], token, *last), not_behind(value, token, *last)
+        if not (was or stays):
+            continue
+        if not was:
+            known[row] = min(known[row] + 1, few)
+        at = known[row] - 1
         while was and ids[row, at] != token:
             at -= 1
-        anew[row] = was and not stays
-        put_again(value, token, values[row], ids[row], at)
+        put_again(value, token, values[row, : known[row]], ids[row], at)
+        known[row] -= not stays
     for row in range(len(values)):
-        if anew[row]:
+        if known[row] < least[row]:
             top(logits[row * stride : row * stride + size], maxima[row], values[row], ids[row])
 
 

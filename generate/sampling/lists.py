@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from generate.errors import Problem, Refusal
+from generate.sampling.groups import Group
 from generate.text.escapes import unescape
 from generate.text.incoming import plain_text
 from generate.text.vocabulary import Vocabulary
@@ -20,15 +21,22 @@ NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 class ListOption:
     """One option that is a list: `parse` makes a tuple of a typed text or a list, or raises Refusal.
 
-    `meaning` is for the form, `command` for the terminal, where each string is given by an option of its own.
+    `title` is its plain name. `meaning` is for the form, `command` for the terminal, where each string is given by an option
+    of its own.
     """
 
     name: str
     parse: Callable[[object], tuple[str, ...]]
+    title: str
     meaning: str
     command: str
     default: tuple[str, ...] = ()
-    more: bool = False
+    group: Group = Group.COMMON
+
+    @property
+    def more(self) -> bool:
+        """Whether few people ask for it."""
+        return self.group is not Group.COMMON
 
 
 def short(value: object) -> str | Problem:

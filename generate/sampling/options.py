@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from generate.errors import Refusal
+from generate.sampling.groups import Group
 from generate.sampling.lists import (
     BREAKERS,
     ListOption,
@@ -18,15 +19,27 @@ from generate.sampling.lists import (
 
 @dataclass(frozen=True)
 class Option:
-    """One numeric option: `kind` is int or float, and low <= value <= high. `more`: one that few people ask for."""
+    """One numeric option: `kind` is int or float, and low <= value <= high.
+
+    `title` is its plain name, for people; at the value `off` it does nothing, None: there is no such value. `on_page` is what
+    it is where a person leaves its field empty in the page's form, None: `default`.
+    """
 
     name: str
     kind: type
     low: float
     high: float
     default: float
+    title: str
     meaning: str
-    more: bool = False
+    group: Group = Group.COMMON
+    off: float | None = None
+    on_page: float | None = None
+
+    @property
+    def more(self) -> bool:
+        """Whether few people ask for it."""
+        return self.group is not Group.COMMON
 
     @property
     def is_whole(self) -> bool:
@@ -69,15 +82,19 @@ OPTIONS = (
         0,
         4096,
         200,
+        "How long",
         "How many tokens to write at the most; a word is one or two; 0 only reads the text.",
     ),
     Option(
-        "min_new_tokens",
+        "end_at_sentence",
         int,
         0,
         4096,
         0,
-        "No sample ends before so many tokens, neither by itself nor at a stop string; 0 is off.",
+        "End at a sentence",
+        "The text stops where a sentence ends, up to so many tokens early (a quarter of its length at the most); 0 is off.",
+        off=0,
+        on_page=64,
     ),
     Option(
         "temperature",
@@ -85,14 +102,38 @@ OPTIONS = (
         0,
         5,
         0.8,
-        "Boldness: low repeats itself, high rambles; 0 always takes the likeliest token.",
-    ),
-    Option("top_k", int, 0, 1_000_000, 40, "Choose among this many of the likeliest tokens; 0 is off."),
-    Option(
-        "top_p", float, 0, 1, 1, "Choose among the likeliest tokens that make up this share of probability; 1 is off."
+        "How bold",
+        "Low repeats itself, high rambles; 0 always takes the likeliest token.",
     ),
     Option(
-        "repetition_penalty", float, 0.1, 10, 1, "Above 1, tokens already in the text become less likely; 1 is off."
+        "top_p",
+        float,
+        0,
+        1,
+        1,
+        "Leave out the unlikely",
+        "Choose among the likeliest tokens that make up this share of probability; 1 is off.",
+        off=1,
+    ),
+    Option(
+        "top_k",
+        int,
+        0,
+        1_000_000,
+        40,
+        "How many to choose from",
+        "Choose among this many of the likeliest tokens; 0 is off.",
+        off=0,
+    ),
+    Option(
+        "repetition_penalty",
+        float,
+        0.1,
+        10,
+        1,
+        "Fewer repeats",
+        "Above 1, tokens already in the text become less likely; 1 is off.",
+        off=1,
     ),
     Option(
         "frequency_penalty",
@@ -100,8 +141,10 @@ OPTIONS = (
         -2,
         2,
         0,
+        "Fewer frequent words",
         "Above 0, a token becomes less likely each time that it stands in the text; 0 is off.",
-        more=True,
+        Group.REPEATING,
+        off=0,
     ),
     Option(
         "presence_penalty",
@@ -109,8 +152,10 @@ OPTIONS = (
         -2,
         2,
         0,
+        "More new words",
         "Above 0, a token becomes less likely once it stands in the text; 0 is off.",
-        more=True,
+        Group.REPEATING,
+        off=0,
     ),
     Option(
         "dry_multiplier",
@@ -118,26 +163,40 @@ OPTIONS = (
         0,
         10,
         0,
-        "Against circles (DRY): how much less likely a token becomes that would repeat a stretch of the text; "
-        "0.8 is usual, 0 is off.",
-        more=True,
+        "Against circles",
+        "How much less likely a token becomes that would repeat a stretch of the text (DRY); 0.8 is usual, 0 is off.",
+        Group.REPEATING,
+        off=0,
     ),
     Option(
-        "dry_base", float, 1, 4, 1.75, "DRY: by how much more with each token that the stretch is longer.", more=True
-    ),
-    Option("dry_allowed_length", int, 1, 50, 2, "DRY: so many tokens in a row may be repeated as they are.", more=True),
-    Option(
-        "dry_range", int, 2, 4096, 1024, "DRY: how many of the last tokens are searched for such stretches.", more=True
-    ),
-    Option(
-        "top_n_sigma",
+        "dry_base",
         float,
-        0,
-        10,
-        0,
-        "Choose among tokens whose score is so many standard deviations below the best at the most; "
-        "1 to 2 is usual, 0 is off.",
-        more=True,
+        1,
+        4,
+        1.75,
+        "More for long circles",
+        "DRY: by how much more with each token that the stretch is longer.",
+        Group.REPEATING,
+    ),
+    Option(
+        "dry_allowed_length",
+        int,
+        1,
+        50,
+        2,
+        "Short repeats let pass",
+        "DRY: so many tokens in a row may be repeated as they are.",
+        Group.REPEATING,
+    ),
+    Option(
+        "dry_range",
+        int,
+        2,
+        4096,
+        1024,
+        "How far it looks back",
+        "DRY: how many of the last tokens are searched for such stretches.",
+        Group.REPEATING,
     ),
     Option(
         "min_p",
@@ -145,8 +204,22 @@ OPTIONS = (
         0,
         1,
         0,
+        "Leave out the far-fetched",
         "Choose among tokens at least this share as likely as the likeliest; 0.05 to 0.1 is usual, 0 is off.",
-        more=True,
+        Group.CHOOSING,
+        off=0,
+    ),
+    Option(
+        "top_n_sigma",
+        float,
+        0,
+        10,
+        0,
+        "How far below the best",
+        "Choose among tokens whose score is so many standard deviations below the best at the most; "
+        "1 to 2 is usual, 0 is off.",
+        Group.CHOOSING,
+        off=0,
     ),
     Option(
         "xtc_probability",
@@ -154,8 +227,10 @@ OPTIONS = (
         0,
         1,
         0,
-        "Against the obvious (XTC): how often the likeliest tokens are left out; 0.5 is usual, 0 is off.",
-        more=True,
+        "Pass over the obvious",
+        "How often the likeliest tokens are left out (XTC); 0.5 is usual, 0 is off.",
+        Group.CHOOSING,
+        off=0,
     ),
     Option(
         "xtc_threshold",
@@ -163,11 +238,42 @@ OPTIONS = (
         0,
         0.5,
         0.1,
+        "What counts as obvious",
         "XTC: of the tokens at least this likely, the least likely stays.",
-        more=True,
+        Group.CHOOSING,
     ),
-    Option("samples", int, 1, 32, 1, "How many continuations to write side by side."),
-    Option("seed", int, 0, 2**32 - 1, 0, "The same seed writes the same text again; empty draws a new one."),
+    Option(
+        "min_new_tokens",
+        int,
+        0,
+        4096,
+        0,
+        "At least so long",
+        "No sample ends before so many tokens, neither by itself nor at a stop string; 0 is off.",
+        Group.LENGTH,
+        off=0,
+    ),
+    Option(
+        "n_keep",
+        int,
+        0,
+        4096,
+        0,
+        "Beginning that stays",
+        "How many of the first tokens stay in the model’s window when it is full, a quarter of it at the most; 0 is off.",
+        Group.LENGTH,
+        off=0,
+    ),
+    Option("samples", int, 1, 32, 1, "How many texts", "How many continuations to write side by side.", Group.LENGTH),
+    Option(
+        "seed",
+        int,
+        0,
+        2**32 - 1,
+        0,
+        "Luck",
+        "The same number writes the same text again; empty draws a new one.",
+    ),
 )
 BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -175,32 +281,36 @@ LISTS = (
     ListOption(
         "stop",
         parse_stop,
+        "Where to stop",
         "The text ends before any of these, one on a line; they are not shown. Write \\n for a line break.",
         "end a sample before this text",
     ),
     ListOption(
         "banned_phrases",
         parse_banned,
+        "Never write",
         "Words and phrases that never appear, one on a line, in capitals or not, also inside a word; what may be the "
         "beginning of one is held back until it is not.",
         "a phrase that never appears",
-        more=True,
+        group=Group.WORDS,
     ),
     ListOption(
         "dry_sequence_breakers",
         parse_breakers,
+        "Where a circle ends",
         'DRY: stretches end at any of these, one on a line; empty: \\n, :, " and *.',
         "a stretch that DRY looks for ends at this text",
         default=BREAKERS,
-        more=True,
+        group=Group.REPEATING,
     ),
     ListOption(
         "logit_bias",
         parse_biases,
+        "Likelier and less likely words",
         "Make tokens likelier or less likely: a word (by itself and after a space) or a token’s number, =, and a number "
         "from -100 to 100, one on a line, as in: horse = -5",
         "make a token likelier or less likely, as in 'horse = -5', from -100 to 100; the token may be its number",
-        more=True,
+        group=Group.WORDS,
     ),
 )
 
@@ -214,10 +324,10 @@ class Sampling:
     """
 
     max_new_tokens: int = 200
-    min_new_tokens: int = 0
+    end_at_sentence: int = 0
     temperature: float = 0.8
-    top_k: int = 40
     top_p: float = 1.0
+    top_k: int = 40
     repetition_penalty: float = 1.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
@@ -225,10 +335,12 @@ class Sampling:
     dry_base: float = 1.75
     dry_allowed_length: int = 2
     dry_range: int = 1024
-    top_n_sigma: float = 0.0
     min_p: float = 0.0
+    top_n_sigma: float = 0.0
     xtc_probability: float = 0.0
     xtc_threshold: float = 0.1
+    min_new_tokens: int = 0
+    n_keep: int = 0
     samples: int = 1
     seed: int = 0
     stop: tuple[str, ...] = ()
@@ -236,6 +348,12 @@ class Sampling:
     dry_sequence_breakers: tuple[str, ...] = BREAKERS
     logit_bias: tuple[str, ...] = ()
     preset: str = ""
+
+    @property
+    def may_end_at(self) -> int:
+        """From how many tokens on a sample ends where a sentence does."""
+        reach = min(self.end_at_sentence, self.max_new_tokens // 4)
+        return max(1, self.min_new_tokens, self.max_new_tokens - reach)
 
     def as_dict(self) -> dict:
         """Plain values, in the order of the fields, for JSON and for the database; `preset` only where there is one."""

@@ -10,8 +10,9 @@ from generate.errors import Refusal
 from generate.sampling.lists import short
 from generate.sampling.options import BY_NAME, OPTIONS, Sampling, parse_sampling
 
-# A preset says how a token is chosen, not how many, how often or with which luck.
-SHAPING = tuple(o.name for o in OPTIONS if o.name not in ("max_new_tokens", "min_new_tokens", "samples", "seed"))
+# A preset says how a token is chosen, not how many, after what, how often or with which luck.
+OTHERS = ("max_new_tokens", "min_new_tokens", "end_at_sentence", "n_keep", "samples", "seed")
+SHAPING = tuple(option.name for option in OPTIONS if option.name not in OTHERS)
 OFF = {name: BY_NAME[name].default for name in SHAPING} | {"top_k": 0}
 
 
@@ -42,7 +43,7 @@ PRESETS = (
     Preset(
         "model",
         "The model’s own",
-        "The settings that the model brings along; what it does not say is as usual.",
+        "The settings that come with the model; the usual ones where it brings none.",
         {},
     ),
     Preset(

@@ -35,6 +35,7 @@ class Pressure:
         self._counts = Counter(ids) if self._frequency or self._presence else None
         counts = self._counts or {}
         self._places = {token: place for place, token in enumerate(dict.fromkeys((*biases, *counts)))}
+        self.used = len(self._places)
         self.ids = np.array(list(self._places), np.int64)
         asked, there = (np.array([known.get(token, 0) for token in self._places]) for known in (biases, counts))
         self.amounts = lowered(asked, there, self._frequency, self._presence).astype(np.float32)
@@ -47,23 +48,25 @@ class Pressure:
         )
         return cls(sampling, *more) if asked else None
 
-    @property
-    def used(self) -> int:
-        """How many tokens biases and penalties touch."""
-        return len(self._places)
-
     def append(self, token: int) -> None:
         """The text has one more token."""
         self.stretches.append(token)
         if self._counts is None:
             return
-        self._counts[token] += 1
-        place = self._places.setdefault(token, self.used)
+        place = self._places.get(token)
+        if place is None:
+            place = self._new_place(token)
+        self._counts[token] = count = self._counts.get(token, 0) + 1
+        self.amounts[place] = lowered(self._biases.get(token, 0.0), count, self._frequency, self._presence)
+
+    def _new_place(self, token: int) -> int:
+        """Put a token at the end of those that are touched."""
+        place = self._places[token] = self.used
         if place == len(self.ids):
             self.ids, self.amounts = (np.append(part, np.zeros(ROOM, part.dtype)) for part in (self.ids, self.amounts))
         self.ids[place] = token
-        bias = self._biases.get(token, 0.0)
-        self.amounts[place] = lowered(bias, self._counts[token], self._frequency, self._presence)
+        self.used += 1
+        return place
 
 
 # fmt: off
@@ -98,7 +101,7 @@ class Pressures:
     def __init__(self, pressures: Mapping[int, Pressure]):
         """`pressures` are by row."""
         self._pressures, self._rows = list(pressures.values()), np.array(list(pressures), np.int64)
-        stretches = [pressure.stretches for pressure in self._pressures]
+        self._stretches = stretches = [pressure.stretches for pressure in self._pressures]
         self._allowed = np.array([one.allowed for one in stretches])
         width = max(len(one.text) for one in stretches)
         self._text, self._breaks = (together(stretches, name, width) for name in ("text", "breaks"))
@@ -114,8 +117,8 @@ class Pressures:
 
         They are indices into the flat memory, in which a row begins every `stride` numbers.
         """
-        ends = [(one.used, one.stretches.first, one.stretches.end) for one in self._pressures]
-        used, first, end = np.array(ends).T.copy()
+        used = np.array([one.used for one in self._pressures])
+        first, end = np.array([one.first for one in self._stretches]), np.array([one.end for one in self._stretches])
         if used.max() > self._ids.shape[1]:
             self._make_room()
         most = int((used + end - first).sum())

@@ -110,6 +110,11 @@ class RowOptions:
         return self._keys[0][self._ahead], self._keys[1][self._ahead]
 
     @cached_property
+    def needed(self) -> np.ndarray:
+        """How many of their likeliest tokens the rows are drawn by, int64 [B]; on a CPU."""
+        return torch.where((self.top_k > 0) & (self.top_k < FEW), self.top_k, FEW).cpu().numpy()
+
+    @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What `draw_filtered` is given of rows on a CPU."""
         more = (self.filters.top_n_sigma, self.filters.least, self.filters.xtc_probability, self.filters.xtc_threshold)
@@ -214,7 +219,7 @@ def choose(logits: Tensor, rows: RowOptions, top: Top | None = None, shown: Tens
         return choose_among(without_forbidden(scores, rows), rows, top if rows.as_they_are else None, shown)
     pressed = Pressed(scores, rows.pressures)
     if top is not None and rows.seen is None and not rows.some_forbidden:
-        top = top_few_again(pressed.scores, pressed.places, pressed.before, top)
+        top = top_few_again(pressed.scores, pressed.places, pressed.before, top, rows.needed)
     else:
         top = None
     choice = choose_among(without_forbidden(pressed.scores, rows), rows, top, shown)

@@ -51,13 +51,17 @@ def top_few(scores: Tensor) -> Top:
     return top
 
 
-def top_few_again(scores: Tensor, touched: Tensor, before: Tensor, top: Top) -> Top:
-    """The same where `top` is what it was before the scores at the flat indices `touched` [N] changed from `before` [N]."""
+def top_few_again(scores: Tensor, touched: Tensor, before: Tensor, top: Top, needed: np.ndarray | None = None) -> Top:
+    """The same where `top` is what it was before the scores at the flat indices `touched` [N] changed from `before` [N].
+
+    Where only the first so many of a row are `needed`, int64 [B], those behind may be others.
+    """
     if top.maxima is None:
         return top_few(scores)
     (flat, stride), again = as_rows(scores), Top(top.values.clone(), top.ids.clone(), top.maxima.clone())
+    needed = np.full(len(scores), FEW) if needed is None else needed
     arrays = (part.numpy() for part in (touched, before, again.maxima, again.values, again.ids))
-    likeliest.find_again(flat, stride, scores.shape[1], *arrays)
+    likeliest.find_again(flat, stride, scores.shape[1], needed, *arrays)
     return again
 
 

@@ -14,6 +14,7 @@ from generate.scheduling.delivery import Delivery
 from generate.scheduling.prefill import Prefills
 from generate.scheduling.scoring import Scoring
 from generate.scheduling.sequence import new_sequences
+from generate.scheduling.window import as_seen
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,11 @@ class Admission:
             judged = len(ids)
             if request.statistics and fresh:
                 # in the first window also what is known: the text is remembered for runs that may know less of it
-                judged = first_unknown(run.prompt, first.window + 1, len(ids)) if first.window else 1
-            prefill = self._prefills.begin(run, [first], ids, first.window, judged)
+                judged = 1
+                if first.window:
+                    seen = run.prompt[as_seen(range(len(ids)), first.window, request.n_keep)]
+                    judged = first_unknown(seen, first.window + 1, len(ids))
+            prefill = self._prefills.begin(run, [first], ids, request.n_keep, first.window, judged)
             prefill.later.extend(going[1:])
             self._prefills.append(prefill)
             for _ in range((count or len(going)) - 1):

@@ -237,7 +237,7 @@ class Batch:
             sequence.window = window_start(len(sequence.ids), self.config.n_positions)
             self.prefills.append(self.prefills.begin_again(sequence))
         for old in other.prefills:
-            prefill = self.prefills.begin(old.run, old.sequences, old.ids, old.start, old.first, old.end)
+            prefill = self.prefills.begin(old.run, old.sequences, old.ids, old.n_keep, old.start, old.first, old.end)
             prefill.later = old.later
             self.prefills.append(prefill)
         for sequence in self.everyone():

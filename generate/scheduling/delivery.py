@@ -8,6 +8,7 @@ import numpy as np
 from generate.errors import Problem
 from generate.interface.states import BY_ITSELF, FinishReason
 from generate.sampling.statistics import Report
+from generate.scheduling.endings import how_over
 from generate.scheduling.held_back import Written
 from generate.scheduling.pace import smooth
 from generate.scheduling.sequence import Sequence
@@ -76,14 +77,14 @@ class Delivery:
 
     def end_if_over(self, sequence: Sequence) -> None:
         """End a sequence whose last token was its last."""
-        if sequence.ending.stop_at is not None or (sequence.ending.tokens and sequence.ids[-1] in self.end_ids):
-            self.finish(sequence, FinishReason.STOP)
-        elif sequence.left <= 0:
-            self.finish(sequence, FinishReason.LENGTH)
+        sampling = sequence.request.sampling
+        reason = how_over(sequence.ending, sequence.ids, sampling, self.end_ids, self.vocabulary)
+        if reason is not None:
+            self.finish(sequence, reason)
 
     def finish(self, sequence: Sequence, reason: str, error: Problem | None = None) -> None:
         """End a sequence; what holds its memory is cleared at the next sweep of the batch."""
-        if reason in BY_ITSELF and not sequence.request.only_reads:
+        if reason in BY_ITSELF and not (sequence.request.only_reads or sequence.request.yields):
             written = sequence.ending.tokens / sequence.request.sampling.max_new_tokens
             self.share_written = smooth(self.share_written, written)
         if sequence.held_back is not None and not sequence.finished:

@@ -62,15 +62,30 @@ class Dispatch:
     # Who is let in
 
     def let_in(self) -> None:
-        """Give rows to those in line, one by one, as long as there are any."""
+        """Give rows to those in line, one by one, as long as there are any; who yields gives way to who does not."""
         while self._queue.tickets:
             held = self._held()
             free = held.total() < self._max_rows
             with self._lock:
                 ticket = self._queue.next(held, lambda ticket, free=free: free and self._fits(ticket))
-            if ticket is None:
+            if (ticket is None or ticket.request.yields) and (run := self._in_the_way(free)):
+                self.end_cancelled({run: FinishReason.YIELDED})
+            elif ticket is None:
                 return
-            self._admit(ticket)
+            else:
+                self._admit(ticket)
+
+    def _in_the_way(self, free: bool) -> RunLog | None:
+        """The newest run that yields of those whose rows are wanted by one that does not; `free`: some rows are idle."""
+        for ticket in self._queue.tickets:
+            loaded = self._models.get(ticket.request.folder)
+            if ticket.request.yields or loaded is None or self._is_behind(ticket) or (free and loaded.batch.has_room):
+                continue
+            rows = self._models.admitted() if loaded.batch.has_room else loaded.batch.admitted()
+            yielding = [sequence.run for sequence in rows if sequence.request.yields]
+            if yielding:
+                return yielding[-1]
+        return None
 
     def _held(self) -> Counter:
         """How many rows each owner holds, in all models together."""

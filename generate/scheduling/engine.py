@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from generate.errors import Busy, Refusal, problem_of
+from generate.errors import Busy, Problem, Refusal, problem_of
 from generate.folders.finding import find_model
 from generate.folders.model_folder import ModelFolder
 from generate.interface.engine import Capabilities, Outlook
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
+from generate.sampling.in_use import SAMPLERS
 from generate.scheduling.batch import Batch
 from generate.scheduling.dispatch import Dispatch
 from generate.scheduling.forecast import TELL, Forecaster
@@ -36,7 +37,13 @@ class LocalEngine:
     """
 
     capabilities = Capabilities(
-        resumes_exactly=True, entropy=True, rank=True, kept_set=True, scores_prompt=True, loads_models=True
+        resumes_exactly=True,
+        entropy=True,
+        rank=True,
+        kept_set=True,
+        scores_prompt=True,
+        loads_models=True,
+        samplers=SAMPLERS,
     )
 
     def __init__(
@@ -90,15 +97,13 @@ class LocalEngine:
         """Put a run in line and return its log; raises Refusal (empty prompt) or Busy (line full, engine gone)."""
         if not len(run.prompt):
             raise Refusal("This model has no end token to start an empty prompt from; write a prompt.", "prompt")
-        _ = (
-            request.biases,
-            request.phrases,
-        )  # refused and made here, where somebody waits for the answer, and no step does
+        # refused and made here, where somebody waits for the answer, and no step does
+        _ = request.biases, request.phrases, request.n_keep
         with self._wake:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
-            waiting = len(self._queue.waiting)
-            if self._is_full():
+            waiting = len(self._queue.waiting) if request.yields else self._queue.waiting_runs
+            if self._is_full(request.yields):
                 after = max(5, min(600, round(self._forecaster.outlook.seconds or 60)))
                 if waiting == 1:
                     raise Busy("The line is full: one run is waiting; please try again in a moment.", after)
@@ -112,6 +117,10 @@ class LocalEngine:
             run.set_state(RunState.WAITING, waiting + 1)  # a first guess, until the engine has looked
         self._notify()
         return run
+
+    def why_not(self, _name: str) -> Problem | None:
+        """None: it loads each model when it is asked for, and a run that finds it broken says why."""
+        return None
 
     def cancel(self, run: RunLog, reason: FinishReason = FinishReason.CANCELLED) -> None:
         """Ask for a run to end; before the next step its samples end, with `reason` for a `finish_reason`."""
@@ -149,10 +158,11 @@ class LocalEngine:
         with self._wake:
             return replace(self._forecaster.outlook, full=self._is_full())
 
-    def _is_full(self) -> bool:
-        """Whether the line is full; call with `_wake` held."""
-        waiting, begun = len(self._queue.waiting), len(self._queue.tickets)
-        return waiting >= self.max_waiting or begun >= self.max_waiting + self.max_rows
+    def _is_full(self, yields: bool = False) -> bool:
+        """Whether the line is full, for one that `yields` or for any other; call with `_wake` held."""
+        counted = [ticket for ticket in self._queue.tickets if yields or not ticket.request.yields]
+        waiting = sum(ticket.granted == 0 for ticket in counted)
+        return waiting >= self.max_waiting or len(counted) >= self.max_waiting + self.max_rows
 
     def _notify(self) -> None:
         """Wake the engine's thread; called from any thread."""

@@ -43,6 +43,7 @@ class Forecaster:
             (seconds_of(sequence.left, sequence.run, sequence.request, loaded), sequence.request.owner)
             for loaded in self._models.all.values()
             for sequence in loaded.batch.admitted()
+            if not sequence.request.yields  # its row is free for whoever wants it
         ]
         free = max(0, self._max_rows - len(running))
         with self._lock:
@@ -55,8 +56,8 @@ class Forecaster:
             newcomer = Ticket(NEWCOMER, RunLog(unknown_records((), 1), 1), TYPICAL_TOKENS * pace_of(newest))
             played = self._queue.forecast(running, free, newcomer)
         seconds = next((forecast.seconds for forecast in played if forecast.ticket is newcomer), None)
-        writing = {sequence.run for sequence in self._models.admitted()}
-        self.outlook = Outlook(len(writing), len(self._queue.waiting), seconds)
+        writing = {sequence.run for sequence in self._models.admitted() if not sequence.request.yields}
+        self.outlook = Outlook(len(writing), self._queue.waiting_runs, seconds)
         return forecasts
 
 

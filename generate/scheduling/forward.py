@@ -79,7 +79,7 @@ def pass_over(
         decoding.cache.begin_step()
         pieces.append((decoding.cache, decoding.ids, decoding.positions))
     for prefill, count in parts:
-        ids = torch.tensor(prefill.ids[prefill.next : prefill.next + count], device=model.device)
+        ids = torch.tensor(prefill.shown[prefill.next : prefill.next + count], device=model.device)
         first = prefill.prefix.length
         pieces.append((prefill.prefix, ids, torch.arange(first, first + count, device=model.device)))
     return model.hidden(pieces)

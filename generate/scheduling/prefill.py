@@ -14,6 +14,7 @@ from generate.sampling.records import unknown_records
 from generate.scheduling.memory import out_of_memory
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence
+from generate.scheduling.window import as_seen
 from generate.transformer.int8.kv_cache import PagedKVCache
 from generate.transformer.kv_cache import KVCache
 from generate.transformer.prefix import Prefix
@@ -21,11 +22,12 @@ from generate.transformer.prefix import Prefix
 
 @dataclass(eq=False)
 class Prefill:
-    """A stretch of tokens to read, `ids` from `start` up to `end`. `sequences` wait for it; `later` are those of
+    """A stretch of tokens to read, `shown` from `start` up to `end`. `sequences` wait for it; `later` are those of
     the run not yet let in.
 
-    When it is read, `logits` [1, V] predict the next token. The tokens from index `first` on are judged (none where it
-    is past the last). `records` are what this reading knows of ids[start : end + 1]. They are no more than that: the
+    `shown` is the text `ids` as its window sees it: what is kept in mind stands in the place of tokens left out. When it
+    is read, `logits` [1, V] predict the next token. The tokens from index `first` of `shown` on are judged (none where it
+    is past the last). `records` are what this reading knows of shown[start : end + 1]. They are no more than that: the
     run's prompt may hold what was known of its tokens before, which some other model may have thought.
     """
 
@@ -33,6 +35,8 @@ class Prefill:
     sequences: list[Sequence]
     prefix: Prefix
     ids: list[int]
+    shown: list[int]
+    n_keep: int
     start: int
     end: int
     first: int
@@ -46,6 +50,11 @@ class Prefill:
         return [*self.sequences, *self.later]
 
     @property
+    def yields(self) -> bool:
+        """Whether those who wait for it are read for only where nobody else is."""
+        return self.everyone[0].request.yields
+
+    @property
     def is_read(self) -> bool:
         """Whether it is read, and somebody waits for what follows."""
         return self.logits is not None and bool(self.sequences)
@@ -57,7 +66,7 @@ class Prefill:
 
     @property
     def next(self) -> int:
-        """Index in `ids` of the next token to be read."""
+        """Index in `shown` of the next token to be read."""
         return self.start + self.prefix.length
 
     @property
@@ -70,9 +79,12 @@ class Prefill:
         return range(max(self.next + 1, self.first), min(self.next + 1 + count, len(self.ids)))
 
     def note(self, place: int, found: np.ndarray) -> None:
-        """Take records of the tokens from index `place` on. What the run knew already of its prompt stays as it was."""
+        """Take records of the tokens from index `place` of `shown` on. What the run knew already of its prompt stays as it
+        was."""
         self.records[place - self.start :][: len(found)] = found
-        self.run.learn(place, found)
+        kept = max(0, self.start + self.n_keep - place)  # so many of them are the beginning of the text
+        self.run.learn(place - self.start, found[:kept])
+        self.run.learn(place + kept, found[kept:])
         if self.sequences and self.sequences[0].request.only_reads:  # nothing else will tell that there is more to see
             with self.run.changed:
                 self.run.touch()
@@ -89,17 +101,26 @@ class Prefills(list[Prefill]):
         self._cache, self._prefix_cache = cache, prefix_cache
 
     def begin(
-        self, run: RunLog, sequences: list[Sequence], ids: list[int], start: int, first: int, end: int | None = None
+        self,
+        run: RunLog,
+        sequences: list[Sequence],
+        ids: list[int],
+        n_keep: int,
+        start: int,
+        first: int,
+        end: int | None = None,
     ) -> Prefill:
-        """Begin to read ids[start:end], from as far on as was read before; tokens from index `first` on are judged.
+        """Begin to read ids[start:end], the first tokens of which are those kept in mind, from as far on as was read
+        before; tokens from index `first` on are judged.
 
         It is not added here.
         """
-        end = len(ids) if end is None else end
-        nothing = unknown_records(ids[start : end + 1], self._cache.config.vocab_size)
-        prefill = Prefill(run, sequences, self._cache.new_prefix(end - start), ids, start, end, first, nothing)
+        end, shown = len(ids) if end is None else end, as_seen(ids, start, n_keep)
+        nothing = unknown_records(shown[start : end + 1], self._cache.config.vocab_size)
+        new = self._cache.new_prefix(end - start)
+        prefill = Prefill(run, sequences, new, ids, shown, n_keep, start, end, first, nothing)
         try:
-            records = self._prefix_cache.fill(prefill.prefix, ids[start:end], first - start)
+            records = self._prefix_cache.fill(prefill.prefix, shown[start:end], first - start)
         except Exception as error:
             if not out_of_memory(error):
                 raise
@@ -111,7 +132,8 @@ class Prefills(list[Prefill]):
 
     def begin_again(self, sequence: Sequence) -> Prefill:
         """Begin to read what a sequence's window holds of its text; nothing of it is judged. It is not added here."""
-        return self.begin(sequence.run, [sequence], sequence.ids, sequence.window, len(sequence.ids))
+        run, ids, n_keep = sequence.run, sequence.ids, sequence.request.n_keep
+        return self.begin(run, [sequence], ids, n_keep, sequence.window, len(ids))
 
     def with_later(self, run: RunLog) -> Prefill | None:
         """The text of a run of which some samples are not yet let in."""
@@ -120,7 +142,7 @@ class Prefills(list[Prefill]):
     def plan(self, budget: int) -> list[Part]:
         """What to read of which texts in a step that may read so many tokens."""
         parts = []
-        for prefill in self:
+        for prefill in sorted(self, key=lambda prefill: prefill.yields):
             if prefill.left and budget > 0:
                 parts.append((prefill, min(prefill.left, budget)))
                 budget -= parts[-1][1]
@@ -129,7 +151,7 @@ class Prefills(list[Prefill]):
     def remember(self, prefill: Prefill) -> None:
         """Keep a text that was read, for whoever begins with it; of a scored one its last window is enough."""
         if prefill.end == len(prefill.ids):
-            ids, records = prefill.ids[prefill.start :], prefill.records if prefill.statistics else None
+            ids, records = prefill.shown[prefill.start :], prefill.records if prefill.statistics else None
             self._prefix_cache.keep(ids, prefill.prefix, records, prefill.first - prefill.start)
 
     def drop_finished(self) -> None:

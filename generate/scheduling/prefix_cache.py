@@ -90,7 +90,7 @@ class PrefixCache:
         failed = sequence.log.finish_reason == FinishReason.ERROR or sequence.went_back
         if failed or not self.has_room_for(sequence.slot.position):
             return
-        ids = sequence.ids[sequence.window : sequence.window + sequence.slot.position]
+        ids = sequence.shown[sequence.window : sequence.window + sequence.slot.position]
         records = None
         if sequence.window == 0 and sequence.request.statistics:
             written = sequence.log.read(len(sequence.read) - len(sequence.run.prompt))

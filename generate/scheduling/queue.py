@@ -46,7 +46,7 @@ class Queue:
     """Rows go one by one to the owner who holds the fewest, of those to the one served longest ago.
 
     An owner's own runs come in the order they were sent, so whoever sends ten waits for the nine before the tenth, and
-    nobody else does.
+    nobody else does. Those that yield stand behind all others, and get rows that no other wants.
     """
 
     def __init__(self):
@@ -57,12 +57,18 @@ class Queue:
 
     @property
     def waiting(self) -> list[Ticket]:
-        """Tickets of which no sample has begun."""
+        """Tickets of which no sample has begun; those that yield are the last."""
         return [ticket for ticket in self.tickets if ticket.granted == 0]
 
+    @property
+    def waiting_runs(self) -> int:
+        """How many that do not yield wait: whoever comes next counts no others before them."""
+        return sum(not ticket.request.yields for ticket in self.waiting)
+
     def add(self, ticket: Ticket) -> None:
-        """Put a run at the end of the line."""
-        self.tickets.append(ticket)
+        """Put a run at the end of the line, in front of those that yield."""
+        behind = 0 if ticket.request.yields else sum(other.request.yields for other in self.tickets)
+        self.tickets.insert(len(self.tickets) - behind, ticket)
         self.changed = True
         self._served.setdefault(ticket.request.owner, self._turn)  # whoever is new comes after those who wait
         if len(self._served) > MOST_OWNERS:
@@ -121,5 +127,11 @@ class Queue:
 
 
 def first_of(tickets: Iterable[Ticket], held: Mapping[str, int], served: Mapping[str, int]) -> Ticket | None:
-    """Of tickets in the order they came: the one whose owner holds the fewest rows and was served longest ago."""
-    return min(tickets, key=lambda t: (held.get(t.request.owner, 0), served.get(t.request.owner, 0)), default=None)
+    """Of tickets in the order they came: the one whose owner holds the fewest rows and was served longest ago, among
+    those that yield only where there are no others."""
+
+    def turn(ticket: Ticket) -> tuple[bool, int, int]:
+        owner = ticket.request.owner
+        return ticket.request.yields, held.get(owner, 0), served.get(owner, 0)
+
+    return min(tickets, key=turn, default=None)

@@ -28,7 +28,7 @@ def judge(model: GPT2 | Int8GPT2, part: Part, hidden: Tensor, logits: Tensor | N
     judged = prefill.judged(count)
     found = prefill.records[:0]
     for place in judged[::FEW_LOGITS]:
-        ids = torch.tensor(prefill.ids[place : min(place + FEW_LOGITS, judged.stop)], device=hidden.device)
+        ids = torch.tensor(prefill.shown[place : min(place + FEW_LOGITS, judged.stop)], device=hidden.device)
         low = place - 1 - prefill.next
         known = model.logits(hidden[low : low + len(ids)]) if logits is None else logits[low : low + len(ids)]
         found = np.concatenate((found, prompt_records(known, ids)))
@@ -50,8 +50,9 @@ class Scoring:
         for window, first, end in windows(count, self._most, start):
             first = first_unknown(run.prompt, first, end)
             if first < end:
-                prefill = self._prefills.begin(run, [sequences[0]], ids, window, first, min(window + self._most, count))
-                prefill.later.extend(sequence for sequence in sequences if sequence is not sequences[0])
+                one, last = sequences[0], min(window + self._most, count)
+                prefill = self._prefills.begin(run, [one], ids, one.request.n_keep, window, first, last)
+                prefill.later.extend(sequence for sequence in sequences if sequence is not one)
                 self._prefills.append(prefill)
                 return
         for sequence in sequences:

@@ -7,10 +7,10 @@ import torch
 
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
+from generate.scheduling.endings import ending_of
 from generate.scheduling.held_back import HeldBack
 from generate.scheduling.past import Past
-from generate.scheduling.window import window_start
-from generate.text.characters import split_half_character
+from generate.scheduling.window import as_seen, window_start
 from generate.text.ending import Ending
 from generate.text.vocabulary import Vocabulary
 from generate.transformer.bucket import Slot
@@ -18,7 +18,8 @@ from generate.transformer.bucket import Slot
 
 @dataclass(eq=False)
 class Sequence:
-    """One sample being written. `ids` are all tokens since the root; `window` is the first one the model sees.
+    """One sample being written. `ids` are all tokens since the root; `window` is how many of them its window
+    has left out, which has no more to do with them but for those that are kept in mind.
 
     `read` are the records of those it began with, as far as reading them told: from index `judged` on.
     """
@@ -44,6 +45,11 @@ class Sequence:
         return self.log.finish_reason is not None
 
     @property
+    def shown(self) -> list[int]:
+        """Its tokens as its window sees them, which begins at index `window`."""
+        return as_seen(self.ids, self.window, self.request.n_keep)
+
+    @property
     def left(self) -> int:
         """How many tokens it may still write."""
         return self.request.sampling.max_new_tokens - self.ending.tokens
@@ -66,23 +72,16 @@ def new_sequences(
     request: Request, run: RunLog, arrival: int, vocabulary: Vocabulary, device: torch.device
 ) -> list[Sequence]:
     """The sequences of a run that begins, or of one that goes on: its samples that have not ended."""
-    end_text = (request.folder.end_text,) if request.folder.end_text else ()
-    stops = [stop.encode() for stop in (*request.sampling.stop, *end_text)]
     prompt = run.prompt_ids
-    text = vocabulary.bytes_of(prompt)
-    half = split_half_character(text)[1]
     sequences = []
     for index, sample in enumerate(run.samples):
         if sample.finish_reason is not None:
             continue
         written = sample.read()["id"].tolist()
         ids = [*prompt, *written]
-        ending = Ending(stops, half, request.sampling.min_new_tokens)
-        for token in written:
-            ending.feed(vocabulary.tokens[token])
         held_back = None
         if request.phrases is not None:
-            before = text + vocabulary.bytes_of(written)
+            before = vocabulary.bytes_of(ids)
             held_back = HeldBack(request.phrases, before, len(written), len(vocabulary))
         sequences.append(
             Sequence(
@@ -91,7 +90,7 @@ def new_sequences(
                 request=request,
                 number=request.first_sample + index,
                 ids=ids,
-                ending=ending,
+                ending=ending_of(request, run, sample),
                 window=window_start(len(ids), request.folder.config.n_positions),
                 past=Past.of(request, ids, device),
                 arrival=arrival,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from generate.errors import Refusal
 from generate.folders.finding import models_folder
+from generate.folders.generation import DEFAULTS
 from generate.sampling.options import LISTS, OPTIONS
 from generate.sampling.presets import PRESETS, SHAPING
 from generate.settings import read_settings
@@ -35,14 +36,19 @@ def parser() -> argparse.ArgumentParser:
         + " (default: model)",
     )
     for option in OPTIONS:
-        shown = "random" if option.name == "seed" else "the preset's" if option.name in SHAPING else "the model's"
-        p.add_argument("--" + option.name.replace("_", "-"), metavar="N", help=f"{option.meaning} (default: {shown})")
+        usual = "the model's" if option.name in DEFAULTS else "random" if option.name == "seed" else option.default
+        shown = "the preset's" if option.name in SHAPING else usual
+        p.add_argument(
+            "--" + option.name.replace("_", "-"),
+            metavar="N",
+            help=f"{option.title}. {option.meaning} (default: {shown})",
+        )
     for option in LISTS:
         p.add_argument(
             "--" + option.name.replace("_", "-"),
             action="append",
             metavar="TEXT",
-            help=f"{option.command}; may be repeated",
+            help=f"{option.title}: {option.command}; may be repeated",
         )
     p.add_argument(
         "--parse-special",

@@ -1,0 +1,90 @@
+"""Against a real vLLM, by hand: VLLM_URL is its address, or two between commas, serving the storyteller in float32.
+
+    VLLM_URL=http://127.0.0.1:8400 python -m pytest tests/test_vllm.py -m soak
+
+docs/scale.md says how to start one on a machine without a GPU. Without an address there are no such tests.
+"""
+
+import os
+from contextlib import closing
+
+import pytest
+from conftest import finished, started
+
+from generate import LocalEngine, RemoteEngine, Request, Sampling, files, find_model, known
+
+ADDRESSES = [one for one in os.environ.get("VLLM_URL", "").split(",") if one]
+__test__ = bool(ADDRESSES)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+BEGINNINGS = ["Once upon a time", "The old king", "There was a fox who", "“Dear child,” said", "In the forest"]
+MIDDLES = ["", " there lived", " and his three daughters went", " had nothing but", " in a far country"]
+ENDS = ["", " a very long time ago, before anybody"]
+CLOSE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with closing(started(RemoteEngine(files.MODELS, ADDRESSES, os.environ.get("VLLM_KEY", "")).start())) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def here():
+    local = LocalEngine(files.MODELS, device="cpu", precision="float32", threads=1).start("storyteller")
+    with closing(started(local)) as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return find_model(files.MODELS, "storyteller")
+
+
+def submit(engine, folder, prompt, **options):
+    request = Request(folder, Sampling(**({"seed": 1, "temperature": 0, "max_new_tokens": 200} | options)))
+    return engine.submit(request, request.new_log(folder.encode_prompt(prompt)))
+
+
+def test_greedy_texts_are_ours_or_part_where_two_are_equally_likely(engine, here, folder):
+    prompts = [beginning + middle + end for beginning in BEGINNINGS for middle in MIDDLES for end in ENDS]
+    pairs = [(submit(engine, folder, prompt), submit(here, folder, prompt)) for prompt in prompts]
+    same = furthest = 0
+    for theirs, ours in pairs:
+        a, b = finished(theirs, 900).samples[0].read(), finished(ours, 900).samples[0].read()
+        length = min(len(a), len(b))
+        parted = (
+            int((a["id"][:length] != b["id"][:length]).argmax())
+            if (a["id"][:length] != b["id"][:length]).any()
+            else None
+        )
+        if parted is not None:
+            likeliest = b["alt_logprobs"][parted]
+            assert likeliest[0] - likeliest[1] < CLOSE, (parted, likeliest[:2])
+        else:
+            assert len(a) == len(b)
+            same += 1
+        shared = slice(0, parted)
+        furthest = max(furthest, float(abs(a["logprob"][shared] - b["logprob"][shared]).max(initial=0)))
+        prompt = abs(theirs.prompt["logprob"][1:] - ours.prompt["logprob"][1:])
+        furthest = max(furthest, float(prompt.max(initial=0)))
+    print(f"\n{same} of {len(pairs)} texts are the same; log-probabilities differ by {furthest:.2e} at the most")
+    assert len(pairs) == 50
+    assert furthest < CLOSE
+
+
+def test_what_is_told_of_a_token(engine, folder):
+    run = finished(submit(engine, folder, "Once upon a time", temperature=1, top_k=7, max_new_tokens=20))
+    records = run.samples[0].read()
+    assert known(records, "logprob").all()
+    assert set(known(records, "rank")) == {engine.capabilities.rank}
+    assert known(records, "sampled_logprob").all(), "seven were left, and ten are told"
+    assert (run.prompt["rank"][1:] > 0).all()
+
+
+def test_a_text_longer_than_the_window_is_written_on(engine, folder):
+    run = finished(
+        submit(engine, folder, "Once upon a time", temperature=1, max_new_tokens=1200, n_keep=4, min_new_tokens=1200),
+        900,
+    )
+    assert (len(run.samples[0]), run.samples[0].finish_reason) == (1200, "length")
