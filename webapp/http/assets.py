@@ -1,4 +1,4 @@
-"""Files that npm brought (htmx and the two typefaces), and ours, with addresses that change with their content."""
+"""Files that npm brought (htmx and the two typefaces) or made (the sheet's script), and ours, with addresses that change with their content."""
 
 import json
 
@@ -15,10 +15,14 @@ YEAR = 365 * 24 * 3600
 
 
 def register(app: Flask) -> None:
-    """Serve the files, and give templates their addresses; raises Refusal where npm's are missing."""
+    """Serve the files, and give templates their addresses; raises Refusal where what npm brings or makes is missing."""
     if not (files.NODE_MODULES / PACKAGES["htmx"] / "htmx.min.js").exists():
         raise Refusal(
             "The page's files are not in {path}; run `npm ci` once (make run does it).", path=files.NODE_MODULES
+        )
+    if not (files.STATIC / "sheet.min.js").exists():
+        raise Refusal(
+            "The page's script is not in {path}; run `npm run build` once (make run does it).", path=files.STATIC
         )
     wanted = json.loads(files.PACKAGE_JSON.read_text())["dependencies"]
     version = "-".join(wanted.values())

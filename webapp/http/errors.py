@@ -3,7 +3,7 @@
 import json
 import logging
 
-from flask import Flask, Response, make_response, render_template
+from flask import Flask, Response, make_response, render_template, request
 from werkzeug.exceptions import BadHost, HTTPException, InternalServerError
 
 from generate import Busy, Refusal
@@ -15,7 +15,7 @@ SENTENCES = {
     404: "There is no such page here. Perhaps the link lost a letter on its way.",
     405: "This address does not take that kind of request.",
     413: "That is more text than this server takes at once.",
-    429: "You started many runs in a short time; please wait a minute.",
+    429: "Many runs were started from this network address in a short time; please wait a minute.",
     500: "Something broke on our side. What was already written is kept.",
 }
 TITLES = {
@@ -71,8 +71,11 @@ def unexpected(error: Exception):
 
 
 def said(status: int, sentence: str, refusal: Refusal | None = None, page: str | None = None):
-    """The answer: a fragment for htmx, else `page` where there is one, else a page of its own."""
-    if is_fragment():
+    """The answer: JSON for who asks for that, a fragment for htmx, else `page` where there is one, else a page of its own."""
+    if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
+        field, values = (refusal.field, refusal.problem.as_json()) if refusal else (None, {})
+        answer = make_response({"problem": sentence, "field": field, "values": values}, status)
+    elif is_fragment():
         answer = make_response(render_template("partials/problem.html", sentence=sentence), status)
         answer.headers.update({"HX-Retarget": "#problem", "HX-Reswap": "innerHTML", "HX-Reselect": ".said"})
         answer.headers["HX-Push-Url"] = "false"

@@ -29,6 +29,11 @@ def link_to(run_id: str) -> dict:
     return shared("run.run_page", run_id=run_id)
 
 
+def link_to_sheet(sheet_id: str) -> dict:
+    """The same of a sheet."""
+    return shared("home.sheet", sheet_id=sheet_id)
+
+
 def home_link() -> dict:
     """The same of the form."""
     return shared("home.home")

@@ -1,8 +1,9 @@
 """Headers on every answer, the refusal of forms that come from other sites, and a limit on how many runs are started."""
 
+import secrets
 from collections.abc import Callable
 
-from flask import Flask, abort, g, request
+from flask import Flask, abort, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
@@ -30,6 +31,7 @@ def register(app: Flask) -> None:
     """Add headers, refusal and limit to an app that has all its views; answers 429 beyond RUBRIC_RATE_LIMIT."""
     app.before_request(refuse_foreign_forms)
     app.after_request(add_headers)
+    app.add_template_global(style_nonce)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
     for name, view in list(app.view_functions.items()):
         if getattr(view, "limited", False):
@@ -37,8 +39,10 @@ def register(app: Flask) -> None:
 
 
 def refuse_foreign_forms() -> None:
-    """A POST must come from one of our own pages, where the browser says where it comes from."""
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    """A POST must come from one of our own pages, where the browser says where it comes from, unless its view asks for a
+    key."""
+    view = current_app.view_functions.get(request.endpoint)
+    if request.method in ("GET", "HEAD", "OPTIONS") or getattr(view, "open_to_keys", False):
         return
     origin = request.headers.get("Origin")
     if origin is not None:
@@ -73,12 +77,23 @@ def allow_frames(response):
     return response
 
 
+def style_nonce() -> str:
+    """A word by which this answer's page, and no other one, lets its scripts write style sheets, as the editor does."""
+    if "style_nonce" not in g:
+        g.style_nonce = secrets.token_urlsafe(16)
+    return g.style_nonce
+
+
 def add_headers(response):
     """Put HEADERS on an answer, and keep it out of caches unless it says how long it may stay there."""
+    if "style_nonce" in g:
+        response.headers["Content-Security-Policy"] = HEADERS["Content-Security-Policy"].replace(
+            "style-src 'self'", f"style-src 'self' 'nonce-{g.style_nonce}'"
+        )
     for name, value in HEADERS.items():
         if name not in g.get("without_headers", ()):
             response.headers.setdefault(name, value)
-    if request.path.startswith(("/r/", "/runs")):  # a link is for those who were given it
+    if request.path.startswith(("/r/", "/runs", "/s/")):  # a link is for those who were given it
         response.headers["X-Robots-Tag"] = "noindex"
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"

@@ -1,0 +1,102 @@
+"""Where the API's requests are taken: from a body that was read to the work that answers it."""
+
+from collections.abc import Callable, Mapping
+
+from generate import Engine, ModelFolder, Refusal
+from webapp.api.completions import Completion
+from webapp.api.errors import TooLong, UnknownModel, Wrong
+from webapp.api.fields import Asked, quoted, read, refused_field
+from webapp.api.guard import MOST, Slots
+from webapp.api.places import Places
+from webapp.api.spelling import Spellings
+from webapp.api.work import Engines, Keeper, Work, plan
+from webapp.runs.models import Models
+
+
+class Desk:
+    """What the API's requests share. `usual` is the model of those that name none, `most_bytes` the longest prompt."""
+
+    def __init__(
+        self,
+        engine: Engine | None,
+        models: Models,
+        keeper: Keeper,
+        alive: Callable[[], bool],
+        usual: str,
+        most_bytes: int,
+        most_runs: int,
+    ):
+        self.slots, self.spellings = Slots(MOST), Spellings()
+        self._models, self._usual, self._most_bytes = models, usual, most_bytes
+        self._engines = Engines(engine, Places(most_runs), keeper, alive)
+
+    def model(self, name: str | None) -> ModelFolder:
+        """The model of this name; raises UnknownModel."""
+        try:
+            folder = self._models.find(name or self._models.preferred(self._usual))
+        except Refusal as refusal:
+            raise UnknownModel("{problem}", "model", problem=refusal.problem) from None
+        if not self._models.is_served(folder.name):
+            raise UnknownModel("{name} is not one of the models that this server has.", "model", name=folder.name)
+        return folder
+
+    def ids_of(self, folder: ModelFolder, prompt: str | list[int], parse_special: bool) -> list[int]:
+        """The tokens of a prompt: those of a text, or ids as they are. Raises Refusal."""
+        if isinstance(prompt, str):
+            self.check_size(len(prompt.encode("utf-8", "replace")))
+            return folder.encode_prompt(prompt, parse_special)
+        self.check_ids(folder, prompt, "prompt")
+        self.check_size(max(len(prompt), len(folder.tokenizer.vocabulary.bytes_of(prompt))))
+        return prompt
+
+    def check_size(self, size: int) -> None:
+        """Raise TooLong for a prompt of more bytes than one may have."""
+        if size > self._most_bytes:
+            raise TooLong(
+                "prompt may have at most {limit} bytes, not {size}.", "prompt", limit=self._most_bytes, size=size
+            )
+
+    @staticmethod
+    def check_ids(folder: ModelFolder, ids: list[int], name: str) -> None:
+        """Raise Wrong for ids that are no tokens of the model."""
+        if (most := max(ids, default=0)) >= folder.config.vocab_size:
+            raise Wrong(
+                "{name} holds token {id}, and {model} has {count} of them, from 0 on.",
+                name,
+                name=name,
+                id=quoted(most),
+                model=folder.name,
+                count=folder.config.vocab_size,
+            )
+
+    def completion(
+        self, body: Mapping[str, object], owner: str, link: Callable[[str], str]
+    ) -> tuple[Asked, Completion]:
+        """Take a request; what it wants is in line, or soon will be. Raises Refusal naming the field at fault.
+
+        Whoever takes it closes its work.
+        """
+        asked = read(body)
+        folder = self.model(asked["model"])
+        try:
+            sampling = asked.sampling(dict(folder.defaults))
+            self._models.engine_for(folder, sampling)
+            if asked.tells_prompt and not self._models.capabilities.scores_prompt:
+                raise Wrong(
+                    "This server's engine does not tell how likely a model finds a text, so it cannot score a prompt.",
+                    "prompt_logprobs" if asked["logprobs"] is None else "echo",
+                )
+            parts = [
+                plan(asked, prompt, self.ids_of(folder, prompt, asked["parse_special"] is not False), folder, sampling)
+                for prompt in asked.prompts
+            ]
+            work = Work(self._engines, folder, owner, parts)
+            try:
+                work.advance()  # what an engine refuses is refused before an answer begins
+            except BaseException:
+                work.close()
+                raise
+        except Refusal as refusal:
+            refusal.field = refused_field(refusal, asked)
+            raise
+        return asked, Completion(asked, sampling, folder, self.spellings.of(folder), work, link)
