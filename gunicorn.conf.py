@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gunicorn.workers import gthread
 
-from generate import Refusal, files, read_settings
+from generate import Refusal, address_on_the_network, files, read_settings
 
 PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
@@ -22,7 +22,8 @@ bind = (
 wsgi_app = "wsgi:app"
 worker_class = "gthread"
 workers = 1
-threads = settings["RUBRIC_MAX_STREAMS"] + 56  # pages always find a thread, however many watch
+API = 64  # requests that webapp/api/guard.py lets be answered at once
+threads = settings["RUBRIC_MAX_STREAMS"] + API + 56  # pages always find a thread, however many watch or ask
 graceful_timeout = 5
 timeout = 120  # loading a large model blocks no thread of the web, but a slow disk may
 control_socket_disable = True
@@ -66,18 +67,9 @@ def say_where():
     host, port = settings["HOST"], settings["PORT"]
     print(f"\n  Rubric is at http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}", flush=True)
     if host in ("0.0.0.0", "::"):
-        print(f"  Friends on the same network: http://{address_on_the_network()}:{port}", flush=True)
+        address = address_on_the_network() or socket.gethostname()
+        print(f"  Friends on the same network: http://{address}:{port}", flush=True)
     print("  Ctrl-C stops it.\n", flush=True)
-
-
-def address_on_the_network() -> str:
-    """This machine's address as its neighbours see it. A datagram socket finds the way out without sending a thing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # an address reserved for documentation (RFC 5737)
-            return probe.getsockname()[0]
-        except OSError:
-            return socket.gethostname()
 
 
 def post_worker_init(worker):

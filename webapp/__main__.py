@@ -1,0 +1,60 @@
+"""`rubric COMMAND` where it is installed, `python -m webapp COMMAND` in a checkout: serve the page, and look after it."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from generate import Refusal
+from webapp import create_app
+from webapp.commands import backup, keys, serve
+
+COMMANDS = {
+    "serve": (serve.MEANING, serve.describe, serve.run),
+    "keys": (keys.MEANING, keys.describe, keys.run),
+    "backup": ("all that is stored in one file; servers may go on writing", backup.describe, backup.run_backup),
+    "restore": ("what a backup holds, into an empty database", backup.describe, backup.run_restore),
+}
+PROGRAMS = {  # each with a help of its own
+    "generate": "write on the terminal, and download models",
+    "convert": "old checkpoints into models",
+    "finetune": "train a model on your own text",
+}
+
+
+def main(given: list[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    given = sys.argv[1:] if given is None else given
+    if given and given[0] in PROGRAMS:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", *given])
+    asked = command_line().parse_args(given)
+    try:
+        with create_app().app_context():
+            asked.run(asked)
+    except Refusal as refusal:
+        print(f"rubric: {refusal}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The commands and what each takes."""
+    name = "rubric" if Path(sys.argv[0]).stem == "rubric" else "python -m webapp"
+    others = "".join(f"\n  {program:10} {meaning}" for program, meaning in PROGRAMS.items())
+    parser = argparse.ArgumentParser(
+        name,
+        description="Serve the page, and look after it.",
+        epilog=f"also, each with --help:{others}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command, (meaning, describe, run) in COMMANDS.items():
+        one = parsers.add_parser(command, help=meaning)
+        describe(one)
+        one.set_defaults(run=run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
