@@ -89,9 +89,12 @@ function drawDiffering() {
     const value = field.value.trim();
     return value && !(field.dataset.usual && Number(value) === Number(field.placeholder));
   });
-  box.querySelector("ul").replaceChildren(...differ.map((field) => {
+  document.dispatchEvent(new CustomEvent("settings", { detail: { differing: differ.map(({ name }) => name) } }));
+  const told = differ.filter(({ name }) => !["max_new_tokens", "samples"].includes(name)); // the bar shows the one; a sheet writes one
+  document.getElementById("chips").replaceChildren(...told.map((field) => {
     const cross = element("i", { textContent: "×", ariaHidden: "true" });
-    const button = element("button", { type: "button" }, `${field.name} ${short(field.value.trim())}`, cross);
+    const isOff = field.dataset.off && Number(field.value) === Number(field.dataset.off);
+    const button = element("button", { type: "button", title: field.name }, `${field.dataset.title} ${isOff ? "off" : short(field.value.trim())}`, cross);
     button.append(element("span", { className: "unseen", textContent: ": empty it" }));
     button.dataset.empty = field.name;
     return element("li", {}, button);
@@ -104,12 +107,21 @@ function drawDiffering() {
   const copy = box.querySelector("[data-copy]");
   copy.dataset.copy = `${box.dataset.link}?${new URLSearchParams({ preset: chosen().value, ...values })}`;
   copy.hidden = !asked && chosen().value === "model";
-  box.hidden = copy.hidden && !differ.length && !document.getElementById("copied").textContent;
+  box.hidden = copy.hidden && !document.getElementById("copied").textContent;
+}
+
+// what the bar says of the settings: the preset's name, and the length
+function drawBar() {
+  const [length, field] = [document.getElementById("length"), form().max_new_tokens];
+  document.getElementById("preset-name").textContent = chosen().nextElementSibling.textContent;
+  length.placeholder = field.placeholder;
+  if (length !== document.activeElement) length.value = field.value;
 }
 
 function draw() {
   drawMeanings();
   drawDiffering();
+  drawBar();
 }
 
 function begin() {
@@ -158,16 +170,22 @@ function forget(name) {
 function empty(button) {
   const place = [...document.querySelectorAll("[data-empty]")].indexOf(button);
   set(button.dataset.empty, "");
+  form().querySelector(`[name="${button.dataset.empty}"]`).dispatchEvent(new Event("change", { bubbles: true }));
   drawDiffering();
   const left = document.querySelectorAll("[data-empty]");
-  (left[Math.min(place, left.length - 1)] ?? chosen()).focus();
+  (left[Math.min(place, left.length - 1)] ?? document.getElementById("preset-name")).focus();
 }
 
 document.addEventListener("input", ({ target }) => {
-  if (target.matches?.("form.write .grid [name]")) drawDiffering();
+  if (target.id === "length") form().max_new_tokens.value = target.value;
+  else if (!target.matches?.("form.write .grid [name]")) return;
+  drawDiffering();
+  drawBar();
 });
 
 document.addEventListener("change", ({ target }) => {
+  if (target.id === "length") form().max_new_tokens.dispatchEvent(new Event("change", { bubbles: true }));
+  else if (target.name === "max_new_tokens") drawBar();
   if (!target.matches?.("form.write [name=preset], form.write [name=model]")) return;
   say("");
   if (target.name === "preset") choose(target);

@@ -2,12 +2,12 @@
 
 const near = () => window.innerHeight + window.scrollY > document.body.scrollHeight - 120;
 
-async function copy(text) {
+async function copy(text, place) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   // outside https and localhost browsers offer no clipboard; an old way still works
   const box = document.createElement("textarea");
   box.value = text;
-  document.body.append(box);
+  place.append(box); // what stands outside an open dialog cannot be selected
   box.select();
   const done = document.execCommand("copy");
   box.remove();
@@ -15,20 +15,18 @@ async function copy(text) {
 }
 
 async function copyFrom(button) {
-  const stories = () => [...document.querySelectorAll(button.dataset.copyText)].map((story) => story.textContent).join("\n\n");
-  const said = document.getElementById("copied");
+  const dialog = button.closest("dialog");
+  const said = button.closest(".ways")?.querySelector(".copied") ?? document.getElementById("copied");
   try {
-    await copy(button.dataset.copy ?? stories());
-    said.textContent = button.dataset.local
-      ? "Copied, but this address works only on this computer: start with make run HOST=0.0.0.0, or set PUBLIC_URL."
-      : "Copied.";
+    await copy(button.dataset.copy, dialog ?? document.body);
+    said.textContent = button.dataset.local ? "Copied; only this computer can open it." : "Copied.";
   } catch {
-    said.textContent = `Your browser does not let pages copy. ${button.dataset.copy ? `The link is ${button.dataset.copy}` : ""}`;
+    said.textContent = `Your browser does not let pages copy. ${button.dataset.copy.length < 500 ? `Here it is: ${button.dataset.copy}` : ""}`;
   }
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-copy], [data-copy-text]");
+  const button = event.target.closest("[data-copy]");
   if (button) copyFrom(button);
 });
 
@@ -36,7 +34,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("click", (event) => {
   const form = event.target.closest?.("[data-insert-end]")?.form;
   const name = form?.model.selectedOptions[0]?.dataset.end;
-  if (!name) return;
+  if (!name || form.prompt.hidden) return; // hidden: a sheet's editor has the text
   form.prompt.setRangeText(name, form.prompt.selectionStart, form.prompt.selectionEnd, "end");
   form.parse_special.checked = true;
   form.prompt.focus();
@@ -64,6 +62,7 @@ document.addEventListener("refused", (event) => {
     if (field.name !== event.detail.field) continue;
     field.setAttribute("aria-invalid", "true");
     field.closest("details")?.setAttribute("open", "");
+    field.scrollIntoView({ block: "nearest" });
   }
 });
 
@@ -83,10 +82,20 @@ document.addEventListener("htmx:after:request", ({ target, detail: { ctx } }) =>
   if (target.matches?.("form") && ctx.response.status < 400) renew(target);
 });
 
-// leave the words in the address of the page that is left, so that Back brings them back
-document.addEventListener("htmx:before:request", (event) => {
-  const form = event.target.closest?.("form.write");
-  if (!form) return;
+// a form whose press did not come to the server
+document.addEventListener("htmx:error", ({ target }) => {
+  const box = document.getElementById("problem");
+  if (!box || !target.matches?.("form")) return;
+  const why = navigator.onLine ? "The server does not answer. Press again in a moment." : "You are offline. Press again when you are online.";
+  const words = Object.assign(document.createElement("p"), { className: "said unheard", textContent: why });
+  words.setAttribute("role", "alert");
+  box.replaceChildren(words);
+});
+window.addEventListener("online", () => document.querySelector(".unheard")?.remove());
+
+// leave the words in the address of the page that is left, so that Back brings them back; a sheet has an address of its own
+document.addEventListener("htmx:before:request", ({ target: form }) => {
+  if (!form.matches?.("form.write") || form.dataset.sheet) return;
   const words = new URLSearchParams([...new FormData(form)].filter(([name, value]) => value && name !== "nonce")).toString();
   if (words.length < 6000) history.replaceState(history.state, "", `${new URL(".", form.action).pathname}?${words}`);
 });
@@ -97,6 +106,19 @@ document.addEventListener("htmx:after:history:update", () => {
     if (document.activeElement === document.body) document.getElementById("main")?.focus({ preventScroll: true });
   });
 });
+
+// moments as the visitor's own clock has them; UTC stays in the title
+function localise() {
+  for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
+    const moment = new Date(time.dateTime);
+    const day = moment.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+    time.title = time.textContent;
+    time.textContent = `${day}, ${moment.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`;
+  }
+}
+
+localise();
+document.addEventListener("htmx:after:swap", localise);
 
 // The stream: htmx comes back to one that breaks, with what it has; here the reader is told, and the trying ends some day.
 

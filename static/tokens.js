@@ -29,7 +29,7 @@ function look(token, at = 0, focus = true) {
 }
 
 function close() {
-  if (!panel()?.innerHTML) return false;
+  if (!panel()?.innerHTML || panel().closest(".paper")) return false; // a sheet closes its own
   panel().innerHTML = "";
   current?.classList.remove("looking");
   current?.focus({ preventScroll: true });
@@ -59,6 +59,7 @@ function jump(by) {
 }
 
 document.addEventListener("click", (event) => {
+  if (event.target.closest?.("#token .close")) close();
   const token = event.target.closest?.(".run .story [data-n]");
   if (token && !String(getSelection())) look(token);
 });

@@ -8,8 +8,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import Engine, Refusal, counted, files, read_settings
 from webapp.http import assets, body, compression, errors, once, place, request, security
+from webapp.http.at_home import at_home
+from webapp.http.json_text import Provider
 from webapp.http.visitors import secret_key
 from webapp.routes import (
+    api,
+    api_page,
+    api_tokens,
     comparison,
     events,
     exports,
@@ -21,6 +26,9 @@ from webapp.routes import (
     run,
     samples,
     sharing,
+    sheet,
+    sheet_events,
+    suggestions,
     token,
 )
 from webapp.runs.tables import connect
@@ -77,7 +85,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         MAX_FORM_MEMORY_SIZE=room,
         SEND_FILE_MAX_AGE_DEFAULT=assets.YEAR,  # their addresses change with their content
     )
-    app.json.sort_keys, app.json.ensure_ascii = False, False
+    app.json = Provider(app)
     connect(app)
     app.extensions["rubric"] = State(app, engine)
     errors.register(app)
@@ -88,8 +96,28 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     app.add_template_filter(moment)
     app.add_template_filter(exact)
     app.add_template_global(counted)
+    app.add_template_global(at_home)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
-    for page in (home, run, model, events, exports, token, sharing, comparison, replay, my_runs, samples, health):
+    for page in (
+        home,
+        run,
+        model,
+        events,
+        exports,
+        token,
+        sharing,
+        comparison,
+        replay,
+        my_runs,
+        samples,
+        sheet,
+        sheet_events,
+        suggestions,
+        health,
+        api,
+        api_page,
+        api_tokens,
+    ):
         app.register_blueprint(page.blueprint)
     place.register(app)  # after all pages, as it looks at their addresses
     if hops := settings["TRUSTED_PROXIES"]:

@@ -1,14 +1,19 @@
 """What the requests of one app share: who knows the unfinished runs, who keeps them, and what can be asked of them."""
 
+import logging
 import secrets
+from contextlib import suppress
 from functools import partial
 
 from flask import Flask, current_app
 from sqlalchemy import select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from generate import Engine, models_folder
+from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder, parse_with_preset
+from webapp.api.desk import Desk
+from webapp.api.kept import Kept
 from webapp.runs import replays
+from webapp.runs.examples import Examples
 from webapp.runs.follower import Follower
 from webapp.runs.models import Models
 from webapp.runs.presses import Presses
@@ -16,15 +21,29 @@ from webapp.runs.recorder import Recorder
 from webapp.runs.registry import Clock, Registry, Streams
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replays
-from webapp.runs.repository import Vocabularies, removed_run
+from webapp.runs.repository import Vocabularies, get_run, removed_run
 from webapp.runs.scheduler import Job, Scheduler
 from webapp.runs.search import index_words
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, check_tables, db
 from webapp.runs.takeover import Takeover
+from webapp.sheets.desks import Desks
+from webapp.sheets.expiry import expire_sheets
+from webapp.sheets.remains import keep_text
+from webapp.sheets.search import index_sheets
+from webapp.sheets.service import Sheets, Wish
+from webapp.sheets.sources import Sources
+from webapp.sheets.store import content_of
+from webapp.sheets.suggestions import Suggestions
+from webapp.sheets.tables import Sheet
 from webapp.views.card.kept import Cards
+from webapp.views.hints import stumble
+from webapp.views.presets import as_meant, to_write_on
 from webapp.views.replay import judge
 from webapp.views.run_view import Pieces, RunView
+from webapp.views.sheet_state import state_of
+
+log = logging.getLogger(__name__)
 
 
 class State:
@@ -33,6 +52,7 @@ class State:
     def __init__(self, app: Flask, engine: Engine | None):
         settings = app.config["SETTINGS"]
         self.app, self.engine = app, engine
+        self._usual = settings["RUBRIC_MODEL"]
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()
         self.models = Models(engine, models_folder(settings), self.vocabularies)
@@ -42,7 +62,8 @@ class State:
         self.recorder = Recorder(self.server, self.registry, self.clock, engine)
         self.follower = Follower(self.server, self.registry, self.clock)
         self.takeover = Takeover(self.server, self.registry, self.clock, self.models, self.vocabularies)
-        self.removal = Removal(settings["RUBRIC_KEEP_DAYS"])
+        self.sources = Sources(self.registry, self.vocabularies)
+        self.removal = Removal(settings["RUBRIC_KEEP_DAYS"], leaving=partial(keep_text, self.sources))
         self.replays = Replays(judge, engine)
         self.presses = Presses(self.clock)
         self.service = Service(
@@ -55,6 +76,10 @@ class State:
             self.removal,
             self.replays,
         )
+        self.examples = Examples(self.service, self.models)
+        self.desks = Desks()
+        self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
+        self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
         self.scheduler = Scheduler(
             app,
             engine,
@@ -62,18 +87,32 @@ class State:
             release=Job("release", self.recorder.release),
             chores=(
                 Job("follow", self.follower.follow),
+                Job("look_at_sheets", self.desks.look, 0.5),
                 Job("take_over", self.takeover.take_over),
                 Job("stop_unwatched", self.takeover.stop_unwatched),
                 Job("tell_viewers", self.follower.tell_viewers, 1.0),
                 Job("reap", self.takeover.reap, 2.0),
                 Job("index_words", partial(index_words, self.vocabularies), 1.0),
+                Job("index_sheets", partial(index_sheets, self.sources), 1.0),
                 Job("scrub", self.removal.scrub, 2.0),
                 Job("notice_removed", self._notice_removed, 5.0),
+                Job("expire_sheets", partial(expire_sheets, self.removal, settings["RUBRIC_KEEP_DAYS"]), 60.0),
                 Job("expire", self.removal.expire, 60.0),
+                Job("expire_suggestions", self.suggestions.expire, 5.0),
                 Job("expire_presses", self.presses.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
+                Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),
+        )
+        self.api = Desk(
+            engine,
+            self.models,
+            Kept(app, self.service, self.registry),
+            lambda: self.scheduler.alive(),  # which a server sets
+            settings["RUBRIC_MODEL"],
+            settings["RUBRIC_MAX_PROMPT"],
+            settings["RUBRIC_MAX_ROWS"] + -(-settings["RUBRIC_MAX_WAITING"] // 2),  # the other half is for pages
         )
 
     def start(self) -> None:
@@ -84,6 +123,9 @@ class State:
         with self.app.app_context():
             check_tables()
             self.clock.set()
+        for listed in self.models.all():
+            if listed.problem is not None:  # pages tell visitors only that it cannot be used
+                log.warning("The model %s cannot be used: %s", listed.name, listed.problem)
         self.scheduler.start()
 
     def close(self) -> None:
@@ -97,6 +139,8 @@ class State:
         there = set(db.session.scalars(select(Run.id).where(Run.id.in_(replayed))))
         self.replays.forget(replayed - there)
         self.cards.forget()
+        self.sources.forget()
+        self.suggestions.forget()
         if self.engine is not None:
             self.engine.forget()
 
@@ -111,6 +155,43 @@ class State:
             return RunView(run, log, vocabulary, self.pieces, partial(self.models.begin_of, run.model))
         except ObjectDeletedError:
             raise removed_run() from None
+
+    def wish(self, given: dict[str, str], once: dict[str, str] | None = None) -> Wish:
+        """How a model shall write in a sheet, from the form's fields, or from those for `once`; the sheet keeps the
+        form's. Raises Refusal."""
+        fields = given if once is None else once
+        folder = self.models.find(fields.get("model") or self.models.preferred(self._usual))
+        names = ("preset", *(option.name for option in OPTIONS + LISTS))
+        wanted = as_meant({name: fields.get(name) for name in names}) | {"samples": "1"}
+        sampling = parse_with_preset(wanted, dict(folder.defaults))
+        return Wish(folder, sampling, bool(fields.get("parse_special")), given)
+
+    def sheet_state(self, sheet: Sheet, visitor: str | None) -> dict:
+        """A sheet as its page has it, for one visitor."""
+        run, mine = get_run(sheet.run_id) if sheet.run_id else None, sheet.owner == visitor
+        status = self.look(run).status if run is not None else str
+        options = sheet.options if mine else self._options_shown(run)
+        return state_of(sheet, mine, self.sources, options, self._folder(options), status)
+
+    def hint(self, sheet: Sheet) -> str:
+        """What the model of a sheet would stumble over if it went on; "" for nothing."""
+        return stumble(content_of(sheet).spans, self._folder(sheet.options))
+
+    def _folder(self, options: dict[str, str]) -> ModelFolder | None:
+        """The model that the form's fields name; None where it is not here."""
+        with suppress(Refusal):
+            return self.models.find(options.get("model") or self.models.preferred(self._usual))
+        return None
+
+    def _options_shown(self, run: Run | None) -> dict[str, str]:
+        """The form's fields as others see them of a sheet: those of its last writing, not what was set since.
+
+        Without `n_keep`, which goes with the text that its owner wants kept in mind.
+        """
+        if run is None:
+            return {}
+        fields = to_write_on(run.options, self.models.defaults_of(run.model) or {}) | {"model": run.model}
+        return {name: str(value) for name, value in fields.items() if name not in ("n_keep", "samples")}
 
 
 def state() -> State:

@@ -36,7 +36,8 @@ def write_beside(run_id: str):
     """The same prompt, options and seed for another model."""
     run = find_run(run_id)
     folder, log = second_model(run), state().look(run).log
-    beginning = Beginning(log.prompt, tuple(run.authors), Relation.BESIDE, run, None, run.first_sample)
+    whose = tuple(run.authors)
+    beginning = Beginning(log.prompt, whose, Relation.BESIDE, run, None, run.first_sample, typed=run.typed)
     # the values are the first model's own, not the second's
     changes = {"preset": ""} if run.options.get("preset") == "model" else {}
     second = state().service.start(folder, beginning, sampling_of(run, **changes), make_visitor())

@@ -17,6 +17,7 @@ from generate import Busy, Withdrawal
 from webapp.http.event_stream import EventName, event, event_stream, one_line, partial
 from webapp.http.request import BadRequest
 from webapp.http.visitors import visitor
+from webapp.runs.kinds import GoneReason
 from webapp.runs.registry import hold
 from webapp.runs.repository import find_run, get_run, is_gone
 from webapp.state import State, state
@@ -60,8 +61,7 @@ def events(run_id: str):
     """
     run = get_run(run_id)
     if run is None:
-        gone = event(None, partial("#main", "innerHTML", one_line(render_template("partials/deleted.html"))))
-        return event_stream(iter([*([gone] if is_gone(run_id) else []), event(EventName.DONE, Over.UNKNOWN)]))
+        return event_stream(iter([*telling_gone(run_id), event(EventName.DONE, Over.UNKNOWN)]))
     at = request.args.get("at", "")
     if not AT.fullmatch(at):
         raise BadRequest("at must be a letter and a hyphen, not {given!r}.", given=at[:40])
@@ -86,6 +86,15 @@ def events(run_id: str):
         return event_stream(hold(here.streams, here.registry, parts, view.id, view.log))
     except Busy:
         return event_stream(iter([event(EventName.BUSY, "come back", retry=COME_BACK)]))
+
+
+def telling_gone(run_id: str) -> list[str]:
+    """The event that says that a run was here once, and why it is gone; [] where none was."""
+    gone = is_gone(run_id)
+    if gone is None:
+        return []
+    page = render_template("partials/deleted.html", expired=gone.reason == GoneReason.EXPIRED)
+    return [event(None, partial("#main", "innerHTML", one_line(page)))]
 
 
 @blueprint.get("/r/<run_id>/plain")

@@ -9,6 +9,7 @@ from generate import (
     LISTS,
     OPTIONS,
     PRESETS,
+    ModelFolder,
     Refusal,
     find_preset,
     parse_with_preset,
@@ -16,17 +17,23 @@ from generate import (
     split_half_character,
 )
 from webapp.http.errors import refused
-from webapp.http.request import home_link, is_fragment, settings, to_run, whole_number
+from webapp.http.request import home_link, is_fragment, link_to, settings, to_run, whole_number
 from webapp.http.security import limited
-from webapp.http.visitors import make_visitor
+from webapp.http.visitors import make_visitor, visitor
 from webapp.runs import derivation
+from webapp.runs.examples import examples_of
 from webapp.runs.kinds import Relation
 from webapp.runs.repository import RemovedRun, UnknownRun, find_run
 from webapp.runs.tables import Run
+from webapp.sheets.store import find_sheet
 from webapp.state import state
-from webapp.views.presets import OWN, preset_of, to_fill_in, when_empty
-from webapp.views.run_view import RunView
+from webapp.views.hints import brings_spaces, script_hint
+from webapp.views.lenses import LEGENDS, untold
+from webapp.views.presets import OWN, as_meant, preset_of, to_write_on, when_empty
+from webapp.views.run_view import RunView, SampleView
 from webapp.views.sentences import outlook
+from webapp.views.sheet_state import EMPTY, text_shown
+from webapp.views.sliders import grouped, stops_of
 
 blueprint = Blueprint("home", __name__)
 
@@ -38,12 +45,6 @@ AS_SENT = (
     "parent",
     "parent_sample",
 )  # fields that come back as they were
-IDEAS = (
-    "Once upon a time",
-    "The king had three daughters, and the youngest",
-    '"You must never open the last door," said the old woman',
-    "Far out at sea, where the water is as blue as",
-)
 
 
 @blueprint.get("/")
@@ -55,11 +56,7 @@ def home():
     parent = find_run(parent_id)
     view, models = state().look(parent), state().models
     offered = parent.model if models.is_served(parent.model) else models.preferred(settings()["RUBRIC_MODEL"])
-    values = {
-        k: "\n".join(map(typed, v)) if isinstance(v, list) else v
-        for k, v in to_fill_in(parent.options, models.defaults_of(offered) or {}).items()
-        if k != "seed" and (k, v) != ("max_new_tokens", 0)
-    }
+    values = to_write_on(parent.options, models.defaults_of(offered) or {})
     number = request.args.get("sample", type=int)
     if number is not None and 0 <= number < len(view.log.samples):
         values |= {"parent_sample": number, "samples": 1}
@@ -67,6 +64,16 @@ def home():
         number = None
     values |= text_to_change(view, parent, number) | {"model": parent.model, "parent": parent.id}
     return filled_in(values | request.args.to_dict(), parent=parent)
+
+
+@blueprint.get("/s/<sheet_id>")
+def sheet(sheet_id: str):
+    """A sheet: what its owner may go on with, and what others see of it."""
+    found, here = find_sheet(sheet_id), state()
+    told = here.sheet_state(found, visitor())
+    text = text_shown(found, told["mine"], here.sources)
+    opening = " ".join(text.split())[:60]
+    return filled_in(told["options"] | {"prompt": text}, sheet=told, opening=opening, link_of_run=link_to)
 
 
 def filled_in(values: dict, **more):
@@ -81,8 +88,8 @@ def filled_in(values: dict, **more):
 def text_to_change(view: RunView, parent: Run, number: int | None) -> dict[str, str]:
     """The fields of a run's text, that of sample `number` after it if one is named; special tokens by their names."""
     ids = view.prompt_ids[view.text_from :].tolist()
-    fields = {"prompt": view.prompt_text}
-    if not view.vocabulary.special.isdisjoint(ids):
+    fields = {"prompt": view.prompt_text if view.typed is None else view.typed}
+    if view.typed is None and not view.vocabulary.special.isdisjoint(ids):
         with suppress(Refusal):  # the model is gone, and with it what its special tokens are called
             spelled = state().models.find_for(parent).tokenizer.spell(ids)
             fields = {"prompt": split_half_character(spelled)[0].decode("utf-8", "replace"), "parse_special": "on"}
@@ -105,30 +112,56 @@ def form(values: dict, **more) -> str:
     served = {m.name: m.folder for m in listed if here.models.is_served(m.name)}
     asked = values.get("model") if here.models.is_served(values.get("model")) else None
     chosen = served.get(asked) or served.get(usual)
-    preset = preset_of(values) or OWN
+    preset, shown_sheet = preset_of(values) or OWN, more.pop("sheet", None)
     return render_template(
         "pages/home.html",
+        sheet=shown_sheet or beginning_sheet(values, chosen),
         values=values,
         defaults=when_empty(preset, dict(chosen.defaults if chosen else ())),
-        options=OPTIONS,
         presets=PRESETS,
         preset=preset,
         link=home_link(),
-        lists=LISTS,
-        asks_more=any(option.more and values.get(option.name) for option in OPTIONS + LISTS),
+        settings=grouped(),
+        stops_of=stops_of,
+        asks_more=bool(values.get("parse_special"))
+        or any(option.more and values.get(option.name) for option in OPTIONS + LISTS),
         models=listed,
         served=served,
         chosen=asked or usual,
         loaded=here.engine.loaded if here.engine else None,
-        ideas=IDEAS,
+        unserved={m.name: why for m in listed if m.folder and (why := here.models.why_not_served(m.name))},
+        lacking=here.models.lacking,
+        beyond=here.models.presets_beyond,
+        demo=None if values.get("prompt") or more.get("parent") or shown_sheet else demo_of(chosen),
+        ideas=examples_of(chosen),
+        brings_spaces=brings_spaces,
         busy=how_busy(),
+        legends=LEGENDS,
+        untold=untold(here.models.capabilities),
         **more,
     )
 
 
-def typed(line: str) -> str:
-    """A string of a list as a person types it on one line."""
-    return line.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+def demo_of(folder: ModelFolder | None) -> dict | None:
+    """What a model wrote of its first example: the run, its view and its text as HTML; None where there is nothing yet."""
+    run = state().examples.find(folder, folder.examples[0]) if folder and folder.examples else None
+    if run is None:
+        return None
+    view = state().look(run)
+    return {"run": run, "view": view, "html": SampleView(view, 0).news() or ""}
+
+
+def beginning_sheet(values: dict, folder: ModelFolder | None) -> dict:
+    """The state of a sheet that is not stored yet: what the form holds is unsent typing, unless it is a run's text.
+
+    `folder` is the model that would go on.
+    """
+    text = values.get("prompt", "")
+    hint = script_hint(text, folder) if folder else ""
+    begun = EMPTY | {"spans": [{"text": text}] if text else [], "caret": len(text), "hint": hint}
+    if values.get("parent"):
+        begun["from"] = {"run": values["parent"], "sample": values.get("parent_sample")}
+    return begun
 
 
 @blueprint.post("/runs")
@@ -139,9 +172,11 @@ def create():
     models = state().models
     folder = models.find(request.form.get("model") or models.preferred(settings()["RUBRIC_MODEL"]))
     given = {name: request.form.get(name) for name in ("preset", *(option.name for option in OPTIONS + LISTS))}
-    if "read" in request.form:  # the button "Only read it"
+    if "read" in request.form:  # the button "How surprising is my text?"
+        if not text.strip():
+            raise Refusal("Write something first: then it can tell how surprising it is.", "prompt")
         given |= {"max_new_tokens": 0, "samples": 1}
-    sampling = parse_with_preset(given, dict(folder.defaults))
+    sampling = parse_with_preset(as_meant(given), dict(folder.defaults))
     parent_id = request.form.get("parent")
     if not parent_id:
         beginning = derivation.fresh(folder, text, parse_special)
@@ -177,10 +212,14 @@ def again(refusal: Refusal):
     return refused(refusal, home_again(str(refusal), refusal.field) if asked else None)
 
 
-def how_busy() -> str:
-    """One sentence: why nothing can be written, or how long a run would wait that was sent now."""
+def how_busy() -> dict:
+    """One sentence (`words`): why nothing can be written, or how long a run would wait that was sent now; and whether
+    there is room for one (`takes`)."""
     here = state()
-    return here.models.problem() or outlook(here.engine.outlook)
+    if (problem := here.models.problem()) is not None:
+        return {"words": problem, "takes": False}
+    now = here.engine.outlook
+    return {"words": outlook(now), "takes": not now.full}
 
 
 @blueprint.get("/busy")

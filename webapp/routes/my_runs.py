@@ -1,42 +1,38 @@
-"""What belongs to a visitor: the list of their runs, all of them in one file, and the end of any."""
+"""What belongs to a visitor: the list of their sheets and runs, all runs in one file, and the end of any."""
 
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
-from sqlalchemy import func, select
 
 from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import require_owner, visitor
-from webapp.runs.kinds import Relation
 from webapp.runs.registry import hold
 from webapp.runs.repository import RemovedRun, find_run
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
+from webapp.sheets.search import counts_of, entries_of
 from webapp.state import State, state
-from webapp.views.excerpts import excerpts
+from webapp.views.excerpts import entries
 from webapp.views.exports import facts_of, written
 
 blueprint = Blueprint("my_runs", __name__)
 
-PAGE = 20  # runs
+PAGE = 20  # entries
 
 
 @blueprint.get("/runs")
 def runs():
-    """The visitor's runs, newest first; `?q=` finds words in prompt or continuation, `?page=` counts from 1."""
+    """The visitor's sheets, and runs that belong to none, the last changed first; `?q=` finds words, `?page=` counts from 1."""
     query = request.args.get("q", "").replace("\0", "").strip()  # as in what is searched
     page = request.args.get("page", 1, type=int)
     if not (1 <= page <= 1_000_000):
         abort(404, "There is no such page of runs.")
-    # a score is the text of another run
-    wanted = runs_of(visitor(), query).where(func.coalesce(Run.relation, "") != Relation.SCORE)
-    count = db.session.scalar(select(func.count()).select_from(wanted.subquery()))
-    newest = wanted.order_by(Run.created.desc(), Run.id).offset((page - 1) * PAGE).limit(PAGE)
-    items = excerpts(db.session.scalars(newest).all(), state().vocabularies)
-    return render_template(
-        "pages/my_runs.html", items=items, count=count, query=query, page=page, more=count > page * PAGE
-    )
+    counts = counts_of(visitor(), query)
+    newest = db.session.execute(entries_of(visitor(), query).offset((page - 1) * PAGE).limit(PAGE)).all()
+    items = entries(list(map(tuple, newest)), state().sources, state().vocabularies)
+    more = sum(counts.values()) > page * PAGE
+    return render_template("pages/my_runs.html", items=items, counts=counts, query=query, page=page, more=more)
 
 
 @blueprint.get("/runs.jsonl")

@@ -12,12 +12,13 @@ from webapp.runs import derivation
 from webapp.runs.lineage import family_of
 from webapp.runs.repository import find_run
 from webapp.runs.service import require_done, sampling_of, to_write
+from webapp.sheets.search import sheet_with
 from webapp.state import state
 from webapp.views.lenses import LEGENDS, untold
 from webapp.views.presets import told_preset
 from webapp.views.run_view import shown, tool_facts
 from webapp.views.samples import contact_sheet
-from webapp.views.sentences import RELATIONS, told_options
+from webapp.views.sentences import RELATIONS, TITLES, told_options
 
 blueprint = Blueprint("run", __name__)
 
@@ -35,11 +36,16 @@ def run_page(run_id: str):
         sheet=contact_sheet(view, samples, done) if len(samples) > 1 else None,
         others=state().models.comparable(run),
         family=family_of(run),
+        version_of=sheet_with(run),
         relations=RELATIONS,
         legends=LEGENDS,
+        first_lens="author"
+        if run.options["max_new_tokens"]
+        else "probability",  # what was only read is there for its numbers
         untold=untold(state().models.capabilities, view.log),
         link=link_to(run.id),
         options=told_options(run.options),
+        titles=TITLES,
         preset=told_preset(run.options, state().models.defaults_of(run.model)),
         beginning=" ".join(view.text(0).split())[:200],
         **tool_facts(view, run.owner == visitor(), done),

@@ -18,10 +18,11 @@ blueprint = Blueprint("samples", __name__)
 def pick(run_id: str):
     """Give one finished sample a page of its own; a second click leads to the same page."""
     parent = find_run(run_id)
-    log = state().look(parent).log
+    view = state().look(parent)
+    log = view.log
     number = whole_number("sample", len(log.samples) - 1)
     if len(log.samples) == 1:
         return to_run(parent.id)  # it has its page already
     if log.samples[number].finish_reason is None:
         raise Refusal("This sample is still being written; it can have its own page when it is done.")
-    return to_run(picks.pick(parent, log, number, make_visitor()))
+    return to_run(picks.pick(parent, log, view.vocabulary, number, make_visitor()))

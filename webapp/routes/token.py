@@ -13,7 +13,10 @@ blueprint = Blueprint("token", __name__)
 
 @blueprint.get("/r/<run_id>/token")
 def token(run_id: str):
-    """The panel for a token: `?sample=` (a number, or `prompt`) and `?place=` from its first token, from 0."""
+    """The panel for a token: `?sample=` (a number, or `prompt`) and `?place=` from its first token, from 0.
+
+    With `?few` only the likeliest three.
+    """
     run = find_run(run_id)
     view = state().look(run)
     number = None if request.args.get("sample") == "prompt" else request.args.get("sample", type=int)
@@ -27,7 +30,8 @@ def token(run_id: str):
         "sample": "prompt" if number is None else number,
         "place": place,
     }
-    return Response(render_template("partials/token_panel.html", run=run, done=view.log.done, **facts))
+    name = "few" if "few" in request.args else "panel"
+    return Response(render_template(f"partials/token_{name}.html", run=run, done=view.log.done, **facts))
 
 
 def spoken(view: RunView, number: int | None) -> np.ndarray | None:

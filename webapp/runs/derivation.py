@@ -17,7 +17,8 @@ from webapp.runs.tables import Run
 @dataclass(frozen=True, eq=False)
 class Beginning:
     """What a run starts from: records of its tokens since the root, whose they are, in turns (the person's first), and
-    which tokens were blocked at which of their places."""
+    which tokens were blocked at which of their places. `typed` is the text as a person typed it, where the vocabulary is one
+    whose tokens need not say all of it."""
 
     records: np.ndarray
     authors: tuple[int, ...]
@@ -26,11 +27,13 @@ class Beginning:
     parent_sample: int | None = None
     first_sample: int = 0
     blocked: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    typed: str | None = None
 
     def columns(self) -> dict:
         """What a run's row says of where it starts, by the names of its columns."""
         return {
             "prompt": self.records.tobytes(),
+            "typed": self.typed,
             "blocked": dict(self.blocked) or None,
             "authors": list(self.authors),
             "first_sample": self.first_sample,
@@ -51,14 +54,19 @@ def fresh(folder: ModelFolder, text: str, parse_special: bool = False) -> Beginn
     `parse_special`: whether the names of special tokens in it are those tokens.
     """
     ids = folder.encode_prompt(text, parse_special)
-    return Beginning(unknown_records(ids, folder.config.vocab_size), (len(ids),))
+    return Beginning(unknown_records(ids, folder.config.vocab_size), (len(ids),), typed=as_typed(text, folder))
+
+
+def as_typed(text: str, folder: ModelFolder) -> str | None:
+    """The text, if a model's tokens need not say all of it and so it is to be stored; half a surrogate pair, which no
+    database takes, as U+FFFD."""
+    return None if folder.tokenizer.is_lossless else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def retry(parent: Run, log: RunLog) -> Beginning:
     """The same prompt again (the caller draws a new seed)."""
-    return Beginning(
-        log.prompt, tuple(parent.authors), Relation.RETRY, parent, parent.parent_sample, blocked=log.blocked
-    )
+    whose, number = tuple(parent.authors), parent.parent_sample
+    return Beginning(log.prompt, whose, Relation.RETRY, parent, number, blocked=log.blocked, typed=parent.typed)
 
 
 def continue_run(parent: Run, log: RunLog, number: int) -> Beginning:
@@ -122,8 +130,8 @@ def edit(
     whose = add_turn(turns(authors, kept), len(new), False)
     for count, by_model in last_turns(turns(authors, end), later):
         whose = add_turn(whose, count, by_model)
-    text, blocked = np.concatenate((records[:kept], added)), log.blocked_before(number, kept)
-    return Beginning(text, whose, Relation.EDIT, parent, number, blocked=blocked)
+    whole, blocked = np.concatenate((records[:kept], added)), log.blocked_before(number, kept)
+    return Beginning(whole, whose, Relation.EDIT, parent, number, blocked=blocked, typed=as_typed(text, folder))
 
 
 def joined(parent: Run, log: RunLog, number: int | None) -> tuple[np.ndarray, tuple[int, ...]]:

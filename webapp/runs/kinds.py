@@ -20,3 +20,6 @@ class GoneReason(StrEnum):
 
     DELETED = "deleted"  # by who started it
     EXPIRED = "expired"  # it was older than this server keeps runs
+
+
+NOBODY = ""  # the owner of runs that the server makes by itself: no cookie holds it

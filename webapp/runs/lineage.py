@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import load_only
 
-from webapp.runs.kinds import Relation
+from webapp.runs.kinds import NOBODY, Relation
 from webapp.runs.tables import Gone, Run, db
 
 MOST = 200  # relatives shown
@@ -19,7 +19,8 @@ PAIRS = {Relation.BESIDE: "beside", Relation.SCORE: "shift"}  # addresses of the
 class Member:
     """One run of the family, and what came from it, the oldest first. `here`: the one that is looked at.
 
-    `relation` is the one to its parent; None: there is none.
+    `relation` is the one to its parent; None: there is none. Of a `shown` one, which the server wrote to be looked into by
+    all, only what leads from it to the run here is a relative: what others made of it is theirs.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Member:
     root: bool = False  # stands beside the run that it came from
     gone: bool = False
     here: bool = False
+    shown: bool = False
     children: list["Member"] = field(default_factory=list)
 
 
@@ -37,7 +39,7 @@ def family_of(run: Run) -> list[Member]:
     members = {run.id: member(run)}
     members[run.id].here = True
     climb(run, members)
-    ids = list(members)
+    ids = [one.id for one in members.values() if not one.shown]
     while ids and len(members) < MOST:
         ids = descend(ids, members)
     if len(members) == 1:
@@ -65,7 +67,7 @@ def climb(run: Run, members: dict[str, Member]) -> None:
 
 def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
     """Add the children of some runs; return the ids of the new ones."""
-    columns = load_only(Run.id, Run.parent_id, Run.relation, Run.parent_sample, Run.created)
+    columns = load_only(Run.id, Run.owner, Run.parent_id, Run.relation, Run.parent_sample, Run.created)
     runs = select(Run).where(Run.parent_id.in_(ids)).options(columns).order_by(Run.created).limit(MOST)
     gone = select(Gone).where(Gone.parent_id.in_(ids)).limit(MOST)
     new = [one for one in [*db.session.scalars(runs), *db.session.scalars(gone)] if one.id not in members]
@@ -81,4 +83,4 @@ def member(found: Run | Gone) -> Member:
     if found.relation in PAIRS:
         link = f"/r/{found.parent_id}/{PAIRS[found.relation]}/{found.id}"
     prompt_alone = found.relation == Relation.EDIT and found.parent_sample is None
-    return Member(found.id, found.parent_id, found.relation, link, prompt_alone)
+    return Member(found.id, found.parent_id, found.relation, link, prompt_alone, shown=found.owner == NOBODY)

@@ -3,7 +3,22 @@
 from contextlib import suppress
 from pathlib import Path
 
-from generate import Capabilities, Engine, Listed, ModelFolder, Refusal, Sampling, find_model, list_models
+from generate import (
+    PRESETS,
+    Capabilities,
+    Engine,
+    Listed,
+    ModelFolder,
+    Problem,
+    Refusal,
+    Sampling,
+    find_model,
+    in_use,
+    list_models,
+    parse_sampling,
+    require_samplers,
+    without_effect,
+)
 from webapp.runs.repository import Vocabularies
 from webapp.runs.tables import Run
 
@@ -30,6 +45,10 @@ class Models:
         if self.engine is None:
             raise Refusal("This server has no engine, so it cannot start a run.")
         if not self.is_served(folder.name):
+            if (why := self.engine.why_not(folder.name)) is not None:
+                raise Refusal(
+                    "This server's engine cannot be used for {name}: {reason}.", "model", name=folder.name, reason=why
+                )
             raise Refusal(
                 "This server's engine loads no models by itself, and {name} is not one of those it has: {loaded}.",
                 "model",
@@ -41,7 +60,22 @@ class Models:
                 "This server's engine does not tell how likely a model finds a text, so it cannot only read one.",
                 "max_new_tokens",
             )
+        require_samplers(sampling, self.capabilities.samplers)
         return self.engine
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """The options that the engine does nothing with; none where there is no engine."""
+        return frozenset() if self.engine is None else without_effect(self.capabilities.samplers)
+
+    @property
+    def presets_beyond(self) -> dict[str, list[str]]:
+        """The presets that cannot be used here, by their names, and the samplers they want that the engine has not."""
+        if self.engine is None:
+            return {}
+        wanted = {preset.name: in_use(parse_sampling(preset.options)) for preset in PRESETS}
+        missing = {name: sorted(used - self.capabilities.samplers) for name, used in wanted.items()}
+        return {name: names for name, names in missing.items() if names}
 
     def require_replay(self) -> None:
         """Raise Refusal where a run that is written again need not say the same."""
@@ -59,6 +93,15 @@ class Models:
         loaded = self.engine.loaded
         return not loaded or name in loaded
 
+    def why_not_served(self, name: str) -> Problem | None:
+        """Why a model cannot be asked for here, in a sentence; None where it can."""
+        if self.is_served(name):
+            return None
+        why = self.engine.why_not(name)
+        if why is not None:
+            return Problem("The engine of this server cannot be used for it: {reason}.", reason=why)
+        return Problem("The engine of this server does not have it.")
+
     # The folder
 
     def all(self) -> list[Listed]:
@@ -66,8 +109,16 @@ class Models:
         return list_models(self._folder)
 
     def find(self, name: str) -> ModelFolder:
-        """A model by its name; raises Refusal when it is not there or not whole."""
-        return find_model(self._folder, name)
+        """A model by its name; raises Refusal when it is not there or not whole.
+
+        What is wrong with it is for whoever can mend it: its own page tells them.
+        """
+        try:
+            return find_model(self._folder, name)
+        except Refusal as refusal:
+            if "reason" not in refusal.problem.values:
+                raise
+            raise Refusal("The model {name} cannot be used on this server just now.", "model", name=name[:80]) from None
 
     def begin_of(self, name: str) -> int | None:
         """The token that a model puts before every prompt; None where it puts none, or is not here."""

@@ -4,20 +4,21 @@ import secrets
 
 from sqlalchemy import select, update
 
-from generate import RunLog, RunState
+from generate import RunLog, Vocabulary
 from webapp.runs.derivation import Beginning
 from webapp.runs.kinds import Relation
 from webapp.runs.lease import CHANGE
-from webapp.runs.repository import add_run, find_run, unknown_run
-from webapp.runs.tables import Block, Run, Sample, db
+from webapp.runs.repository import find_run, unknown_run
+from webapp.runs.tables import Run, db
+from webapp.runs.written import add_written, stretch_of
 
-KEPT = ("model", "vocabulary_id", "vocab_size", "n_positions")  # columns that are the parent's
+KEPT = ("model", "typed", "vocabulary_id", "vocab_size", "n_positions")  # columns that are the parent's
 
 
-def pick(parent: Run, log: RunLog, number: int, owner: str) -> str:
+def pick(parent: Run, log: RunLog, vocabulary: Vocabulary, number: int, owner: str) -> str:
     """Give a finished sample a run of its own; returns its id, the same each time the same visitor asks."""
     lock(parent.id)
-    found = find_pick(parent.id, number, owner) or make_pick(parent, log, number, owner)
+    found = find_pick(parent.id, number, owner) or make_pick(parent, log, vocabulary, number, owner)
     db.session.commit()
     return found
 
@@ -37,30 +38,20 @@ def find_pick(parent_id: str, number: int, owner: str) -> str | None:
     return db.session.scalar(select(Run.id).where(mine, Run.relation == Relation.PICK).order_by(Run.created).limit(1))
 
 
-def make_pick(parent: Run, log: RunLog, number: int, owner: str) -> str:
+def make_pick(parent: Run, log: RunLog, vocabulary: Vocabulary, number: int, owner: str) -> str:
     """Add a run that is one sample of another, as if it had been asked for alone; return its id. Does not commit.
 
     Its number in the noise is the sample's, so that it can be continued and replayed.
     """
     first = parent.first_sample + number
     beginning = Beginning(log.prompt, tuple(parent.authors), Relation.PICK, parent, number, first)
-    run = add_run(
+    run = add_written(
+        log,
+        stretch_of(log, number, vocabulary),
         id=secrets.token_urlsafe(12),
         owner=owner,
-        state=RunState.DONE,
-        fingerprint=log.fingerprint or parent.fingerprint,
-        precision=log.precision,
-        device=log.device,
+        fingerprint=parent.fingerprint,
         options=parent.options | {"samples": 1},
-        progress={"restarts": log.restarts} if log.restarts else {},
-        **{name: getattr(parent, name) for name in KEPT},
-        **beginning.columns(),
+        **beginning.columns() | {name: getattr(parent, name) for name in KEPT},
     )
-    sample, records = log.samples[number], log.samples[number].read()
-    ending = {"finish_reason": sample.finish_reason, "text_end": sample.text_end, **Sample.told(sample.error)}
-    for name, value in ending.items():
-        setattr(run.samples[0], name, value)
-    db.session.flush()
-    if len(records):
-        db.session.add(Block(run_id=run.id, number=0, start=0, tokens=records.tobytes(), released=len(records)))
     return run.id

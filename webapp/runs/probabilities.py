@@ -50,7 +50,10 @@ def place_of(
 
     An edited run may have other options than the one in which its first tokens were written.
     """
-    if not (is_known(record, "sampled_logprob") and is_known(record, "cut") and is_known(record, "log_z")):
+    logits_count = options.get("repetition_penalty", 1) != 1  # for all else log-probabilities do
+    if not (is_known(record, "sampled_logprob") and is_known(record, "cut")):
+        return None
+    if logits_count and not is_known(record, "log_z"):
         return None
     try:
         place = Place(record, options, before, vocabulary, blocked)

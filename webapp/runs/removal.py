@@ -1,11 +1,12 @@
 """Runs that go: deleted by their owner, or past the time that this server keeps them. Nothing but a mark is left."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, select, text, update
 
 from generate import RunState
-from webapp.runs.kinds import GoneReason, Relation
+from webapp.runs.kinds import NOBODY, GoneReason, Relation
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import BUSY, Block, Gone, Run, Sample, Watch, db
 
@@ -28,15 +29,19 @@ def remove(run_id: str, parent_id: str | None, reason: GoneReason) -> bool:
 
 
 class Removal:
-    """Deletes what its owner wants gone, and what is older than `keep_days` (0: nothing is too old)."""
+    """Deletes what its owner wants gone, and what is older than `keep_days` (0: nothing is too old).
 
-    def __init__(self, keep_days: float):
-        self._keep_days = keep_days
+    `leaving` is told of each run that goes, by its id and within the same transaction.
+    """
+
+    def __init__(self, keep_days: float, leaving: Callable[[str], None]):
+        self._keep_days, self._leaving = keep_days, leaving
         self.scrubbed = True  # no deleted text is left in a log of the database
         self._gone: int | None = None  # runs that are gone, as far as this server has noticed
 
     def delete(self, run: Run) -> bool:
         """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
+        self._leaving(run.id)
         found = remove(run.id, run.parent_id, GoneReason.DELETED)
         for score in db.session.scalars(
             select(Run.id).where(Run.parent_id == run.id, Run.relation == Relation.SCORE)
@@ -68,12 +73,14 @@ class Removal:
             self.scrubbed = True
 
     def expire(self) -> None:
-        """Remove some finished runs that are older than the setting allows."""
+        """Remove some finished runs that are older than the setting allows; those of a sheet stay as long as it does, and
+        nobody's, which the server wrote itself, stay."""
         if not self._keep_days:
             return
         limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=self._keep_days)
-        old = select(Run.id, Run.parent_id).where(Run.created < limit, Run.state == RunState.DONE).limit(EXPIRED)
-        for run in db.session.execute(old).all():
+        old = (Run.created < limit) & (Run.state == RunState.DONE) & Run.sheet_id.is_(None) & (Run.owner != NOBODY)
+        for run in db.session.execute(select(Run.id, Run.parent_id).where(old).limit(EXPIRED)).all():
+            self._leaving(run.id)
             remove(run.id, run.parent_id, GoneReason.EXPIRED)
             self.scrubbed = False
         db.session.commit()

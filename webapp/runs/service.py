@@ -33,7 +33,7 @@ from webapp.runs.repository import Vocabularies, new_run, removed_run, stored_lo
 from webapp.runs.tables import Run, db
 
 UNSURE = 200  # tokens that may be held back, as a banned phrase has so many bytes
-READ_ONLY = parse_sampling({"max_new_tokens": 0, "seed": 0})
+READ_ONLY = {"max_new_tokens": 0, "seed": 0}
 
 
 class Service:
@@ -75,11 +75,22 @@ class Service:
         entry.seen = time.monotonic()
         return entry.log
 
-    def start(self, folder: ModelFolder, beginning: Beginning, sampling: Sampling, owner: str) -> str:
-        """Put a run in line and store it; returns its id. Raises Refusal where the engine cannot do it, and Busy."""
+    def start(
+        self,
+        folder: ModelFolder,
+        beginning: Beginning,
+        sampling: Sampling,
+        owner: str,
+        run_id: str | None = None,
+        **columns: object,
+    ) -> str:
+        """Put a run in line and store it; returns its id. Raises Refusal where the engine cannot do it, and Busy.
+
+        It is stored in one transaction with whatever its caller has changed; `columns` are what else its row says.
+        """
         engine = self._models.engine_for(folder, sampling)
         fingerprint, vocabulary = folder.fingerprint(), self._vocabularies.keep(folder)
-        run_id = secrets.token_urlsafe(12)
+        run_id = run_id or secrets.token_urlsafe(12)
         if beginning.parent and beginning.parent.fingerprint != fingerprint:  # others' probabilities are not its own
             unknown = unknown_records(beginning.ids, folder.config.vocab_size)
             beginning = replace(beginning, records=unknown, blocked={})
@@ -99,6 +110,7 @@ class Service:
                 holder=self._server,
                 lease_until=self._clock.now() + LEASE,
                 **beginning.columns(),
+                **columns,
             )
         except Exception:
             self._registry.drop(run_id, entry)
@@ -149,7 +161,10 @@ class Service:
         return None
 
     def score(self, run: Run, log: RunLog, folder: ModelFolder, owner: str) -> str:
-        """Let another model with the same vocabulary read a run's text, that of its first sample; returns the new id."""
+        """Let another model with the same vocabulary read a run's text, that of its first sample; returns the new id.
+
+        It keeps as much of its beginning in mind as the run did, or as its own window has room for.
+        """
         records, authors = joined(run, log, 0)
         if size := self.oversize(records["id"].tolist(), folder.tokenizer.vocabulary):
             raise Refusal(
@@ -158,7 +173,8 @@ class Service:
                 limit=self.max_prompt,
             )
         text = Beginning(unknown_records(records["id"], run.vocab_size), authors, Relation.SCORE, run, 0)
-        return self.start(folder, text, READ_ONLY, owner)
+        n_keep = min(run.options.get("n_keep", 0), folder.config.most_kept)
+        return self.start(folder, text, parse_sampling(READ_ONLY | {"n_keep": n_keep}), owner)
 
     def replay(self, run: Run, log: RunLog, vocabulary: Vocabulary, owner: str) -> str:
         """Put a finished run in line once more, as far as it went; returns the replay's key.
@@ -176,9 +192,7 @@ class Service:
                 name=run.model,
             ),
         )
-        # where phrases are banned, a text that was stopped is sure of its last tokens only once more are written
-        more = UNSURE if run.options.get("banned_phrases") else 0
-        sampling = sampling_of(run, max_new_tokens=min(written.longest + more, run.options["max_new_tokens"]))
+        sampling = sampling_of(run, **to_replay(run, written))
         request = Request(folder, sampling, run.first_sample, owner)
         engine = self._models.engine_for(folder, sampling)
         self._replays.make_room()
@@ -196,6 +210,19 @@ def require_done(log: RunLog, refusal: Refusal) -> None:
 def to_write(run: Run) -> dict:
     """What to change in a run's options to write on from it: one that was only read gets the usual length."""
     return {} if run.options["max_new_tokens"] else {"max_new_tokens": None}
+
+
+def to_replay(run: Run, written: Written) -> dict:
+    """What to change in a run's options to write it again as far as it went.
+
+    Where a sample ended with a sentence, which depends on the length, that stays. Where phrases are banned, a text that
+    was stopped is sure of its last tokens only once more are written.
+    """
+    length = run.options["max_new_tokens"]
+    if run.options.get("end_at_sentence") and FinishReason.LENGTH in written.ended:
+        return {}
+    more = UNSURE if run.options.get("banned_phrases") else 0
+    return {"max_new_tokens": min(written.longest + more, length), "end_at_sentence": 0}
 
 
 def sampling_of(run: Run, **changes) -> Sampling:

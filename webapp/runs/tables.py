@@ -102,6 +102,9 @@ class Run(db.Model):
     device: Mapped[str | None] = mapped_column(String(10))
     options: Mapped[dict] = mapped_column(JSON)
     prompt: Mapped[bytes] = mapped_column(LargeBinary)  # packed tokens
+    typed: Mapped[str | None] = mapped_column(
+        Text
+    )  # the prompt as it was typed, where its tokens need not say all of it
     blocked: Mapped[dict | None] = mapped_column(JSON(none_as_null=True))  # of the prompt, as in Block
     authors: Mapped[list] = mapped_column(JSON)  # token counts of the prompt by turns: the person's, the model's, ...
     first_sample: Mapped[int] = mapped_column(default=0)
@@ -113,6 +116,10 @@ class Run(db.Model):
     stop_asked: Mapped[str | None] = mapped_column(String(10))  # the FinishReason it shall have
     progress: Mapped[dict] = mapped_column(JSON, default=dict)
     words: Mapped[str | None] = mapped_column(Text)  # its text in lower case, for searching; None: not yet made
+    sheet_id: Mapped[str | None] = mapped_column(String(24), index=True)  # the sheet that it was written in
+    origins: Mapped[list | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # of the prompt's tokens, as `Origins` packs them
     samples: Mapped[list["Sample"]] = relationship(order_by="Sample.number", cascade="all, delete-orphan")
 
 

@@ -50,7 +50,7 @@ def facts(raw: dict) -> Iterator[Fact]:
     if vocabulary := words(raw.get("vocabulary")):
         yield Fact("vocabulary", vocabulary)
     if (loss := number(raw.get("loss"), 1e6)) is not None:
-        said = [f"{loss:.2f} nats a token on a short English text"]
+        said = [f"{loss:.2f} nats a token on a short text"]
         if (chance := number(raw.get("chance"), 1e6)) is not None:
             said.append(f"; chance is {chance:.2f}")
         for heads, other in list(part(raw.get("other_heads")).items())[:HEADS]:

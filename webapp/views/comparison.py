@@ -12,7 +12,8 @@ import numpy as np
 from generate import counted, known
 from webapp.runs import derivation
 from webapp.views.run_view import RunView
-from webapp.views.sentences import rounded, share
+from webapp.views.sentences import share
+from webapp.views.surprise import rounded
 from webapp.views.tokens import BLANKS, VISIBLE, cells
 
 FACTORS = (2, 5, 20)  # times likelier, or less likely, from which on a token has the next stronger colour

@@ -19,9 +19,9 @@ ENTROPY = (0.5, 1.5, 2.5, 3.5, 5.0)  # nats
 LOGPROB = np.log(PROBABILITY)
 
 LEGENDS = {
-    "probability": ("p", ["over 50 %", "20 %", "10 %", "3 %", "1 %", "0.1 %", "less"]),
+    "probability": ("p", ["over 50 % likely", "20 %", "10 %", "3 %", "1 %", "0.1 %", "less"]),
     "rank": ("k", ["the likeliest", "2 to 10", "11 to 100", "101 to 1,000", "beyond"]),
-    "entropy": ("e", ["under 0.5 nats: sure", "1.5", "2.5", "3.5", "5", "more: anything goes"]),
+    "entropy": ("e", ["sure", "under 1.5 nats", "2.5", "3.5", "5", "anything goes"]),
 }
 
 
@@ -39,6 +39,22 @@ def classes(records: np.ndarray) -> str:
     if not math.isnan(entropy):
         found.append(f"e{sum(entropy >= border for border in ENTROPY)}")
     return " ".join(found)
+
+
+def classes_of_each(records: np.ndarray) -> list[str]:
+    """The classes of each token of many, as `classes` has them of it alone."""
+    logprob, rank, entropy = (records[name].astype(float) for name in ("logprob", "rank", "entropy"))
+    rank[rank == 0] = np.nan
+    parts = (
+        ("p", logprob, (logprob[:, None] < LOGPROB).sum(1)),
+        ("k", rank, (rank[:, None] > RANK).sum(1)),
+        ("e", entropy, (entropy[:, None] >= ENTROPY).sum(1)),
+    )
+    named = [
+        [f"{letter}{n}" if is_known else "" for n, is_known in zip(numbers.tolist(), ~np.isnan(value), strict=True)]
+        for letter, value, numbers in parts
+    ]
+    return [" ".join(filter(None, names)) for names in zip(*named, strict=True)]
 
 
 def untold(can: Capabilities, *logs: RunLog) -> dict[str, str]:

@@ -6,6 +6,7 @@ from generate import BY_PRESET, LISTS, OPTIONS, PRESETS, Preset
 
 OWN = PRESETS[0]  # the model's
 USUAL = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in OPTIONS + LISTS}
+ON_PAGE = {option.name: option.on_page for option in OPTIONS if option.on_page is not None}
 COMMON = frozenset(option.name for option in OPTIONS if not option.more)
 
 
@@ -28,7 +29,16 @@ def told_preset(options: Mapping, defaults: Mapping | None) -> tuple[str, list[t
 
 def when_empty(preset: Preset, defaults: Mapping[str, float]) -> dict[str, object]:
     """What each field of the form stands for while it is empty, for a model with these defaults."""
-    return USUAL | preset.over(defaults)
+    return USUAL | ON_PAGE | preset.over(defaults)
+
+
+def as_meant(fields: Mapping[str, str | None]) -> dict[str, object]:
+    """The form's fields as they are meant: one that is there and was left empty may stand for something on the page.
+
+    One that is missing was not left empty by anybody: whoever sends no such field is not asked.
+    """
+    left = {name: value for name, value in ON_PAGE.items() if fields.get(name) is not None and not fields[name].strip()}
+    return {**fields, **left}
 
 
 def to_fill_in(options: Mapping, defaults: Mapping[str, float]) -> dict[str, object]:
@@ -41,3 +51,17 @@ def to_fill_in(options: Mapping, defaults: Mapping[str, float]) -> dict[str, obj
     asked = {name: options.get(name, USUAL[name]) for name in USUAL}
     found = {k: v for k, v in asked.items() if v != empty[k] or (preset is None and k in COMMON)}
     return found | ({"preset": preset.name} if preset else {})
+
+
+def to_write_on(options: Mapping, defaults: Mapping[str, float]) -> dict[str, object]:
+    """The fields with which somebody goes on from a run: with another seed, and the usual length if it was only read."""
+    return {
+        name: "\n".join(map(typed, value)) if isinstance(value, list) else value
+        for name, value in to_fill_in(options, defaults).items()
+        if name != "seed" and (name, value) != ("max_new_tokens", 0)
+    }
+
+
+def typed(line: str) -> str:
+    """A string of a list as a person types it on one line."""
+    return line.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")

@@ -9,12 +9,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from markupsafe import Markup
 
-from generate import RunLog, SampleLog, Vocabulary, is_known, window_start
+from generate import UNK, RunLog, SampleLog, Vocabulary, context_at, counted, is_known
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
 from webapp.views.sentences import ending, status
 from webapp.views.tokens import Cell, cells, escape, token_html
+
+UNKNOWN = UNK.encode()  # what a vocabulary of BERT's kind reads where it has no token
 
 
 class Shown:
@@ -111,17 +113,29 @@ class RunView(Transcript):
         super().__init__(log, vocabulary)
         self.pieces, self._begin_of = pieces, begin_of
         self.id, self.model, self.n_positions = run.id, run.model, run.n_positions
-        self.options, self.authors = run.options, run.authors
+        self.options, self.authors, self.typed = run.options, run.authors, run.typed
+        self._n_keep = run.options.get("n_keep", 0)  # runs of before have none
 
     @property
     def opening(self) -> str:
         """The first words of the prompt, for a title."""
         return " ".join(self.prompt_text.split())[:60] or "A text from nothing"
 
+    def context_at(self, count: int) -> tuple[range, range]:
+        """The places of the tokens since the root that the model saw when `count` were there: those that were kept in
+        mind, none before its window was first full, and the newest."""
+        return context_at(count, self.n_positions, self._n_keep)
+
     @property
-    def unread(self) -> int:
-        """How many tokens of the prompt lie before the model's window."""
-        return window_start(len(self.prompt_ids), self.n_positions)
+    def not_known(self) -> int:
+        """How many of the prompt's tokens stand for what the vocabulary has no token for; 0 where it has one for anything."""
+        return 0 if self.typed is None else sum(self.vocabulary.tokens[i] == UNKNOWN for i in self.prompt_ids.tolist())
+
+    @cached_property
+    def unread(self) -> range:
+        """The places of the prompt's tokens that lie outside of the model's window."""
+        kept, newest = self.context_at(len(self.prompt_ids))
+        return range(kept.stop, newest.start)
 
     @cached_property
     def text_from(self) -> int:
@@ -136,7 +150,7 @@ class RunView(Transcript):
         turn_ends = np.cumsum(self.authors)
         for cell in cells(self.prompt_ids, self.vocabulary, room=len(self.head), chips=self.text_from):
             turn = int(np.searchsorted(turn_ends, cell.start, side="right"))
-            yield cell, turn % 2 == 1, cell.start >= self.unread
+            yield cell, turn % 2 == 1, cell.start not in self.unread
 
     def prompt_parts(self) -> list[tuple[str, bool, bool]]:
         """The prompt cut where its author or its being read changes: (text, the model wrote it, the model read it)."""
@@ -162,12 +176,9 @@ class RunView(Transcript):
     def cell_html(self, cell: Cell, records: np.ndarray) -> str:
         """A token's span; before it a mark (no text) where the model's window was moved on."""
         root = len(self.prompt_ids)
-        moved = any(
-            window_start(root + n, self.n_positions) != window_start(root + n - 1, self.n_positions)
-            for n in range(cell.start, cell.end)
-        )
-        mark = '<i class="moved" title="From here on the model remembers only the later half of what it saw."></i>'
-        return f"{mark if moved else ''}{token_html(cell, classes(records))}"
+        (_, before), (kept, newest) = (self.context_at(root + place - 1) for place in (cell.start, cell.end))
+        mark = moved_mark(len(kept)) if newest.start != before.start else ""
+        return f"{mark}{token_html(cell, classes(records))}"
 
     def status(self, problem: str | None = None) -> str:
         """One sentence on where the run stands; `problem` is why the engine is not ready, if it is not."""
@@ -175,7 +186,15 @@ class RunView(Transcript):
 
     def ending(self, number: int) -> str:
         """One sentence on how a sample ended, or ""."""
-        return "" if self.log.withdrawn else ending(self, self.options, number)  # what ends there is not the run
+        if self.log.withdrawn:  # what ends there is not the run
+            return ""
+        return ending(self, self.options, number, self.model)
+
+
+def moved_mark(kept: int) -> str:
+    """HTML of the mark where the model's window was moved on, with so many of the first tokens kept in mind."""
+    first = f"the text’s first {counted(kept)} and " if kept else ""
+    return f'<i class="moved" title="From here on the model remembers only {first}the later half of what it saw."></i>'
 
 
 def shown(view: RunView) -> tuple[bool, list[dict]]:

@@ -4,10 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from generate import LISTS, OPTIONS, FinishReason, Outlook, RunLog, RunState, counted, perplexity
+from generate import LISTS, OPTIONS, FinishReason, Outlook, RunLog, RunState, counted
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
 from webapp.views.presets import USUAL
+from webapp.views.surprise import verdict
 
 STATES = {
     RunState.PAUSED: "The server that wrote this has stopped; it goes on in a moment.",
@@ -19,9 +20,10 @@ AGAIN = " It was interrupted once; nothing is lost."
 REPLAYED = {RunState.LOADING: "loading the model", RunState.READING: "reading the prompt"}  # states of a replay
 ENDINGS = {
     FinishReason.STOP: "The model ended its text after {tokens}.",
-    FinishReason.LENGTH: "Stopped at the length you set: {tokens}.",
-    FinishReason.CANCELLED: "Stopped by hand after {tokens}.",
-    FinishReason.UNWATCHED: "Stopped at token {count:,}: nobody was watching.",
+    FinishReason.LENGTH: "Stopped at its length: {tokens}.",
+    FinishReason.CANCELLED: "Stopped after {tokens}.",
+    FinishReason.UNWATCHED: "Stopped at token {count:,}: no page was connected to it.",
+    FinishReason.YIELDED: "Gave way to another text after {tokens}.",
     FinishReason.ERROR: "Something went wrong.",
 }
 RELATIONS = {
@@ -34,8 +36,11 @@ RELATIONS = {
     Relation.SCORE: "read by another model",
     None: "the beginning",
 }
+AT_SENTENCE = "Stopped at a sentence: {count:,} of {tokens}."
 DELETED = "Deleted."
 RARE = {option.name: USUAL[option.name] for option in OPTIONS + LISTS if option.more}
+TITLES = {option.name: option.title for option in OPTIONS + LISTS}
+OFF = {option.name: option.off for option in OPTIONS if option.off is not None}
 
 
 def status(log: RunLog, model: str, problem: str | None = None) -> str:
@@ -53,20 +58,25 @@ def status(log: RunLog, model: str, problem: str | None = None) -> str:
 
 
 def told_options(options: Mapping) -> list[tuple]:
-    """What a run was asked for: (name, value) of each option that most people know, and of the others where it matters."""
-    return [(name, value) for name, value in options.items() if name != "preset" and value != RARE.get(name, [])]
+    """What a run was asked for: (plain name, name, value) of each option that most people know, and of the others where it
+    matters. The value is "off" where the option does nothing.
+    """
+    told = {name: value for name, value in options.items() if name != "preset" and value != RARE.get(name, [])}
+    return [(TITLES.get(name, name), name, "off" if value == OFF.get(name) else value) for name, value in told.items()]
 
 
-def ending(run: Transcript, options: Mapping, number: int) -> str:
-    """How sample `number` of a run with these options ended, or ""."""
+def ending(run: Transcript, options: Mapping, number: int, model: str) -> str:
+    """How sample `number` of a run of `model` with these options ended, or ""."""
     sample = run.log.samples[number]
     reason, tokens = sample.finish_reason, counted(len(sample))
     if reason == FinishReason.LENGTH and options["max_new_tokens"] == 0:
-        return verdict(run)
+        return verdict(run, model)
+    if reason == FinishReason.LENGTH and len(sample) < options["max_new_tokens"]:
+        return AT_SENTENCE.format(count=len(sample), tokens=counted(options["max_new_tokens"]))
     if reason == FinishReason.ERROR and sample.error:
         return str(sample.error)
     if reason == FinishReason.UNWATCHED and not len(sample):
-        return "Left the line: nobody was watching."
+        return "Left the line: no page was connected to it."
     if reason == FinishReason.STOP and options["stop"] and sample.size(run.vocabulary) != sample.text_end:
         return f"Reached a stop string after {tokens}; Continue goes on past it."
     return ENDINGS[reason].format(tokens=tokens, count=len(sample)) if reason in ENDINGS else ""
@@ -75,27 +85,6 @@ def ending(run: Transcript, options: Mapping, number: int) -> str:
 def watched_by(viewers: int) -> str:
     """As in `3 watching`; nothing for one who watches alone."""
     return f"{viewers} watching" if viewers > 1 else ""
-
-
-def verdict(view: Transcript) -> str:
-    """The sentence under a text that was read whole: `Read: 412 tokens. Perplexity 23.4, 1.25 bits per byte.`
-
-    A token without a prediction (the first) counts neither with its probability nor with its bytes.
-    """
-    records = view.log.prompt
-    score = perplexity(records, view.vocabulary)
-    read = f"Read: {counted(len(records))}."
-    if score.perplexity is None:
-        return f"{read} Nothing came before it that could predict it." if len(records) == 1 else read
-    bits = "" if score.bits_per_byte is None else f", {score.bits_per_byte:.2f} bits per byte"
-    return f"{read} Perplexity {rounded(score.perplexity)}{bits}."
-
-
-def rounded(perplexity: float) -> str:
-    """A perplexity as a person reads it: three digits, or all before the point."""
-    if perplexity >= 1e7:
-        return f"{perplexity:.1e}"
-    return f"{perplexity:,.0f}" if perplexity >= 99.95 else f"{perplexity:#.3g}"
 
 
 def how_long(seconds: float | None) -> str:

@@ -29,7 +29,7 @@ def describe(view: RunView, record: np.void, before: np.ndarray, written: bool, 
     others = alternatives(record, place)
     own = {name: record[name].item() if is_known(record, name) else None for name in NUMBERS}
     listed = [one["id"] for one in others]
-    bars = [bar(view, one, one["id"] == record["id"]) for one in others]
+    bars = [bar(view, one | {"rank": ranked(one, others)}, one["id"] == record["id"]) for one in others]
     if own["logprob"] is not None and int(record["id"]) not in listed:
         here = {"id": int(record["id"]), "logprob": own["logprob"], "rank": own["rank"] or "", "cut": False}
         here |= {"cut_by": "", "touched": place.touched(here["id"], here["logprob"]) if place else {}}
@@ -57,7 +57,10 @@ def why_unknown(view: RunView, place: int) -> str:
     log = view.log
     if place == 0:
         return "The first token: nothing came before it that could predict it."
-    if place > view.unread and any(map(len, log.samples)):  # it was read, as something follows it
+    first = 0 if view.unread.start else view.unread.stop  # of those in the window
+    if (
+        place not in view.unread and place != first and any(map(len, log.samples))
+    ):  # it was read, as something follows it
         return not_told(["what the model thought of the prompt"])
     return "It lies before the model's window and was not read." if log.done else "It is being read."
 
@@ -67,6 +70,11 @@ def bar(view: RunView, one: dict, here: bool) -> dict:
     widths = {name: 100 * math.exp(one[key]) if one[key] is not None else 0.0 for name, key in WIDTHS}
     words = {"share": share(one["logprob"]), "allowed": "" if one["sampled"] is None else share(one["sampled"])}
     return one | widths | words | {"here": here, "name": named(view, one["id"])}
+
+
+def ranked(one: dict, others: Sequence[dict]) -> int:
+    """1 and how many of the alternatives are likelier; of two that are as likely both have the lower number."""
+    return 1 + sum(other["logprob"] > one["logprob"] for other in others)
 
 
 def named(view: RunView, index: int) -> str:

@@ -17,11 +17,13 @@ SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of what else there is to know; `code` is what a person would copy: a hash, a command."""
+    """A line of what else there is to know; `code` is what a person would copy: a hash, a command. Where it is a moment,
+    `when` is it as ISO 8601 has it."""
 
     name: str
     words: str
     code: str = ""
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
         if said := "; ".join(filter(None, (amount(raw, which), evaluated(evaluations.get(which))))):
             yield Fact(name, said)
     if started := words(raw.get("started")):
-        yield Fact("started", date(started))
+        yield date(started)
     if place := " on ".join(filter(None, (words(raw.get("precision")), words(raw.get("device"))))):
         yield Fact("precision", place)
     if (steps := number(raw.get("steps"))) is not None:
@@ -182,12 +184,13 @@ def evaluated(found: list[Loss] | None) -> str:
     return f"{said}; before training {found[0].loss:.3f} nats" if found[0].step == 0 < last.step else said
 
 
-def date(started: str) -> str:
-    """An ISO date as the site's pages write one, or the text as it is."""
+def date(started: str) -> Fact:
+    """When it began: an ISO date as the site's pages write one, or the text as it is."""
     try:
-        return moment(datetime.fromisoformat(started).astimezone(UTC))
+        when = datetime.fromisoformat(started).astimezone(UTC)
+        return Fact("started", moment(when), when=when.isoformat())
     except (ValueError, OverflowError):
-        return started
+        return Fact("started", started)
 
 
 def plain(value: object) -> str | None:

@@ -3,6 +3,7 @@
 Here is what is drawn, and how much of the text fits at which size; `words` makes words of characters.
 """
 
+import logging
 from bisect import bisect_left, bisect_right
 from io import BytesIO
 from itertools import accumulate, groupby
@@ -14,6 +15,8 @@ from webapp.views.card.clusters import tidy
 from webapp.views.card.directions import MARKS, in_display, way
 from webapp.views.card.typefaces import BOX_WIDTH, SMALLEST, Ink, face, measured
 from webapp.views.card.words import Stretch, Word, dots, words
+
+log = logging.getLogger(__name__)
 
 PERSON, MODEL, QUIET = Ink("#1c1915", 620), Ink("#a31621", 400), Ink("#665f54", 400)
 PAPER, SHEET, HAIRLINE = "#f4f0e7", "#fdfbf6", "#dfd7c8"
@@ -47,9 +50,8 @@ def draw_card(parts: list[tuple[str, bool]], footer: str) -> bytes:
             draw_line(draw, x, baseline, line, size, from_right=to_the_left)
         draw_foot(draw, tidy(footer).replace("\n", " ").strip()[:200])
     except OSError as error:
-        raise Refusal(
-            "The card's typefaces cannot be read ({reason}); run `npm ci` once (make run does it).", reason=str(error)
-        ) from None
+        log.error("The card's typefaces cannot be read (%s); run `npm ci` once (make run does it).", error)
+        raise Refusal("This server cannot draw pictures just now: its typefaces cannot be read.") from None
     file = BytesIO()
     image.save(file, "PNG", compress_level=4)
     return file.getvalue()

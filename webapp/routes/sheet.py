@@ -1,0 +1,179 @@
+"""What is done to a sheet: typing, writing on, another try, undo. Everything here speaks JSON; the page is the form's."""
+
+from flask import Blueprint, Response, jsonify, redirect, session, url_for
+
+from generate import Refusal
+from webapp.http.json_body import Body
+from webapp.http.security import limited
+from webapp.http.visitors import make_visitor, visitor
+from webapp.runs.repository import find_run
+from webapp.sheets.beginnings import spans_of_run
+from webapp.sheets.pieces import Origin
+from webapp.sheets.service import Asked
+from webapp.sheets.spans import Spans, spans_from_json
+from webapp.sheets.store import find_sheet, rev_after
+from webapp.sheets.tables import Sheet
+from webapp.sheets.ways import AnotherWord, Retry, Way, WriteOn
+from webapp.state import state
+from webapp.views.lenses import LEGENDS
+from webapp.views.sheet_state import can_of, length_of
+
+blueprint = Blueprint("sheet", __name__)
+
+
+@blueprint.post("/sheets")
+def make():
+    """A sheet of one's own: empty, or with what another one or a run says, and what was typed since."""
+    body = Body.read()
+    spans = spans_from(body.part("from"))
+    about = {name: value for name, value in about_of(body).items() if value is not None}
+    is_new = visitor() is None
+    sheet = state().sheets.make(make_visitor(), is_new, spans, body.edits(), body.key(), **about)
+    if is_new:
+        session["owner"] = sheet.owner
+    return told(sheet), 201
+
+
+@blueprint.get("/s/<sheet_id>/state")
+def current(sheet_id: str):
+    """What the page shows."""
+    return told(find_sheet(sheet_id))
+
+
+@blueprint.post("/s/<sheet_id>/edits")
+def type_in(sheet_id: str):
+    """Typing. Answers where it led, how long the sheet's text is, which the page compares with its own, what can be taken
+    back and done again, and what the model would stumble over."""
+    body = Body.read()
+    sheet = state().sheets.type(sheet_id, asked(body), body.edits())
+    length, can = length_of(sheet, state().sources), can_of(sheet)
+    return jsonify(rev=rev_after(sheet, body.key()), length=length, hint=state().hint(sheet), **can)
+
+
+@blueprint.post("/s/<sheet_id>/write")
+@limited
+def write(sheet_id: str):
+    """The model goes on from the caret."""
+    body = Body.read()
+    return begun(sheet_id, body, WriteOn(body.whole("at")))
+
+
+@blueprint.post("/s/<sheet_id>/retry")
+@limited
+def retry(sheet_id: str):
+    """The model tries again."""
+    return begun(sheet_id, Body.read(), Retry())
+
+
+@blueprint.post("/s/<sheet_id>/word")
+@limited
+def word(sheet_id: str):
+    """The model goes on after another word, or again from its place."""
+    body = Body.read()
+    token = Origin(body.string("run"), body.whole("sample", -1), body.whole("place"))
+    return begun(sheet_id, body, AnotherWord(token, body.whole("token", default=None)))
+
+
+@blueprint.post("/s/<sheet_id>/take")
+def take(sheet_id: str):
+    """Some tokens of a suggestion: its first ones, or those behind what was taken of it before."""
+    body = Body.read()
+    stretch = body.string("suggestion"), body.whole("sample"), body.whole("from"), body.whole("to")
+    return told(state().suggestions.take(sheet_id, asked(body), body.whole("at"), *stretch))
+
+
+@blueprint.post("/s/<sheet_id>/flip")
+def flip(sheet_id: str):
+    """Another of the tries."""
+    body = Body.read()
+    return told(state().sheets.flip(sheet_id, asked(body), body.whole("to")))
+
+
+@blueprint.post("/s/<sheet_id>/undo")
+def undo(sheet_id: str):
+    """The last change is taken back."""
+    return told(state().sheets.undo(sheet_id, asked(Body.read()), -1))
+
+
+@blueprint.post("/s/<sheet_id>/redo")
+def redo(sheet_id: str):
+    """What was taken back is done again."""
+    return told(state().sheets.undo(sheet_id, asked(Body.read()), 1))
+
+
+@blueprint.post("/s/<sheet_id>/back")
+def back(sheet_id: str):
+    """Something that was set aside is put back."""
+    body = Body.read()
+    return told(state().sheets.put_back(sheet_id, asked(body), body.whole("piece")))
+
+
+@blueprint.post("/s/<sheet_id>/settings")
+def settle(sheet_id: str):
+    """Options, what is to be kept in mind, the lens. Answers what the model that was chosen would stumble over."""
+    given = {name: value for name, value in about_of(Body.read()).items() if value is not None}
+    state().sheets.settle(sheet_id, visitor(), given)
+    return jsonify(hint=state().hint(find_sheet(sheet_id)))
+
+
+@blueprint.post("/s/<sheet_id>/stop")
+def stop(sheet_id: str):
+    """The model stops; only the owner may ask."""
+    state().sheets.stop(sheet_id, visitor())
+    return Response(status=204)
+
+
+@blueprint.post("/s/<sheet_id>/delete")
+def delete(sheet_id: str):
+    """Remove a sheet at once, with all that was written in it; only its owner may."""
+    state().sheets.delete(sheet_id, visitor())
+    state().forget_removed()
+    return redirect(url_for("my_runs.runs"), 303)
+
+
+def asked(body: Body) -> Asked:
+    """What the request is based on."""
+    seen, behind = body.whole("seen", default=None), body.string("behind", None)
+    return Asked(visitor(), body.key(), body.whole("rev"), seen, behind)
+
+
+def about_of(body: Body) -> dict:
+    """What a request says of a sheet beside its text; None: nothing."""
+    memory, lens = body.string("memory", None), body.string("lens", None)
+    if lens and lens not in LEGENDS:
+        raise Refusal("There is no lens {name!r}.", "lens", name=lens[:40])
+    return {
+        "options": body.options() if "options" in body else None,
+        "memory": memory and memory.replace("\0", ""),  # PostgreSQL's text holds no NUL
+        "lens": lens,
+    }
+
+
+def begun(sheet_id: str, body: Body, way: Way) -> Response:
+    """The sheet in which the model writes, with the options that came along; `once` are others for this writing alone."""
+    once = body.options("once") if "once" in body else None
+    return told(state().sheets.write(sheet_id, asked(body), state().wish(body.options(), once), way))
+
+
+def spans_from(source: Body | None) -> Spans:
+    """What a new sheet begins with; raises Refusal where that is not there."""
+    here = state()
+    if source is None:
+        return ()
+    if "sheet" in source:
+        other = find_sheet(source.string("sheet"))
+        return spans_from_json(other.spans if other.owner == visitor() else other.shown)
+    run = find_run(source.string("run"))
+    view = here.look(run)
+    number = source.whole("sample", default=None)
+    if number is not None and number >= len(view.log.samples):
+        raise Refusal(
+            "sample must be from 0 to {most}, not {number}.", "sample", most=len(view.log.samples) - 1, number=number
+        )
+    tokens = [view.vocabulary.tokens[index] for index in view.prompt_ids.tolist()]
+    return spans_of_run(run, view.log, number, view.text_from, tokens)
+
+
+def told(sheet: Sheet) -> Response:
+    """What a visitor may see of a sheet."""
+    return jsonify(state().sheet_state(sheet, visitor()))

@@ -1,0 +1,79 @@
+"""A visitor's sheets and runs by their words, in one list; and what makes sheets searchable."""
+
+from datetime import timedelta
+
+from sqlalchemy import Select, Text, cast, func, literal, or_, select, union_all, update
+
+from webapp.runs.kinds import Relation
+from webapp.runs.lease import CHANGE
+from webapp.runs.search import APART, INDEXED, runs_of
+from webapp.runs.tables import Run, db
+from webapp.sheets.content import Content
+from webapp.sheets.pieces import pieces_of, text_of
+from webapp.sheets.sources import Sources
+from webapp.sheets.spans import Spans
+from webapp.sheets.store import content_of
+from webapp.sheets.tables import Sheet, now
+
+REST = timedelta(seconds=2)  # without a change, before a sheet is made searchable: nobody's typing is read every second
+
+
+def sheets_of(owner: str | None, words: str = "") -> Select:
+    """The sheets of an owner in which anything was ever written; those that hold all of some words in a row.
+
+    They are looked for in what the sheet holds, and in its runs: each has the text that it went on from.
+    """
+    used = or_(Sheet.changes > 0, Sheet.run_id.is_not(None), cast(Sheet.spans, Text) != "[]")
+    found = select(Sheet).where(Sheet.owner == owner, used) if owner else select(Sheet).where(Sheet.id.is_(None))
+    if not words:
+        return found
+    its_own, there = Run.sheet_id == Sheet.id, Run.words.contains(words.lower(), autoescape=True)
+    in_a_run = select(Run.id).where(its_own, there).correlate(Sheet).exists()
+    return found.where(or_(Sheet.words.contains(words.lower(), autoescape=True), in_a_run))
+
+
+def entries_of(owner: str | None, words: str = "") -> Select:
+    """A visitor's list, the last changed first: (kind, id) of each sheet and of each run that belongs to none.
+
+    A run that is the text of another, read by a second model, stands for nothing by itself.
+    """
+    alone = Run.sheet_id.is_(None) & (func.coalesce(Run.relation, "") != Relation.SCORE)
+    sheets = sheets_of(owner, words).with_only_columns(literal("sheet").label("kind"), Sheet.id, Sheet.changed)
+    runs = runs_of(owner, words).where(alone).with_only_columns(literal("run").label("kind"), Run.id, Run.created)
+    found = union_all(sheets, runs).subquery()
+    return select(found.c.kind, found.c.id).order_by(found.c.changed.desc(), found.c.id)
+
+
+def counts_of(owner: str | None, words: str = "") -> dict[str, int]:
+    """How many entries of each kind the list has."""
+    found = entries_of(owner, words).order_by(None).subquery()
+    return dict(db.session.execute(select(found.c.kind, func.count()).group_by(found.c.kind)).all())
+
+
+def sheet_with(run: Run) -> str | None:
+    """The id of the sheet that a run is a version of, if that is still there."""
+    return run.sheet_id and db.session.scalar(select(Sheet.id).where(Sheet.id == run.sheet_id))
+
+
+def index_sheets(sources: Sources) -> None:
+    """Make sheets searchable: keep the text of some that have none since their last change."""
+    rested = Sheet.words.is_(None) & (Sheet.changed < now() - REST)
+    for sheet_id in db.session.scalars(select(Sheet.id).where(rested).limit(INDEXED)).all():
+        sheet = db.session.get(Sheet, sheet_id)
+        if sheet is None:
+            continue
+        rev = sheet.rev
+        words = APART.join(texts_of(content_of(sheet), sources)).lower().replace("\0", "")
+        as_it_was = (Sheet.id == sheet_id) & (Sheet.rev == rev)
+        db.session.execute(update(Sheet).where(as_it_was).values(words=words), execution_options=CHANGE)
+        db.session.commit()  # one by one: nobody waits for another's lock
+
+
+def texts_of(content: Content, sources: Sources) -> list[str]:
+    """All that a sheet holds, each text once: its own, what was set aside, and the tries that are not shown."""
+    parts: list[Spans] = [content.spans, *content.aside]
+    for one in content.tries:
+        parts += [one.spans, *one.aside]
+    parts = list(dict.fromkeys(parts))
+    found = sources.read(*parts)
+    return [text_of(pieces_of(spans, found)) for spans in parts]
