@@ -10,40 +10,43 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-run: .venv/ready node_modules/ready  ## serve the page (HOST=0.0.0.0 PORT=9000 to choose where)
+run: .venv/ready node_modules/ready static/sheet.min.js  ## serve the page (HOST=0.0.0.0 PORT=9000 to choose where)
 	@$(BIN)/flask --app webapp db upgrade
 	@HOST=$(HOST) PORT=$(PORT) HF_HUB_OFFLINE=1 exec $(BIN)/gunicorn
 
 finetune: .venv/ready-finetune  ## install what `python -m finetune` needs
 
-test: .venv/ready-dev node_modules/ready-dev  ## everything, from single functions to a real browser
+test: .venv/ready-dev node_modules/ready-dev static/sheet.min.js  ## everything, from single functions to a real browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: .venv/ready-dev node_modules/ready  ## what needs no browser, no server, no second database, no training
+test-fast: .venv/ready-dev node_modules/ready static/sheet.min.js  ## what needs no browser, no server, no second database, no training
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not soak and not whole"
 
-test-long: .venv/ready-dev node_modules/ready-dev  ## what needs minutes: trainings, proxies, second servers
+test-long: .venv/ready-dev node_modules/ready-dev static/sheet.min.js  ## what needs minutes: trainings, proxies, second servers
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m long --durations 5
 
-soak: .venv/ready-dev node_modules/ready  ## long loads and repeats
+soak: .venv/ready-dev node_modules/ready static/sheet.min.js  ## long loads and repeats
 	@$(BIN)/python -m pytest -m soak --timeout 1800
 
-bench: .venv/ready-dev node_modules/ready  ## measure the engine against its peers (QUICK=1: under two minutes)
+bench: .venv/ready-dev node_modules/ready static/sheet.min.js  ## measure the engine against its peers (QUICK=1: under two minutes)
 	@QUICK=$(QUICK) $(BIN)/python -m bench
 
-screenshot: .venv/ready-dev node_modules/ready  ## take the README's picture again
+screenshot: .venv/ready-dev node_modules/ready static/sheet.min.js  ## take the README's picture again
 	@$(BIN)/python -m tests.screenshot docs/page.png
 
+wheel: .venv/ready node_modules/ready static/sheet.min.js  ## make dist/rubric-….whl, which `pipx install` takes
+	@$(BIN)/python -m pip wheel . --quiet --disable-pip-version-check --no-deps --wheel-dir dist
+
 clean:  ## remove what the other commands installed; models and runs stay
-	rm -rf .venv node_modules
+	rm -rf .venv node_modules static/sheet.min.js dist
 
 # Where Debian keeps ensurepip in a package of its own, say so instead of a traceback.
 .venv/bin/python:
 	@$(PYTHON) -m venv .venv || { echo 'The virtual environment could not be made; on Debian: apt install python3-venv' >&2; rm -rf .venv; exit 1; }
 
-.venv/ready: requirements.txt | .venv/bin/python
+.venv/ready: requirements.txt requirements-web.txt | .venv/bin/python
 	@echo 'Installing what Rubric needs (some minutes the first time) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
@@ -65,4 +68,10 @@ node_modules/ready node_modules/ready-dev: package.json package-lock.json | .ven
 	@npm ci --ignore-scripts $(OMIT) --no-audit --no-fund --loglevel=error
 	@touch node_modules/ready $@
 
-.PHONY: help run finetune test test-fast test-long soak bench screenshot clean
+# The folder itself is named too: it is newer when a module was taken away.
+static/sheet.min.js: package-lock.json static/sheet $(wildcard static/sheet/*.js) | node_modules/ready
+	@npm run --silent build
+
+.NOTPARALLEL:  # both kinds of npm's packages are put into one folder
+
+.PHONY: help run finetune test test-fast test-long soak bench screenshot wheel clean

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import tokenizers
 
-from generate import END, Vocabulary, read_vocabulary
+from generate import END, Vocabulary, is_lossless, read_vocabulary
 
 
 class Codec:
@@ -17,6 +17,7 @@ class Codec:
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True  # "<|endoftext|>" is a marker when reading, and else ordinary text
         self.begin, self.end = begin, end
+        self.is_lossless = is_lossless(tokenizer)  # else what is written need not be the text to the byte
         self.fingerprint = hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
         size = max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         self.vocabulary = read_vocabulary(self.tokenizer, size)

@@ -13,7 +13,8 @@ from finetune.start import WINDOW, Start
 from generate import ModelFolder, Refusal, read_text
 
 LAYERS = 6  # of a new model, where --layers does not say
-HEAD = 64  # features of an attention head of a new model, as in all of OpenAI's
+WIDTH = 64  # features of an attention head of a new model, as in all of OpenAI's
+HEAD = "lm_head.weight"
 
 
 def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
@@ -43,27 +44,23 @@ def load_model(start: Start, options: Options) -> GPT2LMHeadModel:
 
 
 def load_weights(folder: ModelFolder, **dropout: float) -> GPT2LMHeadModel:
-    """The model of a folder as it stands there, in float32; raises Refusal where something is missing or not finite."""
-    # read by us: `transformers` takes no byte order mark
+    """The model of a folder as the engine reads it, in float32; raises Refusal where a number is not finite."""
+    from generate import read_tensors
+
+    # read by us: `transformers` takes no byte order mark, nor names with a trainer's prefix
     config = GPT2Config.from_dict(json.loads(read_text(folder.path / "config.json")), **dropout)
-    model, found = GPT2LMHeadModel.from_pretrained(
-        folder.path,
+    tensors = read_tensors(folder, torch.device("cpu"), torch.float32)
+    config.tie_word_embeddings = HEAD not in tensors
+    model = GPT2LMHeadModel.from_pretrained(
+        None,
         config=config,
+        state_dict={name if name == HEAD else f"transformer.{name}": value for name, value in tensors.items()},
         # nothing is sampled from it; the folder's own is carried over by result.py, and might keep checkpoints from being
         # saved: `transformers` refuses to write a min_p without do_sample
         generation_config=GenerationConfig.from_model_config(config),
         dtype=torch.float32,
-        local_files_only=True,
-        output_loading_info=True,
     )
-    missing = [name for name in found["missing_keys"] if name != "lm_head.weight"]
-    if missing:
-        raise Refusal(
-            "{model}: its weights lack {weight}; copy model.safetensors again.", model=folder.name, weight=missing[0]
-        )
-    check_weights(folder.name, model, "lm_head.weight" not in found["missing_keys"])
-    model.config.tie_word_embeddings = True  # some configs deny it, but the playground serves no other
-    model.lm_head.weight = model.transformer.wte.weight
+    model.name_or_path = str(folder.path)  # where peft looks whether there are more tokens than the base model had
     use_one_kernel(model)
     return model
 
@@ -75,25 +72,9 @@ def use_one_kernel(model: GPT2LMHeadModel) -> None:
             block.mlp.act = torch.nn.GELU(approximate="tanh")
 
 
-def check_weights(name: str, model: GPT2LMHeadModel, has_head: bool) -> None:
-    """What the engine would refuse is refused before it is trained."""
-    for weight, values in model.named_parameters():
-        if not values.isfinite().all():
-            raise Refusal(
-                "{model}: {weight} holds numbers that are not finite; copy model.safetensors again.",
-                model=name,
-                weight=weight,
-            )
-    if has_head and not torch.equal(model.lm_head.weight, model.transformer.wte.weight):
-        raise Refusal(
-            "{model}: lm_head.weight differs from wte.weight; GPT-2 ties them, so this model cannot be served.",
-            model=name,
-        )
-
-
 def new_config(start: Start, options: Options, dropout: dict[str, float]) -> GPT2Config:
     """The shape of a model from nothing; raises Refusal when it cannot be, or when memory is too small for its weights."""
-    heads = options.heads or max(1, options.width // HEAD)
+    heads = options.heads or max(1, options.width // WIDTH)
     if options.width % heads:
         raise Refusal(
             "--width {width} cannot be shared by {heads} heads; give --heads that divide it.",

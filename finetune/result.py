@@ -27,7 +27,7 @@ def write_model(folder: Path, model, start: Start, dtype: str, manifest: dict[st
     weights = {
         name: value.detach().to("cpu", getattr(torch, dtype), copy=True).contiguous()
         for name, value in model.state_dict().items()
-        if name != "lm_head.weight"  # it is the embedding
+        if name != "lm_head.weight" or not model.config.tie_word_embeddings  # else it is the embedding
     }
     try:
         save_file(weights, folder / "model.safetensors", {"format": "pt"})

@@ -2,17 +2,31 @@
 
 from typing import Any
 
+import numpy as np
+
 from finetune.data import Data
 from finetune.plan import Plan
 from finetune.task import Task
 from finetune.verdict import verdict
-from generate import counted
+from generate import UNK, counted
 
 
 def of_parts(found: Data) -> str:
     """How many documents and tokens each part has, in one sentence."""
     counts = (f"{name} {counted(len(part), 'document')}, {counted(part.size)}" for name, part in found.parts.items())
     return ", ".join(counts) + (" (cut from each document: there are few)" if found.cut else "")
+
+
+def of_unknown(plan: Plan) -> list[str]:
+    """One sentence on what the text has that the vocabulary has not, where such is read as a token of its own."""
+    unknown = plan.start.tokenizer.token_to_id(UNK)
+    if unknown is None:
+        return []
+    part = plan.data.parts["train"]
+    count = sum(int(np.count_nonzero(part.document(n) == unknown)) for n in range(len(part)))
+    return [
+        f"Of {counted(part.size)} to train on {count:,} are {UNK}: the vocabulary has nothing for what stands there."
+    ]
 
 
 def of_length(plan: Plan, steps: int, device: str) -> str:

@@ -1,7 +1,6 @@
 """A real gunicorn and a real Chromium, for tests and for the README's picture."""
 
 import functools
-import json
 import os
 import secrets
 import shutil
@@ -28,6 +27,11 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+SHOWN = """[...document.querySelectorAll('.cm-line')].map(line => {
+  const copy = line.cloneNode(true);
+  copy.querySelectorAll('.cm-placeholder').forEach(one => one.remove());
+  return copy.textContent;
+}).join('\\n')"""
 HIDE = """hidden => {
   Object.defineProperty(document, 'hidden', {get: () => hidden, configurable: true});
   Object.defineProperty(document, 'visibilityState', {get: () => hidden ? 'hidden' : 'visible', configurable: true});
@@ -76,15 +80,17 @@ class Server:
             **environment,
         }
 
-    def start(self, config: Path = ROOT / "gunicorn.conf.py", cwd: Path = ROOT, seconds=60) -> "Server":
+    def start(self, *command: str, cwd: Path = ROOT, seconds=60) -> "Server":
         if self.environment.get("DATABASE_URL"):
             migrate(self.environment)
         elif not self.database.exists():
             self.database.parent.mkdir(parents=True, exist_ok=True)
             self.database.write_bytes(empty_database())
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
-            self.process = subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=log, stderr=log)
+            command = command or ("-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"))
+            self.process = subprocess.Popen(
+                [sys.executable, *command], cwd=cwd, env=self.environment, stdout=log, stderr=log
+            )
         until_up(self.process, self.ready, self.log, seconds)
         return self
 
@@ -172,6 +178,11 @@ def chromium():
         browser.close()
 
 
+def unfold(page) -> None:
+    """Open what stands behind a sheet's "…"."""
+    page.click("[data-do=more][aria-expanded=false]")
+
+
 class Window:
     """One browser window of its own; notes console errors and every address it asks for."""
 
@@ -185,21 +196,35 @@ class Window:
         self.page.on("request", lambda request: self.asked.append(request.url))
 
     def write(self, prompt, model="storyteller", **settings):
-        """Fill in the form, press Ctrl+Enter, wait for the run's page; returns its address.
+        """Send the form as a page without scripts does, and open the run's page; returns its address.
 
         A seed is given unless the test gives one: a small random model soon writes half characters, or ends, by chance.
         """
-        page, settings = self.page, {"seed": 1} | settings
-        page.goto(self.server.url)
-        page.fill("#prompt", prompt)
-        page.select_option("[name=model]", model)
-        page.click("summary")
-        for name, value in settings.items():
-            page.fill(f"[name={name}]", str(value))
-        page.focus("#prompt")
-        page.keyboard.press("Control+Enter")
-        page.wait_for_url("**/r/*")
-        return page.url
+        fields = {"prompt": prompt, "model": model, "seed": 1} | settings
+        form = {name: str(value) for name, value in fields.items()}
+        address = self.server.url.rstrip("/") + "/runs"
+        answer = self.context.request.post(address, form=form, max_redirects=0)
+        assert answer.status == 303, answer.text()
+        self.page.goto(urllib.parse.urljoin(address, answer.headers["location"]))
+        return self.page.url
+
+    def type(self, text, page="/"):
+        """Open a sheet, and type at the end of its text."""
+        self.page.goto(self.server.url + page)
+        self.page.wait_for_selector(".cm-content")
+        self.page.keyboard.press("Control+End")
+        self.page.keyboard.insert_text(text)
+
+    def text(self) -> str:
+        """What the sheet's editor shows."""
+        return self.page.evaluate(SHOWN)
+
+    def wait_until_written(self) -> dict:
+        """Wait until the sheet's model has written; returns its newest run as it is stored."""
+        self.page.wait_for_url("**/s/*")
+        self.page.wait_for_selector(".versions a", state="attached")
+        self.page.wait_for_selector(".acts:not(.writing)")
+        return self.stored(self.page.evaluate("document.querySelector('.versions a').href"))
 
     def wait_until_over(self):
         self.page.wait_for_selector("#tools >> text=Retry")
@@ -220,7 +245,7 @@ class Window:
         return self.page.evaluate(f"document.getElementById('sample-{sample}').textContent")
 
     def stored(self, url) -> dict:
-        return json.load(urllib.request.urlopen(url + ".json"))
+        return self.context.request.get(f"{url}.json").json()
 
 
 @contextmanager
@@ -229,4 +254,4 @@ def opened(browser, server, **options) -> Iterator[Window]:
     window = Window(browser, server, **options)
     yield window
     window.context.close()
-    assert window.errors == []
+    assert window.errors == [], window.errors

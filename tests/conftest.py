@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +33,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same")
 
 ON_BOTH_DATABASES = {  # they store, read and delete
-    *("test_runs", "test_my_runs", "test_fork", "test_samples"),
-    *("test_adoption", "test_followers", "test_removal", "test_migrations", "test_presses", "test_nasty_values"),
+    *("test_runs", "test_sheets", "test_my_runs", "test_my_sheets", "test_fork", "test_samples"),
+    *(
+        "test_api_keys",
+        "test_backup",
+        "test_adoption",
+        "test_followers",
+        "test_removal",
+        "test_migrations",
+        "test_presses",
+        "test_nasty_values",
+    ),
 }
 
 
@@ -119,14 +129,16 @@ def edit_json(file: Path, **changes) -> None:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory) -> Path:
+def models(tmp_path_factory) -> Iterator[Path]:
     """A models folder with the storyteller, `tiny` (window of 64 tokens), `other`, and `slow`, made to be interrupted."""
     root = tmp_path_factory.mktemp("models")
     shutil.copytree(MODELS / "storyteller", root / "storyteller")
     make_model(root / "tiny", seed=1)
     make_model(root / "other", seed=2)
     make_model(root / "slow", seed=3, n_embd=640, n_layer=8, n_head=8, n_positions=512)
-    return root
+    yield root
+    measured = [name for name in ("tiny", "other", "slow") if (root / name / "rubric.json").exists()]
+    assert not measured, "a test measured the shared models: give it a RUBRIC_PRECISION"
 
 
 @pytest.fixture(scope="session")
@@ -161,10 +173,12 @@ class Writer:
     def __init__(self, engine: LocalEngine):
         self.engine = engine
 
-    def submit(self, text="Once upon a time", model="tiny", ids=None, first_sample=0, owner="", **options):
+    def submit(
+        self, text="Once upon a time", model="tiny", ids=None, first_sample=0, owner="", yields=False, **options
+    ):
         folder = find_model(self.engine.models, model)
         options = {"seed": 1, "max_new_tokens": 20, "top_k": 0, "temperature": 1} | options
-        request = Request(folder, parse_sampling(options), first_sample, owner)
+        request = Request(folder, parse_sampling(options), first_sample, owner, yields=yields)
         return self.engine.submit(request, request.new_log(folder.encode_prompt(text) if ids is None else ids))
 
     @property
@@ -333,6 +347,11 @@ def taken_in(text: str, event: dict) -> str:
 def pictured(text):
     """Control characters as the page shows them; HTML itself would drop or hide them."""
     return text.translate({c: 0x2400 + c for c in range(32) if c not in (9, 10, 13)} | {127: 0x2421})
+
+
+def in_editor(text):
+    """A text as a sheet's editor shows it: a picture stands for each control, also for one that a model's line ends with."""
+    return pictured(text).replace("\r", "␍")
 
 
 @pytest.fixture

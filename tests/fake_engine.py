@@ -19,11 +19,18 @@ from generate import (
     split_half_character,
     unknown_records,
 )
+from generate.sampling.in_use import SAMPLERS, require_samplers
 from generate.sampling.records import ALTERNATIVES
 from generate.text.ending import Ending
 
 EVERYTHING = Capabilities(
-    resumes_exactly=True, entropy=True, rank=True, kept_set=True, scores_prompt=True, loads_models=True
+    resumes_exactly=True,
+    entropy=True,
+    rank=True,
+    kept_set=True,
+    scores_prompt=True,
+    loads_models=True,
+    samplers=SAMPLERS,
 )
 LOGPROBS = np.log(
     2.0 ** -np.arange(1, ALTERNATIVES + 1)
@@ -73,6 +80,7 @@ class FakeEngine:
             raise Refusal("Write a prompt.", "prompt")
         if request.only_reads and not self.capabilities.scores_prompt:
             raise Refusal("This engine cannot only read.")
+        require_samplers(request.sampling, self.capabilities.samplers)
         if request.folder.name not in self.loaded:
             if not self.capabilities.loads_models:
                 raise Refusal("This engine has no such model.", "model")
@@ -85,6 +93,9 @@ class FakeEngine:
             run.set_state(RunState.WAITING, len(self._jobs))
             self._changed.notify_all()
         return run
+
+    def why_not(self, _name: str) -> None:
+        return None
 
     def cancel(self, run: RunLog, reason: FinishReason = FinishReason.CANCELLED) -> None:
         with self._changed:

@@ -81,12 +81,16 @@ def certify(folder: Path) -> None:
 
 
 @contextmanager
-def proxy(kind: str, folder: Path, app: int, plain: int, tls: int) -> Iterator[None]:
-    """Passes on to the port `app` what comes to the ports `plain` (HTTP/1.1) and `tls` (HTTP/2)."""
+def proxy(kind: str, folder: Path, app: int, plain: int, tls: int, settings: str | None = None) -> Iterator[None]:
+    """Passes on to the port `app` what comes to the ports `plain` (HTTP/1.1) and `tls` (HTTP/2).
+
+    `settings` are its own words, in which {app}, {plain}, {tls}, {folder} and {user} stand for what they are.
+    """
     certify(folder)
     user = "user root;" if os.geteuid() == 0 else ""  # who else could not enter the test's folder
     file, log = folder / "settings", folder / "error.log"
-    file.write_text(SETTINGS[kind].format(user=user, folder=folder, app=app, plain=plain, tls=tls))
+    settings = settings or SETTINGS[kind]
+    file.write_text(settings.format(user=user, folder=folder, app=app, plain=plain, tls=tls))
     arguments = {
         "nginx": ["-e", log, "-c", file],
         "caddy": ["run", "--config", file, "--adapter", "caddyfile"],

@@ -18,15 +18,12 @@ def main(target: Path) -> None:
         server = Server(Path(folder)).start()
         try:
             page = browser.new_page(viewport={"width": 1100, "height": 760}, device_scale_factor=1.5)
-            page.goto(server.url)
-            page.fill("#prompt", PROMPT)
-            page.click("summary")
-            page.fill("[name=seed]", "12")
-            page.fill("[name=max_new_tokens]", "400")
-            page.click("text=Write on")
-            page.wait_for_url("**/r/*")
+            page.goto(f"{server.url}/?seed=12&max_new_tokens=400")
+            page.wait_for_selector(".cm-content")
+            page.keyboard.insert_text(PROMPT)
+            page.keyboard.press("Control+Enter")
             deadline = time.time() + 20
-            while page.evaluate("document.getElementById('sample-0').textContent.length") < 420:
+            while page.evaluate("document.querySelector('.cm-content').textContent.length") < 420 + len(PROMPT):
                 assert time.time() < deadline, "the text did not grow"
             page.screenshot(path=target)
         finally:

@@ -5,7 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from browser import Window, get, serving
+from browser import Window, get, serving, unfold
 from conftest import ROOT
 from test_curve import RUN
 from waiting import until
@@ -24,6 +24,7 @@ PATHS = [
     "/r/{child}",
     "/r/{one}/plain",
     "/r/{one}/embed",
+    "/r/{one}/share",
     "/r/{deleted}",
     "/r/{one}/beside/{other}",
     "/r/{one}/shift/{score}",
@@ -66,6 +67,8 @@ def visit(browser, server, request):
         return run.removeprefix("/r/")
 
     one = start()
+    about = {"key": "k" * 22, "edits": [[0, 0, "An old sheet"]]}
+    assert window.context.request.post(f"{server.url}/sheets", data=about).status == 201
     runs = {"one": one, "many": start(samples="3"), "child": start(f"/r/{one}/continue"), "deleted": start()}
     window.context.request.post(f"{server.url}/r/{runs['deleted']}/delete")
     runs["other"] = start(f"/r/{one}/beside", model="other").rsplit("/", 1)[1]
@@ -111,7 +114,7 @@ def test_a_page_shuts_nobody_out(visit, path):
 def test_a_form_with_a_complaint_shuts_nobody_out(visit, send):
     page = visit.page
     page.goto(visit.url)
-    page.click("summary")
+    unfold(page)
     page.fill("[name=temperature]", "hot")
     page.eval_on_selector("form.write", f"form => {send}")
     page.wait_for_selector(".said")
@@ -138,3 +141,122 @@ def test_a_lens_and_a_token_s_panel_shut_nobody_out(visit, lens):
     page.keyboard.press("ArrowRight")
     page.wait_for_selector("#token .bars")
     assert not (found := violations(page)), found
+
+
+@pytest.mark.parametrize("lens", ["author", "probability"])
+def test_a_sheet_with_tries_something_set_aside_and_a_panel_shuts_nobody_out(visit, lens):
+    page = visit.page
+    visit.window.type("The old king said", "/?model=storyteller&max_new_tokens=12&seed=1")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Control+Enter")
+    visit.window.wait_until_written()
+    page.keyboard.press("Alt+r")
+    page.wait_for_selector("text=2 / 2")
+    visit.window.wait_until_written()
+    page.check(f"[name=lens][value={lens}]")
+    page.locator("#editor .red").first.click()
+    page.wait_for_selector("#token .bars")
+    assert not (found := violations(page)), found
+
+
+def test_a_sheet_that_is_written_a_word_pointed_at_and_what_is_behind_the_dots_shut_nobody_out(visit):
+    page = visit.page
+    visit.window.type("Once upon a time", "/?model=slow&max_new_tokens=4096&seed=1&temperature=1.1")
+    page.keyboard.press("Control+Enter")
+    until(lambda: page.inner_text("#written") != "")
+    assert not (found := violations(page)), found
+    page.keyboard.press("Escape")
+    visit.window.wait_until_written()
+    page.locator("#editor .red").last.hover()
+    page.wait_for_selector(".peek .share")
+    assert not (found := judge(page)), found
+    unfold(page)
+    assert not (found := violations(page)), found
+
+
+def test_suggestions_shut_nobody_out(visit):
+    page = visit.page
+    visit.window.type("The old king said", "/?model=storyteller&seed=1")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".suggestions .note.unseen", state="attached")
+    page.keyboard.press("ArrowDown")
+    assert not (found := violations(page)), found
+    page.keyboard.press("Control+ArrowRight")
+    until(lambda: page.locator(".suggestions li").count() == 1)
+    assert not (found := judge(page)), found
+
+
+@pytest.mark.parametrize("kind", ["sheet", "version"])
+def test_the_open_share_dialog_shuts_nobody_out(visit, kind):
+    page = visit.page
+    visit.window.type("The old king said", "/?model=tiny&max_new_tokens=12&seed=1")
+    page.keyboard.press("Control+Enter")
+    visit.window.wait_until_written()
+    page.click(".acts [data-share]")
+    page.check(f"dialog [value={kind}]")
+    assert not (found := violations(page)), found
+
+
+SIZES = {"phone": {"width": 390, "height": 780}, "zoomed": {"width": 640, "height": 450}}  # 200 % of 1280 by 900
+FULL = {"problem": "The line is full: 64 runs are waiting; please try again in a moment.", "field": None, "values": {}}
+
+
+def states(visit):
+    """Leads a sheet from one state to the next; yields the name of each."""
+    window, page = visit.window, visit.page
+    window.type("The old king said ", "/?model=storyteller&max_new_tokens=12&min_new_tokens=12&seed=1&temperature=1.1")
+    yield "typing"
+    until(lambda: "a space at the end" in page.inner_text("#sheet-status"))
+    yield "a hint"
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Tab")
+    page.wait_for_selector(".suggestions .note.unseen", state="attached")
+    yield "suggestions"
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".acts.writing")
+    yield "writing"
+    window.wait_until_written()
+    page.keyboard.press("Alt+r")
+    page.wait_for_selector("text=2 / 2")
+    window.wait_until_written()
+    yield "tries"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Alt+Enter")
+    page.wait_for_selector("#token .bars")
+    yield "a word's panel"
+    page.keyboard.press("Escape")
+    page.click(".acts [data-share]")
+    page.wait_for_selector("dialog .address")
+    yield "sharing"
+    page.keyboard.press("Escape")
+    page.fill("#length", "9999")
+    page.click("#write-on")
+    page.wait_for_selector("#problem [role=alert]")
+    yield "a refused value"
+    page.keyboard.press("Escape")
+    page.fill("#length", "12")
+    page.route("**/write", lambda route: route.fulfill(status=503, json=FULL))
+    page.click("#write-on")
+    page.wait_for_selector("#problem [role=alert]")
+    yield "a full line"
+    page.unroute("**/write")
+    window.context.set_offline(True)
+    until(lambda: page.inner_text("#sheet-status").startswith("You are offline."))
+    yield "offline"
+    window.context.set_offline(False)
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_no_state_of_a_sheet_shuts_anybody_out_or_is_wider_than_a_small_window(visit, size):
+    page, wide = visit.page, visit.page.viewport_size
+    page.set_viewport_size(size)
+    found = {}
+    for state in states(visit):
+        page.evaluate(AXE.read_text())
+        found[state] = judge(page)
+        if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
+            found[state].add("it is wider than the window")
+    page.set_viewport_size(wide)
+    assert not any(found.values()), found
+    assert len(found) == 10

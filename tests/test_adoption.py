@@ -237,7 +237,7 @@ def test_an_orphan_that_nobody_watches_ends_after_the_grace_time_and_keeps_its_t
     (first, second) = told(server, run)
     assert (first[0], first[2]) == (whole[0][0][:9], "unwatched")
     assert second == whole[1]
-    assert "Stopped at token 9: nobody was watching." in server.visitor.get(run).text
+    assert "Stopped at token 9: no page was connected to it." in server.visitor.get(run).text
 
 
 def test_a_server_that_just_started_gives_readers_time_to_come_back(a, serve):
@@ -403,7 +403,7 @@ def test_stop_ends_an_orphan_where_it_stands(a, b, work):
     with closing(Reader(b, run)) as reader:
         b.do(work, "follow")
         reader.until("done")
-    assert reader.shown["#status"] == "Stopped by hand after 9 tokens."
+    assert reader.shown["#status"] == "Stopped after 9 tokens."
     assert [(ids, reason) for ids, _, reason, _ in told(b, run)] == [(whole[0][0][:9], "cancelled")]
 
 

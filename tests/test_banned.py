@@ -274,7 +274,7 @@ def writer_tokens(writer):
 def shown_by(tokens: list[bytes], order: list[int], stop: list[bytes], bans: list[str]) -> list[bytes]:
     """What may be shown after each token that a model chooses, of a text of these tokens."""
     vocabulary, run = Vocabulary(tokens), RunLog(unknown_records([0], len(tokens)), 1)
-    request = SimpleNamespace(sampling=Sampling(max_new_tokens=50), only_reads=False)
+    request = SimpleNamespace(sampling=Sampling(max_new_tokens=50), only_reads=False, yields=False)
     held_back = HeldBack(Phrases(bans), b"", 0, len(tokens))
     sequence = Sequence(run, run.samples[0], request, 0, [0], Ending(stop), 0, Past(None, None), 1, held_back=held_back)
     delivery, shown = Delivery(vocabulary, []), []

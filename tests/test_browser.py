@@ -4,8 +4,8 @@ import shutil
 import urllib.request
 
 import pytest
-from browser import Window, opened
-from conftest import TRICKY, pictured
+from browser import Window, opened, unfold
+from conftest import TRICKY, in_editor, pictured
 from waiting import until
 
 GROWTH = """
@@ -69,7 +69,7 @@ def test_both_inks_can_be_read_in_light_and_dark(browser, server, scheme):
     window = Window(browser, server, color_scheme=scheme)
     window.write("The king", max_new_tokens=5)
     window.wait_until_over()
-    for selector in (".prompt", ".continuation", ".status", "#tools button", ".facts summary", ".share button"):
+    for selector in (".prompt", ".continuation", ".status", "#tools button", ".facts summary", ".doing .sharing"):
         assert contrast(window, selector) >= 4.5, selector
     window.context.close()
 
@@ -173,23 +173,25 @@ def test_continue_retry_and_edit_lead_on_without_a_page_load(window):
     window.page.wait_for_url(second)
     until(lambda: window.story() == window.stored(second)["samples"][0]["text"])
     window.page.click("text=Edit the prompt")
-    window.page.wait_for_selector("textarea#prompt")
-    assert window.page.input_value("#prompt") == "Once upon a time" + text
+    window.page.wait_for_selector(".cm-content")
+    assert window.text() == "Once upon a time" + text
 
 
 def test_a_button_puts_the_end_token_into_the_prompt_and_the_run_shows_a_chip(window):
     page = window.page
-    page.goto(window.server.url)
-    page.fill("#prompt", "HelloGoodbye")
-    page.evaluate("document.getElementById('prompt').setSelectionRange(5, 5)")
-    page.click("summary")
+    window.type("HelloGoodbye")
+    for _ in "Goodbye":
+        page.keyboard.press("ArrowLeft")
+    unfold(page)
     page.fill("[name=max_new_tokens]", "5")
+    page.click("summary:has-text('More settings')")
     page.click("text=Put the end token in")
-    assert page.input_value("#prompt") == "Hello<|endoftext|>Goodbye"
+    assert window.text() == "Hello<|endoftext|>Goodbye"
     assert page.is_checked("[name=parse_special]")
-    page.click("text=Write on")
-    page.wait_for_url("**/r/*")
-    window.wait_until_over()
+    page.keyboard.press("Control+End")
+    page.click("#write-on")
+    window.wait_until_written()
+    page.goto(page.evaluate("document.querySelector('.versions a').href"))
     assert page.inner_text("#prompt") == "HelloGoodbye", "the chip is no text that is copied"
     assert page.locator("#prompt .special").count() == 1
     assert page.locator("#prompt .special").bounding_box()["width"] > 30
@@ -198,21 +200,19 @@ def test_a_button_puts_the_end_token_into_the_prompt_and_the_run_shows_a_chip(wi
 def test_a_wrong_setting_says_so_and_keeps_what_was_typed(browser, server):
     window = Window(browser, server)  # Chromium itself notes the 422 in its console
     page = window.page
-    page.goto(server.url)
-    page.fill("#prompt", "my words")
-    page.click("summary")
+    window.type("my words")
+    unfold(page)
     page.fill("[name=temperature]", "hot")
-    page.click("text=Write on")
-    assert page.inner_text(".said") == "temperature must be a number from 0 to 5, not 'hot'."
-    assert page.input_value("#prompt") == "my words"
+    page.click("#write-on")
+    assert page.inner_text(".said") == "How bold: temperature must be a number from 0 to 5, not 'hot'."
+    assert window.text() == "my words"
     assert page.input_value("[name=temperature]") == "hot"
     until(lambda: page.get_attribute("[name=temperature]", "aria-invalid") == "true")
     page.fill("[name=temperature]", "1")
-    page.click("text=Write on")
-    page.wait_for_url("**/r/*")
-    page.go_back()
-    page.wait_for_selector("textarea#prompt")
-    assert page.input_value("#prompt") == "my words"
+    page.click("#write-on")
+    written = window.wait_until_written()["samples"][0]["text"]
+    page.reload()
+    assert window.text() == in_editor("my words" + written)
     assert page.input_value("[name=temperature]") == "1"
     window.context.close()
 
@@ -229,33 +229,20 @@ def test_a_stream_that_never_begins_is_said_on_the_page(browser, server):
 
 
 def test_the_keyboard_goes_on_at_the_new_page_s_beginning(window):
-    window.write("Once", max_new_tokens=3)
+    first = window.write("Once", max_new_tokens=3)
     window.wait_until_over()
+    window.page.click("text=Retry")
+    window.page.wait_for_url(lambda url: url != first)
     until(lambda: window.page.evaluate("document.activeElement.id") == "main")
-
-
-def test_copying_the_link_warns_that_it_is_local(window):
-    window.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    url = window.write("Once", max_new_tokens=5)
-    window.wait_until_over()
-    window.page.click("text=Copy link")
-    until(lambda: "only on this computer" in window.page.inner_text("#copied"))
-    assert window.page.evaluate("navigator.clipboard.readText()") == url
-    window.page.click("text=Copy text")
-    until(lambda: window.page.inner_text("#copied") == "Copied.")
-    assert window.page.evaluate("navigator.clipboard.readText()") == "Once" + window.story()
 
 
 def test_choosing_another_model_loads_it_visibly(window, models):
     page, another = window.page, shutil.copytree(models / "tiny", models / "another")
-    page.goto(window.server.url)
+    window.type("the old king")
     page.select_option("[name=model]", "another")
     assert "has to be loaded first" in page.inner_text("select option[value=another]")
-    page.fill("#prompt", "the old king")
-    page.click("text=Write on")
-    page.wait_for_url("**/r/*")
-    window.wait_until_over()
-    assert window.stored(page.url)["model"] == "another"
+    page.click("#write-on")
+    assert window.wait_until_written()["model"] == "another"
     shutil.rmtree(another)
 
 
@@ -263,6 +250,7 @@ def test_without_scripts_the_form_and_the_plain_page_work(browser, server):
     window = Window(browser, server, java_script_enabled=False)
     page = window.page
     page.goto(server.url + "/?seed=1")
+    assert page.locator(".scripted:visible").count() == 0
     page.fill("#prompt", "Once <b>upon</b>\n\na time")
     page.click("text=Write on")
     page.wait_for_url("**/r/*")

@@ -81,7 +81,9 @@ def test_the_panel_tells_what_is_told_and_names_the_rest(plain, rich, run):
     assert "nan" not in said
     told = panel(rich, rich.write(max_new_tokens=12), 0)
     assert re.search(
-        r"The model gave it [\d.]+ %, the sampler [\d.]+ %\. It ranked \d; the entropy was 1\.39 nats\.", told
+        r"The model gave it [\d.]+ %, the settings made that [\d.]+ %\. It ranked \d\. "
+        r"Unsure by 1\.39 nats\.",
+        told,
     )
     assert "not told" not in told
 
@@ -96,7 +98,7 @@ def test_a_lens_without_anything_to_show_says_so(plain, rich, run):
     page = plain.visitor.get(run).text
     assert '<p class="legend rank">The rank is not told by this engine.</p>' in page
     assert '<p class="legend entropy">The entropy is not told by this engine.</p>' in page
-    assert '<span class="p0">over 50 %</span>' in page, "probabilities are told"
+    assert '<span class="p0">over 50 % likely</span>' in page, "probabilities are told"
     assert re.search(r'<span class="p\d" data-n', page)
     assert not re.search(r'class="[^"]*\b[ke]\d', page)
     assert "not told" not in rich.visitor.get(rich.write()).text
@@ -123,7 +125,7 @@ def test_unknown_numbers_are_null_in_what_is_taken_away(plain, run):
 
 def test_nothing_is_offered_that_the_engine_cannot_do(plain, rich, run):
     other = rich.write(max_new_tokens=12)
-    for path, words in {"{run}": ("Replay", "Show what moved"), "/": ("Only read it",)}.items():
+    for path, words in {"{run}": ("Replay", "Show what moved"), "/": ("How surprising is my text?",)}.items():
         there, here = (server.visitor.get(path.format(run=one)).text for server, one in ((rich, other), (plain, run)))
         for word in words:
             assert word in there
@@ -162,6 +164,28 @@ def test_what_is_asked_for_anyway_is_refused_in_one_sentence(plain, run):
     assert refused(plain, "/runs", prompt="the old king", model="other").endswith(of_other)
     assert refused(plain, f"{run}/beside", model="other").endswith(of_other)
     assert refused(plain, f"{run}/shift", model="other").endswith(of_other)
+
+
+def test_a_sampler_that_the_engine_has_not_is_refused_and_marked(plain, rich):
+    asked = {"prompt": "the old king", "model": "tiny"}
+    assert refused(plain, "/runs", **asked, dry_multiplier="0.8").endswith("set it to 0, which is off.")
+    assert refused(plain, "/runs", **asked, banned_phrases="fox").endswith("has no banned_phrases; leave it empty.")
+    assert "This server's engine has no" in refused(plain, "/runs", **asked, preset="wild")
+    page, other = plain.visitor.get("/").text, rich.visitor.get("/").text
+    assert re.search(r'value="wild"[^>]* disabled>', page)
+    assert re.search(r"This server’s engine has no min_p, xtc_probability\.", page)
+    assert not re.search(r'value="model"[^>]* disabled>', page)
+    assert page.count("This server’s engine does not have it.") == 14
+    for absent in ("This server’s engine", "cannot be asked for"):
+        assert absent not in other
+    assert re.search("<b>other</b> cannot be asked for. The engine of this server does not have it.", page)
+
+
+def test_a_precision_that_nobody_told_is_said_to_be_untold(plain, run, monkeypatch):
+    assert "<dt>Precision</dt><dd>float32 on cpu</dd>" in plain.visitor.get(run).text
+    plain.change(run, precision=None, device=None)
+    assert "<dt>Precision</dt><dd>not told by this engine</dd>" in plain.visitor.get(run).text
+    plain.change(run, precision="float32", device="cpu")
 
 
 def test_a_comparison_that_nobody_can_read_for_is_refused(models, tmp_path):
@@ -221,7 +245,7 @@ def test_without_an_engine_nothing_that_needs_one_is_offered(models, tmp_path):
     server = serving(models, tmp_path, None)
     with closing(server):
         page = server.visitor.get("/").text
-        assert "Only read it" not in page
+        assert "How surprising is my text?" not in page
         assert "not served" not in page
         assert "no engine" in refused(server, "/runs", prompt="x", model="tiny")
 

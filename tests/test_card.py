@@ -324,7 +324,7 @@ def forget_typefaces() -> None:
 def test_missing_typefaces_are_one_clear_refusal(monkeypatch, tmp_path):
     monkeypatch.setattr(typefaces, "MODULES", tmp_path)
     forget_typefaces()
-    with pytest.raises(Refusal, match="npm ci"):
+    with pytest.raises(Refusal, match="its typefaces cannot be read"):
         draw_card([("Once", False)], "storyteller")
     monkeypatch.undo()
     assert count(pixels(("Once", False)), PERSON.colour) > 100, "and once they are there, all is well"

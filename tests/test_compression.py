@@ -18,7 +18,7 @@ def run(visitor) -> str:
 @pytest.mark.parametrize("kind", ["page", "json", "style", "script", "htmx", "error"])
 def test_text_is_the_same_by_gzip_and_plain(visitor, run, kind):
     address = {
-        "page": "/models/tiny",
+        "page": "/v1",
         "json": f"{run}.json",
         "style": "/static/rubric.css",
         "script": "/static/rubric.js",

@@ -350,6 +350,11 @@ def test_what_openai_s_graph_would_compute_otherwise_does_not_become_its_checkpo
         to_checkpoint(check_folder(tmp_path / "tiny"), tmp_path / "run")
 
 
+def test_grover_s_checkpoint_is_called_one(run):
+    rewrite(run, lambda old: {name.replace(b"model/", b"newslm/"): value for name, value in old.items()})
+    assert refusal(run) == "model.ckpt is of a Grover, and no GPT-2; other kinds of models cannot be converted."
+
+
 def test_other_things_given_by_mistake_are_recognised(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -86,15 +86,14 @@ on_a_phone_too = pytest.mark.parametrize(
 
 
 @on_a_phone_too
-def test_the_form_turns_with_what_is_typed(window):
-    page = window.page
-    page.goto(window.server.url)
-    turned = "getComputedStyle(document.getElementById('prompt')).direction"
-    assert page.evaluate(turned) == "ltr"
-    page.fill("#prompt", HEBREW)
-    assert page.evaluate(turned) == "rtl"
-    page.fill("#prompt", "A fox, " + HEBREW)
-    assert page.evaluate(turned) == "ltr"
+def test_each_paragraph_of_a_sheet_turns_with_what_is_typed(window):
+    window.type("")
+    turned = "[...document.querySelectorAll('.cm-line')].map(line => getComputedStyle(line).direction)"
+    assert window.page.evaluate(turned) == ["ltr"]
+    window.page.keyboard.insert_text(HEBREW)
+    window.page.keyboard.press("Enter")
+    window.page.keyboard.insert_text("A fox, " + HEBREW)
+    assert window.page.evaluate(turned) == ["rtl", "ltr"]
 
 
 @on_a_phone_too

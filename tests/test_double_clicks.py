@@ -1,6 +1,8 @@
 """A hasty hand: whatever is pressed twice happens once, and the address is that of what happened. Chromium and gunicorn."""
 
 import pytest
+from browser import unfold
+from waiting import until
 
 MANY = "SELECT count(*) FROM run"
 
@@ -9,15 +11,18 @@ without_scripts_too = pytest.mark.parametrize(
 )
 
 
-def fill(window, prompt="the old king"):
-    window.page.goto(f"{window.server.url}/?max_new_tokens=5")  # few: its page is not idle before the text has ended
-    window.page.fill("#prompt", prompt)
+without_scripts = pytest.mark.parametrize("window", [{"java_script_enabled": False}], indirect=True)
+
+
+def fill(window):
+    """The form, filled in by its address; few tokens, as its page is not idle before the text has ended."""
+    window.page.goto(f"{window.server.url}/?prompt=the+old+king&max_new_tokens=5")
 
 
 def arrived(window, server, before, old="") -> str:
     """The address after one more run was made from the page `old`; it is that run's."""
     # not for an address: the second click may abort the first one's navigation
-    window.page.wait_for_selector(f'[data-copy*="/r/"]:not([data-copy*="{old[-16:]}"])', state="attached")
+    window.page.wait_for_selector(f'[data-share][href*="/r/"]:not([href*="{old[-16:]}"])', state="attached")
     window.page.wait_for_load_state("networkidle")
     address = window.page.url
     assert server.stored(MANY) == before + 1
@@ -25,21 +30,40 @@ def arrived(window, server, before, old="") -> str:
     return address
 
 
+@without_scripts
+def test_a_double_click_on_the_form_makes_one_run(window, server):
+    before = server.stored(MANY)
+    fill(window)
+    window.page.dblclick("button:has-text('Write on')")
+    arrived(window, server, before)
+
+
 @without_scripts_too
-@pytest.mark.parametrize("button", ["Write on", "Only read it"])
-def test_a_double_click_on_the_form_makes_one_run(window, server, button):
+def test_a_double_click_that_asks_only_to_read_makes_one_run(window, server):
     before = server.stored(MANY)
     fill(window)
-    window.page.dblclick(f"button:has-text('{button}')")
+    if window.page.is_visible("[data-do=more]"):
+        unfold(window.page)
+    window.page.dblclick("button:has-text('How surprising is my text?')")
     arrived(window, server, before)
 
 
-def test_ctrl_and_enter_twice_make_one_run(window, server):
+@pytest.mark.parametrize(
+    "twice",
+    [
+        lambda page: page.dblclick("#write-on"),
+        lambda page: [page.keyboard.press("Control+Enter") for _ in range(2)],
+    ],
+    ids=["by mouse", "by keyboard"],
+)
+def test_a_double_press_in_a_sheet_makes_one_run_and_does_not_stop_it(window, server, twice):
     before = server.stored(MANY)
     fill(window)
-    for _ in range(2):
-        window.page.keyboard.press("Control+Enter")
-    arrived(window, server, before)
+    twice(window.page)
+    window.wait_until_written()
+    assert server.stored(MANY) == before + 1
+    newest = "SELECT finish_reason FROM sample ORDER BY rowid DESC LIMIT 1"
+    until(lambda: server.stored(newest) == "length", what="an end by its length")
 
 
 def finished(window) -> str:
@@ -67,7 +91,7 @@ def test_a_double_click_on_delete_leads_to_the_list_of_runs(window, server):
     before = server.stored(MANY)
     window.page.click("text=Delete it")
     window.page.dblclick("text=Delete for good")
-    window.page.wait_for_selector("h1:has-text('Your runs')")
+    window.page.wait_for_selector("h1:has-text('Your sheets')")
     assert server.stored(MANY) == before - 1
 
 
@@ -90,7 +114,7 @@ def test_a_replay_can_be_pressed_again_once_it_is_over(window):
     assert len(addresses) == 2
 
 
-@without_scripts_too
+@without_scripts
 def test_back_and_the_same_words_again_make_another_run(window, server):
     fill(window)
     window.page.click("button:has-text('Write on')")

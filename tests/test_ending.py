@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from generate import CharacterGate, Refusal, Vocabulary, find_model, split_half_character
+from generate.text.alphabet import byte_alphabet
 from generate.text.ending import Ending
-from generate.text.vocabulary import byte_alphabet
 
 # Few different bytes, among them whole characters, parts of them and bytes that UTF-8 never has, so that stops do occur.
 PIECES = [b"a", b"b", b"ab", b"\n", b"\xff", b"\xc3", b"\xa9", *("é", "狐", "🦊", "👨‍👩‍👧", "e\u0301")]

@@ -134,7 +134,7 @@ def test_a_run_that_nobody_watches_is_stopped_and_keeps_its_text(impatient):
     until(lambda: is_over(impatient, left))
     stored = json.loads(get(left + ".json"))["samples"][0]
     assert stored["finish_reason"] == "unwatched"
-    assert f"Stopped at token {len(stored['tokens'])}: nobody was watching." in get(left)
+    assert f"Stopped at token {len(stored['tokens'])}: no page was connected to it." in get(left)
     assert json.loads(get(watched + ".json"))["state"] == "writing"
     stream.close()
 
@@ -151,7 +151,7 @@ def test_a_run_that_everybody_left_says_so_and_goes_on_at_a_press(browser, impat
     until(lambda: is_over(impatient, url))
     window.page.goto(url)
     assert window.over()
-    assert "nobody was watching" in window.page.inner_text("#status")
+    assert "no page was connected" in window.page.inner_text("#status")
     window.page.click("text=Continue")
     window.page.wait_for_url(lambda address: address != url)
     until(lambda: len(window.story()) > 20)

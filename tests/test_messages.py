@@ -12,6 +12,9 @@ from test_house import CATALOGUED, kinds_of_refusals
 from generate import Problem, Refusal
 
 NAMES = {"place", "sample", "token", "vocab", "wpe", "wte"}  # fields, options and weights that look like words
+NAMES |= {"at", "behind", "edits", "from", "lens", "memory", "once", "options", "piece"}
+NAMES |= {"rev", "run", "seen", "sheet", "suggestion", "text", "to", "turn"}
+NAMES |= {"model", "prompt", "stop", "tokens"}  # of the API
 
 
 def is_wording(text: str) -> bool:

@@ -29,7 +29,7 @@ def listed(visitor, query="") -> list[str]:
 
 
 def test_a_visitor_s_runs_are_listed_newest_first_and_a_stranger_s_are_not(visitor, friend):
-    assert "You have written nothing here yet" in visitor.get("/runs").text
+    assert "Nothing of yours is here" in visitor.get("/runs").text
     runs = [visitor.start(f"number {n}", max_new_tokens=3) for n in range(3)]
     friend.start("somebody else's", max_new_tokens=3)
     assert listed(visitor) == runs[::-1]
@@ -45,7 +45,7 @@ def test_words_are_found_in_prompt_and_continuation_whatever_their_case(app, vis
         assert fox in listed(visitor, query), query
     assert listed(visitor, "bear_100%") != []
     assert listed(visitor, "bear%100_") == []
-    assert "None of your runs has “<bdi>&lt;b&gt;</bdi>” in it" in visitor.get("/runs?q=<b>").text
+    assert "Nothing of yours has “<bdi>&lt;b&gt;</bdi>” in it" in visitor.get("/runs?q=<b>").text
 
 
 def test_words_are_found_across_the_seam_between_prompt_and_text_of_every_sample(app, visitor):
@@ -167,7 +167,7 @@ def test_a_cookie_that_was_changed_owns_nothing(app, visitor):
     cookie = visitor.client.get_cookie("rubric").value
     thief = app.test_client()
     thief.set_cookie("rubric", cookie[:-3] + ("aaa" if not cookie.endswith("aaa") else "bbb"))
-    assert "You have written nothing here yet" in thief.get("/runs").text
+    assert "Nothing of yours is here" in thief.get("/runs").text
 
 
 def test_ids_cannot_be_guessed(visitor):

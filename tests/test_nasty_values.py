@@ -1,5 +1,6 @@
 """Every field of every address gets values that nobody should send: a 4xx with a page of the site, or an answer; never a 500."""
 
+import json
 from urllib.parse import quote
 
 import pytest
@@ -29,6 +30,26 @@ RAW = (  # as they stand in an address or a form, percent-encoded
     "x" * 3000,
 )
 OPTIONS = " ".join(option.name for option in NUMBERS + LISTS)
+JSON = {  # the fields that each view reads of a JSON object
+    "sheet.make": "key from edits options memory lens",
+    "sheet.type_in": "key rev seen edits",
+    "sheet.write": "key rev seen at options",
+    "sheet.retry": "key rev seen options",
+    "sheet.word": "key rev seen run sample place token options",
+    "sheet.flip": "key rev seen to",
+    "sheet.undo": "key rev seen",
+    "sheet.redo": "key rev seen",
+    "sheet.back": "key rev seen piece",
+    "sheet.settle": "key options memory lens",
+    "sheet.stop": "",
+    "sheet.take": "key rev seen suggestion sample from to at",
+    "suggestions.suggest": "rev at turn options",
+    "api.completions": "model prompt max_tokens n stream seed echo logprobs stop logit_bias store stream_options",
+    "api_tokens.tokenize": "model prompt add_special_tokens return_token_strs",
+    "api_tokens.detokenize": "model tokens",
+}
+VALUES = (None, True, -1, 0.5, 10**30, float("nan"), "", "\0", "\ud800", "x" * 300, [], {}, [[]], [[0, 0, 0]], {"x": 1})
+VALUES += ({"run": "\0"}, {"sheet": 7}, {"run": "x", "sample": {}}, {"model": "\0", "temperature": "NaN"})
 FIELDS = {  # the fields that each view reads, of its address or its form
     "home.home": f"prompt model parent sample parent_sample {OPTIONS}",
     "home.create": f"prompt model parent parent_sample parse_special read nonce {OPTIONS}",
@@ -47,14 +68,34 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "events.plain": "",
     "exports.text": "",
     "exports.everything": "",
+    "exports.sheet_text": "",
+    "exports.whole_sheet": "",
     "sharing.card": "",
     "sharing.code": "",
+    "sharing.sheet_code": "",
+    "sharing.share_run": "",
+    "sharing.share_sheet": "",
     "sharing.embed": "",
     "token.token": "sample place",
     "model.model_page": "",
     "my_runs.runs": "q page",
     "my_runs.download": "",
     "my_runs.delete": "nonce",
+    "home.sheet": "",
+    "sheet.current": "",
+    "sheet_events.events": "",
+    "sheet.delete": "nonce",
+    "model.samples": "",
+    "model.write_samples": "nonce",
+    "api.models": "",
+    "api.model": "",
+    "api.nothing": "",
+    "api_page.page": "",
+    "api_page.description": "",
+    "api_page.run_code": "",
+    "api_page.form_code": f"prompt model parse_special {OPTIONS}",
+    "api_tokens.tokenizer_info": "model",
+    **dict.fromkeys(JSON, ""),
     "replay.begin": "nonce",
     "replay.show": "whole",
     "health.healthz": "",
@@ -78,12 +119,20 @@ FORM = {"prompt": "the+old+king", "model": "tiny", "max_new_tokens": "1", "sampl
 
 
 def valid(visitor) -> dict:
-    """What each part of an address is where nothing is wrong with it: makes a run, and a replay of it."""
+    """What each part of an address is where nothing is wrong with it: makes a run, a replay of it, and a sheet."""
     run = visitor.start(max_new_tokens=2)
     visitor.finish(run)
     key = visitor.post(f"{run}/replay").headers["Location"].rsplit("/", 1)[1]
-    file = {"name": "tiny", "package": "htmx", "file": "htmx.min.js", "path": "htmx.min.js", "filename": "rubric.css"}
-    return {"run_id": run[3:], "first": run[3:], "second": run[3:], "key": key} | file
+    sheet = visitor.post("/sheets", json={"key": "k" * 22}).get_json()["id"]
+    file = {
+        "name": "tiny",
+        "package": "htmx",
+        "file": "htmx.min.js",
+        "path": "htmx.min.js",
+        "filename": "rubric.css",
+        "_path": "x",
+    }
+    return {"run_id": run[3:], "first": run[3:], "second": run[3:], "key": key, "sheet_id": sheet} | file
 
 
 def build(rule, values) -> str:
@@ -132,6 +181,23 @@ def test_no_part_of_an_address_breaks_a_view(app, visitor, endpoint):
                 address = build(rule, parts | {name: value})
                 for method in sorted(rule.methods - {"OPTIONS"}):
                     check(visitor.client.open(address, method=method, buffered=True), (method, address))
+
+
+@pytest.mark.parametrize("endpoint", JSON)
+def test_no_value_in_a_json_object_breaks_a_view(app, visitor, endpoint):
+    given = {"key": "k" * 22, "rev": 0, "at": 0, "sample": 0, "place": 0, "run": "x", "to": 0, "piece": 0}
+    sheet = visitor.post("/sheets", json={"key": "s" * 22}).get_json()["id"]
+    (rule,) = app.url_map.iter_rules(endpoint)
+    address = build(rule, {"sheet_id": sheet})
+    for name in JSON[endpoint].split():
+        for value in VALUES:
+            check(send(visitor, address, json.dumps(given | {name: value})), (address, name, value))
+    for body in (b"", b"{", b"[]", b"7", b"null", b"\xff", b'{"key": NaN}', b"[" * 5000):
+        check(send(visitor, address, body), (address, body))
+
+
+def send(visitor, address, body):
+    return visitor.post(address, data=body, content_type="application/json")
 
 
 @pytest.mark.long

@@ -111,6 +111,19 @@ def test_what_is_left_out_takes_the_models_defaults_then_ours():
     assert [getattr(Sampling(), option.name) for option in tables] == [option.default for option in tables]
 
 
+def test_every_option_has_a_plain_name_of_its_own_that_is_no_field_s_name():
+    titles = [option.title for option in OPTIONS + LISTS]
+    assert len(set(titles)) == len(titles)
+    assert all(title[0].isupper() and "_" not in title and len(title) < 35 for title in titles), titles
+
+
+def test_an_option_that_is_off_acts_on_nothing_and_says_at_which_number_that_is():
+    for option in OPTIONS:
+        assert (option.off is None) == ("is off" not in option.meaning), option.name
+        assert option.off is None or f"{option.off:g} is off" in option.meaning, option.name
+        assert option.off is None or option.parse(option.off) == option.off
+
+
 def test_options_come_back_as_plain_values_that_parse_to_the_same():
     sampling = parse_sampling({"temperature": "0.5", "seed": "4294967295", "stop": ["a\\n", "\n"], "samples": 32})
     assert list(sampling.as_dict()) == [option.name for option in OPTIONS + LISTS]
@@ -223,7 +236,9 @@ def test_a_bias_of_a_word_is_that_of_its_tokens_with_and_without_a_space_before(
 def test_settings_have_the_defaults_of_the_table():
     settings = read_settings({})
     assert list(settings) == [setting.name for setting in SETTINGS]
-    assert {name: str(value) for name, value in settings.items()} == {s.name: s.default for s in SETTINGS}
+    assert {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in settings.items()} == {
+        s.name: s.default for s in SETTINGS
+    }
     assert read_settings(dict.fromkeys(settings, "  ")) == settings
     assert read_settings({"UNRELATED": "x"}) == settings
 

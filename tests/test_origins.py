@@ -79,7 +79,7 @@ def test_links_have_a_scheme_in_lower_case(serve):
     visitor = serve(TRUSTED_PROXIES=1).visitor
     run = visitor.start()
     headers = {"X-Forwarded-Host": "rubric.example", "X-Forwarded-Proto": "HTTPS"}
-    assert f'data-copy="https://rubric.example{run}"' in visitor.get(run, headers=headers).text
+    assert f'data-copy="https://rubric.example{run}"' in visitor.get(f"{run}/share", headers=headers).text
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["a proxy that keeps the path", "a proxy that takes it off"])
@@ -92,13 +92,21 @@ def test_under_a_path_every_link_and_the_cookie_have_it(serve, kept):
     run = answer.headers["Location"]
     asked = run if kept else run.removeprefix("/a/rubric")
     linked = 0
-    for address in (f"{path}/", asked, f"{path}/runs", f"{asked}/embed", f"{path}/models/tiny", f"{path}/nowhere"):
+    for address in (
+        f"{path}/",
+        asked,
+        f"{path}/runs",
+        f"{asked}/embed",
+        f"{asked}/share",
+        f"{path}/models/tiny",
+        f"{path}/nowhere",
+    ):
         page = visitor.get(address)
         for link in re.findall(r'\b(?:href|src|action|formaction|hx-get|hx-post|hx-sse:connect)="([^"]*)"', page.text):
             assert link.startswith(("/a/rubric/", "#", "https://example.org/a/rubric/")) or not link, (address, link)
             linked += 1
     assert linked > 40
-    assert f'data-copy="https://example.org{run}"' in visitor.get(asked).text
+    assert f'data-copy="https://example.org{run}"' in visitor.get(f"{asked}/share").text
     css = re.search(r'href="(/a/rubric/static/rubric.css[^"]*)"', visitor.get(f"{path}/").text)[1]
     assert visitor.get(css).status_code == 200
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 from generate import OPTIONS, PRESETS, Refusal, check_folder, find_preset, parse_sampling, parse_with_preset
 from webapp.views.presets import to_fill_in
 
-LENGTHS = {"max_new_tokens", "min_new_tokens", "samples", "seed"}
+LENGTHS = {"max_new_tokens", "min_new_tokens", "end_at_sentence", "n_keep", "samples", "seed"}
 SHAPING = {option.name for option in OPTIONS} - LENGTHS
 MODELS = {"temperature": 0.3, "top_k": 7, "min_p": 0.2, "max_new_tokens": 50}  # what a model may bring
 NAMED = PRESETS[1:]
@@ -91,7 +91,7 @@ def test_the_form_sends_a_preset_and_the_server_fills_what_was_left_empty(visito
 def test_a_run_without_a_preset_knows_of_none_and_its_page_says_nothing(visitor):
     run = visitor.start(max_new_tokens=3)
     assert visitor.finish(run)["options"] == parse_sampling({"max_new_tokens": 3, "seed": 1}).as_dict()
-    assert "<dt>preset</dt>" not in visitor.get(run).text
+    assert "<dt>Preset</dt>" not in visitor.get(run).text
 
 
 def test_a_preset_that_there_is_not_is_refused_and_the_form_stays_as_it_was(visitor):
@@ -119,8 +119,13 @@ def test_an_address_chooses_a_preset_and_empty_fields_say_what_it_sets(visitor):
 def test_a_run_tells_its_preset_and_what_differs_and_hands_both_on(visitor):
     run = visitor.start(preset="steady", temperature="1.1", min_p="0", max_new_tokens=3)
     visitor.finish(run)
-    told = '<dt>preset</dt><dd>Steady <span class="chip">temperature 1.1</span> <span class="chip">min_p 0</span></dd>'
-    assert told in visitor.get(run).text
+    page = visitor.get(run).text
+    assert re.sub(r' title="\w+"', "", re.search(r"<dt>Preset</dt><dd>(.*?)</dd>", page)[1]) == (
+        'Steady <span class="chip">How bold 1.1</span> <span class="chip">Leave out the far-fetched 0</span>'
+    )
+    told = re.findall(r"<dt>([^<]+) <code>(\w+)</code></dt><dd>(.*?)</dd>", page)
+    assert ("How bold", "temperature", "1.1") in told
+    assert ("How many to choose from", "top_k", "off") in told
     edit = visitor.get(f"/?parent={run.rpartition('/')[2]}").text
     assert CHECKED.findall(edit) == ["steady"]
     assert values_of(edit) == {"temperature": "1.1", "min_p": "0.0", "max_new_tokens": "3"}

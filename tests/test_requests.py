@@ -224,7 +224,9 @@ def test_no_template_holds_a_script_or_style_of_its_own():
 
     for template in (ROOT / "templates").rglob("*.html"):
         text = template.read_text()
-        assert not re.search(r"<style|style=|<script(?![^>]*src=)|\son\w+=|hx-on", text), template.name
+        assert not re.search(r"<style|style=|<script(?![^>]*(?:src=|type=.application/json))|\son\w+=|hx-on", text), (
+            template.name
+        )
 
 
 def test_a_cookie_that_was_tampered_with_owns_nothing(app, visitor, friend):

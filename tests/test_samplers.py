@@ -11,6 +11,7 @@ from generate.sampling.dry import Stretches
 from generate.sampling.noise import coin
 from generate.sampling.pressure import Pressed, Pressure, Pressures
 from generate.sampling.sampler import FEW, Filters, choose, penalise
+from generate.sampling.spread import LANES, LOWEST, floor_of
 from generate.sampling.statistics import report_sampled, survey
 from generate.sampling.top import top_few_again, top_few_by_torch
 
@@ -360,3 +361,40 @@ def test_what_changes_a_little_is_found_again_as_if_it_were_looked_for_anew(size
         assert again.ids.tolist() == anew.ids.tolist()
         assert again.values.tolist() == anew.values.tolist()
         assert again.maxima.tolist() == anew.maxima.tolist()
+
+
+@pytest.mark.parametrize("size", [30, FEW, 300, 1000])
+def test_of_those_found_again_as_many_are_sure_as_are_needed(size):
+    """The likeliest fall one after the other, and some others rise, so that all that are known come to an end."""
+    dice = np.random.default_rng(size)
+    for turn in range(150):
+        scores = torch.from_numpy(dice.integers(-9, 9, (3, size)).astype(np.float32)) / (1 + turn % 4)
+        seen, needed = survey(scores), np.array([1, 10, 40])
+        falling = seen.top.ids[:, : turn % 30].numpy()
+        touched = [np.union1d(ids, dice.integers(0, size, 9)) + row * size for row, ids in enumerate(falling)]
+        touched, flat = torch.from_numpy(dice.permutation(np.concatenate(touched))), scores.view(-1)
+        before = flat[touched]
+        flat[touched] = before - torch.from_numpy(dice.integers(-1, 5, len(touched)).astype(np.float32))
+        again, anew = top_few_again(scores, touched, before, seen.top, needed), survey(scores).top
+        for row, count in enumerate(needed):
+            assert again.ids[row, :count].tolist() == anew.ids[row, :count].tolist()
+            assert again.values[row, :count].tolist() == anew.values[row, :count].tolist()
+
+
+@pytest.mark.parametrize("unlike", [0, 1000])
+def test_a_floor_is_what_it_is_unless_it_is_below_all_that_matters(unlike):
+    """Of rows of several pieces; the first of them may be far from the others, from which distances are measured then."""
+    dice, lanes = np.random.default_rng(11), np.empty((3, LANES), np.float32)
+    early = 0
+    for _ in range(50):
+        x = dice.normal(0, 1, 20_000).astype(np.float32)
+        x[:300] += unlike
+        x[dice.integers(0, len(x), 99)] = -np.inf
+        peak, sigmas = x.max(), np.float32(dice.uniform(0.5, 4))
+        whole = floor_of(x, peak, sigmas, LOWEST, lanes)
+        assert np.isclose(whole, peak - sigmas * x[np.isfinite(x)].astype(np.float64).std(), rtol=1e-4, atol=1e-4)
+        least = np.float32(whole + dice.normal(0, 0.2) * (peak - whole))
+        found = floor_of(x, peak, sigmas, least, lanes)
+        early += found == LOWEST
+        assert found == whole or (found == LOWEST and whole < least)
+    assert early > 5

@@ -6,11 +6,12 @@ import urllib.request
 
 import numpy as np
 import pytest
-from browser import Window
+from browser import Window, opened, unfold
 from conftest import TRICKY
+from waiting import until
 
 from generate import Vocabulary, unknown_records, window_start
-from webapp.views.sentences import rounded, verdict
+from webapp.views.surprise import least_expected, rounded, verdict
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,24 @@ def test_the_page_says_perplexity_and_bits_per_byte(visitor, reference, text):
     loss = -reference(ids)[1:]
     first = len(visitor.json(run)["prompt"]["tokens"][0]["bytes"])
     bits = loss.sum() / math.log(2) / (len(text.encode()) - first)
-    said = re.search(r"Read: ([\d,]+) tokens\. Perplexity ([\d,.]+), ([\d.]+) bits per byte\.", visitor.get(run).text)
+    said = re.search(
+        r"Read: ([\d,]+) tokens\. To tiny each was on average a choice among ([\d,.]+) "
+        r"\(perplexity ([\d,.]+), ([\d.]+) bits per byte\); the least expected word was “(.+?)”\.",
+        visitor.get(run).text,
+    )
     assert said[1] == f"{len(ids):,}"
-    assert float(said[2].replace(",", "")) == pytest.approx(math.exp(loss.mean()), rel=6e-3)
-    assert float(said[3]) == pytest.approx(bits, abs=6e-3)
+    assert float(said[2].replace(",", "")) == pytest.approx(math.exp(loss.mean()), rel=0.06)
+    assert float(said[3].replace(",", "")) == pytest.approx(math.exp(loss.mean()), rel=6e-3)
+    assert float(said[4]) == pytest.approx(bits, abs=6e-3)
+    least = bytes(visitor.json(run)["prompt"]["tokens"][1 + loss.argmax()]["bytes"]).decode().strip()
+    assert least in said[5]
+    assert said[5] in text.split()
+
+
+def test_a_text_that_was_read_opens_with_its_surprises_shaded_and_one_that_was_written_with_its_inks(visitor):
+    for run, lens in ((read(visitor, "the old king"), "probability"), (visitor.start("the old king"), "author")):
+        visitor.finish(run)
+        assert re.findall(r'name="lens" value="(\w+)" checked', visitor.get(run).text) == [lens]
 
 
 def test_only_reading_needs_one_sample_whatever_the_form_says(visitor):
@@ -70,8 +85,17 @@ def test_only_reading_needs_one_sample_whatever_the_form_says(visitor):
     assert (options["max_new_tokens"], options["samples"]) == (0, 1)
 
 
-def test_an_empty_page_has_nothing_to_be_read(visitor):
-    run = read(visitor, "")
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_an_empty_page_is_not_read_and_says_what_to_do(visitor, text):
+    answer = visitor.post("/runs", data={"prompt": text, "model": "tiny", "read": "only"})
+    assert answer.status_code == 422
+    assert "Write something first: then it can tell how surprising it is." in answer.text
+    assert 'id="prompt"' in answer.text, "the form is there again"
+    assert "/r/" not in visitor.get("/runs").text, "no run was made"
+
+
+def test_a_text_of_one_token_has_no_surprises(visitor):
+    run = read(visitor, "t")
     visitor.finish(run)
     assert "Read: 1 token. Nothing came before it that could predict it." in visitor.get(run).text
 
@@ -98,12 +122,41 @@ class Page:
 
 def test_a_verdict_counts_what_was_predicted():
     half, quarter = math.log(0.5), math.log(0.25)
-    assert verdict(Page([math.nan, half, half], [b"ab", b"cd", b"e"])) == (
-        "Read: 3 tokens. Perplexity 2.00, 0.67 bits per byte."
+    assert verdict(Page([math.nan, half, half], [b"ab", b"cd", b"e"]), "tiny") == (
+        "Read: 3 tokens. To tiny each was on average a choice among 2.0 (perplexity 2.00, 0.67 bits per byte); "
+        "the least expected word was “abcde”."
     )
-    assert verdict(Page([math.nan, quarter], [b"", b"ab"])) == "Read: 2 tokens. Perplexity 4.00, 1.00 bits per byte."
-    assert verdict(Page([math.nan, half], [b"a", b""])) == "Read: 2 tokens. Perplexity 2.00."
-    assert verdict(Page([math.nan], [b"a"])) == "Read: 1 token. Nothing came before it that could predict it."
+    assert verdict(Page([math.nan, quarter], [b"", b"ab"]), "tiny").startswith(
+        "Read: 2 tokens. To tiny each was on average a choice among 4.0 (perplexity 4.00, 1.00 bits per byte)"
+    )
+    assert verdict(Page([math.nan, half], [b"a", b""]), "tiny") == (
+        "Read: 2 tokens. To tiny each was on average a choice among 2.0 (perplexity 2.00)."
+    )
+    assert verdict(Page([math.nan], [b"a"]), "tiny") == "Read: 1 token. Nothing came before it that could predict it."
+
+
+@pytest.mark.parametrize(("tokens", "told"), [
+    (["the", " gi", ">ant", ",", " said"], "word was “giant”"),
+    (["the", " king", ">,", " and"], "sign was “,”"),
+    (["the", ">\n\n", "king"], "was a line break"),
+    (["the", "> ", " king"], "was a space"),
+    (["the", " don", ">’t", " go"], "word was “don’t”"),
+    (["从前", ">有一", "只狐狸"], "word was “有一”"),
+    (["ab", ">" + "c" * 30, "d"], f"word was “{'c' * 30}”"),
+    (["a", ">\x07"], ""),
+])  # fmt: skip
+def test_the_least_expected_is_told_as_the_word_the_sign_or_the_break_that_it_stands_in(tokens, told):
+    logprobs = [math.nan, *(-9 if token.startswith(">") else -1 for token in tokens[1:])]
+    page = Page(logprobs, [token.removeprefix(">").encode() for token in tokens])
+    assert least_expected(page.log.prompt, page.vocabulary) == told
+
+
+def test_half_of_a_character_is_told_as_the_whole_one():
+    fox = "狐".encode()
+    page = Page([math.nan, -1, -9, -1], [b"a ", fox[:1], fox[1:], b" b"])
+    assert least_expected(page.log.prompt, page.vocabulary) == "word was “狐”"
+    page = Page([math.nan, -9, -1, -1], [b"a ", fox[:1], fox[1:], b" b"])
+    assert least_expected(page.log.prompt, page.vocabulary) == "word was “狐”"
 
 
 def test_perplexities_are_rounded_as_people_read_them():
@@ -121,11 +174,26 @@ def test_perplexities_are_rounded_as_people_read_them():
 @pytest.mark.parametrize("script", [True, False], ids=["by htmx", "without scripts"])
 def test_the_second_button_only_reads(browser, server, script):
     window = Window(browser, server, java_script_enabled=script)
-    window.page.goto(server.url)
-    window.page.fill("#prompt", "The old king")
-    window.page.click("text=Only read it")
+    window.page.goto(server.url + "/?prompt=The+old+king")
+    if script:
+        unfold(window.page)
+    window.page.click("text=How surprising is my text?")
     window.page.wait_for_url("**/r/*")
     urllib.request.urlopen(f"{window.page.url}/events").read()  # to its end
     window.page.reload()
     assert "Read: " in window.page.inner_text("#status")
+    assert window.page.is_checked("[name=lens][value=probability]")
     window.context.close()
+
+
+def test_in_a_sheet_an_empty_page_gets_a_hint_until_something_is_typed(browser, server):
+    with opened(browser, server) as window:
+        window.type("  ")
+        unfold(window.page)
+        window.page.click("text=How surprising is my text?")
+        hint = "Write something first: then it can tell how surprising it is."
+        assert window.page.inner_text("#sheet-status") == hint
+        assert not [address for address in window.asked if address.endswith("/runs")]
+        window.page.focus(".cm-content")
+        window.page.keyboard.insert_text("Once")
+        until(lambda: window.page.inner_text("#sheet-status") != hint)

@@ -161,7 +161,7 @@ def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    assert "0.0.0.0:9000 gthread 1 256" in out.stdout
+    assert "0.0.0.0:9000 gthread 1 320" in out.stdout
     assert "http://127.0.0.1:9000" in out.stdout
     assert "Friends on the same network: http://" in out.stdout
 

@@ -64,7 +64,7 @@ def test_the_token_that_an_empty_prompt_starts_from_is_no_chip_and_one_that_was_
 @pytest.mark.parametrize(("begins", "chips"), [(True, 1), (False, 2)], ids=["begins every text", "was typed"])
 def test_the_token_that_a_model_puts_before_every_prompt_is_no_chip(tiny, begins, chips):
     ids = tiny.encode_prompt(f"{END}Once{END}", parse_special=True)
-    run = SimpleNamespace(id="r", model="tiny", n_positions=64, options={}, authors=[len(ids)])
+    run = SimpleNamespace(id="r", model="tiny", n_positions=64, options={}, authors=[len(ids)], typed=None)
     log = RunLog(unknown_records(ids, tiny.config.vocab_size), 1)
     view = RunView(run, log, tiny.tokenizer.vocabulary, Pieces(), lambda: ids[0] if begins else None)
     assert view.text_from == begins

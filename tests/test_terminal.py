@@ -172,14 +172,8 @@ def test_json_lines_hold_every_token_of_every_sample(generate, writer, tmp_path)
             == line["text"]
         )
         assert len(line["tokens"][0]["alternatives"]) == 10
-        assert line["options"] == SAME | {
-            "min_new_tokens": 0,
-            "top_p": 1,
-            "repetition_penalty": 1,
-            "samples": 2,
-            **{option.name: option.default for option in OPTIONS if option.more},
-            **{option.name: list(option.default) for option in LISTS},
-        }
+        usual = {option.name: option.default for option in OPTIONS} | {o.name: list(o.default) for o in LISTS}
+        assert line["options"] == usual | SAME | {"samples": 2}
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [

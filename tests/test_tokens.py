@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import TRICKY
 from engines import until
+from sqlalchemy import select
 
 from generate import (
     Place,
@@ -21,7 +22,7 @@ from generate import (
 )
 from webapp.runs.probabilities import alternatives, place_of
 from webapp.runs.tables import Block, Run, db
-from webapp.views.lenses import classes
+from webapp.views.lenses import classes, classes_of_each
 from webapp.views.sentences import share
 
 OPTIONS = [
@@ -101,13 +102,17 @@ def record(logprob, rank, entropy):
 )
 def test_a_token_has_a_class_for_each_lens(records, named):
     made = [record(*one) for one in records]
-    assert classes(np.concatenate(made) if made else np.zeros(0, record_dtype(300))) == named
+    together = np.concatenate(made) if made else np.zeros(0, record_dtype(300))
+    assert classes(together) == named
+    assert classes_of_each(together) == [classes(one) for one in made]
 
 
 def test_each_field_may_be_unknown_by_itself():
     made = record(math.log(0.3), 2, math.nan)
     assert (classes(made), is_known(made[0])) == ("p1 k1", True)
-    assert classes(np.concatenate([record(math.nan, 2, 1.0), record(-1.0, 0, 2.0)])) == "e2"
+    some = [record(math.nan, 2, 1.0), record(-1.0, 0, 2.0)]
+    assert classes(np.concatenate(some)) == "e2"
+    assert classes_of_each(np.concatenate([made, *some])) == ["p1 k1", "k1 e1", "p1 e2"]
     assert known(np.concatenate([made, record(math.nan, 0, math.nan)])).tolist() == [True, False]
     made["alt_ids"][0, 0], made["alt_logprobs"][0, 0] = 7, -0.5
     told = record_as_dict(made[0], Vocabulary([b"a"] * 300, []))
@@ -122,10 +127,11 @@ def test_the_panel_says_what_an_engine_did_not_tell(app, visitor):
     visitor.finish(run)
     with app.app_context():
         until(lambda: db.session.get(Run, run[3:], populate_existing=True).state == RunState.DONE, what="its saving")
-        block = db.session.get(Block, (run[3:], 0, 0))
-        records = np.frombuffer(block.tokens, record_dtype(300)).copy()
+        blocks = db.session.scalars(select(Block).where(Block.run_id == run[3:]).order_by(Block.start)).all()
+        records = np.frombuffer(b"".join(block.tokens for block in blocks), record_dtype(300)).copy()
         records["entropy"], records["rank"][0] = math.nan, 0
-        block.tokens = records.tobytes()
+        for block, end in zip(blocks, [*(block.start for block in blocks[1:]), len(records)], strict=True):
+            block.tokens = records[block.start : end].tobytes()
         db.session.commit()
     panel = visitor.get(f"{run}/token?sample=0&place=0").text
     assert "Its rank and the entropy are not told by this engine." in panel

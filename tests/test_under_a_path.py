@@ -29,7 +29,7 @@ def test_everything_a_visitor_does_stays_under_the_path(kind, server, ports, bro
             run = window.write("the old king", model="tiny", max_new_tokens=30)
             window.wait_until_over()
             assert run.startswith(f"{server.public}/r/")
-            assert page.get_attribute("[data-copy]", "data-copy") == run
+            assert f'data-copy="{run}"' in window.context.request.get(f"{run}/share").text()
             assert window.story() == pictured(window.context.request.get(f"{run}.json").json()["samples"][0]["text"])
             page.click(".continuation [data-n]")
             page.wait_for_selector("#token .looked")
@@ -40,18 +40,17 @@ def test_everything_a_visitor_does_stays_under_the_path(kind, server, ports, bro
             window.wait_until_over()
             page.click(".family a")
             page.wait_for_url(run)
-            page.click("text=Your runs")
+            page.click("text=Your sheets")
             page.fill("#q", "old king")
             page.wait_for_url("**/rubric/runs?q=old*")
             page.wait_for_selector(".runs li")
             page.click("a:has-text('New')")
-            page.fill("#prompt", "the old queen")
-            page.click("button:has-text('Write on')")
-            page.wait_for_url("**/r/*")
-            page.go_back()
-            page.wait_for_selector("textarea#prompt")
-            assert page.input_value("textarea#prompt") == "the old queen"
-            assert page.url.startswith(f"{server.public}/?")
+            page.wait_for_selector(".cm-content")
+            page.keyboard.insert_text("the old queen")
+            page.click("#write-on")
+            written = window.wait_until_written()["samples"][0]["text"]
+            assert window.text() == pictured("the old queen" + written)
+            assert page.url.startswith(f"{server.public}/s/")
             assert all("/rubric/" in address for address in window.asked)
             assert {cookie["path"] for cookie in window.context.cookies()} == {"/rubric"}
         finally:

@@ -55,13 +55,12 @@ def server(home, environment, models):
     """The installed page, with a model of the user's beside the one that was shipped."""
     own = home / ".local/share/rubric/models/tiny"
     shutil.copytree(models / "tiny", own)
-    run(environment, home, "-m", "flask", "--app", "webapp", "db", "upgrade")
     server = Server(home)
     for name in ("RUBRIC_INSTANCE", "RUBRIC_MODELS"):
         server.environment.pop(name, None)
     server.environment |= environment
     try:  # it compiles first, in a place that is new
-        yield server.start(home / "lib/rubric/gunicorn.conf.py", home, seconds=200)
+        yield server.start(str(home / "lib/bin/rubric"), "serve", "--port", str(server.port), cwd=home, seconds=200)
     finally:
         server.stop()
     assert "Traceback" not in server.log.read_text()
