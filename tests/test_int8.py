@@ -143,6 +143,21 @@ def test_logits_in_fewer_bits_are_near_those_of_float32(models, precision, most)
     assert (found - right).abs().mean() < most
 
 
+def test_a_processor_that_packs_no_bfloat16_writes_in_it_all_the_same(models, monkeypatch):
+    """oneDNN refuses to lay it out with AVX2 alone: "bf16 path needs the cpu support avx_ne_convert or avx512bw ..."."""
+
+    def refusing(*_):
+        raise RuntimeError("mkldnn_reorder_linear_weight: bf16 path needs the cpu support avx_ne_convert or ...")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", refusing)
+    folder = find_model(models, "tiny")
+    model = load_model(folder, CPU, "bfloat16")
+    monkeypatch.undo()
+    ids = folder.encode_prompt("Once upon a time")
+    assert (logits(model, ids) - logits(load_model(folder, CPU, "float32"), ids)).abs().mean() < 0.1
+
+
 def test_the_storyteller_is_hardly_changed_by_what_auto_chose(models):
     """Judged again by the same text, with another reader's arithmetic: the mean divergence and the likeliest token."""
     folder = find_model(models, "storyteller")
