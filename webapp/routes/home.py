@@ -31,7 +31,7 @@ from webapp.views.hints import brings_spaces, script_hint
 from webapp.views.lenses import LEGENDS, untold
 from webapp.views.presets import OWN, as_meant, preset_of, to_write_on, when_empty
 from webapp.views.run_view import RunView, SampleView
-from webapp.views.sentences import outlook
+from webapp.views.sentences import outlook, with_title
 from webapp.views.sheet_state import EMPTY, text_shown
 from webapp.views.sliders import grouped, stops_of
 
@@ -102,7 +102,7 @@ def home_again(sentence: str, field: str | None) -> str:
     """The form as it was sent, with the one complaint there is about it."""
     values = {name: request.form.get(name, "") for name in AS_SENT}
     values |= {option.name: request.form.get(option.name, "") for option in OPTIONS + LISTS}
-    return form(values, problem=sentence, field=field)
+    return form(values, problem=with_title(sentence, field), field=field)
 
 
 def form(values: dict, **more) -> str:

@@ -57,6 +57,11 @@ def status(log: RunLog, model: str, problem: str | None = None) -> str:
     return ""
 
 
+def with_title(sentence: str, field: str | None) -> str:
+    """What was refused, which names a `field` as programs do, with the name before it that an option has on the page."""
+    return f"{TITLES[field]}: {sentence}" if field in TITLES else sentence
+
+
 def told_options(options: Mapping) -> list[tuple]:
     """What a run was asked for: (plain name, name, value) of each option that most people know, and of the others where it
     matters. The value is "off" where the option does nothing.
