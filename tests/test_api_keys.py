@@ -210,7 +210,7 @@ def test_a_place_is_given_back_however_a_request_ends(app, client, wish):
     assert app.extensions["rubric"].api.slots.taken == 0
 
 
-@pytest.mark.whole
+@pytest.mark.long
 def test_keys_are_made_listed_and_taken_back_at_the_terminal(tmp_path):
     import os
 

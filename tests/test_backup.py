@@ -98,6 +98,7 @@ def test_visitors_are_known_again(house, tmp_path):
     assert again.row(run, db.Model.metadata.tables["run"].c.owner) == owner
 
 
+@pytest.mark.long
 def test_twenty_runs_that_are_being_written_are_there_as_far_as_they_were_and_go_on(house, tmp_path):
     first, again = house(), house()
     ask = {"max_new_tokens": 1000, "min_new_tokens": 1000, "temperature": 1, "top_k": 0}

@@ -194,7 +194,7 @@ def test_a_run_that_was_interrupted_goes_on_as_it_would_have(writer):
             assert sample.blocked == {place: ids for place, ids in full.blocked.items() if place >= cut}
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("int8", marks=pytest.mark.long)])
 def test_a_run_is_the_same_a_second_time_and_among_others(models, precision):
     wish = {"samples": 2, "max_new_tokens": 90, "banned_phrases": BANS}
     with running(models, precision=precision) as writer:

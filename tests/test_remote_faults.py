@@ -198,6 +198,7 @@ def test_stop_closes_the_request(models, first, computing, tiny):
         until(lambda: computing.outlook.writing == 0, what="the end of the run behind it")
 
 
+@pytest.mark.long
 def test_with_no_engine_left_a_run_waits_and_goes_on_by_itself(models, first, tiny, told):
     with closing(started(remote(models, first))) as engine:
         gone = threading.Event()

@@ -221,6 +221,7 @@ def test_a_run_s_page_has_the_same_button(window, page):
     assert not page.is_visible("dialog [data-send]")
 
 
+@pytest.mark.long
 def test_a_phone_offers_its_own_dialog_where_others_can_open_the_link(browser, tmp_path, models):
     with (
         serving(tmp_path, models, RUBRIC_MODEL="tiny", PUBLIC_URL="https://rubric.example") as server,

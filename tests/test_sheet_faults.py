@@ -119,6 +119,7 @@ def test_a_network_that_comes_and_goes_loses_nothing(browser, frail):
         all_of_it_is_there(hand)
 
 
+@pytest.mark.long
 def test_where_page_and_server_die_at_once_the_last_second_of_typing_is_lost_at_most(browser, frail):
     with unquiet(browser, frail) as window:
         hand = Hand(window, 3)
