@@ -8,7 +8,6 @@ import pytest
 from conftest import Visitor, parse_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
 from waiting import until
 
 from generate import RunState, context_at
@@ -129,15 +128,15 @@ def test_a_writing_that_ends_while_a_state_is_read_is_not_said_to_go_on(page, mo
     def at_the_end(sources, *texts):
         def over():
             db.session.rollback()  # PostgreSQL ends a transaction in which nothing is done for seconds
-            return all(run.state == RunState.DONE for run in db.session.scalars(fresh))
+            return db.session.get(Run, run, populate_existing=True).state == RunState.DONE
 
         until(over, what="the end of the writing")
         return read(sources, *texts)
 
-    fresh = select(Run).execution_options(populate_existing=True)
     page.open("Once upon")
     wish = {"max_new_tokens": "150", "min_new_tokens": "150", "seed": "1", "model": "tiny"}
-    page.post(f"{page.address}/write", rev=page.state["rev"], seen=None, at=9, options=wish)
+    begun = page.post(f"{page.address}/write", rev=page.state["rev"], seen=None, at=9, options=wish)
+    run = begun["open"]["run"]
     monkeypatch.setattr(Sources, "read", at_the_end)
     state = page.look()
     assert state["open"] is None
