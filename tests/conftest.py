@@ -48,6 +48,11 @@ ON_BOTH_DATABASES = {  # they store, read and delete
 
 
 # What takes a process or a training: fixtures, and what a test calls itself. `make test-fast` leaves such tests out.
+ABOUT_RUNS = {  # tried through a second Rubric as the engine, too
+    *("test_runs", "test_sheets", "test_samples", "test_fork", "test_tokens", "test_scored", "test_suggestions"),
+    *("test_replay", "test_comparison", "test_followers", "test_kept", "test_special_tokens", "test_presses"),
+}
+HAD_BY_REMOTES = {"resumes_exactly", "scores_prompt", "samplers"}  # of Capabilities; `needs` marks what asks for others
 WHOLE = {"browser", "postgresql", "server", "mortal", "servers", "front", "impatient", "narrow", "command", "bench"}
 CALLS = {"subprocess", "serving", "Server", "Bench"}
 running: list[pytest.Item] = []  # the test that runs
@@ -66,8 +71,15 @@ def pytest_collection_modifyitems(config, items):
         if "[postgresql" in item.name or WHOLE & set(item.fixturenames) or CALLS & called(item.function.__code__):
             item.add_marker("whole")
     spared = {i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES}
+    spared |= {i for i in items if "[remote" in i.name and not is_for_remotes(i)}
     items[:] = [item for item in items if item not in spared]
     config.hook.pytest_deselected(items=list(spared))
+
+
+def is_for_remotes(item: pytest.Item) -> bool:
+    """Whether it asks of runs, and for nothing that an engine behind an address lacks."""
+    lacking = {name for mark in item.iter_markers("needs") for name in mark.args} - HAD_BY_REMOTES
+    return item.module.__name__ in ABOUT_RUNS and not lacking
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -250,9 +262,23 @@ def postgresql():
         yield address
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def behind_an_address(models, writer, tmp_path_factory):
+    """An engine that asks a second Rubric, whose engine is the session's."""
+    from remotes import Upstream, remote
+
+    server = Upstream(models, tmp_path_factory.mktemp("upstream"), writer.engine)
+    engine = remote(models, server)
+    started(engine)
+    yield engine
+    engine.close()
+    server.stop()
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql", pytest.param("remote", marks=pytest.mark.long)])
 def app(models, writer, tmp_path_factory, request):
-    """The page over the session's engine, with a database of its own, of both kinds in turn."""
+    """The page over the session's engine, with a database of its own, of both kinds in turn; or over a second Rubric that
+    has that engine."""
     from flask_migrate import upgrade
 
     from generate import read_settings
@@ -260,6 +286,7 @@ def app(models, writer, tmp_path_factory, request):
     from webapp.runs.tables import db
 
     instance = tmp_path_factory.mktemp("instance")
+    engine = request.getfixturevalue("behind_an_address") if request.param == "remote" else writer.engine
     settings = read_settings(
         {
             "RUBRIC_MODELS": str(models),
@@ -271,7 +298,7 @@ def app(models, writer, tmp_path_factory, request):
             "RUBRIC_MAX_STREAMS": "20",
         }
     )
-    app = create_app(settings, writer.engine)
+    app = create_app(settings, engine)
     with app.app_context():
         upgrade()
     state = app.extensions["rubric"]

@@ -194,6 +194,7 @@ def test_a_restore_that_breaks_off_leaves_an_empty_database(house, tmp_path, mon
     assert rows(restored(again, file)) == rows(first)
 
 
+@pytest.mark.long
 @pytest.mark.whole
 def test_the_terminal_backs_up_and_restores(tmp_path):
     environment = {**os.environ, "RUBRIC_INSTANCE": str(tmp_path / "instance"), "DATABASE_URL": ""}

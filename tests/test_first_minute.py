@@ -21,7 +21,7 @@ def teller(models, tmp_path_factory):
         yield server
 
 
-@pytest.fixture(params=[WIDE, PHONE], ids=["wide", "phone"])
+@pytest.fixture(params=[pytest.param(WIDE, id="wide"), pytest.param(PHONE, id="phone", marks=pytest.mark.long)])
 def newcomer(browser, teller, request) -> Window:
     with opened(browser, teller, **request.param) as window:
         window.page.add_init_script(SHIFTS)

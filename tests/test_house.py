@@ -144,6 +144,8 @@ PRIVATE = {  # what tests look into all the same
     ("engines", "_wake"),
     ("test_engine", "_take_asked"),
     ("test_graphs", "_graphs"),
+    ("test_int8", "_is_mkldnn_bf16_supported"),  # PyTorch names them so
+    ("test_int8", "_reorder_linear_weight"),
     ("test_prefixes", "_texts"),
 }
 
@@ -213,6 +215,7 @@ def test_every_public_name_of_the_engine_exists():
         generate.nonsense  # noqa: B018
 
 
+@pytest.mark.long
 def test_the_page_without_an_engine_needs_no_torch():
     code = "import sys, webapp; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

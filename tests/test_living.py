@@ -127,6 +127,7 @@ def test_a_hidden_tab_keeps_its_run_alive_past_the_grace_time(browser, impatient
     window.context.close()
 
 
+@pytest.mark.long
 def test_a_run_that_nobody_watches_is_stopped_and_keeps_its_text(impatient):
     watched = start_run(impatient, max_new_tokens="4096")
     stream = urllib.request.urlopen(watched + "/events", timeout=60)
@@ -144,6 +145,7 @@ def is_over(server, run) -> bool:
     return server.stored("SELECT state FROM run WHERE id = ?", run.rsplit("/", 1)[1]) == "done"
 
 
+@pytest.mark.long
 def test_a_run_that_everybody_left_says_so_and_goes_on_at_a_press(browser, impatient, undisturbed):
     window = Window(browser, impatient)
     url = window.write("Once upon a time", model="slow", **ENDLESS)

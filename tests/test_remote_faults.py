@@ -161,6 +161,7 @@ def test_where_one_always_fails_the_other_writes(models, first, second, tiny, to
     assert any(map(streams, second.between.bodies))
 
 
+@pytest.mark.long
 def test_where_all_always_fail_the_text_ends_with_why(models, first, tiny):
     begun = []
 

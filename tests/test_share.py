@@ -164,7 +164,12 @@ def test_nothing_is_shared_before_there_is_an_address(window, page, server):
 
 
 @pytest.mark.parametrize(
-    "window", [{}, {"viewport": {"width": 390, "height": 780}}], indirect=True, ids=["wide", "phone"]
+    "window",
+    [
+        pytest.param({}, id="wide"),
+        pytest.param({"viewport": {"width": 390, "height": 780}}, id="phone", marks=pytest.mark.long),
+    ],
+    indirect=True,
 )
 def test_the_button_shares_the_sheet_or_this_version(window, page):
     window.context.grant_permissions(["clipboard-read", "clipboard-write"])

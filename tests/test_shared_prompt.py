@@ -70,6 +70,7 @@ def test_also_when_more_samples_than_rows_take_turns(sharing):
     assert sharing.ids(**wish) == each_alone(sharing, **wish)
 
 
+@pytest.mark.long
 def test_also_across_a_restart_of_the_window(sharing):
     """A prompt of some 500 tokens fills the window of 512, so that all samples restart theirs on the way."""
     wish = {"text": PROMPT * 5, "model": "storyteller", "samples": 4, "max_new_tokens": 30, "seed": 5}

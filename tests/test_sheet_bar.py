@@ -35,7 +35,11 @@ def write(window, tokens=60, model="storyteller", more=""):
     window.page.keyboard.press("Control+Enter")
 
 
-@pytest.mark.parametrize("window", [{}, {"viewport": PHONE}], indirect=True, ids=["wide", "phone"])
+@pytest.mark.parametrize(
+    "window",
+    [pytest.param({}, id="wide"), pytest.param({"viewport": PHONE}, id="phone", marks=pytest.mark.long)],
+    indirect=True,
+)
 def test_a_whole_writing_shifts_nothing_and_keeps_its_newest_line_in_one_place(window, page):
     page.add_init_script(SHIFTS)
     window.type("Once upon a time", "/?model=storyteller&max_new_tokens=400&min_new_tokens=400&seed=1")

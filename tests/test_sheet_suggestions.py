@@ -184,7 +184,11 @@ def test_on_a_phone_they_stand_above_the_bar_and_a_tap_takes_one(window, page):
     until(lambda: red(window) == letters(others[1]))
 
 
-@pytest.mark.parametrize("window", [{}, {"viewport": PHONE}], indirect=True, ids=["wide", "phone"])
+@pytest.mark.parametrize(
+    "window",
+    [pytest.param({}, id="wide"), pytest.param({"viewport": PHONE}, id="phone", marks=pytest.mark.long)],
+    indirect=True,
+)
 def test_nothing_moves_while_they_are_written(window, page):
     page.add_init_script(SHIFTS)
     begin(window)

@@ -219,6 +219,7 @@ def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(generate, t
     assert os.listdir(tmp_path) == ["folder"]
 
 
+@pytest.mark.long
 def test_bytes_that_are_no_text_are_refused_and_not_replaced(generate, command, tmp_path):
     told = r"line 1: byte 0xff is not utf-8; it reads like cp1252 \(“aÿb”\): save it as UTF-8, for instance with iconv"
     refused(generate(b"a\xffb", *SHORT), f"prompt, {told}")
@@ -233,6 +234,7 @@ def test_a_stop_string_that_is_no_text_is_refused(generate):
     refused(generate("a", *SHORT, "--stop", b"\xff"), "stop strings must be text that UTF-8 can write")
 
 
+@pytest.mark.long
 def test_a_reader_that_leaves_early_is_no_error_to_shout_about(models):
     command = [sys.executable, "-m", "generate", "a", "--max-new-tokens", "4000", "--seed", "1"]
     environ = os.environ | QUICK | {"RUBRIC_MODELS": str(models)}
@@ -243,6 +245,7 @@ def test_a_reader_that_leaves_early_is_no_error_to_shout_about(models):
         assert process.wait(60) == 130
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("colour", ["", "1"])
 def test_on_a_terminal_the_continuation_is_red_unless_no_color_is_set(generate, command, writer, colour):
     ours, theirs = pty.openpty()

@@ -11,7 +11,12 @@ LENSES = ("probability", "rank", "entropy")
 
 
 on_a_phone_too = pytest.mark.parametrize(
-    "window", [{}, {"viewport": {"width": 390, "height": 844}}], ids=["wide", "phone"], indirect=True
+    "window",
+    [
+        pytest.param({}, id="wide"),
+        pytest.param({"viewport": {"width": 390, "height": 844}}, id="phone", marks=pytest.mark.long),
+    ],
+    indirect=True,
 )
 
 

@@ -58,7 +58,12 @@ def offline(window):
 
 
 @pytest.mark.parametrize(
-    "window", [{}, {"viewport": {"width": 390, "height": 780}}], indirect=True, ids=["wide", "phone"]
+    "window",
+    [
+        pytest.param({}, id="wide"),
+        pytest.param({"viewport": {"width": 390, "height": 780}}, id="phone", marks=pytest.mark.long),
+    ],
+    indirect=True,
 )
 def test_being_offline_is_said_at_once_and_moves_no_text(window, page):
     begin(window)
