@@ -175,6 +175,34 @@ LINES = """() => {
 }"""
 
 
+SHADED = """() => [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].map((one) => {
+  const range = document.createRange();
+  range.setStart(one.startContainer, one.startOffset);
+  range.setEnd(one.endContainer, one.endOffset);
+  const before = document.createRange();
+  before.setStart(document.querySelector('.cm-content'), 0);
+  before.setEnd(one.startContainer, one.startOffset);
+  return [before.toString().length, name, range.toString()];
+})).sort((one, other) => one[0] - other[0]).map(([, name, text]) => [name, text])"""
+
+
+def shaded(page) -> list[tuple[str, str]]:
+    """The shades of a sheet's text from its beginning on, each with the words that it covers."""
+    return [(name, text) for name, text in page.evaluate(SHADED)]
+
+
+def told(page, lens) -> list[tuple[str, str]]:
+    """The same as the server tells them; words that follow each other in one shade are one."""
+    found, letter = [], {"probability": "p", "rank": "k", "entropy": "e"}[lens]
+    for span in page.request.get(f"{page.url}/state").json()["spans"]:
+        for text, _, classes in span.get("cells", ()):
+            name, text = next(one for one in classes.split() if one[0] == letter), text.replace("\n", "")
+            goes_on = found and found[-1][0] == name and found[-1][2]
+            found[-1:] = [(name, found[-1][1] + text, True)] if goes_on else [*found[-1:], (name, text, True)]
+        found += [("", "", False)] if "cells" not in span else []
+    return [(name, text) for name, text, _ in found if name]
+
+
 @pytest.mark.long
 def test_a_lens_on_1500_tokens_moves_no_line_and_is_there_after_a_reload(window, page):
     write(window, tokens=1500, more="&temperature=1.5&top_k=40")
@@ -184,12 +212,27 @@ def test_a_lens_on_1500_tokens_moves_no_line_and_is_there_after_a_reload(window,
     assert len(before) > 60
     for name, letter in {"How surprising": "p", "Rank": "k", "How unsure": "e"}.items():
         page.check(f"label:has-text('{name}') >> [name=lens]")
-        page.wait_for_selector(f"#editor .red[class*=' {letter}']")
+        until(lambda letter=letter: {name[0] for name, _ in shaded(page)} == {letter})
         assert page.locator(".legend:visible").count() == 1
         assert page.evaluate(LINES) == before, name
     until(lambda: page.request.get(f"{page.url}/state").json()["lens"] == "entropy")
     page.reload()
-    page.wait_for_selector("#editor .red[class*=' e']")
+    until(lambda: {name[0] for name, _ in shaded(page)} == {"e"})
+
+
+@pytest.mark.parametrize("lens", ["probability", "rank", "entropy"])
+def test_each_word_is_in_the_shade_that_the_server_tells_also_behind_what_was_typed_before_it(window, page, lens):
+    write(window, tokens=40, more="&temperature=1.5&top_k=0")
+    window.wait_until_written()
+    page.check(f"[name=lens][value={lens}]", force=True)
+    until(lambda: shaded(page) == told(page, lens), what=lambda: (shaded(page), told(page, lens)))
+    page.keyboard.press("Control+Home")
+    for place in range(3):
+        page.keyboard.type("x y\n" if place else "ab")
+        page.keyboard.press("Control+ArrowRight")
+    until(lambda: shaded(page) == told(page, lens), what=lambda: (shaded(page), told(page, lens)))
+    page.check("[name=lens][value=author]", force=True)
+    until(lambda: shaded(page) == [])
 
 
 def test_the_likeliest_words_are_told_at_a_word_that_is_pointed_at_or_walked_to(window, page):

@@ -6,9 +6,10 @@ import { insertNewline, standardKeymap } from "@codemirror/commands";
 import { cells } from "./cells.js";
 import { edgeInMargin } from "./edge.js";
 import { fading } from "./fade.js";
-import { inks, lens } from "./inks.js";
+import { inks } from "./inks.js";
 import { frameBehind, looked } from "./looked.js";
 import { edge, openStart, remote } from "./marks.js";
+import { lens, shades } from "./shades.js";
 import { chosen } from "./suggest.js";
 
 const NAME = "Your sheet: you write in black, the model goes on in red";
@@ -85,6 +86,7 @@ export function makeEditor(parent, nonce, does, hint) {
         cells,
         lens,
         inks,
+        shades,
         fading,
         edge,
         openStart,
