@@ -52,7 +52,12 @@ ABOUT_RUNS = {  # tried through a second Rubric as the engine, too
     *("test_runs", "test_sheets", "test_samples", "test_fork", "test_tokens", "test_scored", "test_suggestions"),
     *("test_replay", "test_comparison", "test_followers", "test_kept", "test_special_tokens", "test_presses"),
 }
-HAD_BY_REMOTES = {"resumes_exactly", "scores_prompt", "samplers"}  # of Capabilities; `needs` marks what asks for others
+HAD_BY_REMOTES = {
+    "resumes_exactly",
+    "scores_prompt",
+    "samplers",
+}  # of Capabilities; `needs` marks what asks for others,
+# and for what no capability tells: of a long prompt with something kept in mind the kept part is not scored
 WHOLE = {"browser", "postgresql", "server", "mortal", "servers", "front", "impatient", "narrow", "command", "bench"}
 CALLS = {"subprocess", "serving", "Server", "Bench"}
 running: list[pytest.Item] = []  # the test that runs
@@ -77,9 +82,10 @@ def pytest_collection_modifyitems(config, items):
 
 
 def is_for_remotes(item: pytest.Item) -> bool:
-    """Whether it asks of runs, and for nothing that an engine behind an address lacks."""
+    """Whether it asks of runs, and for nothing that an engine behind an address lacks; nor looks into the session's own."""
     lacking = {name for mark in item.iter_markers("needs") for name in mark.args} - HAD_BY_REMOTES
-    return item.module.__name__ in ABOUT_RUNS and not lacking
+    code = item.function.__code__
+    return item.module.__name__ in ABOUT_RUNS and not lacking and "writer" not in code.co_varnames[: code.co_argcount]
 
 
 @pytest.hookimpl(tryfirst=True)

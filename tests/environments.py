@@ -33,12 +33,13 @@ def environment(name: str, requirements: tuple[str, ...], shares: bool = False) 
     if (folder / "ready").exists():
         return python
     shutil.rmtree(folder, ignore_errors=True)  # of an installation that was broken off
-    run(sys.executable, "-m", "venv", str(folder))
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
     if shares:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         theirs = folder / "lib" / version / "site-packages" / "shared.pth"
         write_whole(theirs, (sysconfig.get_path("purelib") + "\n").encode())
-    run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements)
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check")
+    run(*pip, "install", "--quiet", *requirements)
     write_whole(folder / "ready", wanted.encode())
     return python
 

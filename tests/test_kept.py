@@ -351,6 +351,7 @@ def test_the_page_says_where_the_window_moved_and_what_stayed_in_mind(visitor):
     assert said not in other
 
 
+@pytest.mark.needs("scores_kept")
 def test_of_a_long_prompt_the_beginning_was_read_and_only_what_follows_it_was_not(visitor):
     run = visitor.start("the old king said " * 60, max_new_tokens=4, n_keep=KEPT)
     made = visitor.finish(run)

@@ -97,6 +97,7 @@ def changing(models):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.needs("loads_models")
 def test_another_model_of_the_same_name_differs_from_a_token_on_and_is_told_by_its_weights(
     visitor, friend, models, changing
 ):
@@ -116,6 +117,7 @@ def test_another_model_of_the_same_name_differs_from_a_token_on_and_is_told_by_i
     assert visitor.json(run) == then
 
 
+@pytest.mark.needs("loads_models")
 def test_a_model_with_other_tokens_or_none_at_all_is_a_sentence(visitor, changing, tmp_path):
     run = visitor.start(model="changing", max_new_tokens=3)
     visitor.finish(run)
@@ -201,6 +203,7 @@ def test_a_replay_that_nobody_asks_for_is_given_up(visitor, monkeypatch, replaye
     assert "Nobody asked for this replay any more" in visitor.get(page).text
 
 
+@pytest.mark.needs("loads_models")
 def test_a_difference_ends_the_writing_at_once(visitor, models, changing, replayed):
     run = visitor.start("the old king", model="changing", max_new_tokens=1500, top_k=0)
     visitor.finish(run)

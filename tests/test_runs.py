@@ -297,6 +297,7 @@ def test_a_continued_run_may_end_when_the_longer_one_might(visitor):
     assert len(goes_on) >= 20
 
 
+@pytest.mark.needs("loads_models")
 def test_many_visitors_at_once_all_get_their_run_also_with_a_model_nobody_used_before(app, visitor, models):
     name = f"fresh-{len(list(models.iterdir()))}"
     make_model(models / name, seed=9, vocab_size=310)  # a padded embedding: a vocabulary of its own

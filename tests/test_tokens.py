@@ -122,6 +122,7 @@ def test_each_field_may_be_unknown_by_itself():
     assert [one["cut"] for one in record_as_dict(made[0], Vocabulary([b"a"] * 300, []))["alternatives"]] == [False]
 
 
+@pytest.mark.needs("rank")
 def test_the_panel_says_what_an_engine_did_not_tell(app, visitor):
     run = visitor.start("the old king", max_new_tokens=3)
     visitor.finish(run)
@@ -155,6 +156,7 @@ def test_a_probability_is_said_as_people_say_it(probability, words):
     assert share(math.log(probability)) == words
 
 
+@pytest.mark.needs("rank")
 def test_each_token_on_the_page_has_its_place_and_its_classes(visitor):
     run = visitor.start("the old king 从前", max_new_tokens=25)
     made = visitor.finish(run)
@@ -171,6 +173,7 @@ def test_each_token_on_the_page_has_its_place_and_its_classes(visitor):
     assert made["prompt"]["tokens"][1]["rank"] > 0
 
 
+@pytest.mark.needs("rank")
 def test_classes_come_with_the_stream_and_the_prompt_s_once_they_are_known(visitor):
     run = visitor.start("the old king said to the young fox", max_new_tokens=12)
     told = visitor.get(f"{run}/events?prompt").text
@@ -179,6 +182,7 @@ def test_classes_come_with_the_stream_and_the_prompt_s_once_they_are_known(visit
     assert 'hx-target="#prompt"' not in visitor.get(f"{run}/events").text
 
 
+@pytest.mark.needs("rank")
 def test_a_token_s_panel_says_what_the_json_says(visitor, friend):
     run = visitor.start("the old king", max_new_tokens=20, top_k=5, samples=2)
     made = visitor.finish(run)

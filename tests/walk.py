@@ -8,14 +8,38 @@ from dataclasses import dataclass, field
 
 from waiting import until
 
-LINES = """() => [...document.querySelectorAll('.cm-line')].map(line => {
-  const parts = [], walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode, mark = node.parentElement.closest('.red');
-    if (!node.parentElement.closest('[contenteditable=false]')) parts.push([node.data, mark ? mark.className : '']);
-  }
-  return parts;
-})"""
+LINES = """() => {
+  const isOld = ({endContainer: {data, childNodes}, endOffset}) => endOffset > (data ?? childNodes).length; // until the next frame
+  const shades = [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].filter((one) => !isOld(one)).map((one) => {
+    const range = document.createRange();
+    range.setStart(one.startContainer, one.startOffset);
+    range.setEnd(one.endContainer, one.endOffset);
+    return {name, range};
+  }));
+  const looks = (node) => {
+    const look = [...node.data].flatMap((c) => Array(c.length).fill('red'));
+    for (const {name, range} of shades) {
+      if (!range.intersectsNode(node)) continue;
+      const from = range.startContainer === node ? range.startOffset : 0;
+      look.fill('red ' + name, from, range.endContainer === node ? range.endOffset : node.length);
+    }
+    return look;
+  };
+  return [...document.querySelectorAll('.cm-line')].map(line => {
+    const parts = [], walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = walker.currentNode, isRed = node.parentElement.closest('.red');
+      if (node.parentElement.closest('[contenteditable=false]')) continue;
+      const look = isRed ? looks(node) : [];
+      let at = 0;
+      for (const c of node.data) {
+        parts.push([c, isRed ? look[at] : '']);
+        at += c.length;
+      }
+    }
+    return parts;
+  });
+}"""
 SELECT = """async ([from, to]) => {
   const place = (at) => {
     const lines = [...document.querySelectorAll('.cm-line')];
