@@ -47,18 +47,19 @@ ON_BOTH_DATABASES = {  # they store, read and delete
 }
 
 
-# What takes a process or a training: fixtures, and what a test calls itself. `make test-fast` leaves such tests out.
-ABOUT_RUNS = {  # tried through a second Rubric as the engine, too
+# Tried through a second Rubric as the engine, too.
+ABOUT_RUNS = {
     *("test_runs", "test_sheets", "test_samples", "test_fork", "test_tokens", "test_scored", "test_suggestions"),
     *("test_replay", "test_comparison", "test_followers", "test_kept", "test_special_tokens", "test_presses"),
 }
-HAD_BY_REMOTES = {
-    "resumes_exactly",
-    "scores_prompt",
-    "samplers",
-}  # of Capabilities; `needs` marks what asks for others,
-# and for what no capability tells: of a long prompt with something kept in mind the kept part is not scored
-WHOLE = {"browser", "postgresql", "server", "mortal", "servers", "front", "impatient", "narrow", "command", "bench"}
+# Of Capabilities. `needs` marks what asks for others, and for what no capability tells: of a long prompt with something
+# kept in mind the kept part is not scored.
+HAD_BY_REMOTES = {"resumes_exactly", "scores_prompt", "samplers"}
+# What takes a process or a training: fixtures, and what a test calls itself. `make test-fast` leaves such tests out.
+WHOLE = {
+    *("browser", "workshop", "postgresql", "server", "mortal", "servers"),
+    *("front", "impatient", "narrow", "command", "bench"),
+}
 CALLS = {"subprocess", "serving", "Server", "Bench"}
 running: list[pytest.Item] = []  # the test that runs
 
