@@ -30,6 +30,7 @@ from webapp.routes import (
     sheet_events,
     suggestions,
     token,
+    uploads,
 )
 from webapp.runs.tables import connect
 from webapp.state import State, state
@@ -117,6 +118,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         api,
         api_page,
         api_tokens,
+        uploads,
     ):
         app.register_blueprint(page.blueprint)
     place.register(app)  # after all pages, as it looks at their addresses

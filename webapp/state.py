@@ -4,6 +4,7 @@ import logging
 import secrets
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from flask import Flask, current_app
 from sqlalchemy import select
@@ -36,6 +37,7 @@ from webapp.sheets.sources import Sources
 from webapp.sheets.store import content_of
 from webapp.sheets.suggestions import Suggestions
 from webapp.sheets.tables import Sheet
+from webapp.uploads.store import Uploads
 from webapp.views.card.kept import Cards
 from webapp.views.hints import stumble
 from webapp.views.presets import as_meant, to_write_on
@@ -80,6 +82,7 @@ class State:
         self.desks = Desks()
         self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
+        self.uploads = Uploads(Path(app.instance_path) / "uploads")
         self.scheduler = Scheduler(
             app,
             engine,
@@ -100,6 +103,7 @@ class State:
                 Job("expire", self.removal.expire, 60.0),
                 Job("expire_suggestions", self.suggestions.expire, 5.0),
                 Job("expire_presses", self.presses.expire, 60.0),
+                Job("expire_uploads", self.uploads.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
                 Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
