@@ -98,6 +98,10 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     **dict.fromkeys(JSON, ""),
     "replay.begin": "nonce",
     "replay.show": "whole",
+    "operator.enter": "key",
+    "operator.go": "nonce",
+    "workshop.jobs": "",
+    **dict.fromkeys(("uploads.abilities", "uploads.create", "uploads.ask", "uploads.piece", "uploads.remove"), ""),
     "health.healthz": "",
     "health.readyz": "",
     "npm": "v",
@@ -132,7 +136,14 @@ def valid(visitor) -> dict:
         "filename": "rubric.css",
         "_path": "x",
     }
-    return {"run_id": run[3:], "first": run[3:], "second": run[3:], "key": key, "sheet_id": sheet} | file
+    return {
+        "run_id": run[3:],
+        "first": run[3:],
+        "second": run[3:],
+        "key": key,
+        "sheet_id": sheet,
+        "upload_id": "0" * 32,
+    } | file
 
 
 def build(rule, values) -> str:

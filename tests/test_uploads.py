@@ -10,9 +10,11 @@ import threading
 import time
 import tracemalloc
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from operating import operator_cookie
 from uploading import TUS, UPLOADS, Uploader
 from waiting import until
 
@@ -35,7 +37,9 @@ def uploads(app) -> Uploads:
 
 @pytest.fixture
 def client(app):
-    return Uploader(app.test_client())
+    client = app.test_client()
+    client.set_cookie(*operator_cookie(Path(app.instance_path)))
+    return Uploader(client)
 
 
 def stored(uploads, address) -> bytes:
@@ -302,6 +306,19 @@ def test_memory_stays_flat_however_large_a_piece_is(client):
     assert most < 8 * 2**20
 
 
+def test_for_a_stranger_there_are_no_uploads(client, app, uploads):
+    address = client.address("run.zip", 10)
+    stranger = Uploader(app.test_client())
+    answers = [
+        stranger.begin("a", 1),
+        stranger.asked(address),
+        stranger.send(address, 0, b"12"),
+        stranger.remove(address),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert stored(uploads, address) == b""
+
+
 def test_a_page_of_another_site_may_neither_begin_nor_send_nor_remove(client, uploads):
     address = client.address("run.zip", 10)
     foreign = TUS | {"Origin": "https://other.example"}
@@ -326,9 +343,11 @@ def test_a_file_whose_connection_is_cut_twice_arrives_at_a_real_server(tmp_path,
     with serving(tmp_path, models, RUBRIC_MODEL="tiny") as server:
         network = Cutter(server)
 
+        cookie = "=".join(operator_cookie(server.folder / "instance"))
+
         def ask(method, path, headers, data=None):
             connection = http.client.HTTPConnection("127.0.0.1", network.port, timeout=60)
-            connection.request(method, path, data, TUS | headers)
+            connection.request(method, path, data, TUS | {"Cookie": cookie} | headers)
             answer = connection.getresponse()
             answer.read()
             connection.close()
@@ -338,7 +357,7 @@ def test_a_file_whose_connection_is_cut_twice_arrives_at_a_real_server(tmp_path,
         address, cuts = begun.headers["Location"], 0
         while (here := int(ask("HEAD", address, {}).headers["Upload-Offset"])) < len(body):
             end = [here + 13_000_000, here + 13_000_000, len(body)][cuts]
-            piece = {"Upload-Offset": str(here), "Content-Type": "application/offset+octet-stream"}
+            piece = {"Cookie": cookie, "Upload-Offset": str(here), "Content-Type": "application/offset+octet-stream"}
             connection = http.client.HTTPConnection("127.0.0.1", network.port, timeout=60)
             connection.putrequest("PATCH", address)
             for name, value in (TUS | piece | {"Content-Length": str(len(body) - here)}).items():

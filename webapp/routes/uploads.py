@@ -9,7 +9,8 @@ from gunicorn.http.errors import ParseException
 from webapp.http.errors import refused
 from webapp.state import state
 from webapp.uploads import tus
-from webapp.uploads.store import LARGEST, UploadRefusal
+from webapp.uploads.refusals import UploadRefusal
+from webapp.uploads.store import LARGEST
 
 BLOCK = 256 * 1024  # bytes of a file in memory at a time
 
@@ -63,15 +64,8 @@ def piece(upload_id: str):
     tus.require_piece(request.headers)
     uploads = state().uploads
     upload, offset = uploads.find(upload_id), tus.whole_number(request.headers, "Upload-Offset")
-    if offset + (request.content_length or 0) > upload.length:
-        raise UploadRefusal(
-            413,
-            "{name} goes on beyond the {length:,} bytes that were announced.",
-            name=upload.name,
-            length=upload.length,
-        )
     request.max_content_length = 2 * LARGEST  # the bound is the upload's own length
-    here = uploads.append(upload, offset, blocks())
+    here = uploads.append(upload, offset, blocks(), request.content_length or 0)
     return spoken(Response(status=204, headers=tus.told_of(upload, here, uploads.keep)))
 
 

@@ -13,21 +13,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from generate import Refusal, write_json
+from generate import write_json
+from webapp.uploads.refusals import Misplaced, Missing, NotReady, NotStored, TooMuch
 
 NAME = re.compile(r"[0-9a-f]{32}", re.ASCII)
 DAY = 24 * 3600.0
 LARGEST = 64 * 2**30  # bytes; the largest GPT-2 has 6.2 GB, three times that with its optimizer's slots
 TIMES, MARGIN = 3, 256 * 2**20  # an archive lies there, is unpacked, and becomes a model; and some bytes stay free
-
-
-class UploadRefusal(Refusal):
-    """What cannot be done with an upload. `status` is what HTTP calls it."""
-
-    def __init__(self, status: int, message: str, /, field: str | None = None, **values: object):
-        super().__init__(message, field, **values)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -46,8 +40,11 @@ class Upload:
 
     @property
     def offset(self) -> int:
-        """How many of its bytes are here."""
-        return self.data.stat().st_size
+        """How many of its bytes are here; raises Missing where it was removed."""
+        try:
+            return self.data.stat().st_size
+        except FileNotFoundError:
+            raise removed() from None
 
     @property
     def is_whole(self) -> bool:
@@ -68,10 +65,9 @@ class Uploads:
         self._turns: dict[str, object] = {}  # of each upload, whose turn it is to write: the last that asked for it
 
     def create(self, name: str, length: int) -> Upload:
-        """Make room for a file; raises UploadRefusal (413) where there is not enough."""
+        """Make room for a file; raises TooMuch where there is not enough."""
         if length > LARGEST:
-            raise UploadRefusal(
-                413,
+            raise TooMuch(
                 "{name} has {size:,} bytes, and no upload may have more than {limit:,}.",
                 name=name,
                 size=length,
@@ -87,14 +83,13 @@ class Uploads:
         return upload
 
     def _require_room(self, name: str, length: int) -> None:
-        """Raise UploadRefusal unless the disk has room for a file, and for what others were promised."""
+        """Raise TooMuch unless the disk has room for a file, and for what others were promised."""
         self.folder.mkdir(parents=True, exist_ok=True)
         promised = sum(upload.length - upload.offset for upload in self.all())
         free = max(0, shutil.disk_usage(self.folder).free - promised)
         needed = length * TIMES + MARGIN
         if needed > free:
-            raise UploadRefusal(
-                413,
+            raise TooMuch(
                 "{name} has {size:,} bytes; to take it in, unpack it and make a model of it {needed:,} are needed, and "
                 "this server's disk has {free:,} left.",
                 name=name,
@@ -109,10 +104,10 @@ class Uploads:
         return [found for name in names if (found := self._read(name)) is not None]
 
     def find(self, upload_id: str) -> Upload:
-        """An upload by its name; raises UploadRefusal (404) where there is none, or no more."""
+        """An upload by its name; raises Missing where there is none, or no more."""
         found = self._read(upload_id)
         if found is None or found.expires(self.keep) < time.time():
-            raise UploadRefusal(404, "There is no such upload here any more; choose the file again.")
+            raise removed()
         return found
 
     def _read(self, upload_id: str) -> Upload | None:
@@ -132,18 +127,19 @@ class Uploads:
             self._turns.pop(upload.id, None)
             return upload.offset
 
-    def append(self, upload: Upload, offset: int, blocks: Iterator[bytes]) -> int:
-        """Put blocks behind the `offset` bytes that are here, on the disk; returns how many are here then.
+    def append(self, upload: Upload, offset: int, blocks: Iterator[bytes], size: int = 0) -> int:
+        """Put blocks behind the `offset` bytes that are here, on the disk; returns how many are here then. `size` is that of
+        all blocks, where it is known.
 
-        Raises UploadRefusal: 409 where another number is here, or somebody else went on with it; 413 beyond the length
-        that was announced, of which nothing is kept; 507 when the disk is full. What came before stays.
+        Raises Misplaced where another number is here, or somebody else went on with it; TooMuch beyond the length that
+        was announced, of which nothing is kept; NotStored when the disk is full. What came before stays.
         """
+        require_within(upload, offset + size)
         turn = object()
-        with upload.data.open("ab", buffering=0) as out:
+        with opened(upload) as out:
             with self._lock:
                 if upload.offset != offset:
-                    raise UploadRefusal(
-                        409,
+                    raise Misplaced(
                         "This piece begins at byte {offset:,}, and {here:,} are here.",
                         offset=offset,
                         here=upload.offset,
@@ -159,25 +155,19 @@ class Uploads:
                         del self._turns[upload.id]
         return offset
 
-    def _write(self, upload: Upload, turn: object, out, offset: int, block: bytes) -> int:
+    def _write(self, upload: Upload, turn: object, out: IO[bytes], offset: int, block: bytes) -> int:
         """Write one block, if it is still this writer's turn; returns the new offset."""
-        if offset + len(block) > upload.length:
-            raise UploadRefusal(
-                413,
-                "{name} goes on beyond the {length:,} bytes that were announced.",
-                name=upload.name,
-                length=upload.length,
-            )
+        require_within(upload, offset + len(block))
         with self._lock:
             if self._turns.get(upload.id) is not turn:
-                raise UploadRefusal(409, "Another piece of this file is being sent.")
+                raise Misplaced("Another piece of this file is being sent.")
             try:
                 written = 0
                 while written < len(block):
                     written += out.write(block[written:])
             except OSError as error:
-                raise UploadRefusal(
-                    507, "{name} cannot be stored ({reason}).", name=upload.name, reason=error.strerror
+                raise NotStored(
+                    "{name} cannot be stored ({reason}).", name=upload.name, reason=error.strerror
                 ) from None
         return offset + len(block)
 
@@ -185,19 +175,18 @@ class Uploads:
         """Remove an upload and what has come of it."""
         with self._lock:
             self._turns.pop(upload.id, None)
-        shutil.rmtree(upload.folder, ignore_errors=True)
+            shutil.rmtree(upload.folder, ignore_errors=True)
 
     def move(self, upload_ids: list[str], target: Path) -> list[Path]:
         """Move whole uploads into the folder `target` under the names that they had at home; returns where they are.
 
-        Raises UploadRefusal, and moves none, where one is not here, not whole, or named as another.
+        Raises NotReady or Missing, and moves none, where one is not here, not whole, or named as another.
         """
         found = [self.find(upload_id) for upload_id in dict.fromkeys(upload_ids)]
         names = [upload.name for upload in found]
         for upload in found:
             if not upload.is_whole:
-                raise UploadRefusal(
-                    422,
+                raise NotReady(
                     "{name} is not here whole: {here:,} of {length:,} bytes have come.",
                     name=upload.name,
                     here=upload.offset,
@@ -205,7 +194,7 @@ class Uploads:
                 )
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise UploadRefusal(422, "Two of these files are called {name}; give one checkpoint at a time.", name=twice)
+            raise NotReady("Two of these files are called {name}; give one checkpoint at a time.", name=twice)
         target.mkdir(parents=True, exist_ok=True)
         for upload in found:
             shutil.move(upload.data, target / upload.name)
@@ -218,4 +207,26 @@ class Uploads:
             folder, found = self.folder / name, self._read(name)
             last = found.data.stat().st_mtime if found else folder.stat().st_mtime
             if last + self.keep < time.time():
-                shutil.rmtree(folder, ignore_errors=True)
+                with self._lock:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def removed() -> Missing:
+    """What is said of an upload that is not here."""
+    return Missing("There is no such upload here any more; choose the file again.")
+
+
+def opened(upload: Upload) -> IO[bytes]:
+    """The file, to be gone on with; raises Missing where it was removed."""
+    try:
+        return upload.data.open("ab", buffering=0)
+    except FileNotFoundError:
+        raise removed() from None
+
+
+def require_within(upload: Upload, end: int) -> None:
+    """Raise TooMuch where a piece would end beyond what was announced."""
+    if end > upload.length:
+        raise TooMuch(
+            "{name} goes on beyond the {length:,} bytes that were announced.", name=upload.name, length=upload.length
+        )

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from pathlib import PurePosixPath
 
-from webapp.uploads.store import LARGEST, Upload, UploadRefusal
+from webapp.uploads.refusals import NoPiece, Unspoken, UploadRefusal
+from webapp.uploads.store import LARGEST, Upload
 
 VERSION = "1.0.0"
 PIECE = "application/offset+octet-stream"
@@ -23,49 +24,48 @@ DIGITS = 15
 
 
 def require_version(headers: Mapping[str, str]) -> None:
-    """Raise UploadRefusal (412) where another version of the protocol is spoken, or none."""
+    """Raise Unspoken where another version of the protocol is spoken, or none."""
     given = headers.get("Tus-Resumable")
     if given != VERSION:
-        raise UploadRefusal(
-            412, "Uploads speak tus {version} here, and the request says {given!r:.40}.", version=VERSION, given=given
+        raise Unspoken(
+            "Uploads speak tus {version} here, and the request says {given!r:.40}.", version=VERSION, given=given
         )
 
 
 def whole_number(headers: Mapping[str, str], name: str) -> int:
-    """A header that must be a whole number; raises UploadRefusal (400)."""
+    """A header that must be a whole number; raises UploadRefusal."""
     text = headers.get(name, "")
     if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
-        raise UploadRefusal(400, "{name} must be a whole number of bytes, not {text!r:.40}.", name=name, text=text)
+        raise UploadRefusal("{name} must be a whole number of bytes, not {text!r:.40}.", name=name, text=text)
     return int(text)
 
 
 def require_piece(headers: Mapping[str, str]) -> None:
-    """Raise UploadRefusal (415) where what is sent is no piece of a file."""
+    """Raise NoPiece where what is sent is no piece of a file."""
     given = headers.get("Content-Type", "")
     if given != PIECE:
-        raise UploadRefusal(415, "Content-Type must be {wanted}, not {given!r:.60}.", wanted=PIECE, given=given)
+        raise NoPiece("Content-Type must be {wanted}, not {given!r:.60}.", wanted=PIECE, given=given)
 
 
 def file_name(headers: Mapping[str, str]) -> str:
-    """The `filename` of Upload-Metadata, without the folders before it; raises UploadRefusal (400) for what no file is
+    """The `filename` of Upload-Metadata, without the folders before it; raises UploadRefusal for what no file is
     called."""
     for pair in headers.get("Upload-Metadata", "").split(","):
         key, _, value = pair.strip().partition(" ")
         if key == "filename":
             return plain_name(value)
-    raise UploadRefusal(400, "Upload-Metadata must hold the filename.")
+    raise UploadRefusal("Upload-Metadata must hold the filename.")
 
 
 def plain_name(encoded: str) -> str:
-    """A file's name from base64; raises UploadRefusal (400)."""
+    """A file's name from base64; raises UploadRefusal."""
     try:
         told = base64.b64decode(encoded, validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):
-        raise UploadRefusal(400, "The filename must be UTF-8 in base64, not {text!r:.60}.", text=encoded) from None
+        raise UploadRefusal("The filename must be UTF-8 in base64, not {text!r:.60}.", text=encoded) from None
     name = PurePosixPath(told.replace("\\", "/")).name
     if name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > LONGEST:
         raise UploadRefusal(
-            400,
             "The filename must be of 1 to {most} bytes that can be printed, not {text!r:.60}.",
             most=LONGEST,
             text=told,
