@@ -20,6 +20,7 @@ from webapp.routes import (
     exports,
     health,
     home,
+    keeping,
     model,
     my_runs,
     replay,
@@ -122,6 +123,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         api_page,
         api_tokens,
         uploads,
+        keeping,
         operator_page,
         workshop,
     ):

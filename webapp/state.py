@@ -6,16 +6,19 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_request_context
 from sqlalchemy import select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder, parse_with_preset
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
+from webapp.http.operator import is_operator
 from webapp.runs import replays
+from webapp.runs.choices import Choices
 from webapp.runs.examples import Examples
 from webapp.runs.follower import Follower
+from webapp.runs.keeping import Keeping
 from webapp.runs.models import Models
 from webapp.runs.presses import Presses
 from webapp.runs.recorder import Recorder
@@ -57,7 +60,9 @@ class State:
         self._usual = settings["RUBRIC_MODEL"]
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()
-        self.models = Models(engine, models_folder(settings), self.vocabularies)
+        self.choices = Choices(Path(app.instance_path))
+        self.models = Models(engine, models_folder(settings), self.vocabularies, self.choices, sees_hidden_models)
+        self.keeping = Keeping(self.models, self.choices, self._usual)
         self.clock = Clock()
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
@@ -196,6 +201,11 @@ class State:
             return {}
         fields = to_write_on(run.options, self.models.defaults_of(run.model) or {}) | {"model": run.model}
         return {name: str(value) for name, value in fields.items() if name not in ("n_keep", "samples")}
+
+
+def sees_hidden_models() -> bool:
+    """Whether the operator asks, or the server itself."""
+    return not has_request_context() or is_operator()
 
 
 def state() -> State:
