@@ -4,6 +4,7 @@ import logging
 import secrets
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from flask import Flask, current_app
 from sqlalchemy import select
@@ -12,6 +13,8 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder, parse_with_preset
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
+from webapp.jobs.runner import Runner
+from webapp.jobs.service import Jobs
 from webapp.runs import replays
 from webapp.runs.examples import Examples
 from webapp.runs.follower import Follower
@@ -77,6 +80,8 @@ class State:
             self.replays,
         )
         self.examples = Examples(self.service, self.models)
+        self.jobs = Jobs(Path(app.instance_path), models_folder(settings))
+        self.runner = Runner(self.jobs, settings["RUBRIC_NICE"])
         self.desks = Desks()
         self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
@@ -101,6 +106,7 @@ class State:
                 Job("expire_suggestions", self.suggestions.expire, 5.0),
                 Job("expire_presses", self.presses.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
+                Job("jobs", self.runner.tend, 0.5),
                 Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),
@@ -129,7 +135,8 @@ class State:
         self.scheduler.start()
 
     def close(self) -> None:
-        """Stop the engine and store what there is; see `Scheduler.close`."""
+        """Let the jobs' processes save, stop the engine and store what there is; see `Scheduler.close`."""
+        self.runner.close()
         self.scheduler.close()
 
     def forget_removed(self) -> None:
