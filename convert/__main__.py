@@ -17,7 +17,7 @@ from convert.sizes import Sizes
 from convert.source import Source, find_source
 from convert.to_gguf import TYPES, check_file, to_gguf
 from convert.to_tensorflow import to_checkpoint
-from generate import Refusal, check_folder, check_target, counted
+from generate import Journal, Refusal, check_folder, check_target, counted, tie
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--no-check", action="store_true", help="do not load and judge the result (needs no torch)")
     p.add_argument("--force", action="store_true", help="replace an existing folder")
+    p.add_argument(
+        "--journal", type=Path, metavar="FILE", help="append what happens to it, as JSON lines, for programs"
+    )
+    p.add_argument("--tied", action="store_true", help="stop as with Ctrl-C when standard input ends")
     return p
 
 
@@ -72,6 +76,10 @@ def main(arguments: list[str]) -> int:
     args = p.parse_args(arguments)
     if bool(args.target) == args.inspect or (args.inspect + args.to_tf + args.to_gguf > 1):
         p.error("give SOURCE and the folder to make, or --inspect SOURCE")
+    if args.tied:
+        tie()
+    journal = Journal(args.journal)
+    journal.tell("began")
     try:
         if args.to_tf:
             back(args)
@@ -79,23 +87,29 @@ def main(arguments: list[str]) -> int:
         if args.to_gguf:
             to_llama(args)
             return 0
+        journal.tell("stage", name="reading")
         with unpacked(args.source) as held:
             source = find_source(held, args.step)
             if args.inspect:
                 inspect(open_source(source), source, args.json)
             else:
-                run(source, args)
+                run(source, args, journal)
         return 0
     except Refusal as refusal:
-        print(f"convert: {refusal}", file=sys.stderr)
-        return 1
+        return refused(str(refusal), journal)
     except BrokenPipeError:
         return 130
     except OSError as error:
-        print(f"convert: {error.filename or 'a file'} cannot be read: {error.strerror}.", file=sys.stderr)
-        return 1
+        return refused(f"{error.filename or 'a file'} cannot be read: {error.strerror}.", journal)
     except KeyboardInterrupt:
         return 130
+
+
+def refused(sentence: str, journal: Journal) -> int:
+    """Say why it was not done; returns the exit status."""
+    journal.tell("refused", sentence=sentence)
+    print(f"convert: {sentence}", file=sys.stderr)
+    return 1
 
 
 def back(args: argparse.Namespace) -> None:
@@ -117,7 +131,7 @@ def to_llama(args: argparse.Namespace) -> None:
     print(f"{args.source} is now {args.target}, in {args.gguf_type}, for llama.cpp and whatever is built on it.")
 
 
-def run(source: Source, args: argparse.Namespace) -> None:
+def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
     """Convert a checkpoint as the command line asks, and print what was found; raises Refusal."""
     check_target(args.target, args.force, args.source)  # as it was given: an archive is unpacked elsewhere by now
     files = [*source.prefix.parent.glob(f"{source.prefix.name}.data-*"), source.prefix]
@@ -132,8 +146,10 @@ def run(source: Source, args: argparse.Namespace) -> None:
             force=args.force,
             check=not args.no_check,
             end_marker=args.end_marker,
-            progress=bar.update,
+            progress=journal.counter(size, "bytes", bar.update),
+            stage=lambda name: journal.tell("stage", name=name),
         )
+    journal.tell("done", model=args.target.name)
     print_sizes(made.sizes)
     if made.vocabulary is not None:
         print(f"{'vocabulary':20} {made.vocabulary.size:>10}   {made.vocabulary.origin}")

@@ -43,11 +43,12 @@ def convert(
     check: bool = True,
     end_marker: str | None = None,
     progress: Callable[[int], None] = lambda size: None,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> Conversion:
     """Convert a checkpoint into the folder `target`; with `check` the result is judged and gets a certificate.
 
     `end_marker` is "id" or "text"; None asks the model, or without `check` takes the id. `progress` gets the bytes that
-    were written. A crash at any moment leaves either nothing or everything at `target`. Raises Refusal.
+    were written, `stage` the name of what is begun. A crash at any moment leaves either nothing or everything at `target`. Raises Refusal.
     """
     check_target(target, force, source.prefix)
     bundle = open_source(source)
@@ -61,6 +62,7 @@ def convert(
         write_json(folder / "config.json", config_of(sizes, told, dtype))
         generation = {"do_sample": True} | told.generation | {"bos_token_id": told.begin, "eos_token_id": told.eos}
         write_json(folder / "generation_config.json", generation)
+        stage("writing")
         written = write_weights(bundle, folder / "model.safetensors", dtype, progress)
         read_back(folder / "model.safetensors", written)
         notes = manifest(source, bundle, written.fingerprint, end)
@@ -68,6 +70,7 @@ def convert(
         certificate = None
         text_marker = end_marker == "text"
         if check:
+            stage("judging")
             model = checked(folder, bpe)
             certificate = certify(bundle, sizes, model, dtype, None if bpe is None else bpe.origin)
             if bpe is not None and sizes.n_positions >= SMALLEST_WINDOW:

@@ -44,6 +44,7 @@ class Watch(TrainerCallback):
         """Ask the Trainer for what is due after this step: the end, an evaluation, a sample, an entry of the log."""
         self.bar.update()
         step, last = state.global_step, state.global_step >= state.max_steps
+        self.record.journal.tell_at_times("step", step=step, steps=state.max_steps)
         if self.stop.agreed(args.device) and not last:
             self.stopped = control.should_training_stop = control.should_save = True
         if self.evaluates and (last or due(step, self.every["evaluate"])):

@@ -25,6 +25,7 @@ from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
+from generate.journal import Journal
 from generate.mistaken import refuse_mistaken
 from generate.network import address_on_the_network
 from generate.sampling.explain import Place
@@ -47,6 +48,7 @@ from generate.text.kinds import character_level, is_lossless
 from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
 from generate.text.wordpiece import CLS, SEP, UNK, read_wordpiece
+from generate.tied import tie
 from generate.values import origin_of
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "Example",
     "FinishReason",
     "Group",
+    "Journal",
     "ListOption",
     "Listed",
     "LocalEngine",
@@ -139,6 +142,7 @@ __all__ = [
     "split_half_character",
     "sync",
     "tensor_shapes",
+    "tie",
     "unescape",
     "unknown_records",
     "window_start",

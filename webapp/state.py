@@ -14,6 +14,8 @@ from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
 from webapp.http.operator import is_operator
+from webapp.jobs.runner import Runner
+from webapp.jobs.service import Jobs
 from webapp.runs import replays
 from webapp.runs.choices import Choices
 from webapp.runs.examples import Examples
@@ -84,6 +86,8 @@ class State:
             self.replays,
         )
         self.examples = Examples(self.service, self.models)
+        self.jobs = Jobs(Path(app.instance_path), models_folder(settings))
+        self.runner = Runner(self.jobs, settings["RUBRIC_NICE"])
         self.desks = Desks()
         self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
@@ -110,6 +114,7 @@ class State:
                 Job("expire_presses", self.presses.expire, 60.0),
                 Job("expire_uploads", self.uploads.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
+                Job("jobs", self.runner.tend, 0.5),
                 Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),
@@ -138,7 +143,8 @@ class State:
         self.scheduler.start()
 
     def close(self) -> None:
-        """Stop the engine and store what there is; see `Scheduler.close`."""
+        """Let the jobs' processes save, stop the engine and store what there is; see `Scheduler.close`."""
+        self.runner.close()
         self.scheduler.close()
 
     def forget_removed(self) -> None:

@@ -112,9 +112,9 @@ def one_line(field: str, text: str) -> str:
     line = re.sub(r"\s+", " ", text).strip()
     if len(line) > LONGEST:
         raise Refusal(
-            "{field} must have {limit} characters at the most, not {given}.",
+            "{name} must have {limit} characters at the most, not {given}.",
             field,
-            field=field,
+            name=field,
             limit=LONGEST,
             given=len(line),
         )
