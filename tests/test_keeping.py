@@ -59,7 +59,7 @@ def test_a_description_is_kept_in_the_folder_and_told_to_visitors(operator, visi
     assert "&lt;b&gt;All else&lt;/b&gt;" in page
     answer = do(operator, "describe", can="x" * 601)
     assert answer.status_code == 422
-    assert "can must have 600 characters at the most, not 601." in answer.text
+    assert "A description must have 600 characters at the most, not 601." in answer.text
 
 
 def test_a_renamed_model_takes_its_runs_and_sheets_with_it(operator, visitor, models, spare):

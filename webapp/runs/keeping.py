@@ -112,9 +112,8 @@ def one_line(field: str, text: str) -> str:
     line = re.sub(r"\s+", " ", text).strip()
     if len(line) > LONGEST:
         raise Refusal(
-            "{name} must have {limit} characters at the most, not {given}.",
+            "A description must have {limit} characters at the most, not {given}.",
             field,
-            name=field,
             limit=LONGEST,
             given=len(line),
         )
