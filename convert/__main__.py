@@ -7,14 +7,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from convert.adopted import adopt, model_folders
 from convert.archive import unpacked
 from convert.bundle import Bundle
 from convert.certificate import Certificate
 from convert.folder import convert, open_source
 from convert.names import to_transformers
 from convert.npm import SIZE
+from convert.questions import Question
 from convert.sizes import Sizes
-from convert.source import Source, find_source
+from convert.source import Source, checkpoint_folders, find_source
 from convert.to_gguf import TYPES, check_file, to_gguf
 from convert.to_tensorflow import to_checkpoint
 from generate import Journal, Refusal, check_folder, check_target, counted, tie
@@ -47,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
         "--vocab",
         type=Path,
         metavar="FOLDER",
-        help="whose vocabulary to use (encoder.json and vocab.bpe, or a model folder), if none is beside it",
+        help="whose vocabulary to use (encoder.json and vocab.bpe, or a model folder; gpt2: GPT-2's own), if none is beside it",
     )
+    p.add_argument("--ask", action="store_true", help="refuse where a vocabulary is missing, instead of assuming one")
     p.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
@@ -88,7 +91,12 @@ def main(arguments: list[str]) -> int:
             to_llama(args)
             return 0
         journal.tell("stage", name="reading")
+        journal.tell("found")  # what an earlier try asked for is answered, or asked for again
         with unpacked(args.source) as held:
+            whole = model_folders(held) if held.is_dir() and not args.inspect else []
+            if len(whole) == 1 and not checkpoint_folders(held):
+                take(whole[0], args, journal)
+                return 0
             source = find_source(held, args.step)
             if args.inspect:
                 inspect(open_source(source), source, args.json)
@@ -96,6 +104,8 @@ def main(arguments: list[str]) -> int:
                 run(source, args, journal)
         return 0
     except Refusal as refusal:
+        if isinstance(refusal, Question):
+            journal.tell("found", **refusal.about)
         return refused(str(refusal), journal)
     except BrokenPipeError:
         return 130
@@ -131,6 +141,16 @@ def to_llama(args: argparse.Namespace) -> None:
     print(f"{args.source} is now {args.target}, in {args.gguf_type}, for llama.cpp and whatever is built on it.")
 
 
+def take(folder: Path, args: argparse.Namespace, journal: Journal) -> None:
+    """Make a model of a folder of `transformers`', and print so; raises Refusal."""
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    journal.tell("stage", name="writing")
+    with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        adopt(folder, args.target, args.force, journal.counter(size, "bytes", bar.update))
+    journal.tell("done", model=args.target.name)
+    print(f"{args.source} is a model of transformers already; {args.target} is a copy of it, checked.")
+
+
 def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
     """Convert a checkpoint as the command line asks, and print what was found; raises Refusal."""
     check_target(args.target, args.force, args.source)  # as it was given: an archive is unpacked elsewhere by now
@@ -146,6 +166,7 @@ def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
             force=args.force,
             check=not args.no_check,
             end_marker=args.end_marker,
+            ask=args.ask,
             progress=journal.counter(size, "bytes", bar.update),
             stage=lambda name: journal.tell("stage", name=name),
         )
