@@ -134,17 +134,26 @@ def vocabulary_of(source: Source, given: Path | None, rows: int, ask: bool = Fal
     """
     if source.is_gguf and given is None:
         return gguf_vocabulary(source.prefix)
+    try:
+        found = found_vocabulary(source, given, rows)
+    except Refusal as refusal:  # of what was given as an answer: the question stands
+        if not ask or given is None:
+            raise
+        raise UnknownVocabulary("{reason}", reason=refusal.problem) from None
+    if found is None and ask:
+        raise UnknownVocabulary(
+            "This run holds no vocabulary for its {rows:,} tokens: say whose it is, with --vocab.", rows=rows
+        )
+    return gpt2_vocabulary() if found is None and rows in (SIZE, PADDED) else found
+
+
+def found_vocabulary(source: Source, given: Path | None, rows: int) -> Bpe | None:
+    """That of --vocab, else the one beside the checkpoint, None where none is; raises Refusal."""
     if given == Path(CHOSEN) and not given.exists():
         return gpt2_as_asked(rows)
     origin = "beside the checkpoint" if given is None else f"from {given}"
     folder = source.prefix.parent if given is None else given.parent if given.is_file() else given
     found = find_vocabulary(folder, rows, origin)
-    if found is None and given is None and ask:
-        raise UnknownVocabulary(
-            "This run holds no vocabulary for its {rows:,} tokens: say whose it is, with --vocab.", rows=rows
-        )
-    if found is None and given is None and rows in (SIZE, PADDED):
-        return gpt2_vocabulary()
     if found is None and given is not None:
         raise Refusal(
             "--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, no tokenizer.json, no vocab.txt and no "

@@ -229,7 +229,7 @@ def find_heads(sizes: dict[str, int], told: int | None, asked: int | None, file:
             layers=sizes["n_layer"],
         )
     if heads < 1 or sizes["n_embd"] % heads:
-        raise Refusal("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
+        raise UnknownHeads("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
     return heads, f"from {file}" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
 
 

@@ -279,16 +279,20 @@ def test_what_is_asked_for_is_told_to_programs_and_its_answer_is_an_option(run_w
     def ask(*options) -> list[dict]:
         given = [str(run_without_vocabulary), str(tmp_path / "model"), "--no-check", "--ask", "--journal", str(journal)]
         journal.unlink(missing_ok=True)
-        assert main([*given, *options]) == (not {"--n-head", "--vocab"} <= set(options))
+        assert main([*given, *options]) == (options[-2:] != ("--vocab", "gpt2"))
         return [json.loads(line) for line in journal.read_text().splitlines()]
 
     first = ask()
     assert {"asks": "heads", "width": 8, "layers": 2}.items() <= first[-2].items()
+    assert {"asks": "heads", "heads": 3, "width": 8}.items() <= ask("--n-head", "3")[-2].items()
     second = ask("--n-head", "2")
     assert {"asks": "vocabulary", "rows": 50_257}.items() <= second[-2].items()
     assert (
         second[-1]["sentence"] == "This run holds no vocabulary for its 50,257 tokens: say whose it is, with --vocab."
     )
+    third = ask("--n-head", "2", "--vocab", str(tmp_path))
+    assert third[-2]["asks"] == "vocabulary"
+    assert "holds no vocabulary: no encoder.json" in third[-1]["sentence"]
     assert not (tmp_path / "model").exists()
     assert ask("--n-head", "2", "--vocab", "gpt2")[-1]["event"] == "done"
     assert check_folder(tmp_path / "model").tokenizer.encode("Hello world") == [15496, 995]

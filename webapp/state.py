@@ -14,6 +14,7 @@ from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
 from webapp.http.operator import is_operator
+from webapp.jobs.bringing import Bringing
 from webapp.jobs.runner import Runner
 from webapp.jobs.service import Jobs
 from webapp.runs import replays
@@ -92,6 +93,7 @@ class State:
         self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
         self.uploads = Uploads(Path(app.instance_path) / "uploads")
+        self.bringing = Bringing(self.jobs, self.uploads)
         self.scheduler = Scheduler(
             app,
             engine,
@@ -115,6 +117,7 @@ class State:
                 Job("expire_uploads", self.uploads.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
                 Job("jobs", self.runner.tend, 0.5),
+                Job("sweep_brought", self.bringing.sweep, 1.0),
                 Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),
