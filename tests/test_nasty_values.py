@@ -30,6 +30,7 @@ RAW = (  # as they stand in an address or a form, percent-encoded
     "x" * 3000,
 )
 OPTIONS = " ".join(option.name for option in NUMBERS + LISTS)
+TEACH = "model makes minutes preset steps documents sample_prompt"
 JSON = {  # the fields that each view reads of a JSON object
     "sheet.make": "key from edits options memory lens",
     "sheet.type_in": "key rev seen edits",
@@ -103,6 +104,11 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "workshop.jobs": "",
     "workshop.job": "",
     "workshop.now": "",
+    "teach.form": TEACH,
+    "teach.teach": f"text nonce {TEACH}",
+    "teach.change": "",
+    "teach.teach_otherwise": f"nonce {TEACH}",
+    "teach.beside": "nonce",
     "workshop.begin": "nonce",
     "workshop.stop": "nonce",
     "workshop.throw_away": "nonce",

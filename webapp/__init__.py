@@ -29,6 +29,7 @@ from webapp.routes import (
     sheet,
     sheet_events,
     suggestions,
+    teach,
     token,
     workshop,
 )
@@ -122,6 +123,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         api_tokens,
         operator_page,
         workshop,
+        teach,
     ):
         app.register_blueprint(page.blueprint)
     place.register(app)  # after all pages, as it looks at their addresses
