@@ -1,12 +1,16 @@
 """Every field of every address gets values that nobody should send: a 4xx with a page of the site, or an answer; never a 500."""
 
 import json
+import secrets
 from urllib.parse import quote
 
 import pytest
+from workshops import enter
 
 from generate import LISTS
 from generate import OPTIONS as NUMBERS
+from webapp.jobs.tables import Job
+from webapp.runs.tables import db
 
 RAW = (  # as they stand in an address or a form, percent-encoded
     "",
@@ -132,8 +136,17 @@ HEADERS += ("Cookie", "Sec-Fetch-Site", "HX-Request", "X-Forwarded-Proto", "X-Fo
 FORM = {"prompt": "the+old+king", "model": "tiny", "max_new_tokens": "1", "sample": "0", "place": "0"}
 
 
+@pytest.fixture
+def visitor(app):
+    """The operator, for whom there are more addresses than for others."""
+    return enter(app)
+
+
 def valid(visitor) -> dict:
-    """What each part of an address is where nothing is wrong with it: makes a run, a replay of it, and a sheet."""
+    """What each part of an address is where nothing is wrong with it: makes a run, a replay of it, and a sheet.
+
+    And a job of another machine, which nobody does.
+    """
     run = visitor.start(max_new_tokens=2)
     visitor.finish(run)
     key = visitor.post(f"{run}/replay").headers["Location"].rsplit("/", 1)[1]
@@ -146,7 +159,15 @@ def valid(visitor) -> dict:
         "filename": "rubric.css",
         "_path": "x",
     }
-    return {"run_id": run[3:], "first": run[3:], "second": run[3:], "key": key, "sheet_id": sheet} | file
+    app = visitor.client.application
+    with app.app_context():
+        about = {"fields": {"model": "tiny"}, "files": ["none.txt"], "model": "tiny"}
+        job = Job(id=secrets.token_hex(8), kind="finetune", title="", makes="", state="draft", machine="elsewhere")
+        job.arguments, job.about = [], about
+        db.session.add(job)
+        db.session.commit()
+        parts = {"job_id": job.id}
+    return {"run_id": run[3:], "first": run[3:], "second": run[3:], "key": key, "sheet_id": sheet} | file | parts
 
 
 def build(rule, values) -> str:

@@ -53,7 +53,7 @@ class Jobs:
 
     def find(self, job_id: str) -> Job | None:
         """A job by its id, as it is stored now."""
-        return db.session.scalar(select(Job).where(Job.id == job_id))
+        return None if "\0" in job_id else db.session.scalar(select(Job).where(Job.id == job_id))
 
     def place(self, job: Job) -> int:
         """How many are to be done on its machine before one that waits."""
