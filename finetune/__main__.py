@@ -10,7 +10,7 @@ import types
 from dataclasses import fields, replace
 from pathlib import Path
 
-from finetune.command_line import add_options, parser, telling
+from finetune.command_line import GROUPS, add_options, parser, telling
 from finetune.option_checks import as_options, is_unicode, make_options
 from finetune.options import HELP, Options, flag
 from finetune.presets import PRESETS
@@ -145,12 +145,14 @@ def look(arguments: list[str], journal: Journal) -> int:
     p.add_argument("data", nargs="+", help="as for training")
     p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
     p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
-    add_options(p, (*READ, "special_tokens", "split", "seed"))
+    p.add_argument("--preset", choices=list(PRESETS), help="as for training")
+    for title, names in GROUPS.items():  # all of them, so that none is refused only when the training begins
+        add_options(p.add_argument_group(title), names)
     given = vars(p.parse_args(arguments))
     require()
     from finetune.look import look_and_print
 
-    options = make_options({k: v for k, v in given.items() if k in HELP})
+    options = make_options({k: v for k, v in given.items() if k in HELP}, given.get("preset", ""))
     look_and_print(given, options, models_folder(read_settings()), journal)
     return 0
 

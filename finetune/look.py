@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune import data, telling
+from finetune import data
 from finetune.options import Options
 from finetune.start import Start, find_folder, from_folder
-from generate import Journal, check_folder, read_vocabulary
+from generate import Journal, Vocabulary, check_folder, read_vocabulary
 
 SHOWN = 60  # tokens of an end of the text
 
@@ -21,19 +21,25 @@ def look_and_print(given: dict, options: Options, models: Path, journal: Journal
     with tempfile.TemporaryDirectory(prefix="rubric-") as scratch:
         found = data.load(given["data"], (), options, start, cache, Path(scratch), sys.stderr.isatty())
         ends = ends_of(found, start)
-    print(*found.assumed, telling.of_parts(found), sep="\n")
+    print(*found.assumed, found.told, sep="\n")
     for name, text in ends.items():
         print(f"\n{name}: {text!r}")
     journal.tell("found", **found.facts(), cut=found.cut, assumed=list(found.assumed), ends=ends)
 
 
 def ends_of(found: data.Data, start: Start) -> dict[str, str]:
-    """How the text begins and ends, and how what is held out begins, as the model will have it."""
+    """How the text begins and ends, and how what is held out begins, as the model will have it; a line break ends each
+    document."""
+    everything = found.parts["train"].tokens  # all parts are stretches of the same
+    shown = {"first": everything[:SHOWN], "last": everything[-SHOWN:]}
+    if (held := found.parts.get("validation")) is not None:
+        shown["held_out"] = np.concatenate([held.document(n) for n in range(min(len(held), SHOWN))])[:SHOWN]
     vocabulary = read_vocabulary(start.tokenizer, start.tokenizer.get_vocab_size(with_added_tokens=True))
-    part = found.parts["train"]  # all parts are stretches of the same tokens
-    shown = {"first": part.tokens[:SHOWN], "last": part.tokens[-SHOWN:]}
-    if "validation" in found.parts:
-        shown["held_out"] = found.parts["validation"].document(0)[:SHOWN]
-    return {
-        name: vocabulary.bytes_of(np.asarray(ids).tolist()).decode("utf-8", "replace") for name, ids in shown.items()
-    }
+    return {name: told(np.asarray(ids), start.end, vocabulary) for name, ids in shown.items()}
+
+
+def told(ids: np.ndarray, end: int, vocabulary: Vocabulary) -> str:
+    """The text of some tokens."""
+    documents = np.split(ids, np.flatnonzero(ids == end))
+    lines = (vocabulary.bytes_of(document.tolist()).decode("utf-8", "replace") for document in documents)
+    return "\n".join(lines).strip("\n")

@@ -7,95 +7,17 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from flask_migrate import upgrade
-from rounds import Server
 from waiting import until
+from workshops import Workshop
 
 from generate import Refusal
-from webapp import create_app
 from webapp.jobs.child import is_held
-from webapp.jobs.kinds import KINDS, Kind, finetuning
-from webapp.jobs.progress import Progress, Tail
-from webapp.jobs.service import Jobs
+from webapp.jobs.kinds import finetuning
+from webapp.jobs.progress import Tail
 from webapp.jobs.tables import JobState
-from webapp.runs.tables import db
 
 pytestmark = pytest.mark.whole
 CHECKPOINT = ROOT / "tests/fixtures/tensorflow/openai"
-
-
-class Workshop:
-    """A server whose rounds a test calls, with a kind of job that takes as long as a test wants."""
-
-    def __init__(self, settings, engine):
-        self.server = Server(settings, engine)
-        self.jobs: Jobs = self.server.state.jobs
-        self.runner = self.server.state.runner
-
-    def submit(self, *arguments, makes="new", kind="slow_job", **more) -> str:
-        with self.server.app.app_context():
-            return self.jobs.submit(kind, arguments, "A job", makes, **more).id
-
-    def ask(self, what: str, job_id: str, *given, **more) -> None:
-        with self.server.app.app_context():
-            getattr(self.jobs, what)(self.jobs.find(job_id), *given, **more)
-
-    def job(self, job_id: str):
-        with self.server.app.app_context():
-            return self.jobs.find(job_id)
-
-    def tend(self) -> None:
-        with self.server.app.app_context():
-            self.runner.tend()
-
-    def until(self, job_id: str, *states):
-        """Look after the jobs until this one is in one of these states; returns it, or None when it is removed."""
-
-        def reached():
-            self.tend()
-            job = self.job(job_id)
-            return (job is None or job.wish is None) and (job and job.state) in states
-
-        until(reached, 60, lambda: self.job(job_id) and (self.job(job_id).state, self.job(job_id).sentence))
-        return self.job(job_id)
-
-    def until_counting(self, job_id: str) -> None:
-        self.until(job_id, JobState.RUNNING)
-        until(lambda: self.tend() or self.progress(job_id).stage == "training")
-
-    def progress(self, job_id: str) -> Progress:
-        return Progress.from_json(self.job(job_id).progress)
-
-    def folder(self, job_id: str) -> Path:
-        return self.jobs.root / job_id
-
-    def die(self) -> None:
-        """As by kill -9: nothing is stored any more, and the pipes close."""
-        self.runner.close()
-
-
-@pytest.fixture
-def settings(new_database, tmp_path, monkeypatch):
-    monkeypatch.setitem(KINDS, "slow_job", Kind(lambda given, out: [*given, "--out", str(out)], looks=True))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
-    (tmp_path / "models").mkdir()
-    own = {"RUBRIC_INSTANCE": str(tmp_path / "instance"), "RUBRIC_MODELS": str(tmp_path / "models"), "RUBRIC_NICE": 0}
-    made = new_database() | own
-    made["DATABASE_URL"] = made["DATABASE_URL"] or f"sqlite:///{tmp_path / 'shared.sqlite'}"
-    with create_app(made).app_context():
-        upgrade()
-        db.engine.dispose()
-    return made
-
-
-@pytest.fixture
-def workshop(settings, writer):
-    workshop = Workshop(settings, writer.engine)
-    yield workshop
-    workshop.die()
-    folders = [path for path in workshop.jobs.root.glob("*") if path.is_dir()]
-    until(lambda: not any(map(is_held, folders)), 60, "the end of all processes")
-    workshop.server.close()
 
 
 def test_a_job_is_done_in_a_process_of_its_own_and_tells_how_far_it_is(workshop):
@@ -176,7 +98,7 @@ def test_what_is_given_is_looked_at_beside_a_job_and_begun_when_asked(workshop):
 
 
 @pytest.mark.parametrize("after", ["kill", "close"])
-def test_a_server_that_dies_leaves_no_process_and_the_next_goes_on(workshop, settings, writer, after):
+def test_a_server_that_dies_leaves_no_process_and_the_next_goes_on(workshop, shop_settings, writer, after):
     job = workshop.submit("150")
     workshop.until_counting(job)
     workshop.die()
@@ -186,19 +108,19 @@ def test_a_server_that_dies_leaves_no_process_and_the_next_goes_on(workshop, set
     assert workshop.job(job).state == JobState.RUNNING
     if after == "kill":  # in the moment after the model was placed
         (workshop.jobs.models / "new").mkdir()
-    second = Workshop(settings, writer.engine)
+    second = Workshop(shop_settings, writer.engine)
     second.until(job, JobState.DONE)
     assert (workshop.jobs.models / "new" / "model").exists() == (after == "close")
     second.die()
 
 
-def test_the_next_server_waits_for_a_process_that_is_still_saving(workshop, settings, writer):
+def test_the_next_server_waits_for_a_process_that_is_still_saving(workshop, shop_settings, writer):
     job = workshop.submit("9999")
     workshop.until_counting(job)
     pid = int(until(lambda: pid_of(workshop.folder(job))))
     os.kill(pid, signal.SIGSTOP)
     workshop.die()
-    second = Workshop(settings, writer.engine)
+    second = Workshop(shop_settings, writer.engine)
     for _ in range(3):
         second.tend()
     assert second.job(job).state == JobState.RUNNING
@@ -222,9 +144,9 @@ def pid_of(folder: Path) -> int | None:
     return None
 
 
-def test_a_second_server_of_the_same_machine_runs_nothing(workshop, settings, writer):
+def test_a_second_server_of_the_same_machine_runs_nothing(workshop, shop_settings, writer):
     workshop.tend()
-    second = Workshop(settings, writer.engine)
+    second = Workshop(shop_settings, writer.engine)
     job = second.submit("1")
     second.tend()
     assert second.job(job).state == JobState.WAITING
@@ -232,8 +154,8 @@ def test_a_second_server_of_the_same_machine_runs_nothing(workshop, settings, wr
     second.die()
 
 
-def test_a_job_of_another_machine_is_left_alone(workshop, settings, writer, tmp_path):
-    elsewhere = Workshop(settings | {"RUBRIC_INSTANCE": str(tmp_path / "elsewhere")}, writer.engine)
+def test_a_job_of_another_machine_is_left_alone(workshop, shop_settings, writer, tmp_path):
+    elsewhere = Workshop(shop_settings | {"RUBRIC_INSTANCE": str(tmp_path / "elsewhere")}, writer.engine)
     job = elsewhere.submit("1")
     workshop.tend()
     assert workshop.job(job).state == JobState.WAITING

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Visitor
+from workshops import enter
 
 from webapp.__main__ import main
 from webapp.http.operator import COOKIE, STAYS, Keys, link_for
@@ -14,13 +14,6 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 
 def new_key(app) -> str:
     return app.extensions["operator"].new_link_key()
-
-
-def enter(app) -> Visitor:
-    """A browser that has opened a link."""
-    operator = Visitor(app)
-    assert operator.get("/operator", query_string={"key": new_key(app)}).status_code == 303
-    return operator
 
 
 def test_a_link_becomes_a_strict_cookie_and_leads_on_without_its_key(app, visitor):

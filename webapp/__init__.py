@@ -31,6 +31,7 @@ from webapp.routes import (
     sheet,
     sheet_events,
     suggestions,
+    teach,
     token,
     uploads,
     workshop,
@@ -128,6 +129,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         keeping,
         operator_page,
         workshop,
+        teach,
     ):
         app.register_blueprint(page.blueprint)
     place.register(app)  # after all pages, as it looks at their addresses

@@ -36,7 +36,7 @@ class Bringing:
 
     def from_path(self, path: str, makes: str) -> Job:
         """Convert a folder or a file of this server's; raises Refusal."""
-        if not Path(path).is_absolute():
+        if not Path(path).is_absolute() or "\0" in path:
             raise Refusal("The place on this server must be a whole path, not {path!r:.80}.", "path", path=path)
         return self._submit(path, Path(path).name or path, makes)
 

@@ -53,7 +53,7 @@ class Jobs:
 
     def find(self, job_id: str) -> Job | None:
         """A job by its id, as it is stored now."""
-        return db.session.scalar(select(Job).where(Job.id == job_id))
+        return None if "\0" in job_id else db.session.scalar(select(Job).where(Job.id == job_id))
 
     def place(self, job: Job) -> int:
         """How many are to be done on its machine before one that waits."""
@@ -120,16 +120,21 @@ class Jobs:
                 "Another job is to make {name}; choose another name, or throw that one away.", "makes", name=name
             )
 
-    def begin(self, job: Job, arguments: Sequence[str] | None = None, makes: str | None = None) -> None:
+    def begin(
+        self, job: Job, arguments: Sequence[str] | None = None, makes: str | None = None, **columns: object
+    ) -> None:
         """Put a job in line that was looked at, was stopped, or failed; it goes on from where it was, if it can.
 
-        Other `arguments`, or another name for the model, are for one that has made nothing yet. Raises Refusal.
+        Other `arguments`, and another name for the model, are for one that has made nothing yet; `columns` are what else its
+        row says from now on. Raises Refusal.
         """
-        self._again(job, JobState.WAITING, arguments, makes)
+        self._again(job, JobState.WAITING, arguments, makes, columns)
 
-    def look(self, job: Job, arguments: Sequence[str] | None = None, makes: str | None = None) -> None:
+    def look(
+        self, job: Job, arguments: Sequence[str] | None = None, makes: str | None = None, **columns: object
+    ) -> None:
         """Have it looked at again, as with `begin`."""
-        self._again(job, JobState.LOOKING, arguments, makes)
+        self._again(job, JobState.LOOKING, arguments, makes, columns)
 
     def stop(self, job: Job) -> None:
         """Let it save and stop; one that only waits leaves the line."""
@@ -149,9 +154,11 @@ class Jobs:
         db.session.commit()
         return changed.rowcount == 1
 
-    def _again(self, job: Job, state: JobState, arguments: Sequence[str] | None, makes: str | None) -> None:
+    def _again(
+        self, job: Job, state: JobState, arguments: Sequence[str] | None, makes: str | None, columns: Mapping
+    ) -> None:
         self.check_name(makes or job.makes, job)
-        values = {"state": state, "wish": None, "sentence": "", "makes": makes or job.makes}
+        values = {"state": state, "wish": None, "sentence": "", "makes": makes or job.makes, **columns}
         if arguments is not None:
             values["arguments"] = list(arguments)
         if not self.move(job, READY, **values):

@@ -6,7 +6,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from generate import Refusal
-from webapp.jobs.bringing import can_try_again, question_of
+from webapp.jobs.bringing import KIND, can_try_again, question_of
 from webapp.jobs.tables import Job
 from webapp.state import state
 from webapp.uploads.refusals import Missing
@@ -81,8 +81,11 @@ def form(given: dict[str, str], problem: str = "") -> str:
 
 
 def find(job_id: str) -> Job:
-    """A job; 404 where there is none."""
-    return state().jobs.find(job_id) or abort(404, "There is no such job any more.")
+    """A conversion of this machine's; 404 where there is none, as when it was thrown away."""
+    job = state().jobs.find(job_id)
+    if job is None or job.kind != KIND or job.machine != state().jobs.machine:
+        abort(404, "There is no such conversion here any more.")
+    return job
 
 
 def to_job(job: Job) -> Response:

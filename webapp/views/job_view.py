@@ -101,7 +101,8 @@ class JobView:
     @property
     def curve(self) -> Curve | None:
         """The losses by now."""
-        return draw(losses(self.progress.history), losses(self.progress.evaluations, "validation"))
+        steps = self.progress.total if self.progress.unit == "steps" else 0
+        return draw(losses(self.progress.history), losses(self.progress.evaluations, "validation"), steps)
 
     @property
     def samples(self) -> list[TrainingSample]:
