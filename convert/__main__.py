@@ -12,6 +12,7 @@ from convert.archive import unpacked
 from convert.bundle import Bundle
 from convert.certificate import Certificate
 from convert.folder import convert, open_source
+from convert.hub import fetched, hub_name
 from convert.names import to_transformers
 from convert.npm import SIZE
 from convert.questions import Question
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "source",
         type=Path,
         help="a folder, a checkpoint's prefix, any one of its files, a .tar, .tar.gz or .zip of it, "
-        "a pytorch_model.bin, a ckpt.pt or a .gguf",
+        "a pytorch_model.bin, a ckpt.pt, a .gguf, a folder of transformers, or hub:OWNER/NAME",
     )
     p.add_argument("target", type=Path, nargs="?", help="the folder to make, such as models/friends")
     p.add_argument("--inspect", action="store_true", help="only list what the checkpoint holds")
@@ -92,7 +93,11 @@ def main(arguments: list[str]) -> int:
             return 0
         journal.tell("stage", name="reading")
         journal.tell("found")  # what an earlier try asked for is answered, or asked for again
-        with unpacked(args.source) as held:
+        name = hub_name(args.source)
+        if name is not None and not args.inspect:
+            check_target(args.target, args.force)  # before anything is fetched
+            journal.tell("stage", name="fetching")
+        with unpacked(args.source) if name is None else fetched(name) as held:
             whole = model_folders(held) if held.is_dir() and not args.inspect else []
             if len(whole) == 1 and not checkpoint_folders(held):
                 take(whole[0], args, journal)
@@ -146,7 +151,9 @@ def take(folder: Path, args: argparse.Namespace, journal: Journal) -> None:
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     journal.tell("stage", name="writing")
     with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
-        adopt(folder, args.target, args.force, journal.counter(size, "bytes", bar.update))
+        name = hub_name(args.source)
+        origin = "brought as a folder of transformers" if name is None else f"{name}, from the Hugging Face hub"
+        adopt(folder, args.target, args.force, origin, journal.counter(size, "bytes", bar.update))
     journal.tell("done", model=args.target.name)
     print(f"{args.source} is a model of transformers already; {args.target} is a copy of it, checked.")
 

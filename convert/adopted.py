@@ -14,7 +14,7 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PARTS = (
     *("config.json", "generation_config.json", *WEIGHTS, "model-*-of-*.safetensors"),
     *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json", "added_tokens.json"),
-    *("special_tokens_map.json", "rubric.json", "examples.json", "run.json", "README.md", "LICENSE"),
+    *("special_tokens_map.json", "rubric.json", "examples.json", "run.json", "README.md", "LICENSE*"),
 )
 CHUNK = 8 * 2**20
 
@@ -40,15 +40,15 @@ def model_folders(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def adopt(folder: Path, target: Path, force: bool, progress: Callable[[int], None] = lambda size: None) -> None:
+def adopt(folder: Path, target: Path, force: bool, origin: str, progress: Callable[[int], None]) -> None:
     """Copy a folder of `transformers`' to `target`, whole or not at all; raises Refusal where it is no model that can be
-    served. `progress` gets the bytes that were copied."""
+    served. `origin` is what it says of where it is from, if it says nothing itself; `progress` gets the bytes that were copied."""
     check_target(target, force, folder)
     with in_place_of(target) as part:
         for file in sorted(file for file in folder.iterdir() if is_part(file.name) and file.is_file()):
             copy(file, part / file.name, progress)
         if not (part / "rubric.json").exists():
-            write_json(part / "rubric.json", {"format": 1, "source": "brought as a folder of transformers"})
+            write_json(part / "rubric.json", {"format": 1, "source": origin})
         check_folder(part).fingerprint()
 
 

@@ -15,6 +15,7 @@ from generate.errors import Busy, Problem, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json, write_whole
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
+from generate.folders.download import pull_from_hub
 from generate.folders.examples import Example
 from generate.folders.finding import Listed, find_model, list_models, model_homes, models_folder
 from generate.folders.model_folder import ModelFolder
@@ -123,6 +124,7 @@ __all__ = [
     "perplexity",
     "plain_name",
     "plain_text",
+    "pull_from_hub",
     "read_config",
     "read_encoder",
     "read_object",

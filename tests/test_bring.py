@@ -193,6 +193,8 @@ def test_a_model_s_own_download_comes_back_as_it_was(workshop, tmp_path):
         ({"path": "checkpoint/run1"}, "The place on this server must be a whole path, not 'checkpoint/run1'."),
         ({"path": "/tmp/\0"}, "The place on this server must be a whole path, not '/tmp/\\x00'."),
         ({"path": "/tmp/x", "makes": "../evil"}, "A model's name has 1 to 80 letters"),
+        ({"hub": "a b"}, "A model on the hub is called NAME or OWNER/NAME"),
+        ({"hub": "--help"}, "A model on the hub is called NAME or OWNER/NAME"),
         ({"upload": "0" * 32}, "There is no such upload here any more; choose the file again."),
         ({"upload": "../../etc"}, "There is no such upload here any more; choose the file again."),
     ],

@@ -319,6 +319,25 @@ def test_a_folder_of_transformers_is_copied_as_it_is_and_checked(tmp_path, packe
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_model_of_the_hub_is_fetched_and_copied_or_converted(tmp_path, monkeypatch, capsys):
+    """The network is played: what is on the hub lies in a folder here."""
+    asked = []
+
+    def snapshot(name, local_dir, allow_patterns):
+        asked.append(name)
+        shutil.copytree(MODELS / "storyteller", local_dir, dirs_exist_ok=True)
+        (Path(local_dir) / "rubric.json").unlink()
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr("generate.folders.download.require_network", lambda endpoint: None)
+    assert main(["hub:me/tales", str(tmp_path / "tales")]) == 0
+    assert check_folder(tmp_path / "tales").source == "me/tales, from the Hugging Face hub"
+    assert main(["hub:me/tales", str(tmp_path / "tales")]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert asked == ["me/tales"], "nothing is fetched for a name that is taken"
+
+
 def test_inspect_lists_all_by_reading_only_the_index(tmp_path):
     shutil.copy(CHECKPOINTS / "openai" / "model.ckpt.index", tmp_path)
     done = run_convert("--inspect", tmp_path, "--json")

@@ -108,7 +108,7 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "operator.go": "nonce",
     "workshop.jobs": "",
     "bring.page": "",
-    "bring.bring": "upload makes path nonce",
+    "bring.bring": "upload makes path hub nonce",
     "bring.heads": "heads nonce",
     "bring.vocabulary": "whose model upload nonce",
     "keeping.models": "",

@@ -17,6 +17,7 @@ from webapp.uploads.store import Uploads
 KIND, SOURCE, VOCABULARY = "convert", "source", "vocabulary"  # the latter are folders within a job's own
 OWN = "gpt2"  # what `convert --vocab` calls GPT-2's own
 ENDINGS = re.compile(r"(\.tar\.gz|\.[A-Za-z0-9]{1,8})$")
+HUB, HUB_NAME = "hub:", re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 MOST_HEADS = 1024
 
 
@@ -39,6 +40,16 @@ class Bringing:
         if not Path(path).is_absolute() or "\0" in path:
             raise Refusal("The place on this server must be a whole path, not {path!r:.80}.", "path", path=path)
         return self._submit(path, Path(path).name or path, makes)
+
+    def from_hub(self, name: str, makes: str) -> Job:
+        """Fetch a model of the Hugging Face hub, and convert it where that is needed; raises Refusal."""
+        if not HUB_NAME.fullmatch(name):
+            raise Refusal(
+                "A model on the hub is called NAME or OWNER/NAME, of letters, digits, - _ and ., not {name!r:.80}.",
+                "hub",
+                name=name,
+            )
+        return self._submit(f"{HUB}{name}", name.rsplit("/", 1)[-1], makes)
 
     def _submit(self, source: str, name: str, makes: str, fill=lambda folder: None) -> Job:
         makes = makes.strip() or name_for(name)
@@ -93,7 +104,7 @@ def is_refused(job: Job) -> bool:
 
 def can_try_again(job: Job) -> bool:
     """Whether what it was made from is still there."""
-    return job.kind != KIND or not is_refused(job) or Path(job.arguments[0]).is_absolute()
+    return job.kind != KIND or not is_refused(job) or not job.arguments[0].startswith(SOURCE)
 
 
 def name_for(name: str) -> str:

@@ -40,10 +40,12 @@ def page():
 @blueprint.post("")
 def bring():
     """Begin a conversion; what cannot be stays in the form, with a sentence, and what was uploaded stays too."""
-    given = {name: request.form.get(name, "").strip() for name in ("makes", "path")}
+    given = {name: request.form.get(name, "").strip() for name in ("makes", "path", "hub")}
     try:
         if given["path"]:
             job = state().bringing.from_path(given["path"], given["makes"])
+        elif given["hub"]:
+            job = state().bringing.from_hub(given["hub"], given["makes"])
         else:
             job = state().bringing.from_uploads(request.form.getlist("upload"), given["makes"])
     except Refusal as refusal:

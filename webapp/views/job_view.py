@@ -11,6 +11,7 @@ from webapp.views.training_record import TrainingSample, losses, number, samples
 
 STAGES = {
     "starting": "Starting…",
+    "fetching": "Fetching it from the hub…",
     "reading": "Reading it…",
     "measuring": "Measuring how long a step takes…",
     "training": "It learns.",
