@@ -80,7 +80,7 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]
     for number, member in enumerate(archive):
         if number >= MOST_MEMBERS:
             raise Refusal("The archive has more than {limit:,} members; unpack it by hand.", limit=MOST_MEMBERS)
-        if (member.issym() or member.islnk()) and is_wanted(PurePosixPath(member.name)):
+        if (member.issym() or member.islnk()) and is_needed(PurePosixPath(member.name)):
             raise Refusal("{member!r:.80} is a link in the archive; unpack it by hand.", member=member.name)
         if member.isreg():
             yield member.name, member.size, archive.extractfile(member)
@@ -131,6 +131,11 @@ def is_wanted(path: PurePosixPath) -> bool:
     """Whether a member belongs to a checkpoint; what a Mac adds to its archives does not."""
     named = path.name.endswith(WANTED) or is_checkpoint(path.name) or is_part(path.name) or ".data-" in path.name
     return named and not path.name.startswith("._") and "__MACOSX" not in path.parts
+
+
+def is_needed(path: PurePosixPath) -> bool:
+    """Whether a model is not whole without a member."""
+    return is_wanted(path) and not path.name.startswith(("README", "LICENSE"))
 
 
 def checkpoint_folder(source: Path, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from operating import operator_cookie
 
 from convert.bundle import open_bundle
 from generate import Refusal, check_folder
+from webapp.runs.choices import Choices
 from webapp.views.readme import rendered
 
 UNKNOWN = "There is no model called 'spare' here; the models are: "
@@ -212,6 +213,16 @@ def test_what_the_disk_does_not_let_happen_is_one_sentence(app, spare, monkeypat
         pytest.raises(Refusal, match=r"^The folder of spare cannot be changed: Read-only file system\.$"),
     ):
         app.extensions["rubric"].keeping.remove("spare")
+
+
+def test_choices_that_cannot_be_read_hide_everything_rather_than_nothing(tmp_path):
+    choices = Choices(tmp_path)
+    choices.hide("spare", True)
+    choices.choose("other")
+    assert (Choices(tmp_path).hidden, Choices(tmp_path).default) == ({"spare"}, "other")
+    (tmp_path / "models.json").write_text("{")
+    with pytest.raises(Refusal, match=r"^models.json cannot be read; mend or remove it\.$"):
+        assert Choices(tmp_path).hidden
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ document.addEventListener('htmx:after:swap', () => {
   for (const form of document.querySelectorAll('form[data-uploads]')) watch(form);
 });
 
+// a file that misses its place must not take the page's
+for (const kind of ['dragover', 'drop']) document.addEventListener(kind, event => event.preventDefault());
+
 function watch(form) {
   if (form.dataset.watched) return;
   form.dataset.watched = 'yes';

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
@@ -89,7 +90,9 @@ def as_tensorflow(name: str):
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
-    return packed(then_removed(zipped(made / name, name), made), f"{name}-tensorflow.zip")
+    answer = packed(zipped(made / name, name), f"{name}-tensorflow.zip")
+    answer.call_on_close(partial(shutil.rmtree, made, ignore_errors=True))
+    return answer
 
 
 def to_tensorflow(source: Path, target: Path) -> None:
@@ -100,14 +103,6 @@ def to_tensorflow(source: Path, target: Path) -> None:
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise Refusal("{sentence}", sentence=said[0].removeprefix("convert: ") if said else "")
-
-
-def then_removed(parts: Iterator[bytes], folder: Path) -> Iterator[bytes]:
-    """The same, after which the folder is removed, also when the client leaves."""
-    try:
-        yield from parts
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def packed(parts: Iterator[bytes], name: str) -> Response:

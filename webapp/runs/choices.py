@@ -7,7 +7,7 @@ import json
 import threading
 from pathlib import Path
 
-from generate import write_json
+from generate import Refusal, write_json
 
 FILE = "models.json"
 
@@ -62,4 +62,6 @@ class Choices:
                 self._read = changed, found if isinstance(found, dict) else {}
         except FileNotFoundError:
             return {}
+        except ValueError:  # what was hidden must not be shown for that
+            raise Refusal("{file} cannot be read; mend or remove it.", file=self._file.name) from None
         return self._read[1]

@@ -16,6 +16,7 @@ from generate import (
     find_model,
     in_use,
     list_models,
+    model_homes,
     parse_sampling,
     require_samplers,
     without_effect,
@@ -97,7 +98,8 @@ class Models:
         """The model that the operator chose, else that of this name, or where it cannot be asked for the one that the engine
         used last."""
         chosen = self._choices.default
-        name = name if chosen is None or not (self.folder / chosen).is_dir() else chosen
+        if chosen is not None and any((home / chosen).is_dir() for home in model_homes(self.folder)):
+            name = chosen
         return name if self.is_served(name) else next(iter(self._loaded()), name)
 
     def _loaded(self) -> list[str]:

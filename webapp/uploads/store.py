@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -61,7 +62,7 @@ class Uploads:
 
     def __init__(self, folder: Path, keep: float = DAY):
         self.folder, self.keep = folder, keep
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._turns: dict[str, object] = {}  # of each upload, whose turn it is to write: the last that asked for it
 
     def create(self, name: str, length: int) -> Upload:
@@ -196,18 +197,18 @@ class Uploads:
         if twice is not None:
             raise NotReady("Two of these files are called {name}; give one checkpoint at a time.", name=twice)
         target.mkdir(parents=True, exist_ok=True)
-        for upload in found:
-            shutil.move(upload.data, target / upload.name)
-            self.remove(upload)
+        with self._lock:
+            for upload in found:
+                shutil.move(upload.data, target / upload.name)
+                self.remove(upload)
         return [target / name for name in names]
 
     def expire(self) -> None:
         """Remove what has got nothing for `keep` seconds, and folders that a killed server left half made."""
         for name in os.listdir(self.folder) if self.folder.is_dir() else []:
             folder, found = self.folder / name, self._read(name)
-            last = found.data.stat().st_mtime if found else folder.stat().st_mtime
-            if last + self.keep < time.time():
-                with self._lock:
+            with self._lock, suppress(FileNotFoundError):  # removed at this moment
+                if (found.data if found else folder).stat().st_mtime + self.keep < time.time():
                     shutil.rmtree(folder, ignore_errors=True)
 
 
