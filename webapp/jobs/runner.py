@@ -133,6 +133,8 @@ class Runner:
         """Store what a process told, and what became of it when it has ended."""
         status = running.child.status()  # before the last lines are read
         job = self.jobs.find(running.job_id)
+        if job is None:  # its row was taken from us, as by a restored backup
+            running.child.stop()
         events = running.tail.read()
         for event in events:
             running.progress.take(event)
