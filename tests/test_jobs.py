@@ -123,6 +123,14 @@ def test_a_server_that_dies_leaves_no_process_and_the_next_goes_on(workshop, sho
     second.die()
 
 
+def test_a_job_whose_process_others_told_to_end_goes_on_by_itself(workshop):
+    job = workshop.submit("9999")
+    workshop.until_counting(job)
+    os.kill(pid := pid_of(workshop.folder(job)), signal.SIGTERM)
+    until(lambda: workshop.tend() or pid_of(workshop.folder(job)) not in (pid, None), 60, "another process")
+    assert workshop.job(job).state == JobState.RUNNING
+
+
 def test_the_next_server_waits_for_a_process_that_is_still_saving(workshop, shop_settings, writer):
     job = workshop.submit("9999")
     workshop.until_counting(job)

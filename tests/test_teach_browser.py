@@ -41,8 +41,8 @@ def test_a_model_is_taught_in_the_page_and_writes_there(browser, own_models, tmp
         for name, value in {"documents": "line", "steps": "16", "sample_every": "4", "learning_rate": "0.001"}.items():
             page.fill(f"[name={name}]", value)
         page.click("text=Look at it")
+        page.wait_for_selector("text=180 documents")
         page.click("button:text('Train')")
-        page.wait_for_selector("text=180 documents", state="detached")
         page.wait_for_selector(".curve .held circle")
         page.wait_for_selector("#step-4 .continuation", timeout=120_000)
         assert "tokens a second" in page.text_content(".far")
