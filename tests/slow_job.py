@@ -21,6 +21,8 @@ def main(arguments: list[str]) -> int:
             raise Refusal("It will not do.")
         if given == "die":
             signal.raise_signal(signal.SIGKILL)
+        if given == "silent":
+            return 3
         if given == "crash":
             raise ZeroDivisionError("by nothing")
         count(int(given), Path("saved"), journal)

@@ -4,11 +4,12 @@ import os
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 from waiting import until
-from workshops import Workshop
+from workshops import Workshop, pid_of
 
 from generate import Refusal
 from webapp.jobs.child import is_held
@@ -69,6 +70,14 @@ def test_a_process_that_fails_is_told_of_in_a_sentence(workshop, how, said):
     assert said in workshop.until(workshop.submit(how), JobState.FAILED).sentence
 
 
+def test_a_process_that_says_nothing_is_told_of_all_the_same_and_so_is_a_full_disk(workshop, monkeypatch):
+    job = workshop.submit("silent")
+    assert "ended with status 3 and without a word" in workshop.until(job, JobState.FAILED).sentence
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    workshop.ask("begin", job)
+    assert workshop.until(job, JobState.FAILED).sentence == "The server's disk is full; make room, and go on."
+
+
 def test_a_job_that_is_thrown_away_leaves_nothing(workshop):
     job = workshop.submit("9999")
     workshop.until_counting(job)
@@ -114,6 +123,14 @@ def test_a_server_that_dies_leaves_no_process_and_the_next_goes_on(workshop, sho
     second.die()
 
 
+def test_a_job_whose_process_others_told_to_end_goes_on_by_itself(workshop):
+    job = workshop.submit("9999")
+    workshop.until_counting(job)
+    os.kill(pid := pid_of(workshop.folder(job)), signal.SIGTERM)
+    until(lambda: workshop.tend() or pid_of(workshop.folder(job)) not in (pid, None), 60, "another process")
+    assert workshop.job(job).state == JobState.RUNNING
+
+
 def test_the_next_server_waits_for_a_process_that_is_still_saving(workshop, shop_settings, writer):
     job = workshop.submit("9999")
     workshop.until_counting(job)
@@ -131,17 +148,6 @@ def test_the_next_server_waits_for_a_process_that_is_still_saving(workshop, shop
     until(lambda: second.tend() or pid_of(second.folder(job)) not in (pid, None), 60, "another process")
     second.die()
     until(lambda: not is_held(second.folder(job)), 30)
-
-
-def pid_of(folder: Path) -> int | None:
-    """The process that works in a job's folder."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve() == folder.resolve():
-                return int(process.name)
-        except OSError:
-            continue
-    return None
 
 
 def test_a_second_server_of_the_same_machine_runs_nothing(workshop, shop_settings, writer):
@@ -181,6 +187,9 @@ def test_a_name_that_is_taken_is_refused(workshop):
     (workshop.jobs.models / "there").mkdir()
     with pytest.raises(Refusal, match="There is a model called there already"):
         workshop.submit("1", makes="there")
+    (workshop.jobs.models / ".begun.training").mkdir()
+    with pytest.raises(Refusal, match="A training of begun was begun at the terminal"):
+        workshop.submit("1", makes="begun")
     workshop.submit("1", makes="soon")
     with pytest.raises(Refusal, match="Another job is to make soon"):
         workshop.submit("1", makes="soon")

@@ -52,6 +52,9 @@ def test_the_command_is_the_one_that_a_terminal_would_be_given(workshop, operato
         "--sample-prompt=--out=/tmp/x",
         "--freeze-embeddings",
     ]
+    workshop.until(job, JobState.DRAFT)
+    command = "python -m finetune texts/text.txt --model=tiny --steps=40 --documents=line"
+    assert command in operator.get(f"/workshop/jobs/{job}").text
 
 
 def test_files_of_all_kinds_are_taken_by_names_that_lead_nowhere_else(workshop, operator):

@@ -25,6 +25,17 @@ def enter(app) -> Visitor:
     return operator
 
 
+def pid_of(folder: Path) -> int | None:
+    """The process that works in a job's folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == folder.resolve():
+                return int(process.name)
+        except OSError:
+            continue
+    return None
+
+
 class Workshop:
     """A server whose rounds a test calls, with a kind of job that takes as long as a test wants."""
 

@@ -50,7 +50,7 @@ class Keys:
         """Whether a cookie's secret is good."""
         try:
             return bool(secret) and time.time() - self._file("cookie", secret).stat().st_mtime < STAYS
-        except FileNotFoundError:
+        except OSError:  # it is not there, or cannot be looked at
             return False
 
     def forget(self, secret: str) -> None:

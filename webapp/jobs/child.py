@@ -16,6 +16,7 @@ except ImportError:  # not on Windows: there a server that starts anew does not 
     fcntl = None
 
 SECRETS = ("SECRET_KEY", "DATABASE_URL", "RUBRIC_ENGINE_KEY")  # of the server alone
+FIRST_TO_GO = "800"  # of 1000, as Linux counts: the job can be taken up again, what the server writes is watched
 LOCK, OUTPUT = "lock", "output.txt"  # files in a job's folder
 
 
@@ -84,10 +85,15 @@ def environment(ours: Mapping[str, str], models: Path) -> dict[str, str]:
 
 
 def give_way(pid: int, nice: int) -> None:
-    """Let a process give way to the writing; it stays in our session, beyond which Linux would not compare priorities."""
+    """Let a process give way to the writing, and go first where memory runs out.
+
+    It stays in our session, beyond which Linux would not compare priorities (sched(7), autogroups).
+    """
     if nice and hasattr(os, "setpriority"):
         with contextlib.suppress(OSError):  # it has ended already, or systemd's filter allows no priorities
             os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with contextlib.suppress(OSError):  # not Linux, or it has ended
+        Path(f"/proc/{pid}/oom_score_adj").write_text(FIRST_TO_GO)
 
 
 def last_words(folder: Path) -> str:

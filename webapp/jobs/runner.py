@@ -7,6 +7,7 @@ as soon as its lock is free the job is taken up anew.
 
 import logging
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from webapp.runs.tables import db
 log = logging.getLogger(__name__)
 
 JOURNALS = {JobState.RUNNING: "journal.jsonl", JobState.LOOKING: "look.jsonl"}
+TOLD_TO_END = (130, -signal.SIGTERM)  # the latter where it had hardly begun
 LITTLE = 2**20  # bytes; where no more are free a process cannot say why it ended
 FULL = "The server's disk is full; make room, and go on."
 KILLED = "Its process was killed (signal {number}), perhaps because memory was short; it can go on."
@@ -133,6 +135,8 @@ class Runner:
         """Store what a process told, and what became of it when it has ended."""
         status = running.child.status()  # before the last lines are read
         job = self.jobs.find(running.job_id)
+        if job is None:  # its row was taken from us, as by a restored backup
+            running.child.stop()
         events = running.tail.read()
         for event in events:
             running.progress.take(event)
@@ -148,14 +152,17 @@ class Runner:
 
     def _conclude(self, job: Job, running: Running, status: int) -> None:
         """Put a job into the state that its process left it in."""
+        looks = running.lane is JobState.LOOKING
         if job.wish == Wish.REMOVE:
             self._remove(job)
-        elif running.lane is JobState.LOOKING:
-            self._end(job, JobState.DRAFT, "" if status == 0 else self._why(job, running.progress, status))
-        elif running.progress.ended == "done" or status == 0:
-            self._done(job)
-        elif status == 130 or running.progress.ended == "stopped":
+        elif status == 0 or running.progress.ended == "done":
+            self._end(job, JobState.DRAFT) if looks else self._done(job)
+        elif job.wish == Wish.STOP and status in TOLD_TO_END:
             self._end(job, JobState.STOPPED)
+        elif status in TOLD_TO_END:  # not by us: systemd tells all processes at once that the server is to end
+            self.jobs.move(job, (running.lane,), state=JobState.LOOKING if looks else JobState.WAITING)
+        elif looks:
+            self._end(job, JobState.DRAFT, self._why(job, running.progress, status))
         else:
             self._end(job, JobState.FAILED, self._why(job, running.progress, status))
 

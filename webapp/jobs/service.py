@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 
 from generate import Refusal, model_homes, write_whole
-from webapp.jobs.kinds import KINDS
+from webapp.jobs.kinds import KINDS, work_of
 from webapp.jobs.tables import Job, JobState, Wish
 from webapp.runs.tables import db
 
@@ -114,6 +114,12 @@ class Jobs:
             )
         if any((home / name).exists() for home in model_homes(self.models)):
             raise Refusal("There is a model called {name} already; choose another name.", "makes", name=name)
+        if but is None and work_of(self.models / name).exists():
+            raise Refusal(
+                "A training of {name} was begun at the terminal and has not ended; choose another name.",
+                "makes",
+                name=name,
+            )
         claims = select(Job.id).where(Job.makes == name, Job.machine == self.machine, Job.state.in_(OPEN))
         if any(found != (but and but.id) for found in db.session.scalars(claims)):
             raise Refusal(

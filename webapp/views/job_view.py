@@ -1,5 +1,6 @@
 """What a page says of a job: where it stands in a sentence, how far it is, and what was seen of a training by now."""
 
+import shlex
 from dataclasses import dataclass
 
 from generate import counted
@@ -64,10 +65,18 @@ class JobView:
             return f"Stopped{at}. It goes on from there when you like."
         return {
             JobState.LOOKING: "Looking at it…",
-            JobState.DRAFT: self.job.sentence or "Nothing has begun yet.",
+            JobState.DRAFT: self.job.sentence or "This is what was found. Nothing has been learned yet.",
             JobState.DONE: f"Done: {self.job.makes} is there.",
             JobState.FAILED: self.job.sentence,
         }[JobState(state)]
+
+    @property
+    def command(self) -> str:
+        """What a terminal would be told to do the same, beside the job's files."""
+        out = ["--out", f"models/{self.job.makes}"] if self.job.kind == "finetune" else [f"models/{self.job.makes}"]
+        first, *others = self.job.arguments or [""]
+        words = [first, *others, *out] if self.job.kind == "finetune" else [first, *out, *others]
+        return shlex.join(["python", "-m", self.job.kind, *words])
 
     @property
     def is_refused(self) -> bool:
