@@ -60,6 +60,7 @@ function watch(form) {
 
   input.addEventListener('change', () => { begin([...input.files]); input.value = ''; });
   part('drop-all').addEventListener('click', leave);
+  window.addEventListener('online', () => { if (!part('again').hidden) part('again').click(); });
   part('again').addEventListener('click', () => { say(''); part('again').hidden = true; arrival?.start(); });
   place.addEventListener('dragover', event => { event.preventDefault(); place.classList.add('over'); });
   place.addEventListener('dragleave', () => place.classList.remove('over'));

@@ -2,6 +2,7 @@
 server."""
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 import nh3
@@ -20,12 +21,18 @@ MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethr
 
 def find_readme(folder: Path) -> str:
     """The README of a model's folder as safe HTML; "" where there is none."""
+    file = folder / FILE
     try:
-        with (folder / FILE).open("rb") as file:
-            text = file.read(LARGEST).decode("utf-8", "replace")
+        return made_of(file, file.stat().st_mtime_ns)
     except OSError:
         return ""
-    return rendered(text)
+
+
+@lru_cache(64)
+def made_of(file: Path, _mtime_ns: int) -> str:
+    """The same of a file, made anew when it was changed; raises OSError."""
+    with file.open("rb") as stream:
+        return rendered(stream.read(LARGEST).decode("utf-8", "replace"))
 
 
 def rendered(text: str) -> str:
