@@ -234,7 +234,7 @@ def test_choices_that_cannot_be_read_hide_everything_rather_than_nothing(tmp_pat
         ("[a](//evil.example)", '<p><a rel="nofollow noopener noreferrer">a</a></p>'),
         ("[a](https://b.c)", '<p><a href="https://b.c" rel="nofollow noopener noreferrer">a</a></p>'),
         ("![a](https://b.c/d.png)", "<p></p>"),
-        ("# One\n\n## Two", "<h3>One</h3>\n<h4>Two</h4>"),
+        ("# One\n\n## Two", "<h2>One</h2>\n<h3>Two</h3>"),
         ("---\nlicense: mit\n---\ntext", "<p>text</p>"),
         ('<img src=x onerror="alert(1)">', '<p>&lt;img src=x onerror="alert(1)"&gt;</p>'),
     ],
@@ -246,5 +246,5 @@ def test_a_readme_is_shown_and_can_do_nothing(markdown, html):
 def test_a_model_s_page_holds_its_readme(visitor, models, spare):
     (spare / "README.md").write_text("# Of *foxes*\n\n<script>alert(1)</script>")
     page = visitor.get("/models/spare").text
-    assert "<h3>Of <em>foxes</em></h3>" in page
+    assert "<h2>Of <em>foxes</em></h2>" in page
     assert "<script>alert" not in page

@@ -11,10 +11,10 @@ from markdown_it import MarkdownIt
 FILE = "README.md"
 LARGEST = 100_000  # bytes that are read of it
 FRONT = re.compile(r"\A---\s*\n.*?\n---\s*(\n|\Z)", re.S)  # what the hub's cards begin with, for programs
-DEEPER = 2  # its headings stand below the page's own
+DEEPER = 1  # its headings stand below the page's own
 TAGS = {
     *("p", "br", "hr", "em", "strong", "code", "pre", "blockquote", "ul", "ol", "li", "a", "del"),
-    *("table", "thead", "tbody", "tr", "th", "td", "h3", "h4", "h5", "h6"),
+    *("table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "h4", "h5", "h6"),
 }
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
