@@ -79,14 +79,19 @@ class Keeping:
         """Give a model another name, which nothing has; its runs know it by that. `also` does the same elsewhere in the
         database. Raises Refusal."""
         path = self.path(name)
-        with kept(name):
-            path.rename(path.with_name(new))
-            self._choices.rename(name, new)
         db.session.execute(update(Run).where(Run.model == name).values(model=new))
         also(name, new)
+        try:
+            with kept(name):
+                path.rename(path.with_name(new))
+        except Refusal:
+            db.session.rollback()
+            raise
         db.session.commit()
-        if self._usual == name and self._choices.default is None:
-            self._choices.choose(new)
+        with kept(name):
+            self._choices.rename(name, new)
+            if self._usual == name and self._choices.default is None:
+                self._choices.choose(new)
 
     def remove(self, name: str) -> None:
         """Remove a model for good; raises Refusal for the one that is offered first."""
