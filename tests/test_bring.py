@@ -314,6 +314,14 @@ def test_what_is_made_to_harm_is_refused_as_on_the_terminal_and_leaves_nothing(w
     assert not any(Path(path).exists() for path in ("/tmp/hit", "/tmp/rubric-evil.index"))
 
 
+def test_what_is_dropped_without_a_name_gets_one_that_is_free(workshop, tmp_path):
+    (workshop.models / "notes").mkdir()
+    jobs = [workshop.bring(HOSTILE["stranger.tar"](tmp_path / "notes.tar"), makes="") for _ in range(2)]
+    with workshop.app.app_context():
+        made = [workshop.state.jobs.find(job.rsplit("/", 1)[1]).makes for job in jobs]
+    assert made == ["notes-2", "notes-3"]
+
+
 def test_a_job_that_is_thrown_away_while_it_asks_leaves_nothing(workshop, bare_run):
     job = workshop.bring(bare_run)
     workshop.ends(job)

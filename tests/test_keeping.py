@@ -164,6 +164,7 @@ def test_the_operator_writes_with_a_hidden_model_and_visitors_read_what_it_wrote
     run = operator.start(model="spare", max_new_tokens=2)
     assert operator.finish(run)["model"] == "spare"
     assert operator.get("/models/spare").status_code == 200
+    assert "spare (hidden from visitors)" in operator.get("/").text
     assert visitor.get(run).status_code == 200
     for what in ("continue", "retry"):
         answer = visitor.post(f"{run}/{what}", data={"sample": "0"})

@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
@@ -51,9 +52,17 @@ class Bringing:
             )
         return self._submit(f"{HUB}{name}", name.rsplit("/", 1)[-1], makes)
 
-    def _submit(self, source: str, name: str, makes: str, fill=lambda folder: None) -> Job:
-        makes = makes.strip() or name_for(name)
+    def _submit(self, source: str, name: str, makes: str, fill: Callable[[Path], None] = lambda folder: None) -> Job:
+        makes = makes.strip() or self._free(name_for(name))
         return self._jobs.submit(KIND, [source, "--ask"], f"Bring {makes}", makes, fill)
+
+    def _free(self, name: str) -> str:
+        """The name, or where something has it already the same with the first number that makes it another."""
+        for candidate in (name, *(f"{name[:76]}-{number}" for number in range(2, 100))):
+            with suppress(Refusal):
+                self._jobs.check_name(candidate)
+                return candidate
+        return name
 
     def _take(self, upload_ids: Sequence[str], folder: Path) -> None:
         self._uploads.move(list(upload_ids), folder)

@@ -20,6 +20,12 @@ from webapp.views.kept_models import lines
 blueprint = Blueprint("keeping", __name__, url_prefix="/workshop/models")
 
 
+@blueprint.app_template_global()
+def is_hidden(name: str) -> bool:
+    """Whether a model is for the operator alone; nobody else has it in a list."""
+    return name in state().choices.hidden
+
+
 @blueprint.get("")
 def models():
     """All models of this server, hidden ones and those that cannot be used included."""
