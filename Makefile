@@ -40,7 +40,7 @@ wheel: .venv/ready node_modules/ready static/sheet.min.js  ## make dist/rubric-â
 	@$(BIN)/python -m pip wheel . --quiet --disable-pip-version-check --no-deps --wheel-dir dist
 
 clean:  ## remove what the other commands installed; models and runs stay
-	rm -rf .venv node_modules static/sheet.min.js dist
+	rm -rf .venv node_modules static/*.min.js dist
 
 # Where Debian keeps ensurepip in a package of its own, say so instead of a traceback.
 .venv/bin/python:
@@ -68,8 +68,8 @@ node_modules/ready node_modules/ready-dev: package.json package-lock.json | .ven
 	@npm ci --ignore-scripts $(OMIT) --no-audit --no-fund --loglevel=error
 	@touch node_modules/ready $@
 
-# The folder itself is named too: it is newer when a module was taken away.
-static/sheet.min.js: package-lock.json static/sheet $(wildcard static/sheet/*.js) | node_modules/ready
+# The folders themselves are named too: they are newer when a module was taken away. static/uploads.min.js is made with it.
+static/sheet.min.js: package-lock.json static/sheet static/uploads $(wildcard static/sheet/*.js static/uploads/*.js) | node_modules/ready
 	@npm run --silent build
 
 .NOTPARALLEL:  # both kinds of npm's packages are put into one folder

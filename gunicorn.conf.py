@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from gunicorn.workers import gthread
 
 from generate import Refusal, address_on_the_network, files, read_settings
+from webapp.http.operator import link_for
 
 PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
@@ -72,6 +73,16 @@ def say_where():
     print("  Ctrl-C stops it.\n", flush=True)
 
 
+def say_who(app):
+    """Print the operator's link, until somebody has opened one."""
+    keys = app.extensions["operator"]
+    if not keys.has_operator():
+        print(
+            f"  To bring and teach models, open this; it works once:\n  {link_for(keys.new_link_key(), settings)}\n",
+            flush=True,
+        )
+
+
 def post_worker_init(worker):
     """The app is loaded: say so, and let streams see SIGTERM at once, so that they end well instead of being cut."""
     begin = threading.Event()
@@ -79,6 +90,7 @@ def post_worker_init(worker):
         worker.tpool.submit(begin.wait)
     begin.set()
     say_where()
+    say_who(worker.wsgi)
     logging.getLogger("gunicorn.error").addFilter(is_no_timeout)  # a client that gave up is no error of ours
     worker.wsgi.extensions["rubric"].scheduler.alive = lambda: worker.alive
 

@@ -39,4 +39,4 @@ try:
 except Refusal as refusal:
     print(f"rubric: {refusal}", file=sys.stderr)
     sys.exit(4)  # gunicorn's code for an app that cannot be loaded: its master gives up instead of trying again
-engine.start(settings["RUBRIC_MODEL"])
+engine.start(app.extensions["rubric"].models.preferred(settings["RUBRIC_MODEL"]))

@@ -1,23 +1,22 @@
 """`python -m convert SOURCE models/NAME`: an old TensorFlow GPT-2 checkpoint becomes a model that the page serves."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
+from convert.adopted import adopt, model_folders
 from convert.archive import unpacked
-from convert.bundle import Bundle
-from convert.certificate import Certificate
 from convert.folder import convert, open_source
-from convert.names import to_transformers
+from convert.hub import fetched, hub_name
 from convert.npm import SIZE
-from convert.sizes import Sizes
-from convert.source import Source, find_source
+from convert.questions import Question
+from convert.source import Source, checkpoint_folders, find_source
+from convert.telling import inspect, print_certificate, print_sizes, print_skipped
 from convert.to_gguf import TYPES, check_file, to_gguf
 from convert.to_tensorflow import to_checkpoint
-from generate import Refusal, check_folder, check_target, counted
+from generate import Journal, Refusal, check_folder, check_target, tie
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "source",
         type=Path,
         help="a folder, a checkpoint's prefix, any one of its files, a .tar, .tar.gz or .zip of it, "
-        "a pytorch_model.bin, a ckpt.pt or a .gguf",
+        "a pytorch_model.bin, a ckpt.pt, a .gguf, a folder of transformers, or hub:OWNER/NAME",
     )
     p.add_argument("target", type=Path, nargs="?", help="the folder to make, such as models/friends")
     p.add_argument("--inspect", action="store_true", help="only list what the checkpoint holds")
@@ -47,8 +46,9 @@ def parser() -> argparse.ArgumentParser:
         "--vocab",
         type=Path,
         metavar="FOLDER",
-        help="whose vocabulary to use (encoder.json and vocab.bpe, or a model folder), if none is beside it",
+        help="whose vocabulary to use (encoder.json and vocab.bpe, or a model folder; gpt2: GPT-2's own), if none is beside it",
     )
+    p.add_argument("--ask", action="store_true", help="refuse where a vocabulary is missing, instead of assuming one")
     p.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
@@ -63,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--no-check", action="store_true", help="do not load and judge the result (needs no torch)")
     p.add_argument("--force", action="store_true", help="replace an existing folder")
+    p.add_argument(
+        "--journal", type=Path, metavar="FILE", help="append what happens to it, as JSON lines, for programs"
+    )
+    p.add_argument("--tied", action="store_true", help="stop as with Ctrl-C when standard input ends")
     return p
 
 
@@ -72,6 +76,10 @@ def main(arguments: list[str]) -> int:
     args = p.parse_args(arguments)
     if bool(args.target) == args.inspect or (args.inspect + args.to_tf + args.to_gguf > 1):
         p.error("give SOURCE and the folder to make, or --inspect SOURCE")
+    if args.tied:
+        tie()
+    journal = Journal(args.journal)
+    journal.tell("began")
     try:
         if args.to_tf:
             back(args)
@@ -79,23 +87,40 @@ def main(arguments: list[str]) -> int:
         if args.to_gguf:
             to_llama(args)
             return 0
-        with unpacked(args.source) as held:
+        journal.tell("stage", name="reading")
+        journal.tell("found")  # what an earlier try asked for is answered, or asked for again
+        name = hub_name(args.source)
+        if name is not None and not args.inspect:
+            check_target(args.target, args.force)  # before anything is fetched
+            journal.tell("stage", name="fetching")
+        with unpacked(args.source) if name is None else fetched(name) as held:
+            whole = model_folders(held) if held.is_dir() and not args.inspect else []
+            if len(whole) == 1 and not checkpoint_folders(held):
+                take(whole[0], args, journal)
+                return 0
             source = find_source(held, args.step)
             if args.inspect:
                 inspect(open_source(source), source, args.json)
             else:
-                run(source, args)
+                run(source, args, journal)
         return 0
     except Refusal as refusal:
-        print(f"convert: {refusal}", file=sys.stderr)
-        return 1
+        if isinstance(refusal, Question):
+            journal.tell("found", **refusal.about)
+        return refused(str(refusal), journal)
     except BrokenPipeError:
         return 130
     except OSError as error:
-        print(f"convert: {error.filename or 'a file'} cannot be read: {error.strerror}.", file=sys.stderr)
-        return 1
+        return refused(f"{error.filename or 'a file'} cannot be read: {error.strerror}.", journal)
     except KeyboardInterrupt:
         return 130
+
+
+def refused(sentence: str, journal: Journal) -> int:
+    """Say why it was not done; returns the exit status."""
+    journal.tell("refused", sentence=sentence)
+    print(f"convert: {sentence}", file=sys.stderr)
+    return 1
 
 
 def back(args: argparse.Namespace) -> None:
@@ -117,7 +142,19 @@ def to_llama(args: argparse.Namespace) -> None:
     print(f"{args.source} is now {args.target}, in {args.gguf_type}, for llama.cpp and whatever is built on it.")
 
 
-def run(source: Source, args: argparse.Namespace) -> None:
+def take(folder: Path, args: argparse.Namespace, journal: Journal) -> None:
+    """Make a model of a folder of `transformers`', and print so; raises Refusal."""
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    journal.tell("stage", name="writing")
+    with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        name = hub_name(args.source)
+        origin = "brought as a folder of transformers" if name is None else f"{name}, from the Hugging Face hub"
+        adopt(folder, args.target, args.force, origin, journal.counter(size, "bytes", bar.update))
+    journal.tell("done", model=args.target.name)
+    print(f"{args.source} is a model of transformers already; {args.target} is a copy of it, checked.")
+
+
+def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
     """Convert a checkpoint as the command line asks, and print what was found; raises Refusal."""
     check_target(args.target, args.force, args.source)  # as it was given: an archive is unpacked elsewhere by now
     files = [*source.prefix.parent.glob(f"{source.prefix.name}.data-*"), source.prefix]
@@ -132,8 +169,11 @@ def run(source: Source, args: argparse.Namespace) -> None:
             force=args.force,
             check=not args.no_check,
             end_marker=args.end_marker,
-            progress=bar.update,
+            ask=args.ask,
+            progress=journal.counter(size, "bytes", bar.update),
+            stage=lambda name: journal.tell("stage", name=name),
         )
+    journal.tell("done", model=args.target.name)
     print_sizes(made.sizes)
     if made.vocabulary is not None:
         print(f"{'vocabulary':20} {made.vocabulary.size:>10}   {made.vocabulary.origin}")
@@ -147,66 +187,6 @@ def run(source: Source, args: argparse.Namespace) -> None:
             f"It has no vocabulary yet, and cannot be served without: {npm}convert again with --force and --vocab FOLDER, "
             "where FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them), vocab.txt, or "
             "nanoGPT's meta.pkl (data/NAME of the run)."
-        )
-
-
-def print_sizes(sizes: Sizes) -> None:
-    """Print each hyper-parameter and where its value comes from."""
-    for name, origin in sizes.origins.items():
-        print(f"{name:20} {getattr(sizes, name):>10}   {origin}")
-
-
-def print_skipped(bundle: Bundle) -> None:
-    """Name the variables that were left out, if any."""
-    skipped = [name for name in bundle.variables if name not in to_transformers(bundle.variables)]
-    if skipped:
-        print(f"\nSkipped, because they are no weights of a GPT-2: {', '.join(map(printable, skipped))}")
-
-
-def print_certificate(found: Certificate) -> None:
-    """Print what was measured, the verdict, and the model's sample."""
-    how = "bit by bit" if found.exact else "rounded to the type you asked for"
-    print(
-        f"\nCertificate: {counted(found.tensors, 'tensor')}, {how}; the largest difference of a logit is {'not a number' if found.largest_difference is None else f'{found.largest_difference:.1e}'}."
-    )
-    if found.loss is not None:
-        others = "".join(f"; with {counted(heads, 'head')} {loss:.2f}" for heads, loss in found.other_heads.items())
-        print(f"Loss on a short text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
-    print(found.verdict)
-    if found.sample:
-        print(f"\nA sample:\n{printable(found.sample['prompt'] + found.sample['text'], keep=chr(10))}")
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Text from a file or a model without anything that could move the cursor."""
-    return "".join(c if c.isprintable() or c in keep else "\ufffd" for c in text)
-
-
-def inspect(bundle: Bundle, source: Source, as_json: bool) -> None:
-    """List the variables by reading only the index."""
-    weights = to_transformers(bundle.variables)
-    rows = [
-        {
-            "name": v.name,
-            "dtype": v.dtype,
-            "shape": list(v.shape),
-            "bytes": v.size,
-            "shards": sorted({piece.shard for piece in v.pieces}),
-            "becomes": weights.get(v.name),
-        }
-        for v in bundle.variables.values()
-    ]
-    if as_json:
-        facts = {"prefix": str(source.prefix), "step": source.step, "steps": source.steps, "data_files": bundle.shards}
-        print(json.dumps(facts | {"variables": rows}, indent=2))
-        return
-    steps = f"; steps here: {', '.join(map(str, source.steps))}" if source.steps else ""
-    print(f"{source.prefix}: {len(rows)} variables in {bundle.shards} data file(s){steps}\n")
-    width = max((len(printable(row["name"])) for row in rows), default=4)
-    for row in rows:
-        shape = "x".join(map(str, row["shape"])) or "scalar"
-        print(
-            f"{printable(row['name']):{width}}  {row['dtype']:9} {shape:>16} {row['bytes']:>13,}  {row['becomes'] or 'skipped'}"
         )
 
 

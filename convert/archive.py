@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from convert.adopted import is_part, model_folders
 from convert.source import checkpoint_folders, is_checkpoint
 from generate import Refusal, refuse_mistaken
 
@@ -79,7 +80,7 @@ def tar_members(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes]]
     for number, member in enumerate(archive):
         if number >= MOST_MEMBERS:
             raise Refusal("The archive has more than {limit:,} members; unpack it by hand.", limit=MOST_MEMBERS)
-        if (member.issym() or member.islnk()) and is_wanted(PurePosixPath(member.name)):
+        if (member.issym() or member.islnk()) and is_needed(PurePosixPath(member.name)):
             raise Refusal("{member!r:.80} is a link in the archive; unpack it by hand.", member=member.name)
         if member.isreg():
             yield member.name, member.size, archive.extractfile(member)
@@ -128,13 +129,18 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
 
 def is_wanted(path: PurePosixPath) -> bool:
     """Whether a member belongs to a checkpoint; what a Mac adds to its archives does not."""
-    named = path.name.endswith(WANTED) or is_checkpoint(path.name) or ".data-" in path.name
+    named = path.name.endswith(WANTED) or is_checkpoint(path.name) or is_part(path.name) or ".data-" in path.name
     return named and not path.name.startswith("._") and "__MACOSX" not in path.parts
 
 
+def is_needed(path: PurePosixPath) -> bool:
+    """Whether a model is not whole without a member."""
+    return is_wanted(path) and not path.name.startswith(("README", "LICENSE"))
+
+
 def checkpoint_folder(source: Path, folder: Path) -> Path:
-    """The one folder in there that holds an index, or PyTorch's weights."""
-    found = checkpoint_folders(folder, depth=MOST_MEMBERS)
+    """The one folder in there that holds an index, or PyTorch's weights, or a model of `transformers`'."""
+    found = checkpoint_folders(folder, depth=MOST_MEMBERS) or model_folders(folder)
     if not found and any(folder.rglob("*.data-?????-of-?????")):
         raise Refusal(
             "{file} holds data of a checkpoint but no .index; where its files came in several archives, unpack all of them "

@@ -11,8 +11,9 @@ from convert.from_gguf import gguf_vocabulary, open_gguf
 from convert.names import to_transformers
 from convert.nanogpt import PADDED
 from convert.neighbours import Neighbours, read_neighbours
-from convert.npm import SIZE, gpt2_vocabulary
+from convert.npm import ASKED, CHOSEN, SIZE, gpt2_vocabulary
 from convert.pytorch import open_pytorch
+from convert.questions import UnknownVocabulary
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
 from convert.vocabulary import Bpe, find_vocabulary, write_makeshift, write_vocabulary
@@ -42,17 +43,20 @@ def convert(
     force: bool = False,
     check: bool = True,
     end_marker: str | None = None,
+    ask: bool = False,
     progress: Callable[[int], None] = lambda size: None,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> Conversion:
     """Convert a checkpoint into the folder `target`; with `check` the result is judged and gets a certificate.
 
-    `end_marker` is "id" or "text"; None asks the model, or without `check` takes the id. `progress` gets the bytes that
-    were written. A crash at any moment leaves either nothing or everything at `target`. Raises Refusal.
+    `end_marker` is "id" or "text"; None asks the model, or without `check` takes the id. With `ask` a vocabulary that is
+    missing is asked for (UnknownVocabulary) instead of assumed or left out. `progress` gets the bytes that
+    were written, `stage` the name of what is begun. A crash at any moment leaves either nothing or everything at `target`. Raises Refusal.
     """
     check_target(target, force, source.prefix)
     bundle = open_source(source)
     sizes = find_sizes(bundle, hparams_of(source), n_head)
-    bpe = vocabulary_of(source, vocabulary, sizes.vocab_size)
+    bpe = vocabulary_of(source, vocabulary, sizes.vocab_size, ask)
     told = read_neighbours(source, sizes.vocab_size, bpe)
     end = told.ends[0] if told.ends else None
     with in_place_of(target) as folder:
@@ -61,6 +65,7 @@ def convert(
         write_json(folder / "config.json", config_of(sizes, told, dtype))
         generation = {"do_sample": True} | told.generation | {"bos_token_id": told.begin, "eos_token_id": told.eos}
         write_json(folder / "generation_config.json", generation)
+        stage("writing")
         written = write_weights(bundle, folder / "model.safetensors", dtype, progress)
         read_back(folder / "model.safetensors", written)
         notes = manifest(source, bundle, written.fingerprint, end)
@@ -68,10 +73,11 @@ def convert(
         certificate = None
         text_marker = end_marker == "text"
         if check:
+            stage("judging")
             model = checked(folder, bpe)
             certificate = certify(bundle, sizes, model, dtype, None if bpe is None else bpe.origin)
             if bpe is not None and sizes.n_positions >= SMALLEST_WINDOW:
-                sample, learned = ask(model)
+                sample, learned = ask_model(model)
                 certificate = dataclasses.replace(certificate, sample=sample)
                 text_marker = learned if end_marker is None else text_marker
             write_json(folder / "certificate.json", dataclasses.asdict(certificate))
@@ -81,7 +87,7 @@ def convert(
     return Conversion(bundle, sizes, bpe, certificate)
 
 
-def ask(model: ModelFolder) -> tuple[dict[str, str] | None, bool]:
+def ask_model(model: ModelFolder) -> tuple[dict[str, str] | None, bool]:
     """A sample of the model's writing, {"prompt", "text"}, and whether it learned the end marker in ordinary tokens."""
     from convert.marker import learned_text_marker, write_samples  # brings the engine, and so torch
 
@@ -121,21 +127,47 @@ def hparams_of(source: Source) -> Path | None:
     return files[0] or files[1]
 
 
-def vocabulary_of(source: Source, given: Path | None, rows: int) -> Bpe | None:
-    """The vocabulary: of --vocab, else beside the checkpoint, else GPT-2's own where there are as many `rows`, else none."""
+def vocabulary_of(source: Source, given: Path | None, rows: int, ask: bool = False) -> Bpe | None:
+    """The vocabulary: of --vocab, else beside the checkpoint, else GPT-2's own where there are as many `rows`, else none.
+
+    With `ask` nothing is assumed, and UnknownVocabulary raised where none is.
+    """
     if source.is_gguf and given is None:
         return gguf_vocabulary(source.prefix)
+    try:
+        found = found_vocabulary(source, given, rows)
+    except Refusal as refusal:  # of what was given as an answer: the question stands
+        if not ask or given is None:
+            raise
+        raise UnknownVocabulary("{reason}", reason=refusal.problem) from None
+    if found is None and ask:
+        raise UnknownVocabulary(
+            "This run holds no vocabulary for its {rows:,} tokens: say whose it is, with --vocab.", rows=rows
+        )
+    return gpt2_vocabulary() if found is None and rows in (SIZE, PADDED) else found
+
+
+def found_vocabulary(source: Source, given: Path | None, rows: int) -> Bpe | None:
+    """That of --vocab, else the one beside the checkpoint, None where none is; raises Refusal."""
+    if given == Path(CHOSEN) and not given.exists():
+        return gpt2_as_asked(rows)
     origin = "beside the checkpoint" if given is None else f"from {given}"
     folder = source.prefix.parent if given is None else given.parent if given.is_file() else given
     found = find_vocabulary(folder, rows, origin)
-    if found is None and given is None and rows in (SIZE, PADDED):
-        return gpt2_vocabulary()
     if found is None and given is not None:
         raise Refusal(
             "--vocab {given} holds no vocabulary: no encoder.json with vocab.bpe, no tokenizer.json, no vocab.txt and no "
             "meta.pkl.",
             given=given,
         )
+    return found
+
+
+def gpt2_as_asked(rows: int) -> Bpe:
+    """GPT-2's own; raises Refusal where npm has not brought it, or it is too large."""
+    found = gpt2_vocabulary(rows, ASKED)
+    if found is None:
+        raise Refusal("GPT-2's own vocabulary is not here; run `npm ci` once, which brings it.")
     return found
 
 

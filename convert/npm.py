@@ -12,6 +12,11 @@ SIZE = 50_257
 ORIGIN = "GPT-2's own (from npm), because none lies beside the checkpoint and the size fits"
 
 
-def gpt2_vocabulary() -> Bpe | None:
-    """The vocabulary of all released GPT-2s; None where npm has not brought it."""
-    return find_vocabulary(FOLDER, SIZE, ORIGIN)
+CHOSEN = "gpt2"  # what --vocab calls it
+ASKED = "GPT-2's own (from npm), as was asked for"
+
+
+def gpt2_vocabulary(rows: int = SIZE, origin: str = ORIGIN) -> Bpe | None:
+    """The vocabulary of all released GPT-2s; None where npm has not brought it. Raises Refusal where the embedding has fewer
+    `rows`."""
+    return find_vocabulary(FOLDER, rows, origin)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convert.bundle import Bundle
 from convert.names import HEAD, to_tensorflow, to_transformers
+from convert.questions import UnknownHeads
 from generate import ACTIVATIONS, Refusal, kind_by_names, read_object, refuse_adapter
 
 OFFICIAL = {(768, 12): 12, (1024, 24): 16, (1280, 36): 20, (1600, 48): 25}  # (n_embd, n_layer): n_head
@@ -221,14 +222,14 @@ def find_heads(sizes: dict[str, int], told: int | None, asked: int | None, file:
     official = OFFICIAL.get((sizes["n_embd"], sizes["n_layer"]))
     heads = next((heads for heads in (told, asked, official) if heads is not None), None)
     if heads is None:
-        raise Refusal(
+        raise UnknownHeads(
             "The number of attention heads is in no shape, and a model of width {width} with {layers} layers is none "
             "of OpenAI's: give it with --n-head, or put its hparams.json beside the checkpoint.",
             width=sizes["n_embd"],
             layers=sizes["n_layer"],
         )
     if heads < 1 or sizes["n_embd"] % heads:
-        raise Refusal("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
+        raise UnknownHeads("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
     return heads, f"from {file}" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
 
 

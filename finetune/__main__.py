@@ -9,110 +9,48 @@ import threading
 import types
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import get_type_hints
 
+from finetune.command_line import GROUPS, add_options, parser, telling
 from finetune.option_checks import as_options, is_unicode, make_options
 from finetune.options import HELP, Options, flag
 from finetune.presets import PRESETS
-from generate import Refusal, models_folder, read_settings
+from generate import Journal, Refusal, models_folder, read_settings, tie
 
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+READ = ("documents", "format", "encoding", "column", "field", "header")  # the options that say how text is read
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
-GROUPS = {
-    "data": (
-        "documents", "format", "encoding", "column", "field", "header", "special_tokens", "split", "line_by_line", "block_size", "shuffle",
-    ),
-    "training": (
-        "steps", "epochs", "minutes", "batch_size", "gradient_accumulation", "learning_rate", "schedule", "warmup", "stable",
-        "cooldown", "ema", "optimizer", "beta2", "weight_decay", "clip", "dropout", "freeze_embeddings", "lora",
-        "distill_weight", "patience", "seed",
-    ),
-    "device and memory": ("device", "precision", "compile", "gradient_checkpointing", "dtype"),
-    "while it runs": (
-        "evaluate_every", "sample_every", "sample_prompt", "sample_length", "save_every", "log_every", "keep",
-    ),
-    "from nothing": ("layers", "width", "heads", "vocab", "zero_init"),
-}  # fmt: skip
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of `python -m finetune`; what was not given is absent from the result."""
-    p = argparse.ArgumentParser(
-        prog="python -m finetune",
-        usage="python -m finetune DATA ... --model models/NAME --out models/NEW [options]\n"
-        "       python -m finetune DATA ... --from-scratch --out models/NEW [options]",
-        description="Train a GPT-2 on your own text. The smaller commands are `encode`, `evaluate` and `branch`; "
-        "`python -m finetune encode --help` and so on tell of them.",
-        argument_default=argparse.SUPPRESS,
-    )
-    p.add_argument(
-        "data",
-        nargs="+",
-        help="text, CSV, TSV, JSON, JSON lines or Parquet, also gzipped; a folder or a pattern of such files; - for stdin; "
-        "an old .npz encoding, or a folder that `encode` made",
-    )
-    p.add_argument("--model", help="the model to begin with: a folder, or its name in models/")
-    p.add_argument("--from-scratch", action="store_true", help="begin with a new tokenizer and random weights")
-    p.add_argument("--tokenizer", metavar="MODEL", help="with --from-scratch: the model whose tokens the new one has")
-    p.add_argument(
-        "--teacher",
-        action="append",
-        metavar="MODEL",
-        help="a model with the same vocabulary, to learn from beside the text; given several times, from all of them",
-    )
-    p.add_argument("--out", type=Path, required=True, help="the folder to make, such as models/friends")
-    p.add_argument("--validation", nargs="+", metavar="FILE", help="held-out text of its own, in place of --split")
-    p.add_argument(
-        "--preset", choices=list(PRESETS), help="options of a known recipe; what you give yourself comes first"
-    )
-    p.add_argument("--resume", action="store_true", help="go on with a training that was stopped")
-    p.add_argument("--force", action="store_true", help="replace an existing folder, and begin anew")
-    p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
-    for title, names in GROUPS.items():
-        add_options(p.add_argument_group(title), names)
-    return p
-
-
-def add_options(group, names: tuple[str, ...]) -> None:
-    """Give a parser the named options of a training, each with its help from the table."""
-    kinds = get_type_hints(Options)
-    for name in names:
-        if kinds[name] is bool:
-            group.add_argument(flag(name), action="store_true", help=HELP[name])
-        else:
-            group.add_argument(flag(name), type=number(kinds[name]), metavar=METAVARS[kinds[name]], help=HELP[name])
-        if name == "line_by_line":
-            group.add_argument("--pack", dest=name, action="store_false", help="the opposite, and the default")
-
-
-def number(kind: type):
-    """A parser for argparse of one `kind`, which its messages call by a name that people know."""
-
-    def parse(text: str):
-        return kind(text)
-
-    parse.__name__ = {int: "whole number", float: "number", str: "text"}[kind]
-    return parse
 
 
 def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 stopped."""
+    asked, arguments = telling().parse_known_args(arguments)
+    if asked.tied:
+        tie()
+    journal = Journal(asked.journal)
+    journal.tell("began")
     commands = {"branch": branch, "encode": encode, "evaluate": evaluate}
-    run = commands.get(arguments[0]) if arguments else None
+    told = {"look": look}
+    command = arguments[0] if arguments else ""
     try:
-        return run(arguments[1:]) if run else train(arguments)
+        if command in commands:
+            return commands[command](arguments[1:])
+        return told[command](arguments[1:], journal) if command in told else train(arguments, journal)
     except Refusal as refusal:
-        if os.environ.get("RANK", "0") == "0":  # of several processes one tells
-            print(f"finetune: {refusal}", file=sys.stderr)
-        return 1
+        return refused(str(refusal), journal)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        print(f"finetune: {error.filename or 'a file'}: {error.strerror or error}.", file=sys.stderr)
-        return 1
+        return refused(f"{error.filename or 'a file'}: {error.strerror or error}.", journal)
 
 
-def train(arguments: list[str]) -> int:
+def refused(sentence: str, journal: Journal) -> int:
+    """Say why it was not done, once; returns the exit status."""
+    if os.environ.get("RANK", "0") == "0":  # of several processes one tells
+        journal.tell("refused", sentence=sentence)
+        print(f"finetune: {sentence}", file=sys.stderr)
+    return 1
+
+
+def train(arguments: list[str], journal: Journal) -> int:
     """Train, or go on with --resume; returns the exit status."""
     p = parser()
     given = vars(p.parse_args(arguments))
@@ -141,6 +79,7 @@ def train(arguments: list[str]) -> int:
         command=told(arguments),
         resume=given.get("resume", False),
         force=given.get("force", False),
+        journal=journal if modules.main() else Journal(),
     )
     if task.resume and (kept := task.work / "run.json").is_file():
         before = as_options(modules.record.Record.read(kept).facts["options"])
@@ -170,14 +109,19 @@ def nameless(word: str) -> str:
     return head + equals + (Path(tail).name if Path(tail).is_absolute() else tail)
 
 
-def bring() -> types.SimpleNamespace:
-    """Import what trains; raises Refusal when it is not installed."""
+def require() -> None:
+    """Raise Refusal unless what trains is installed."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here asks the network
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     missing = next((name for name in NEEDED if importlib.util.find_spec(name) is None), None)
     if missing:
         raise Refusal("{package} is not installed; `make finetune` installs what training needs.", package=missing)
+
+
+def bring() -> types.SimpleNamespace:
+    """Import what trains; raises Refusal when it is not installed."""
+    require()
     import transformers
 
     from finetune import data, record, task, train
@@ -195,6 +139,24 @@ def quiet_about_files(failure: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(failure)
 
 
+def look(arguments: list[str], journal: Journal) -> int:
+    """What a training would find in a text: documents, tokens, what would be held out."""
+    p = argparse.ArgumentParser(prog="python -m finetune look", argument_default=argparse.SUPPRESS, parents=[telling()])
+    p.add_argument("data", nargs="+", help="as for training")
+    p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
+    p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
+    p.add_argument("--preset", choices=list(PRESETS), help="as for training")
+    for title, names in GROUPS.items():  # all of them, so that none is refused only when the training begins
+        add_options(p.add_argument_group(title), names)
+    given = vars(p.parse_args(arguments))
+    require()
+    from finetune.look import look_and_print
+
+    options = make_options({k: v for k, v in given.items() if k in HELP}, given.get("preset", ""))
+    look_and_print(given, options, models_folder(read_settings()), journal)
+    return 0
+
+
 def encode(arguments: list[str]) -> int:
     """Make the encoding alone, such as on a machine that has more time than memory."""
     p = argparse.ArgumentParser(prog="python -m finetune encode", argument_default=argparse.SUPPRESS)
@@ -202,7 +164,7 @@ def encode(arguments: list[str]) -> int:
     p.add_argument("target", type=Path, help="the folder to make; give it to the training as its data")
     p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
     p.add_argument("--force", action="store_true", help="replace an existing folder")
-    add_options(p, ("documents", "format", "encoding", "column", "field", "header", "special_tokens"))
+    add_options(p, (*READ, "special_tokens"))
     given = vars(p.parse_args(arguments))
     bring()
     from finetune.encode import encode_to
@@ -218,21 +180,7 @@ def evaluate(arguments: list[str]) -> int:
     p.add_argument("data", nargs="+", help="as for training")
     p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
     p.add_argument("--json", action="store_true", help="as JSON")
-    add_options(
-        p,
-        (
-            "documents",
-            "format",
-            "encoding",
-            "column",
-            "field",
-            "header",
-            "line_by_line",
-            "block_size",
-            "device",
-            "precision",
-        ),
-    )
+    add_options(p, (*READ, "line_by_line", "block_size", "device", "precision"))
     given = vars(p.parse_args(arguments))
     bring()
     from finetune.evaluate import evaluate_and_print

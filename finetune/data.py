@@ -14,11 +14,11 @@ from tqdm import tqdm
 from finetune.documents import Reading, layout, misread, pieces
 from finetune.encoding import ABOUT, Encoding, encode, open_encoding
 from finetune.options import Options
+from finetune.part import Part
 from finetune.sources import find_sources
 from finetune.split import FEWEST_TOKENS, split, whole
 from finetune.start import Start, from_nothing
-from finetune.windows import Part
-from generate import Refusal, read_vocabulary
+from generate import Refusal, counted, read_vocabulary
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,12 @@ class Data:
     sources: tuple[dict, ...]
     validation_sources: tuple[dict, ...] = ()
     assumed: tuple[str, ...] = ()  # lines that say how tables were read
+
+    @property
+    def told(self) -> str:
+        """How many documents and tokens each part has, in one sentence."""
+        counts = (f"{name} {counted(len(part), 'document')}, {counted(part.size)}" for name, part in self.parts.items())
+        return ", ".join(counts) + (" (cut from each document: there are few)" if self.cut else "")
 
     def facts(self) -> dict:
         """What run.json says of the data: files, and documents and tokens by part."""

@@ -13,11 +13,12 @@ from finetune.data import Data
 from finetune.defaults import with_defaults
 from finetune.model import count_parameters
 from finetune.options import Options
+from finetune.part import Part
 from finetune.split import FEWEST_DOCUMENTS
 from finetune.start import Start, block_size, find_folder, from_folder, with_tokenizer_of
 from finetune.task import TOKENIZER, Task
 from finetune.teachers import check_teacher
-from finetune.windows import Part, Windows, windows
+from finetune.windows import Windows, windows
 from generate import ModelFolder, Refusal, check_folder
 
 

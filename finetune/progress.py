@@ -44,6 +44,7 @@ class Watch(TrainerCallback):
         """Ask the Trainer for what is due after this step: the end, an evaluation, a sample, an entry of the log."""
         self.bar.update()
         step, last = state.global_step, state.global_step >= state.max_steps
+        self.record.journal.tell_at_times("step", step=step, steps=state.max_steps)
         if self.stop.agreed(args.device) and not last:
             self.stopped = control.should_training_stop = control.should_save = True
         if self.evaluates and (last or due(step, self.every["evaluate"])):
@@ -70,7 +71,7 @@ class Watch(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         """Keep the score that the Tuner has found."""
         self.note_score(state.global_step, self.tuner.found, control)
-        self.last = time.monotonic()  # judging is not training either
+        self.last += self.tuner.judged  # judging is not training either
 
     def note_score(self, step: int, score: Score, control=None) -> None:
         """Keep what an evaluation found, and stop when it gets no better any more."""
@@ -96,10 +97,11 @@ class Watch(TrainerCallback):
         """One process writes; the others wait at their next step."""
         if not self.record.writes:
             return
+        begun = time.monotonic()
         found = self.write_sample()
         self.record.add("samples", {"step": step} | found)
         self.say(f"step {step:,} writes: {found['prompt']}{found['text']}\n")
-        self.last = time.monotonic()  # writing it is not training
+        self.last += time.monotonic() - begun  # writing it is not training
 
     def on_train_end(self, args, state, control, **kwargs):
         """Close the bar."""

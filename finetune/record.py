@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from generate import Refusal, Score, write_json
+from generate import Journal, Refusal, Score, write_json
 
 KINDS = {"options": dict, "seconds": int | float, "steps": int} | dict.fromkeys(
     ("data", "validation_data", "history", "evaluations", "samples"), list
@@ -22,6 +22,7 @@ class Record:
 
     def __init__(self, file: Path, facts: dict[str, Any], writes: bool = True):
         self.file, self.facts, self.writes = file, facts, writes
+        self.journal = Journal()  # who starts a training may want another one
 
     @classmethod
     def read(cls, file: Path, writes: bool = True) -> "Record":
@@ -44,6 +45,7 @@ class Record:
     def add(self, kind: str, entry: dict[str, Any]) -> None:
         """Append to `history`, `evaluations` or `samples`, and save."""
         self.facts[kind].append({k: v for k, v in entry.items() if not (isinstance(v, float) and not math.isfinite(v))})
+        self.journal.tell(kind, **entry)
         self.save()
 
     def add_score(self, step: int, part: str, score: Score) -> None:

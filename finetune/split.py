@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from finetune.windows import Part
+from finetune.part import Part
 from generate import Refusal
 
 FEWEST_DOCUMENTS = 10  # below this, each document is cut instead

@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from finetune.checkpoints import checkpoints, step_of
 from finetune.options import Options
 from finetune.record import Record
-from generate import Refusal
+from generate import Journal, Refusal
 
 try:
     import fcntl
@@ -38,6 +38,7 @@ class Task:
     command: str = ""
     resume: bool = False
     force: bool = False
+    journal: Journal = field(default_factory=Journal)
 
     @property
     def work(self) -> Path:

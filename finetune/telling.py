@@ -4,17 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from finetune.data import Data
 from finetune.plan import Plan
 from finetune.task import Task
 from finetune.verdict import verdict
 from generate import UNK, counted
-
-
-def of_parts(found: Data) -> str:
-    """How many documents and tokens each part has, in one sentence."""
-    counts = (f"{name} {counted(len(part), 'document')}, {counted(part.size)}" for name, part in found.parts.items())
-    return ", ".join(counts) + (" (cut from each document: there are few)" if found.cut else "")
 
 
 def of_unknown(plan: Plan) -> list[str]:

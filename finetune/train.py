@@ -43,6 +43,7 @@ def train(task: Task) -> ModelFolder | None:
                 check_work(task)
             process.wait_for_everyone()
             scratch = held.enter_context(tempfile.TemporaryDirectory(prefix="rubric-"))
+            task.journal.tell("stage", name="reading")
             plan = make_plan(task, process, Path(scratch))
             return Training(task, plan, device, process, since).run()
         except OSError as error:

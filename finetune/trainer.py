@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -124,7 +125,9 @@ class Tuner(Trainer):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
         """Score every token once; the Trainer's own loop gives a mean of the batches' means."""
+        begun = time.monotonic()
         self.found = score = self._score()
+        self.judged = time.monotonic() - begun
         metrics = {f"{metric_key_prefix}_loss": score.nats, f"{metric_key_prefix}_perplexity": score.perplexity}
         if score.bits_per_byte is not None:
             metrics[f"{metric_key_prefix}_bits_per_byte"] = score.bits_per_byte

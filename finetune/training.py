@@ -61,7 +61,8 @@ class Training:
         if self.main:
             clear_work(task)
         self.record = self.make_record()
-        self.say(*plan.data.assumed, telling.of_parts(plan.data), *telling.of_unknown(plan), *plan.choices)
+        self.record.journal = task.journal
+        self.say(*plan.data.assumed, plan.data.told, *telling.of_unknown(plan), *plan.choices)
 
     def make_record(self) -> Record:
         """A new run.json, or with --resume the one that is there, cut back to the checkpoint's step."""
@@ -110,6 +111,7 @@ class Training:
             self.measure_pace(batch_size)
         self.every = rhythm(self.options, self.steps)
         self.say(telling.of_length(self.plan, self.steps, self.device))
+        self.task.journal.tell("stage", name="training", steps=self.steps, step=self.last_step())
         watch = Watch(
             self.record,
             self.stop,
@@ -134,6 +136,10 @@ class Training:
         if writer:
             writer.close()
         return self.stopped() if watch.stopped else self.finish(watch)
+
+    def last_step(self) -> int:
+        """The step that it goes on from."""
+        return step_of(self.checkpoint) if self.checkpoint else 0
 
     def make_tuner(
         self, batch_size: int, steps: int, watch: TrainerCallback, best_step: Callable[[], int | None] = lambda: None
@@ -171,6 +177,7 @@ class Training:
 
     def measure_pace(self, batch_size: int) -> None:
         """Let --minutes become a number of steps, once and for all."""
+        self.task.journal.tell("stage", name="measuring")
         clock = pace.Pace(60 * self.options.minutes)
         tuner = self.make_tuner(batch_size, UNKNOWN, clock)
         evaluation = pace.seconds_for(self.score) if "validation" in self.plan.windows else 0.0
@@ -232,6 +239,7 @@ class Training:
         step = self.tuner.state.global_step
         self.record.facts["state"] = "stopped"
         self.record.save()
+        self.task.journal.tell("stopped", step=step)
         self.say(
             f"Stopped and saved at step {step:,} of {self.steps:,}. The same command with --resume goes on from there."
         )
@@ -254,12 +262,14 @@ class Training:
     def place(self) -> ModelFolder:
         """Make the model's folder of what was trained, and return it."""
         task, facts = self.task, self.record.facts
+        task.journal.tell("stage", name="writing")
         facts["state"] = "done"
         ids = self.plan.windows["train"][0].tolist()
         self.check_worth_keeping()
         result.place(task.out, task.work, self.model, self.plan.start, self.options, facts, ids)
         shutil.rmtree(task.work)
         self.say(*telling.of_result(facts), telling.of_folder(task))
+        task.journal.tell("done", model=task.out.name)
         return check_folder(task.out)
 
     def check_worth_keeping(self) -> None:
@@ -276,3 +286,4 @@ class Training:
         """Print lines; only the first of several processes does."""
         if self.main:
             print(*lines, sep="\n", flush=True)
+            self.task.journal.tell("says", lines=list(lines))

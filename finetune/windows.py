@@ -7,35 +7,15 @@ first token is not asked for.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from finetune.part import Part
+
 IGNORED = -100  # torch's cross entropy leaves such labels out
 DOCUMENTS = 1  # sets the order of documents apart from that of windows, which is drawn from seed and epoch alone
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some documents: stretches of one memory-mapped token array. `starts` and `lengths` are int64, in tokens."""
-
-    tokens: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-
-    @property
-    def size(self) -> int:
-        """Tokens of all documents."""
-        return int(self.lengths.sum())
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def document(self, n: int) -> np.ndarray:
-        """Token ids of a document."""
-        return self.tokens[self.starts[n] : self.starts[n] + self.lengths[n]]
 
 
 class Windows(Dataset):

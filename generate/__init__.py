@@ -15,6 +15,7 @@ from generate.errors import Busy, Problem, Refusal
 from generate.folders.atomic import check_target, in_place_of, sync, write_json, write_whole
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
+from generate.folders.download import pull_from_hub
 from generate.folders.examples import Example
 from generate.folders.finding import Listed, find_model, list_models, model_homes, models_folder
 from generate.folders.model_folder import ModelFolder
@@ -25,6 +26,7 @@ from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
+from generate.journal import Journal
 from generate.mistaken import refuse_mistaken
 from generate.network import address_on_the_network
 from generate.sampling.explain import Place
@@ -47,6 +49,7 @@ from generate.text.kinds import character_level, is_lossless
 from generate.text.tokenizer import open_tokenizer, read_pair, read_whole
 from generate.text.vocabulary import Vocabulary, read_vocabulary
 from generate.text.wordpiece import CLS, SEP, UNK, read_wordpiece
+from generate.tied import tie
 from generate.values import origin_of
 
 __all__ = [
@@ -69,6 +72,7 @@ __all__ = [
     "Example",
     "FinishReason",
     "Group",
+    "Journal",
     "ListOption",
     "Listed",
     "LocalEngine",
@@ -120,6 +124,7 @@ __all__ = [
     "perplexity",
     "plain_name",
     "plain_text",
+    "pull_from_hub",
     "read_config",
     "read_encoder",
     "read_object",
@@ -139,6 +144,7 @@ __all__ = [
     "split_half_character",
     "sync",
     "tensor_shapes",
+    "tie",
     "unescape",
     "unknown_records",
     "window_start",

@@ -73,6 +73,12 @@ SETTINGS = (
         whole(1, 10_000_000),
     ),
     Setting(
+        "RUBRIC_NICE",
+        "15",
+        "How much conversions and trainings of the workshop give way to the writing, as `nice` counts; 0: not at all.",
+        whole(0, 19),
+    ),
+    Setting(
         "RUBRIC_KEEP_DAYS",
         "0",
         "Days after which a run is removed, counted from its start, or a sheet, counted from its last change; 0: never.",

@@ -23,7 +23,7 @@ from generate import LocalEngine, ModelFolder, Request, find_model, parse_sampli
 MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
 
-pytest_plugins = ["rounds"]  # fixtures of the tests in which several servers share a database
+pytest_plugins = ["rounds", "workshops"]  # fixtures of the tests in which several servers share a database, and of jobs
 
 # The same inputs in every run, however slow the machine is: whoever looks for new ones says `--hypothesis-profile new`.
 hypothesis.settings.register_profile("new", deadline=None)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from browser import Window, get, serving, unfold
 from conftest import ROOT
+from operating import operator_cookie
 from test_curve import RUN
 from waiting import until
 
@@ -108,6 +109,17 @@ def test_a_page_shuts_nobody_out(visit, path):
     answer = visit.page.goto(visit.url + path.format(**visit.runs))
     assert answer.status == (404 if "no-such" in path else 410 if "deleted" in path else 200)
     assert not (found := violations(visit.page)), found
+
+
+@pytest.mark.parametrize("path", ["/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach"])
+def test_a_page_of_the_operator_s_shuts_nobody_out(visit, server, path):
+    name, value = operator_cookie(server.folder / "instance")
+    visit.window.context.add_cookies([{"name": name, "value": value, "url": server.url}])
+    answer = visit.page.goto(visit.url + path)
+    found = violations(visit.page)
+    visit.window.context.clear_cookies(name=name)
+    assert answer.status == 200
+    assert not found, found
 
 
 @pytest.mark.parametrize("send", ["form.requestSubmit()", "form.submit()"], ids=["by htmx", "without scripts"])

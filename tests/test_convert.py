@@ -273,6 +273,71 @@ def test_a_vocabulary_of_another_size_is_not_taken_for_gpt_2_s(tmp_path):
     assert made.vocabulary is None
 
 
+def test_what_is_asked_for_is_told_to_programs_and_its_answer_is_an_option(run_without_vocabulary, tmp_path):
+    journal = tmp_path / "journal.jsonl"
+
+    def ask(*options) -> list[dict]:
+        given = [str(run_without_vocabulary), str(tmp_path / "model"), "--no-check", "--ask", "--journal", str(journal)]
+        journal.unlink(missing_ok=True)
+        assert main([*given, *options]) == (options[-2:] != ("--vocab", "gpt2"))
+        return [json.loads(line) for line in journal.read_text().splitlines()]
+
+    first = ask()
+    assert {"asks": "heads", "width": 8, "layers": 2}.items() <= first[-2].items()
+    assert {"asks": "heads", "heads": 3, "width": 8}.items() <= ask("--n-head", "3")[-2].items()
+    second = ask("--n-head", "2")
+    assert {"asks": "vocabulary", "rows": 50_257}.items() <= second[-2].items()
+    assert (
+        second[-1]["sentence"] == "This run holds no vocabulary for its 50,257 tokens: say whose it is, with --vocab."
+    )
+    third = ask("--n-head", "2", "--vocab", str(tmp_path))
+    assert third[-2]["asks"] == "vocabulary"
+    assert "holds no vocabulary: no encoder.json" in third[-1]["sentence"]
+    assert not (tmp_path / "model").exists()
+    assert ask("--n-head", "2", "--vocab", "gpt2")[-1]["event"] == "done"
+    assert check_folder(tmp_path / "model").tokenizer.encode("Hello world") == [15496, 995]
+
+
+def test_gpt_2_s_own_vocabulary_is_refused_where_it_is_too_large(tmp_path):
+    with pytest.raises(Refusal, match=r"goes up to id 50256, but model/wte has \d+ rows"):
+        convert(
+            find_source(CHECKPOINTS / "nshepperd"), tmp_path / "model", n_head=2, vocabulary=Path("gpt2"), check=False
+        )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_of_transformers_is_copied_as_it_is_and_checked(tmp_path, packed, capsys):
+    old = shutil.copytree(MODELS / "storyteller", tmp_path / "old" / "storyteller")
+    (old / "certificate.json").write_text('{"verdict": "forged"}')
+    source = shutil.make_archive(tmp_path / "old", "zip", old.parent) if packed else old
+    assert main([str(source), str(tmp_path / "new")]) == 0
+    made, kept = check_folder(tmp_path / "new"), check_folder(MODELS / "storyteller")
+    assert (made.fingerprint(), made.certificate(), made.source) == (kept.fingerprint(), None, kept.source)
+    (old / "model.safetensors").write_bytes((old / "model.safetensors").read_bytes()[:-1])
+    assert main([str(old), str(tmp_path / "broken")]) == 1
+    assert not (tmp_path / "broken").exists()
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_model_of_the_hub_is_fetched_and_copied_or_converted(tmp_path, monkeypatch, capsys):
+    """The network is played: what is on the hub lies in a folder here."""
+    asked = []
+
+    def snapshot(name, local_dir, allow_patterns):
+        asked.append(name)
+        shutil.copytree(MODELS / "storyteller", local_dir, dirs_exist_ok=True)
+        (Path(local_dir) / "rubric.json").unlink()
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr("generate.folders.download.require_network", lambda endpoint: None)
+    assert main(["hub:me/tales", str(tmp_path / "tales")]) == 0
+    assert check_folder(tmp_path / "tales").source == "me/tales, from the Hugging Face hub"
+    assert main(["hub:me/tales", str(tmp_path / "tales")]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert asked == ["me/tales"], "nothing is fetched for a name that is taken"
+
+
 def test_inspect_lists_all_by_reading_only_the_index(tmp_path):
     shutil.copy(CHECKPOINTS / "openai" / "model.ckpt.index", tmp_path)
     done = run_convert("--inspect", tmp_path, "--json")

@@ -362,7 +362,6 @@ def test_other_things_given_by_mistake_are_recognised(tmp_path):
         (empty, "holds no checkpoint"),
         (tmp_path / "nowhere" / "at all", "There is no"),
         (tmp_path / "typo", "There is no checkpoint"),
-        ("models/storyteller", "is a model of `transformers` already"),
         (CHECKPOINTS / "v1", "V1 format"),
         (CHECKPOINTS / "v1" / "model.ckpt", "V1 format"),
         (CHECKPOINTS / "object_based", "object-based checkpoint of TensorFlow 2"),

@@ -15,6 +15,7 @@ NAMES = {"place", "sample", "token", "vocab", "wpe", "wte"}  # fields, options a
 NAMES |= {"at", "behind", "edits", "from", "lens", "memory", "once", "options", "piece"}
 NAMES |= {"rev", "run", "seen", "sheet", "suggestion", "text", "to", "turn"}
 NAMES |= {"model", "prompt", "stop", "tokens"}  # of the API
+NAMES |= {"makes"}  # of the workshop
 
 
 def is_wording(text: str) -> bool:

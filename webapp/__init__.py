@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import Engine, Refusal, counted, files, read_settings
-from webapp.http import assets, body, compression, errors, once, place, request, security
+from webapp.http import assets, body, compression, errors, once, operator, place, request, security
 from webapp.http.at_home import at_home
 from webapp.http.json_text import Provider
 from webapp.http.visitors import secret_key
@@ -15,11 +15,13 @@ from webapp.routes import (
     api,
     api_page,
     api_tokens,
+    bring,
     comparison,
     events,
     exports,
     health,
     home,
+    keeping,
     model,
     my_runs,
     replay,
@@ -29,8 +31,12 @@ from webapp.routes import (
     sheet,
     sheet_events,
     suggestions,
+    teach,
     token,
+    uploads,
+    workshop,
 )
+from webapp.routes import operator as operator_page
 from webapp.runs.tables import connect
 from webapp.state import State, state
 from webapp.views.sentences import moment
@@ -89,6 +95,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     connect(app)
     app.extensions["rubric"] = State(app, engine)
     errors.register(app)
+    operator.register(app)  # before all else that looks at a request
     compression.register(app)
     assets.register(app)
     app.context_processor(request.layout)
@@ -117,6 +124,12 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         api,
         api_page,
         api_tokens,
+        uploads,
+        bring,
+        keeping,
+        operator_page,
+        workshop,
+        teach,
     ):
         app.register_blueprint(page.blueprint)
     place.register(app)  # after all pages, as it looks at their addresses

@@ -4,17 +4,24 @@ import logging
 import secrets
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
-from flask import Flask, current_app
+from flask import Flask, current_app, has_request_context
 from sqlalchemy import select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
 from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder, parse_with_preset
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
+from webapp.http.operator import is_operator
+from webapp.jobs.bringing import Bringing
+from webapp.jobs.runner import Runner
+from webapp.jobs.service import Jobs
 from webapp.runs import replays
+from webapp.runs.choices import Choices
 from webapp.runs.examples import Examples
 from webapp.runs.follower import Follower
+from webapp.runs.keeping import Keeping
 from webapp.runs.models import Models
 from webapp.runs.presses import Presses
 from webapp.runs.recorder import Recorder
@@ -36,6 +43,7 @@ from webapp.sheets.sources import Sources
 from webapp.sheets.store import content_of
 from webapp.sheets.suggestions import Suggestions
 from webapp.sheets.tables import Sheet
+from webapp.uploads.store import Uploads
 from webapp.views.card.kept import Cards
 from webapp.views.hints import stumble
 from webapp.views.presets import as_meant, to_write_on
@@ -55,7 +63,9 @@ class State:
         self._usual = settings["RUBRIC_MODEL"]
         self.server = secrets.token_hex(8)  # this process's name among those that share the database
         self.vocabularies, self.pieces, self.cards = Vocabularies(), Pieces(), Cards()
-        self.models = Models(engine, models_folder(settings), self.vocabularies)
+        self.choices = Choices(Path(app.instance_path))
+        self.models = Models(engine, models_folder(settings), self.vocabularies, self.choices, sees_hidden_models)
+        self.keeping = Keeping(self.models, self.choices, self._usual)
         self.clock = Clock()
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
@@ -77,9 +87,13 @@ class State:
             self.replays,
         )
         self.examples = Examples(self.service, self.models)
+        self.jobs = Jobs(Path(app.instance_path), models_folder(settings))
+        self.runner = Runner(self.jobs, settings["RUBRIC_NICE"])
         self.desks = Desks()
         self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
+        self.uploads = Uploads(Path(app.instance_path) / "uploads")
+        self.bringing = Bringing(self.jobs, self.uploads)
         self.scheduler = Scheduler(
             app,
             engine,
@@ -100,7 +114,10 @@ class State:
                 Job("expire", self.removal.expire, 60.0),
                 Job("expire_suggestions", self.suggestions.expire, 5.0),
                 Job("expire_presses", self.presses.expire, 60.0),
+                Job("expire_uploads", self.uploads.expire, 60.0),
                 Job("clock", self.clock.set, 60.0),
+                Job("jobs", self.runner.tend, 0.5),
+                Job("sweep_brought", self.bringing.sweep, 1.0),
                 Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),
@@ -129,7 +146,8 @@ class State:
         self.scheduler.start()
 
     def close(self) -> None:
-        """Stop the engine and store what there is; see `Scheduler.close`."""
+        """Let the jobs' processes save, stop the engine and store what there is; see `Scheduler.close`."""
+        self.runner.close()
         self.scheduler.close()
 
     def forget_removed(self) -> None:
@@ -192,6 +210,11 @@ class State:
             return {}
         fields = to_write_on(run.options, self.models.defaults_of(run.model) or {}) | {"model": run.model}
         return {name: str(value) for name, value in fields.items() if name not in ("n_keep", "samples")}
+
+
+def sees_hidden_models() -> bool:
+    """Whether the operator asks, or the server itself."""
+    return not has_request_context() or is_operator()
 
 
 def state() -> State:

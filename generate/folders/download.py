@@ -34,45 +34,47 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     if home.parent != models or home.name.startswith("."):
         raise Refusal("{name!r} cannot be the name of a folder in models/.", name=target or name)
     refuse_existing(home)
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    require_network(constants.ENDPOINT)
     models.mkdir(parents=True, exist_ok=True)
     with in_place_of(home) as part:
+        pull_from_hub(name, part)
+        if not any(part.glob("*.safetensors")) and any(part.glob("*.bin")):
+            set_aside(part, home, name)
         try:
-            snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
-            is_old = not any(part.glob("*.safetensors"))
-            if is_old:
-                snapshot_download(name, local_dir=part, allow_patterns=list(OLD))
-            shutil.rmtree(part / ".cache", ignore_errors=True)
-            if is_old and any(part.glob("*.bin")):
-                set_aside(part, home, name)
             check_folder(part)
-        except (RepositoryNotFoundError, HFValidationError):
-            raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
-        except OldWeights:
-            raise
         except Refusal as refusal:
             reason = refusal.problem.altered(model=name)  # it was checked under the name of its temporary folder
             raise Refusal("{name} was fetched but cannot be served: {reason}", name=name, reason=reason) from None
-        except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
-            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-            raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
         refuse_existing(home)  # it may have come meanwhile, and would be replaced
     return home
 
 
-class OldWeights(Refusal):
-    """What was fetched is a model of PyTorch's, which has to be converted."""
+def pull_from_hub(name: str, part: Path) -> None:
+    """Download the files of hub model `name` into the folder `part`, old weights of PyTorch where there are none newer.
+
+    Raises Refusal.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    require_network(constants.ENDPOINT)
+    try:
+        snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
+        if not any(part.glob("*.safetensors")):
+            snapshot_download(name, local_dir=part, allow_patterns=list(OLD))
+    except (RepositoryNotFoundError, HFValidationError):
+        raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
+    except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
+    shutil.rmtree(part / ".cache", ignore_errors=True)
 
 
 def set_aside(part: Path, home: Path, name: str) -> None:
-    """Keep weights that only `convert` reads, in a hidden folder beside `home`; raises OldWeights, which says how to go on."""
+    """Keep weights that only `convert` reads, in a hidden folder beside `home`; raises Refusal, which says how to go on."""
     kept = home.with_name(f".{home.name}-pytorch")
     shutil.rmtree(kept, ignore_errors=True)
     part.rename(kept)
-    raise OldWeights(
+    raise Refusal(
         "{name} has weights of PyTorch alone, which are in {path} now: `python -m convert {path} {home}` makes a model of "
         "them; remove {path} when it is done.",
         name=name,

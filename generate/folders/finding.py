@@ -1,7 +1,7 @@
 """The models at hand: the folders of `models/`, looked at anew whenever a file in them changes. No torch in here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,29 +32,31 @@ def model_homes(root: Path) -> list[Path]:
     return [root, shipped] if root == files.MODELS.resolve() != shipped else [root]
 
 
-def list_models(root: Path) -> list[Listed]:
-    """All folders under `root` (and its other homes), by name, checked anew only when a file in them changed."""
-    return [look_of(path).listed() for _, path in sorted(folders_of(root).items())]
+def list_models(root: Path, hidden: Collection[str] = ()) -> list[Listed]:
+    """All folders under `root` (and its other homes) but the hidden ones, by name, checked anew only when a file in them
+    changed."""
+    return [look_of(path).listed() for _, path in sorted(folders_of(root, hidden).items())]
 
 
-def folders_of(root: Path) -> dict[str, Path]:
-    """The folders under `root` (and its other homes) by name, whatever is in them."""
+def folders_of(root: Path, hidden: Collection[str] = ()) -> dict[str, Path]:
+    """The folders under `root` (and its other homes) by name, whatever is in them, but those that are `hidden`."""
     paths = (path for home in model_homes(root) if home.is_dir() for path in home.iterdir())
     found: dict[str, Path] = {}
     for path in paths:
-        if path.is_dir() and not path.name.startswith("."):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in hidden:
             found.setdefault(path.name, path)  # the user's own goes before a shipped one of its name
     return found
 
 
-def find_model(root: Path, name: str) -> ModelFolder:
-    """The model called `name` under `root`; raises Refusal when there is none, or it does not keep the contract."""
-    if (path := folders_of(root).get(name)) is not None:  # the others need no look
+def find_model(root: Path, name: str, hidden: Collection[str] = ()) -> ModelFolder:
+    """The model called `name` under `root`; raises Refusal when there is none, or it does not keep the contract. Of those
+    that are `hidden` it is as if they were not there."""
+    if (path := folders_of(root, hidden).get(name)) is not None:  # the others need no look
         listed = look_of(path).listed()
         if listed.folder is None:
             raise Refusal("The model {name} cannot be used: {reason}", "model", name=name, reason=listed.problem)
         return listed.folder
-    known = ", ".join(item.name for item in list_models(root) if item.folder)
+    known = ", ".join(item.name for item in list_models(root, hidden) if item.folder)
     if not known:
         raise Refusal("There is no model called {name!r} here, nor any other.", "model", name=name[:80])
     raise Refusal(

@@ -1,4 +1,4 @@
-"""Files that npm brought (htmx and the two typefaces) or made (the sheet's script), and ours, with addresses that change with their content."""
+"""Files that npm brought (htmx and the two typefaces) or made (the scripts of sheet and uploads), and ours, with addresses that change with their content."""
 
 import json
 
@@ -11,6 +11,7 @@ PACKAGES = {
     "serif": "@fontsource-variable/source-serif-4",
     "sans": "@fontsource-variable/inter",
 }
+MADE = ("sheet.min.js", "uploads.min.js")
 YEAR = 365 * 24 * 3600
 
 
@@ -20,9 +21,9 @@ def register(app: Flask) -> None:
         raise Refusal(
             "The page's files are not in {path}; run `npm ci` once (make run does it).", path=files.NODE_MODULES
         )
-    if not (files.STATIC / "sheet.min.js").exists():
+    if not all((files.STATIC / name).exists() for name in MADE):
         raise Refusal(
-            "The page's script is not in {path}; run `npm run build` once (make run does it).", path=files.STATIC
+            "The page's scripts are not all in {path}; run `npm run build` once (make run does it).", path=files.STATIC
         )
     wanted = json.loads(files.PACKAGE_JSON.read_text())["dependencies"]
     version = "-".join(wanted.values())

@@ -8,6 +8,7 @@ from webapp.runs.examples import SHOWN, examples_of
 from webapp.state import state
 from webapp.views.certificate import find_certificate
 from webapp.views.model_facts import languages_told, size_told, window_told
+from webapp.views.readme import find_readme
 from webapp.views.run_view import SampleView
 from webapp.views.training import find_training
 
@@ -28,8 +29,19 @@ def model_page(name: str):
         told=told,
         certificate=find_certificate(folder),
         training=find_training(folder),
+        readme=find_readme(folder.path),
         **samples_of(folder),
     )
+
+
+@blueprint.get("/models/<name>/certificate")
+def certificate(name: str):
+    """What came of a model's conversion, under a link of its own."""
+    model = find_listed(name)
+    found = find_certificate(model.folder) if model.folder is not None else None
+    if found is None:
+        abort(404, "This model has no certificate.")
+    return render_template("pages/certificate.html", model=model, certificate=found)
 
 
 @blueprint.get("/models/<name>/samples")

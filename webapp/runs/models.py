@@ -1,5 +1,6 @@
 """The models of this server, and what its engine can do with them."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,19 +16,30 @@ from generate import (
     find_model,
     in_use,
     list_models,
+    model_homes,
     parse_sampling,
     require_samplers,
     without_effect,
 )
+from webapp.runs.choices import Choices
 from webapp.runs.repository import Vocabularies
 from webapp.runs.tables import Run
 
 
 class Models:
-    """`engine` is None on a server that writes nothing; `folder` is the folder of the models."""
+    """`engine` is None on a server that writes nothing; `folder` is the folder of the models. `sees_all` says whether whoever
+    asks just now may use those that `choices` hide; for all others it is as if these were not there."""
 
-    def __init__(self, engine: Engine | None, folder: Path, vocabularies: Vocabularies):
-        self.engine, self._folder, self._vocabularies = engine, folder, vocabularies
+    def __init__(
+        self,
+        engine: Engine | None,
+        folder: Path,
+        vocabularies: Vocabularies,
+        choices: Choices,
+        sees_all: Callable[[], bool] = lambda: True,
+    ):
+        self.engine, self.folder, self._vocabularies = engine, folder, vocabularies
+        self._choices, self._sees_all = choices, sees_all
 
     # The engine
 
@@ -53,7 +65,7 @@ class Models:
                 "This server's engine loads no models by itself, and {name} is not one of those it has: {loaded}.",
                 "model",
                 name=folder.name,
-                loaded=", ".join(self.engine.loaded),
+                loaded=", ".join(self._loaded()),
             )
         if sampling.max_new_tokens == 0 and not self.capabilities.scores_prompt:
             raise Refusal(
@@ -83,8 +95,20 @@ class Models:
             raise Refusal("This server's engine does not say the same twice, so a replay would tell nothing.")
 
     def preferred(self, name: str) -> str:
-        """The model of this name, or where it cannot be asked for the one that the engine used last."""
-        return name if self.is_served(name) else next(iter(self.engine.loaded), name)
+        """The model that the operator chose, else that of this name, or where it cannot be asked for the one that the engine
+        used last."""
+        chosen = self._choices.default
+        if chosen is not None and any((home / chosen).is_dir() for home in model_homes(self.folder)):
+            name = chosen
+        return name if self.is_served(name) else next(iter(self._loaded()), name)
+
+    def _loaded(self) -> list[str]:
+        """What the engine has, of those that are not hidden from whoever asks."""
+        return [name for name in self.engine.loaded if name not in self._hidden()]
+
+    def _hidden(self) -> frozenset[str]:
+        """The models that are not there for whoever asks."""
+        return frozenset() if self._sees_all() else self._choices.hidden
 
     def is_served(self, name: str | None) -> bool:
         """Whether a model that is whole can be asked for here; not denied before an engine has told what it has."""
@@ -106,15 +130,18 @@ class Models:
 
     def all(self) -> list[Listed]:
         """All models of the folder, those that cannot be used included."""
-        return list_models(self._folder)
+        return list_models(self.folder, self._hidden())
 
     def find(self, name: str) -> ModelFolder:
         """A model by its name; raises Refusal when it is not there or not whole.
 
         What is wrong with it is for whoever can mend it: its own page tells them.
         """
+        return self._found(name, self._hidden())
+
+    def _found(self, name: str, hidden: frozenset[str] = frozenset()) -> ModelFolder:
         try:
-            return find_model(self._folder, name)
+            return find_model(self.folder, name, hidden)
         except Refusal as refusal:
             if "reason" not in refusal.problem.values:
                 raise
@@ -123,13 +150,13 @@ class Models:
     def begin_of(self, name: str) -> int | None:
         """The token that a model puts before every prompt; None where it puts none, or is not here."""
         with suppress(Refusal):
-            return self.find(name).begin_id
+            return self._found(name).begin_id
         return None
 
     def defaults_of(self, name: str) -> dict[str, float] | None:
         """How a model would be asked by itself; None where it is not here."""
         with suppress(Refusal):
-            return dict(self.find(name).defaults)
+            return dict(self._found(name).defaults)
         return None
 
     def find_for(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:

@@ -50,13 +50,16 @@ class Curve:
     description: str
 
 
-def draw(history: list[Loss], validation: list[Loss]) -> Curve | None:
-    """The plot of the loss while training and on held-out text, or None where there is neither."""
+def draw(history: list[Loss], validation: list[Loss], steps: float = 0) -> Curve | None:
+    """The plot of the loss while training and on held-out text, or None where there is neither.
+
+    It is as wide as the `steps` of a training that goes on, and at least as what was seen.
+    """
     both = {"training": thinned(history), "held out": thinned(validation)}
     seen = [one for line in both.values() for one in line]
     if not seen:
         return None
-    last, ticks = max(1, max(one.step for one in seen)), loss_ticks([one.loss for one in seen])
+    last, ticks = max(1, steps, max(one.step for one in seen)), loss_ticks([one.loss for one in seen])
     low, high = ticks[0], ticks[-1]
     placed = {
         name: [(percent(one.step, 0, last), percent(one.loss, high, low)) for one in line]

@@ -1,0 +1,22 @@
+"""`operator-link`: another link for the operator, for another browser or when the first was lost."""
+
+import argparse
+import sys
+
+from generate import Refusal
+from webapp.http.operator import keys, link_for
+
+MEANING = "a link that makes a browser the operator's; it works once"
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """It takes nothing."""
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Print the link; needs an app context, raises Refusal."""
+    try:
+        print(link_for(keys().new_link_key()))
+    except OSError as error:
+        raise Refusal("{path} cannot be written: {reason}.", path=error.filename, reason=error.strerror) from None
+    print("It works once, and earlier ones that nobody opened do so no longer.", file=sys.stderr)

@@ -1,0 +1,123 @@
+"""The models as the operator has them: what each is, and what can be done to it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+
+from generate import Refusal, files
+from webapp.http.zipped import zipped
+from webapp.sheets.renaming import rename_model
+from webapp.state import state
+from webapp.views.kept_models import lines
+
+blueprint = Blueprint("keeping", __name__, url_prefix="/workshop/models")
+
+
+@blueprint.app_template_global()
+def is_hidden(name: str) -> bool:
+    """Whether a model is for the operator alone; nobody else has it in a list."""
+    return name in state().choices.hidden
+
+
+@blueprint.get("")
+def models():
+    """All models of this server, hidden ones and those that cannot be used included."""
+    here = state()
+    found = lines(here.models.all(), here.keeping.last_used(), here.choices.hidden, here.keeping.default)
+    return render_template("pages/kept_models.html", models=found)
+
+
+@blueprint.post("/<name>/describe")
+def describe(name: str):
+    """Say what it is good and bad at."""
+    state().keeping.describe(name, request.form.get("can", ""), request.form.get("cannot", ""))
+    return back(name)
+
+
+@blueprint.post("/<name>/rename")
+def rename(name: str):
+    """Give it another name."""
+    new = request.form.get("makes", "")
+    state().jobs.check_name(new)
+    state().keeping.rename(name, new, rename_model)
+    return back(new)
+
+
+@blueprint.post("/<name>/default")
+def choose(name: str):
+    """Offer it first."""
+    state().keeping.choose(name)
+    return back(name)
+
+
+@blueprint.post("/<name>/hide")
+def hide(name: str):
+    """Keep it from visitors."""
+    state().keeping.hide(name, True)
+    return back(name)
+
+
+@blueprint.post("/<name>/show")
+def show(name: str):
+    """Let visitors write with it again."""
+    state().keeping.hide(name, False)
+    return back(name)
+
+
+@blueprint.post("/<name>/delete")
+def delete(name: str):
+    """Remove it for good."""
+    state().keeping.remove(name)
+    return redirect(url_for("keeping.models"), 303)
+
+
+@blueprint.get("/<name>/transformers.zip")
+def as_transformers(name: str):
+    """Its folder, as `transformers` loads it."""
+    folder = state().models.find(name)
+    return packed(zipped(folder.path, name), f"{name}.zip")
+
+
+@blueprint.get("/<name>/tensorflow.zip")
+def as_tensorflow(name: str):
+    """The same as a checkpoint of TensorFlow's; raises Refusal for what no such checkpoint can hold."""
+    folder, uploads = state().models.find(name), state().uploads
+    uploads.folder.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=uploads.folder))  # where what a killed server leaves is swept up
+    try:
+        to_tensorflow(folder.path, made / name)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    answer = packed(zipped(made / name, name), f"{name}-tensorflow.zip")
+    answer.call_on_close(partial(shutil.rmtree, made, ignore_errors=True))
+    return answer
+
+
+def to_tensorflow(source: Path, target: Path) -> None:
+    """What `python -m convert --to-tf` does; raises Refusal with its sentence."""
+    command = [sys.executable, "-P", "-m", "convert", "--to-tf", str(source), str(target)]
+    environment = os.environ | {"PYTHONPATH": str(files.BESIDE)}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise Refusal("{sentence}", sentence=said[0].removeprefix("convert: ") if said else "")
+
+
+def packed(parts: Iterator[bytes], name: str) -> Response:
+    """A zip to be kept under a name."""
+    answer = Response(parts, mimetype="application/zip")
+    answer.headers.set("Content-Disposition", "attachment", filename=name)
+    return answer
+
+
+def back(name: str) -> Response:
+    """To the model's line in the list."""
+    return redirect(url_for("keeping.models", _anchor=name), 303)
