@@ -54,7 +54,7 @@ def test_an_archive_is_dropped_one_question_answered_and_the_certificate_seen(
         page.wait_for_selector("text=Whose vocabulary has it?", timeout=120_000)
         assert "This run holds no vocabulary for its 50,257 tokens" in page.inner_text("#job")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.click("button:text('Go on')")
+        page.click("button[type=submit]:text('Go on')")
         page.wait_for_selector(".verdict", timeout=120_000)
         verdict = page.inner_text(".verdict")
         assert verdict == check_folder(own_models / "checkpoint_run1").certificate()["verdict"]
