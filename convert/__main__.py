@@ -118,9 +118,15 @@ def main(arguments: list[str]) -> int:
 
 def refused(sentence: str, journal: Journal) -> int:
     """Say why it was not done; returns the exit status."""
+    sentence = printable(sentence)
     journal.tell("refused", sentence=sentence)
     print(f"convert: {sentence}", file=sys.stderr)
     return 1
+
+
+def printable(sentence: str) -> str:
+    """A sentence in which what cannot be shown, as names in archives have it, is spelled as Python does."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in sentence)
 
 
 def back(args: argparse.Namespace) -> None:

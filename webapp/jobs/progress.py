@@ -48,6 +48,7 @@ class Progress:
 
     def take(self, event: dict) -> None:
         """Let an event change what is known; one of an unknown kind changes nothing."""
+        event = clean(event)
         at = event.get("at", 0)
         match event.get("event"):
             case "began":
@@ -91,6 +92,15 @@ class Progress:
         if "step" in event:
             for name in ("history", "evaluations", "samples"):
                 setattr(self, name, [entry for entry in getattr(self, name) if entry.get("step", 0) <= event["step"]])
+
+
+def clean(told: object) -> object:
+    """What a process told, with such text alone as every database and page can take: no halves of characters, no NUL."""
+    if isinstance(told, str):
+        return told.encode("utf-8", "replace").decode().replace("\0", "?")
+    if isinstance(told, list):
+        return list(map(clean, told))
+    return {clean(name): clean(value) for name, value in told.items()} if isinstance(told, dict) else told
 
 
 class Tail:

@@ -14,10 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from webapp.jobs.child import Child, held, is_held, last_words
 from webapp.jobs.kinds import KINDS, clear, sweep
-from webapp.jobs.progress import Progress, Tail
+from webapp.jobs.progress import Progress, Tail, clean
 from webapp.jobs.service import Jobs
 from webapp.jobs.tables import Job, JobState, Wish, now
 from webapp.runs.tables import db
@@ -29,6 +30,7 @@ TOLD_TO_END = (130, -signal.SIGTERM)  # the latter where it had hardly begun
 LITTLE = 2**20  # bytes; where no more are free a process cannot say why it ended
 FULL = "The server's disk is full; make room, and go on."
 KILLED = "Its process was killed (signal {number}), perhaps because memory was short; it can go on."
+UNTOLD = "What its process told could not be stored; the server's log says why."
 SILENT = "Its process ended with status {status} and without a word; it can be tried again."
 
 
@@ -62,7 +64,13 @@ class Runner:
             if self._closed or not self._is_alone():
                 return
             for running in list(self._running.values()):
-                self._look_after(running)
+                try:
+                    self._look_after(running)
+                except (OperationalError, InterfaceError):  # the database is away: the next round finds it, or the next
+                    raise
+                except Exception:  # or it would be begun again and again, and nothing after it ever
+                    log.exception("what the job %s told cannot be stored", running.job_id)
+                    self._give_up(running)
             for job in self._rows(Job.wish.is_not(None)):
                 self._heed(job)
             for job in self._rows(Job.state == JobState.RUNNING):
@@ -150,6 +158,14 @@ class Runner:
         if job is not None:
             self._conclude(job, running, status)
 
+    def _give_up(self, running: Running) -> None:
+        """Let a job fail of whose process nothing can be stored."""
+        db.session.rollback()
+        running.child.stop()
+        self._running.pop(running.lane, None)
+        if (job := self.jobs.find(running.job_id)) is not None:
+            self._end(job, JobState.DRAFT if running.lane is JobState.LOOKING else JobState.FAILED, UNTOLD)
+
     def _conclude(self, job: Job, running: Running, status: int) -> None:
         """Put a job into the state that its process left it in."""
         looks = running.lane is JobState.LOOKING
@@ -208,7 +224,7 @@ class Runner:
         self._end(job, JobState.DONE)
 
     def _end(self, job: Job, state: JobState, sentence: str = "") -> None:
-        self.jobs.move(job, tuple(JobState), state=state, sentence=sentence, wish=None, ended=now())
+        self.jobs.move(job, tuple(JobState), state=state, sentence=clean(sentence), wish=None, ended=now())
 
     def _remove(self, job: Job) -> None:
         """Remove its row, its folder, and what it left half-made."""
