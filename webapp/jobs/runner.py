@@ -17,9 +17,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from webapp.jobs.child import Child, held, is_held, last_words
-from webapp.jobs.kinds import KINDS, clear, sweep
+from webapp.jobs.kinds import KINDS, claim, clear, sweep
 from webapp.jobs.progress import Progress, Tail, clean
-from webapp.jobs.service import Jobs
+from webapp.jobs.service import BEGUN, Jobs
 from webapp.jobs.tables import Job, JobState, Wish, now
 from webapp.runs.tables import db
 
@@ -130,6 +130,9 @@ class Runner:
         try:
             if not looks and not is_held(folder):
                 sweep(self.jobs.out(job))
+            if not looks and kind.saves and not claim(self.jobs.out(job), job.id):
+                self._end(job, JobState.FAILED, BEGUN.format(name=job.makes))
+                return
             child = Child(folder, job.kind, command, journal, self.jobs.models, self._nice)
         except BlockingIOError:  # that of an earlier server is not gone yet
             self.jobs.move(job, (lane,), state=JobState.LOOKING if looks else JobState.WAITING)
@@ -221,6 +224,7 @@ class Runner:
                 tell(job)
             except Exception:
                 log.exception("what follows on the job %s failed", job.id)
+        clear(self.jobs.out(job), job.id)  # of one that was killed when its model was placed
         self._end(job, JobState.DONE)
 
     def _end(self, job: Job, state: JobState, sentence: str = "") -> None:
@@ -229,7 +233,7 @@ class Runner:
     def _remove(self, job: Job) -> None:
         """Remove its row, its folder, and what it left half-made."""
         if job.started is not None and job.state != JobState.DONE:
-            clear(self.jobs.out(job))
+            clear(self.jobs.out(job), job.id)
         shutil.rmtree(self.jobs.folder(job), ignore_errors=True)
         db.session.delete(job)
         db.session.commit()

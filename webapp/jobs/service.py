@@ -10,13 +10,14 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 
 from generate import Refusal, model_homes, write_whole
-from webapp.jobs.kinds import KINDS, work_of
+from webapp.jobs.kinds import KINDS, clear, work_of
 from webapp.jobs.tables import Job, JobState, Wish
 from webapp.runs.tables import db
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 OPEN = (JobState.LOOKING, JobState.DRAFT, JobState.WAITING, JobState.RUNNING, JobState.STOPPED, JobState.FAILED)
 READY = (JobState.DRAFT, JobState.STOPPED, JobState.FAILED)  # what can be put in line
+BEGUN = "A training of {name} was begun at the terminal and has not ended; choose another name."
 
 
 class Jobs:
@@ -114,9 +115,9 @@ class Jobs:
             )
         if any((home / name).exists() for home in model_homes(self.models)):
             raise Refusal("There is a model called {name} already; choose another name.", "makes", name=name)
-        if but is None and work_of(self.models / name).exists():
+        if (but is None or name != but.makes) and work_of(self.models / name).exists():
             raise Refusal(
-                "A training of {name} was begun at the terminal and has not ended; choose another name.",
+                BEGUN,
                 "makes",
                 name=name,
             )
@@ -167,5 +168,8 @@ class Jobs:
         values = {"state": state, "wish": None, "sentence": "", "makes": makes or job.makes, **columns}
         if arguments is not None:
             values["arguments"] = list(arguments)
+        before, job_id, renamed = self.out(job), job.id, values["makes"] != job.makes
         if not self.move(job, READY, **values):
             raise Refusal("It is {state} by now, so it cannot be begun.", state=job.state)
+        if renamed:  # under another name it begins anew
+            clear(before, job_id)
