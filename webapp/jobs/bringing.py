@@ -107,8 +107,9 @@ def question_of(job: Job) -> dict:
 
 
 def is_refused(job: Job) -> bool:
-    """Whether a conversion failed because of what was brought, and nothing that can be told would help."""
-    return job.state == JobState.FAILED and Progress.from_json(job.progress).ended == "refused" and not question_of(job)
+    """Whether a conversion failed because of what was brought, and nothing that can be told, or another time, would help."""
+    told = Progress.from_json(job.progress)
+    return job.state == JobState.FAILED and told.ended == "refused" and not told.again and not question_of(job)
 
 
 def can_try_again(job: Job) -> bool:
