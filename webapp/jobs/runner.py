@@ -215,7 +215,7 @@ class Runner:
             return
         if job.wish == Wish.REMOVE:
             self._remove(job)
-        elif job.state == JobState.RUNNING and not self.jobs.out(job).exists():
+        elif job.state == JobState.WAITING or (job.state == JobState.RUNNING and not self.jobs.out(job).exists()):
             self._end(job, JobState.STOPPED)
 
     def _done(self, job: Job) -> None:

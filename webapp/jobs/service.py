@@ -149,8 +149,15 @@ class Jobs:
             self.move(job, (JobState.RUNNING,), wish=Wish.STOP)
 
     def throw_away(self, job: Job) -> None:
-        """Remove it with all that it left half-made, as soon as its machine sees to it. A model that it made stays."""
-        self.move(job, tuple(JobState), wish=Wish.REMOVE)
+        """Remove it with all that it left half-made, as soon as its machine sees to it. A model that it made stays.
+
+        Asked again of a job of another machine, which may be gone for good, it removes the row alone.
+        """
+        if job.wish == Wish.REMOVE and job.machine != self.machine:
+            db.session.delete(job)
+            db.session.commit()
+        else:
+            self.move(job, tuple(JobState), wish=Wish.REMOVE)
 
     def move(self, job: Job, states: Sequence[JobState], **values: object) -> bool:
         """Change a job that is in one of these states, in one step; False where it is in none. Commits."""
