@@ -34,7 +34,9 @@ class Bringing:
         if not found:
             raise Refusal("Drop the files of a checkpoint first, or name a folder.")
         source = f"{SOURCE}/{found[0].name}" if len(found) == 1 else SOURCE
-        return self._submit(source, found[0].name, makes, lambda folder: self._take(upload_ids, folder / SOURCE))
+        job = self._submit(source, found[0].name, makes, lambda folder: self._lend(upload_ids, folder / SOURCE))
+        self._uploads.give_up(list(upload_ids))  # not before the job is stored
+        return job
 
     def from_path(self, path: str, makes: str) -> Job:
         """Convert a folder or a file of this server's; raises Refusal."""
@@ -63,6 +65,9 @@ class Bringing:
                 self._jobs.check_name(candidate)
                 return candidate
         return name
+
+    def _lend(self, upload_ids: Sequence[str], folder: Path) -> None:
+        self._uploads.lend(list(upload_ids), folder)
 
     def _take(self, upload_ids: Sequence[str], folder: Path) -> None:
         self._uploads.move(list(upload_ids), folder)

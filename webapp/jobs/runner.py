@@ -19,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from webapp.jobs.child import Child, held, is_held, last_words
 from webapp.jobs.kinds import KINDS, claim, clear, sweep
 from webapp.jobs.progress import Progress, Tail, clean
-from webapp.jobs.service import BEGUN, Jobs
+from webapp.jobs.service import BEGUN, Jobs, sweep_strays
 from webapp.jobs.tables import Job, JobState, Wish, now
 from webapp.runs.tables import db
 
@@ -96,6 +96,7 @@ class Runner:
             try:
                 self._ours.enter_context(held(self.jobs.root))
                 self._alone = True
+                sweep_strays(self.jobs)
             except BlockingIOError:
                 return False
         return self._alone

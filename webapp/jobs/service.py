@@ -4,12 +4,14 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select, update
 
 from generate import Refusal, model_homes, write_whole
+from webapp.jobs.child import is_held
 from webapp.jobs.kinds import KINDS, clear, work_of
 from webapp.jobs.tables import Job, JobState, Wish
 from webapp.runs.tables import db
@@ -17,6 +19,7 @@ from webapp.runs.tables import db
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 OPEN = (JobState.LOOKING, JobState.DRAFT, JobState.WAITING, JobState.RUNNING, JobState.STOPPED, JobState.FAILED)
 READY = (JobState.DRAFT, JobState.STOPPED, JobState.FAILED)  # what can be put in line
+STRAY = 3600.0  # seconds after which a folder without a row is nobody's
 BEGUN = "A training of {name} was begun at the terminal and has not ended; choose another name."
 
 
@@ -180,3 +183,14 @@ class Jobs:
             raise Refusal("It is {state} by now, so it cannot be begun.", state=job.state)
         if renamed:  # under another name it begins anew
             clear(before, job_id)
+
+
+def sweep_strays(jobs: Jobs) -> None:
+    """Remove this machine's folders of jobs that have no row, as a server leaves that is killed when one is made.
+
+    One that is younger than an hour may be getting its row at this moment; and a database without any job may be the wrong one.
+    """
+    ids = set(db.session.scalars(select(Job.id)))
+    for folder in [path for path in jobs.root.iterdir() if ids and path.is_dir() and path.name not in ids]:
+        if folder.stat().st_mtime < time.time() - STRAY and not is_held(folder):
+            shutil.rmtree(folder, ignore_errors=True)
