@@ -1,8 +1,10 @@
 """Whose a half-made training is: a job goes on from its own, and removes nothing that was begun at the terminal."""
 
 import pytest
+from conftest import MODELS
 from workshops import Workshop
 
+from finetune.__main__ import told
 from finetune.task import clear as clear_before_training
 from generate import Refusal
 from webapp.jobs.kinds import claim, clear, work_of
@@ -71,3 +73,24 @@ def test_a_training_that_was_killed_when_its_model_was_placed_leaves_no_checkpoi
     second.until(job, JobState.DONE)
     assert [path.name for path in second.jobs.models.iterdir()] == ["new"]
     second.die()
+
+
+@pytest.mark.whole
+def test_what_is_made_of_a_text_is_kept_with_the_job_and_goes_with_it(workshop, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    given = ("text.txt", "--model", str(MODELS / "storyteller"))
+    job = workshop.submit(*given, kind="finetune", look=True, fill=lambda folder: write(folder / "text.txt"))
+    assert workshop.until(job, JobState.DRAFT).sentence == ""
+    assert list((workshop.folder(job) / "encodings").iterdir())
+    assert not (tmp_path / "cache" / "rubric" / "encodings").exists()
+    workshop.ask("throw_away", job)
+    workshop.until(job, None)
+    assert not workshop.folder(job).exists()
+
+
+def test_where_a_server_kept_encoded_text_is_not_in_the_command_that_a_model_has():
+    assert told(["a.txt", "--cache=encodings", "--out", "/x/new"]) == "python -m finetune a.txt --out new"
+
+
+def write(file) -> None:
+    file.write_text("Once upon a time there was a fox.\n\n" * 40)

@@ -24,14 +24,26 @@ OWNER = "job"  # the file that says whose a training is; `finetune/task.py` leav
 @dataclass(frozen=True)
 class Kind:
     """`command` makes a program's arguments of a job's own and of the folder to make; `looks`: there is a `look` at it first;
-    `saves`: it keeps in `work_of` that folder what it can go on from."""
+    `saves`: it keeps in `work_of` that folder what it can go on from; `own`: options that it has here whatever was asked for.
+    """
 
     command: Callable[[Sequence[str], Path], list[str]]
     looks: bool
     saves: bool = False
+    own: tuple[str, ...] = ()
+
+    def words(self, arguments: Sequence[str], out: Path, look: bool) -> list[str]:
+        """The whole of a program's arguments, for the work or for the look at it."""
+        return [*(["look", *arguments] if look else self.command(arguments, out)), *self.own]
 
 
-KINDS = {"finetune": Kind(finetuning, looks=True, saves=True), "convert": Kind(conversion, looks=False)}
+ENCODINGS = (
+    "encodings"  # in a job's folder: what is made of its text goes with it, and stays in no cache of the server's
+)
+KINDS = {
+    "finetune": Kind(finetuning, looks=True, saves=True, own=(f"--cache={ENCODINGS}",)),
+    "convert": Kind(conversion, looks=False),
+}
 
 
 def work_of(out: Path) -> Path:

@@ -17,9 +17,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from webapp.jobs.child import Child, held, is_held, last_words
-from webapp.jobs.kinds import KINDS, claim, clear, sweep
+from webapp.jobs.kinds import ENCODINGS, KINDS, claim, clear, sweep
 from webapp.jobs.progress import Progress, Tail, clean
-from webapp.jobs.service import BEGUN, Jobs, sweep_strays
+from webapp.jobs.service import Jobs, begun_at_terminal, sweep_strays
 from webapp.jobs.tables import Job, JobState, Wish, now
 from webapp.runs.tables import db
 
@@ -118,7 +118,7 @@ class Runner:
         kind, folder, journal = KINDS[job.kind], self.jobs.folder(job), JOURNALS[lane]
         tail, progress = Tail(folder / journal), Progress()
         looks = lane is JobState.LOOKING
-        command = ["look", *job.arguments] if looks else kind.command(job.arguments, self.jobs.out(job))
+        command = kind.words(job.arguments, self.jobs.out(job), looks)
         while events := tail.read():
             for event in events:
                 progress.take(event)
@@ -132,7 +132,7 @@ class Runner:
             if not looks and not is_held(folder):
                 sweep(self.jobs.out(job))
             if not looks and kind.saves and not claim(self.jobs.out(job), job.id):
-                self._end(job, JobState.FAILED, BEGUN.format(name=job.makes))
+                self._end(job, JobState.FAILED, str(begun_at_terminal(job.makes)))
                 return
             child = Child(folder, job.kind, command, journal, self.jobs.models, self._nice)
         except BlockingIOError:  # that of an earlier server is not gone yet
@@ -226,6 +226,7 @@ class Runner:
             except Exception:
                 log.exception("what follows on the job %s failed", job.id)
         clear(self.jobs.out(job), job.id)  # of one that was killed when its model was placed
+        shutil.rmtree(self.jobs.folder(job) / ENCODINGS, ignore_errors=True)
         self._end(job, JobState.DONE)
 
     def _end(self, job: Job, state: JobState, sentence: str = "") -> None:

@@ -20,7 +20,6 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 OPEN = (JobState.LOOKING, JobState.DRAFT, JobState.WAITING, JobState.RUNNING, JobState.STOPPED, JobState.FAILED)
 READY = (JobState.DRAFT, JobState.STOPPED, JobState.FAILED)  # what can be put in line
 STRAY = 3600.0  # seconds after which a folder without a row is nobody's
-BEGUN = "A training of {name} was begun at the terminal and has not ended; choose another name."
 
 
 class Jobs:
@@ -119,11 +118,7 @@ class Jobs:
         if any((home / name).exists() for home in model_homes(self.models)):
             raise Refusal("There is a model called {name} already; choose another name.", "makes", name=name)
         if (but is None or name != but.makes) and work_of(self.models / name).exists():
-            raise Refusal(
-                BEGUN,
-                "makes",
-                name=name,
-            )
+            raise begun_at_terminal(name)
         claims = select(Job.id).where(Job.makes == name, Job.machine == self.machine, Job.state.in_(OPEN))
         if any(found != (but and but.id) for found in db.session.scalars(claims)):
             raise Refusal(
@@ -183,6 +178,13 @@ class Jobs:
             raise Refusal("It is {state} by now, so it cannot be begun.", state=job.state)
         if renamed:  # under another name it begins anew
             clear(before, job_id)
+
+
+def begun_at_terminal(name: str) -> Refusal:
+    """What is said where a training lives that is no job's."""
+    return Refusal(
+        "A training of {name} was begun at the terminal and has not ended; choose another name.", "makes", name=name
+    )
 
 
 def sweep_strays(jobs: Jobs) -> None:
