@@ -11,7 +11,7 @@ from convert.archive import unpacked
 from convert.folder import convert, open_source
 from convert.hub import fetched, hub_name
 from convert.npm import SIZE
-from convert.questions import Question
+from convert.questions import Question, is_ours
 from convert.source import Source, checkpoint_folders, find_source
 from convert.telling import inspect, print_certificate, print_sizes, print_skipped
 from convert.to_gguf import TYPES, check_file, to_gguf
@@ -107,20 +107,26 @@ def main(arguments: list[str]) -> int:
     except Refusal as refusal:
         if isinstance(refusal, Question):
             journal.tell("found", **refusal.about)
-        return refused(str(refusal), journal)
+        return refused(str(refusal), journal, again=is_ours(refusal))
     except BrokenPipeError:
         return 130
     except OSError as error:
-        return refused(f"{error.filename or 'a file'} cannot be read: {error.strerror}.", journal)
+        return refused(f"{error.filename or 'a file'} cannot be read: {error.strerror}.", journal, again=is_ours(error))
     except KeyboardInterrupt:
         return 130
 
 
-def refused(sentence: str, journal: Journal) -> int:
-    """Say why it was not done; returns the exit status."""
-    journal.tell("refused", sentence=sentence)
+def refused(sentence: str, journal: Journal, again: bool = False) -> int:
+    """Say why it was not done, and to programs whether the same may do `again`; returns the exit status."""
+    sentence = printable(sentence)
+    journal.tell("refused", sentence=sentence, again=again)
     print(f"convert: {sentence}", file=sys.stderr)
     return 1
+
+
+def printable(sentence: str) -> str:
+    """A sentence in which what cannot be shown, as names in archives have it, is spelled as Python does."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in sentence)
 
 
 def back(args: argparse.Namespace) -> None:

@@ -1,6 +1,8 @@
 """Checkpoints that come packed: .tar, .tar.gz, .zip. Nothing leaves the folder it is unpacked into."""
 
+import errno
 import lzma
+import os
 import re
 import shutil
 import tarfile
@@ -13,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from convert.adopted import is_part, model_folders
+from convert.questions import is_ours
 from convert.source import checkpoint_folders, is_checkpoint
 from generate import Refusal, refuse_mistaken
 
@@ -68,6 +71,12 @@ def unpacked(source: Path) -> Iterator[Path]:
         except Refusal:
             raise
         except BROKEN as error:
+            if is_ours(error):
+                raise Refusal(
+                    "{file} could not be unpacked ({reason}); make room, and try again.",
+                    file=source.name,
+                    reason=error.strerror,
+                ) from None
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise Refusal(
                 "{file} cannot be unpacked ({reason}); copy it again.", file=source.name, reason=reason
@@ -98,7 +107,7 @@ def zip_members(archive: zipfile.ZipFile) -> Iterator[tuple[str, int, IO[bytes]]
 
 def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: Path) -> None:
     """Copy what belongs to a checkpoint into `folder`; the claimed sizes are bounds, whatever the content is."""
-    room = min(LARGEST, shutil.disk_usage(folder).free)
+    room, free = LARGEST, shutil.disk_usage(folder).free
     for name, size, content in members:
         path = PurePosixPath(name.replace("\\", "/"))
         if not is_wanted(path):
@@ -107,11 +116,13 @@ def unpack(source: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: 
             raise Refusal(
                 "{file} holds the member {member!r:.80}, which would leave its folder.", file=source.name, member=name
             )
-        room -= size
+        room, free = room - size, free - size
         if room < 0 or size < 0:
             raise Refusal(
                 "{file} unpacks to more than there is room for; unpack it by hand where there is.", file=source.name
             )
+        if free < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:

@@ -1,6 +1,13 @@
-"""What whoever converts has to tell, because no checkpoint does: refusals that are questions to a page."""
+"""What a page goes on from: what no checkpoint tells, so that it is asked, and what was not the checkpoint's fault."""
+
+import errno
 
 from generate import Refusal
+
+OURS = (  # errors of this machine, whatever it is that is converted
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
 
 
 class Question(Refusal):
@@ -24,3 +31,9 @@ class UnknownVocabulary(Question):
     """Whose vocabulary the model was trained with."""
 
     asks = "vocabulary"
+
+
+def is_ours(error: BaseException | None) -> bool:
+    """Whether the same may do another time: the disk was full, or a folder cannot be written, or a refusal tells of that."""
+    told = error.__context__ if isinstance(error, Refusal) else error
+    return isinstance(told, OSError) and told.errno in OURS

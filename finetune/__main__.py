@@ -99,8 +99,9 @@ def spelled(options: dict) -> str:
 
 
 def told(arguments: list[str]) -> str:
-    """The command as it is kept with the model: without the folders of this machine."""
-    return shlex.join(["python", "-m", "finetune", *map(nameless, arguments)]).encode("utf-8", "replace").decode()
+    """The command as it is kept with the model: without the folders of this machine, or where a server kept encoded text."""
+    kept = [nameless(word) for word in arguments if not word.startswith("--cache=")]
+    return shlex.join(["python", "-m", "finetune", *kept]).encode("utf-8", "replace").decode()
 
 
 def nameless(word: str) -> str:

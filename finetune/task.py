@@ -20,6 +20,7 @@ except ImportError:  # not on Windows: there two processes must be kept apart by
     fcntl = None
 
 LOCK, TOKENIZER = "lock", "tokenizer.json"  # files in the folder of a training
+OWNER = "job"  # another, in which whoever began it for somebody may say whose it is
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,9 @@ def clear_work(task: Task) -> None:
 
 
 def clear(folder: Path, *kept: str) -> None:
-    """Remove what lies in a folder, but for the lock and what else is kept."""
+    """Remove what lies in a folder, but for the lock, whose it is, and what else is kept."""
     for path in folder.iterdir():
-        if path.name not in (LOCK, *kept):
+        if path.name not in (LOCK, OWNER, *kept):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> int:
     try:
         if given == "refuse":
             raise Refusal("It will not do.")
+        if given == "half":
+            raise Refusal("It will not do: a\udcffb\0")
         if given == "die":
             signal.raise_signal(signal.SIGKILL)
         if given == "silent":

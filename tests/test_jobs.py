@@ -81,7 +81,7 @@ def test_a_process_that_says_nothing_is_told_of_all_the_same_and_so_is_a_full_di
 def test_a_job_that_is_thrown_away_leaves_nothing(workshop):
     job = workshop.submit("9999")
     workshop.until_counting(job)
-    (workshop.jobs.models / ".new.training").mkdir()
+    (workshop.jobs.models / ".new.training" / "checkpoint-5").mkdir()
     workshop.ask("throw_away", job)
     assert workshop.until(job, None) is None
     assert not workshop.folder(job).exists()

@@ -21,6 +21,7 @@ from waiting import until
 
 from generate import Refusal, read_settings
 from webapp import create_app
+from webapp.uploads.refusals import Misplaced
 from webapp.uploads.store import MARGIN, Uploads
 
 BODY = bytes(range(256)) * 40
@@ -239,12 +240,14 @@ def test_a_disk_that_fills_up_keeps_what_came_and_says_so(uploads, monkeypatch):
     upload = uploads.create("run.zip", 10)
     uploads.append(upload, 0, iter([b"abc"]))
 
+    there = upload.data.open("rb")
+
     class Full:
         def write(self, block):
             raise OSError(28, "No space left on device")
 
         def fileno(self):
-            return 0
+            return there.fileno()
 
         def __enter__(self):
             return self
@@ -384,3 +387,18 @@ def test_a_file_whose_connection_is_cut_twice_arrives_at_a_real_server(tmp_path,
         assert memory_of(server) - before < 50_000
         data = server.folder / "instance" / "uploads" / address.rsplit("/", 1)[-1] / "data"
         assert hashlib.sha256(data.read_bytes()).digest() == hashlib.sha256(body).digest()
+
+
+def test_two_servers_never_mix_one_file(tmp_path):
+    """Each process has turns of its own; what the other wrote in between is seen at the next block."""
+    first, second = Uploads(tmp_path / "uploads"), Uploads(tmp_path / "uploads")
+    upload = first.create("run.zip", 8)
+
+    def blocks():
+        yield b"aa"
+        assert second.append(upload, 2, iter([b"bb"])) == 4
+        yield b"cc"
+
+    with pytest.raises(Misplaced, match="Another piece of this file is being sent"):
+        first.append(upload, 0, blocks())
+    assert upload.data.read_bytes() == b"aabb"

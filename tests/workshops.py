@@ -86,9 +86,14 @@ class Workshop:
         self.runner.close()
 
 
+def slowly(given, out) -> list[str]:
+    """The arguments of tests/slow_job.py."""
+    return [*given, "--out", str(out)]
+
+
 @pytest.fixture
 def shop_settings(new_database, tmp_path, monkeypatch):
-    monkeypatch.setitem(KINDS, "slow_job", Kind(lambda given, out: [*given, "--out", str(out)], looks=True))
+    monkeypatch.setitem(KINDS, "slow_job", Kind(slowly, looks=True, saves=True))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     (tmp_path / "models").mkdir()
     own = {"RUBRIC_INSTANCE": str(tmp_path / "instance"), "RUBRIC_MODELS": str(tmp_path / "models"), "RUBRIC_NICE": 0}

@@ -20,6 +20,7 @@ OWN = "gpt2"  # what `convert --vocab` calls GPT-2's own
 ENDINGS = re.compile(r"(\.tar\.gz|\.[A-Za-z0-9]{1,8})$")
 HUB, HUB_NAME = "hub:", re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 MOST_HEADS = 1024
+UNNAMED = "brought"
 
 
 class Bringing:
@@ -34,7 +35,9 @@ class Bringing:
         if not found:
             raise Refusal("Drop the files of a checkpoint first, or name a folder.")
         source = f"{SOURCE}/{found[0].name}" if len(found) == 1 else SOURCE
-        return self._submit(source, found[0].name, makes, lambda folder: self._take(upload_ids, folder / SOURCE))
+        job = self._submit(source, found[0].name, makes, lambda folder: self._lend(upload_ids, folder / SOURCE))
+        self._uploads.give_up(list(upload_ids))  # not before the job is stored
+        return job
 
     def from_path(self, path: str, makes: str) -> Job:
         """Convert a folder or a file of this server's; raises Refusal."""
@@ -63,6 +66,9 @@ class Bringing:
                 self._jobs.check_name(candidate)
                 return candidate
         return name
+
+    def _lend(self, upload_ids: Sequence[str], folder: Path) -> None:
+        self._uploads.lend(list(upload_ids), folder)
 
     def _take(self, upload_ids: Sequence[str], folder: Path) -> None:
         self._uploads.move(list(upload_ids), folder)
@@ -107,8 +113,9 @@ def question_of(job: Job) -> dict:
 
 
 def is_refused(job: Job) -> bool:
-    """Whether a conversion failed because of what was brought, and nothing that can be told would help."""
-    return job.state == JobState.FAILED and Progress.from_json(job.progress).ended == "refused" and not question_of(job)
+    """Whether a conversion failed because of what was brought, and nothing that can be told, or another time, would help."""
+    told = Progress.from_json(job.progress)
+    return job.state == JobState.FAILED and told.ended == "refused" and not told.again and not question_of(job)
 
 
 def can_try_again(job: Job) -> bool:
@@ -119,4 +126,4 @@ def can_try_again(job: Job) -> bool:
 def name_for(name: str) -> str:
     """A model's name from a file's or a folder's."""
     bare = ENDINGS.sub("", name)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", bare, flags=re.ASCII).strip("-._")[:80] or "brought"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", bare, flags=re.ASCII).strip("-._")[:80] or UNNAMED

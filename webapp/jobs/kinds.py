@@ -18,15 +18,32 @@ def conversion(arguments: Sequence[str], out: Path) -> list[str]:
     return [arguments[0], str(out), *arguments[1:]]
 
 
+OWNER = "job"  # the file that says whose a training is; `finetune/task.py` leaves it where it is
+
+
 @dataclass(frozen=True)
 class Kind:
-    """`command` makes a program's arguments of a job's own and of the folder to make; `looks`: there is a `look` at it first."""
+    """`command` makes a program's arguments of a job's own and of the folder to make; `looks`: there is a `look` at it first;
+    `saves`: it keeps in `work_of` that folder what it can go on from; `own`: options that it has here whatever was asked for.
+    """
 
     command: Callable[[Sequence[str], Path], list[str]]
     looks: bool
+    saves: bool = False
+    own: tuple[str, ...] = ()
+
+    def words(self, arguments: Sequence[str], out: Path, look: bool) -> list[str]:
+        """The whole of a program's arguments, for the work or for the look at it."""
+        return [*(["look", *arguments] if look else self.command(arguments, out)), *self.own]
 
 
-KINDS = {"finetune": Kind(finetuning, looks=True), "convert": Kind(conversion, looks=False)}
+ENCODINGS = (
+    "encodings"  # in a job's folder: what is made of its text goes with it, and stays in no cache of the server's
+)
+KINDS = {
+    "finetune": Kind(finetuning, looks=True, saves=True, own=(f"--cache={ENCODINGS}",)),
+    "convert": Kind(conversion, looks=False),
+}
 
 
 def work_of(out: Path) -> Path:
@@ -41,7 +58,25 @@ def sweep(out: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def clear(out: Path) -> None:
-    """Remove all that a job which is thrown away has left half-made beside `out`."""
+def claim(out: Path, job_id: str) -> bool:
+    """Make the folder in which a job's training lives; False where one lives there that is not this job's."""
+    work = work_of(out)
+    work.mkdir(parents=True, exist_ok=True)
+    if not any(work.iterdir()):
+        (work / OWNER).write_text(job_id)
+    return is_owned(out, job_id)
+
+
+def is_owned(out: Path, job_id: str) -> bool:
+    """Whether what lives in `work_of(out)` is this job's, and none that was begun at the terminal."""
+    try:
+        return (work_of(out) / OWNER).read_text("utf-8", "replace") == job_id
+    except OSError:
+        return False
+
+
+def clear(out: Path, job_id: str) -> None:
+    """Remove all that a job which is done or thrown away has left half-made beside `out`, and nothing of others."""
     sweep(out)
-    shutil.rmtree(work_of(out), ignore_errors=True)
+    if is_owned(out, job_id):
+        shutil.rmtree(work_of(out), ignore_errors=True)

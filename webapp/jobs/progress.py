@@ -12,7 +12,8 @@ LONGEST = 2**20  # bytes read at once
 class Progress:
     """What is known by now. `done` of `total` in `unit`s; `pace` is units a second since `since` (seconds since 1970).
 
-    `ended` is "" until the process told how it ended: "done", "stopped" or "refused", whose `sentence` is the terminal's.
+    `ended` is "" until the process told how it ended: "done", "stopped" or "refused", whose `sentence` is the terminal's;
+    `again` is whether the same may do another time.
     `history`, `evaluations` and `samples` are as in run.json, `found` what a look found, `says` the last lines it printed.
     """
 
@@ -25,6 +26,7 @@ class Progress:
     begun_at: float = 0
     ended: str = ""
     sentence: str = ""
+    again: bool = False
     says: list[str] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
     evaluations: list[dict] = field(default_factory=list)
@@ -48,10 +50,11 @@ class Progress:
 
     def take(self, event: dict) -> None:
         """Let an event change what is known; one of an unknown kind changes nothing."""
+        event = clean(event)
         at = event.get("at", 0)
         match event.get("event"):
             case "began":
-                self.stage, self.ended, self.sentence, self.says = "starting", "", "", []
+                self.stage, self.ended, self.sentence, self.again, self.says = "starting", "", "", False, []
                 self._count(0, 0, "", at)
             case "stage":
                 self.stage = event["name"]
@@ -72,6 +75,7 @@ class Progress:
                 self.found = {name: value for name, value in event.items() if name not in ("event", "at")}
             case "refused":
                 self.ended, self.sentence = "refused", event["sentence"]
+                self.again = event.get("again", False)
             case "done" | "stopped" as ended:
                 self.ended = ended
 
@@ -91,6 +95,15 @@ class Progress:
         if "step" in event:
             for name in ("history", "evaluations", "samples"):
                 setattr(self, name, [entry for entry in getattr(self, name) if entry.get("step", 0) <= event["step"]])
+
+
+def clean(told: object) -> object:
+    """What a process told, with such text alone as every database and page can take: no halves of characters, no NUL."""
+    if isinstance(told, str):
+        return told.encode("utf-8", "replace").decode().replace("\0", "?")
+    if isinstance(told, list):
+        return list(map(clean, told))
+    return {clean(name): clean(value) for name, value in told.items()} if isinstance(told, dict) else told
 
 
 class Tail:

@@ -14,11 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from webapp.jobs.child import Child, held, is_held, last_words
-from webapp.jobs.kinds import KINDS, clear, sweep
-from webapp.jobs.progress import Progress, Tail
-from webapp.jobs.service import Jobs
+from webapp.jobs.kinds import ENCODINGS, KINDS, claim, clear, sweep
+from webapp.jobs.progress import Progress, Tail, clean
+from webapp.jobs.service import Jobs, begun_at_terminal, sweep_strays
 from webapp.jobs.tables import Job, JobState, Wish, now
 from webapp.runs.tables import db
 
@@ -29,6 +30,7 @@ TOLD_TO_END = (130, -signal.SIGTERM)  # the latter where it had hardly begun
 LITTLE = 2**20  # bytes; where no more are free a process cannot say why it ended
 FULL = "The server's disk is full; make room, and go on."
 KILLED = "Its process was killed (signal {number}), perhaps because memory was short; it can go on."
+UNTOLD = "What its process told could not be stored; the server's log says why."
 SILENT = "Its process ended with status {status} and without a word; it can be tried again."
 
 
@@ -62,7 +64,13 @@ class Runner:
             if self._closed or not self._is_alone():
                 return
             for running in list(self._running.values()):
-                self._look_after(running)
+                try:
+                    self._look_after(running)
+                except (OperationalError, InterfaceError):  # the database is away: the next round finds it, or the next
+                    raise
+                except Exception:  # or it would be begun again and again, and nothing after it ever
+                    log.exception("what the job %s told cannot be stored", running.job_id)
+                    self._give_up(running)
             for job in self._rows(Job.wish.is_not(None)):
                 self._heed(job)
             for job in self._rows(Job.state == JobState.RUNNING):
@@ -88,6 +96,7 @@ class Runner:
             try:
                 self._ours.enter_context(held(self.jobs.root))
                 self._alone = True
+                sweep_strays(self.jobs)
             except BlockingIOError:
                 return False
         return self._alone
@@ -109,7 +118,7 @@ class Runner:
         kind, folder, journal = KINDS[job.kind], self.jobs.folder(job), JOURNALS[lane]
         tail, progress = Tail(folder / journal), Progress()
         looks = lane is JobState.LOOKING
-        command = ["look", *job.arguments] if looks else kind.command(job.arguments, self.jobs.out(job))
+        command = kind.words(job.arguments, self.jobs.out(job), looks)
         while events := tail.read():
             for event in events:
                 progress.take(event)
@@ -122,6 +131,9 @@ class Runner:
         try:
             if not looks and not is_held(folder):
                 sweep(self.jobs.out(job))
+            if not looks and kind.saves and not claim(self.jobs.out(job), job.id):
+                self._end(job, JobState.FAILED, str(begun_at_terminal(job.makes)))
+                return
             child = Child(folder, job.kind, command, journal, self.jobs.models, self._nice)
         except BlockingIOError:  # that of an earlier server is not gone yet
             self.jobs.move(job, (lane,), state=JobState.LOOKING if looks else JobState.WAITING)
@@ -149,6 +161,14 @@ class Runner:
         running.child.stop()
         if job is not None:
             self._conclude(job, running, status)
+
+    def _give_up(self, running: Running) -> None:
+        """Let a job fail of whose process nothing can be stored."""
+        db.session.rollback()
+        running.child.stop()
+        self._running.pop(running.lane, None)
+        if (job := self.jobs.find(running.job_id)) is not None:
+            self._end(job, JobState.DRAFT if running.lane is JobState.LOOKING else JobState.FAILED, UNTOLD)
 
     def _conclude(self, job: Job, running: Running, status: int) -> None:
         """Put a job into the state that its process left it in."""
@@ -196,7 +216,7 @@ class Runner:
             return
         if job.wish == Wish.REMOVE:
             self._remove(job)
-        elif job.state == JobState.RUNNING and not self.jobs.out(job).exists():
+        elif job.state == JobState.WAITING or (job.state == JobState.RUNNING and not self.jobs.out(job).exists()):
             self._end(job, JobState.STOPPED)
 
     def _done(self, job: Job) -> None:
@@ -205,15 +225,17 @@ class Runner:
                 tell(job)
             except Exception:
                 log.exception("what follows on the job %s failed", job.id)
+        clear(self.jobs.out(job), job.id)  # of one that was killed when its model was placed
+        shutil.rmtree(self.jobs.folder(job) / ENCODINGS, ignore_errors=True)
         self._end(job, JobState.DONE)
 
     def _end(self, job: Job, state: JobState, sentence: str = "") -> None:
-        self.jobs.move(job, tuple(JobState), state=state, sentence=sentence, wish=None, ended=now())
+        self.jobs.move(job, tuple(JobState), state=state, sentence=clean(sentence), wish=None, ended=now())
 
     def _remove(self, job: Job) -> None:
         """Remove its row, its folder, and what it left half-made."""
         if job.started is not None and job.state != JobState.DONE:
-            clear(self.jobs.out(job))
+            clear(self.jobs.out(job), job.id)
         shutil.rmtree(self.jobs.folder(job), ignore_errors=True)
         db.session.delete(job)
         db.session.commit()

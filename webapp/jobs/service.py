@@ -4,19 +4,22 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select, update
 
 from generate import Refusal, model_homes, write_whole
-from webapp.jobs.kinds import KINDS, work_of
+from webapp.jobs.child import is_held
+from webapp.jobs.kinds import KINDS, clear, work_of
 from webapp.jobs.tables import Job, JobState, Wish
 from webapp.runs.tables import db
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 OPEN = (JobState.LOOKING, JobState.DRAFT, JobState.WAITING, JobState.RUNNING, JobState.STOPPED, JobState.FAILED)
 READY = (JobState.DRAFT, JobState.STOPPED, JobState.FAILED)  # what can be put in line
+STRAY = 3600.0  # seconds after which a folder without a row is nobody's
 
 
 class Jobs:
@@ -114,12 +117,8 @@ class Jobs:
             )
         if any((home / name).exists() for home in model_homes(self.models)):
             raise Refusal("There is a model called {name} already; choose another name.", "makes", name=name)
-        if but is None and work_of(self.models / name).exists():
-            raise Refusal(
-                "A training of {name} was begun at the terminal and has not ended; choose another name.",
-                "makes",
-                name=name,
-            )
+        if (but is None or name != but.makes) and work_of(self.models / name).exists():
+            raise begun_at_terminal(name)
         claims = select(Job.id).where(Job.makes == name, Job.machine == self.machine, Job.state.in_(OPEN))
         if any(found != (but and but.id) for found in db.session.scalars(claims)):
             raise Refusal(
@@ -148,8 +147,15 @@ class Jobs:
             self.move(job, (JobState.RUNNING,), wish=Wish.STOP)
 
     def throw_away(self, job: Job) -> None:
-        """Remove it with all that it left half-made, as soon as its machine sees to it. A model that it made stays."""
-        self.move(job, tuple(JobState), wish=Wish.REMOVE)
+        """Remove it with all that it left half-made, as soon as its machine sees to it. A model that it made stays.
+
+        Asked again of a job of another machine, which may be gone for good, it removes the row alone.
+        """
+        if job.wish == Wish.REMOVE and job.machine != self.machine:
+            db.session.delete(job)
+            db.session.commit()
+        else:
+            self.move(job, tuple(JobState), wish=Wish.REMOVE)
 
     def move(self, job: Job, states: Sequence[JobState], **values: object) -> bool:
         """Change a job that is in one of these states, in one step; False where it is in none. Commits."""
@@ -167,5 +173,26 @@ class Jobs:
         values = {"state": state, "wish": None, "sentence": "", "makes": makes or job.makes, **columns}
         if arguments is not None:
             values["arguments"] = list(arguments)
+        before, job_id, renamed = self.out(job), job.id, values["makes"] != job.makes
         if not self.move(job, READY, **values):
             raise Refusal("It is {state} by now, so it cannot be begun.", state=job.state)
+        if renamed:  # under another name it begins anew
+            clear(before, job_id)
+
+
+def begun_at_terminal(name: str) -> Refusal:
+    """What is said where a training lives that is no job's."""
+    return Refusal(
+        "A training of {name} was begun at the terminal and has not ended; choose another name.", "makes", name=name
+    )
+
+
+def sweep_strays(jobs: Jobs) -> None:
+    """Remove this machine's folders of jobs that have no row, as a server leaves that is killed when one is made.
+
+    One that is younger than an hour may be getting its row at this moment; and a database without any job may be the wrong one.
+    """
+    ids = set(db.session.scalars(select(Job.id)))
+    for folder in [path for path in jobs.root.iterdir() if ids and path.is_dir() and path.name not in ids]:
+        if folder.stat().st_mtime < time.time() - STRAY and not is_held(folder):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from generate import write_json
+from webapp.uploads.pieces import link_or_move, write_on
 from webapp.uploads.refusals import Misplaced, Missing, NotReady, NotStored, TooMuch
 
 NAME = re.compile(r"[0-9a-f]{32}", re.ASCII)
@@ -163,9 +164,7 @@ class Uploads:
             if self._turns.get(upload.id) is not turn:
                 raise Misplaced("Another piece of this file is being sent.")
             try:
-                written = 0
-                while written < len(block):
-                    written += out.write(block[written:])
+                write_on(out, offset, block)
             except OSError as error:
                 raise NotStored(
                     "{name} cannot be stored ({reason}).", name=upload.name, reason=error.strerror
@@ -179,9 +178,16 @@ class Uploads:
             shutil.rmtree(upload.folder, ignore_errors=True)
 
     def move(self, upload_ids: list[str], target: Path) -> list[Path]:
-        """Move whole uploads into the folder `target` under the names that they had at home; returns where they are.
+        """Move whole uploads into the folder `target`, as `lend` puts them there; returns where they are."""
+        moved = self.lend(upload_ids, target)
+        self.give_up(upload_ids)
+        return moved
 
-        Raises NotReady or Missing, and moves none, where one is not here, not whole, or named as another.
+    def lend(self, upload_ids: list[str], target: Path) -> list[Path]:
+        """Put whole uploads into the folder `target` under the names that they had at home, and keep them here as well, where
+        the file system can have a file in two places; returns where they are.
+
+        Raises NotReady or Missing, and puts none, where one is not here, not whole, or named as another.
         """
         found = [self.find(upload_id) for upload_id in dict.fromkeys(upload_ids)]
         names = [upload.name for upload in found]
@@ -199,9 +205,15 @@ class Uploads:
         target.mkdir(parents=True, exist_ok=True)
         with self._lock:
             for upload in found:
-                shutil.move(upload.data, target / upload.name)
-                self.remove(upload)
+                link_or_move(upload.data, target / upload.name)
         return [target / name for name in names]
+
+    def give_up(self, upload_ids: list[str]) -> None:
+        """Remove what was lent, now that it is kept there."""
+        for upload_id in filter(NAME.fullmatch, upload_ids):
+            with self._lock:
+                self._turns.pop(upload_id, None)
+                shutil.rmtree(self.folder / upload_id, ignore_errors=True)
 
     def expire(self) -> None:
         """Remove what has got nothing for `keep` seconds, and folders that a killed server left half made."""

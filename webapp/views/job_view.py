@@ -53,7 +53,7 @@ class JobView:
         """Where it stands."""
         state, told = self.job.state, self.progress
         if self.job.wish is not None:
-            return "It saves what it has, and stops…" if self.job.wish == "stop" else "It is thrown away…"
+            return self._wish
         if state == JobState.WAITING:
             return (
                 f"It waits in line, behind {counted(self.ahead, 'other')}." if self.ahead else "It begins in a moment."
@@ -69,6 +69,15 @@ class JobView:
             JobState.DONE: f"Done: {self.job.makes} is there.",
             JobState.FAILED: self.job.sentence,
         }[JobState(state)]
+
+    @property
+    def _wish(self) -> str:
+        """What was asked of it and is not done yet."""
+        if self.job.wish == "stop":
+            return "It saves what it has, and stops…"
+        if self.elsewhere:
+            return f"It is thrown away as soon as its server, {self.job.machine}, sees to it."
+        return "It is thrown away…"
 
     @property
     def command(self) -> str:
