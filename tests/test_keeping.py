@@ -14,7 +14,7 @@ from operating import operator_cookie
 from convert.bundle import open_bundle
 from generate import Refusal, check_folder
 from webapp.runs.choices import Choices
-from webapp.views.readme import rendered
+from webapp.views.readme import LARGEST, rendered
 
 UNKNOWN = "There is no model called 'spare' here; the models are: "
 
@@ -237,11 +237,20 @@ def test_choices_that_cannot_be_read_hide_everything_rather_than_nothing(tmp_pat
         ("![a](https://b.c/d.png)", "<p></p>"),
         ("# One\n\n## Two", "<h2>One</h2>\n<h3>Two</h3>"),
         ("---\nlicense: mit\n---\ntext", "<p>text</p>"),
+        ("---\r\nlicense: mit\r\n--- \r\ntext", "<p>text</p>"),
+        ("---\nnothing ends it", "<hr>\n<p>nothing ends it</p>"),
         ('<img src=x onerror="alert(1)">', '<p>&lt;img src=x onerror="alert(1)"&gt;</p>'),
     ],
 )
 def test_a_readme_is_shown_and_can_do_nothing(markdown, html):
     assert rendered(markdown).strip() == html
+
+
+def test_no_readme_keeps_the_server_from_its_visitors():
+    """A pattern over a front that never ends took ninety seconds for this one."""
+    began = time.process_time()
+    assert rendered("---" + "\n" * LARGEST).strip() == "<hr>"
+    assert time.process_time() - began < 5
 
 
 def test_a_model_s_page_holds_its_readme(visitor, models, spare):
