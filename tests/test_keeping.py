@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from operating import operator_cookie
 from convert.bundle import open_bundle
 from generate import Refusal, check_folder
 from webapp.runs.choices import Choices
+from webapp.runs.tables import db
 from webapp.views.readme import LARGEST, rendered
 
 UNKNOWN = "There is no model called 'spare' here; the models are: "
@@ -132,10 +134,11 @@ def said(answer) -> str:
 
 
 def test_a_hidden_model_is_for_visitors_as_one_that_was_never_there(operator, visitor, hidden):
+    operator.finish(operator.start(model="spare", max_new_tokens=1))  # so that the engine has it
     for path in ("/models/spare", "/models/spare/samples", "/models/spare/certificate"):
         assert visitor.get(path).status_code == 404
     assert visitor.post("/models/spare/samples").status_code == 404
-    for path in ("/", "/v1/models", "/v1", "/runs"):
+    for path in ("/", "/v1/models", "/v1", "/runs", "/readyz"):
         assert "spare" not in visitor.get(path).text
     sheet = visitor.post("/sheets", json={"key": "h" * 22}).get_json()["id"]
     asked = {"key": "g" * 22, "options": {"model": "spare"}, "rev": 0, "at": 0, "text": "a", "seen": 0}
@@ -214,6 +217,53 @@ def test_what_the_disk_does_not_let_happen_is_one_sentence(app, spare, monkeypat
         pytest.raises(Refusal, match=r"^The folder of spare cannot be changed: Read-only file system\.$"),
     ):
         app.extensions["rubric"].keeping.remove("spare")
+
+
+@pytest.mark.parametrize("step", ["move", "commit", "choices"])
+def test_no_visitor_sees_a_hidden_model_whose_renaming_was_cut(app, hidden, models, monkeypatch, step):
+    """Killed in the middle: none of its names is another's to see. Refused by the disk: all is as it was."""
+    keeping, choices = app.extensions["rubric"].keeping, app.extensions["rubric"].choices
+    shown = []
+
+    def fails(*given):
+        names = {path.name for path in models.iterdir()} & {"spare", "new"}
+        shown.extend(names - choices.hidden)
+        raise OSError(28, "No space left on device")
+
+    if step == "move":
+        monkeypatch.setattr(Path, "rename", fails)
+    elif step == "commit":
+        monkeypatch.setattr(db.session, "commit", fails)
+    else:
+        monkeypatch.setattr(choices, "rename", fails)
+    with app.app_context(), pytest.raises((Refusal, OSError)):
+        keeping.rename("spare", "new", lambda old, new: None)
+    monkeypatch.undo()
+    assert shown == []
+    if step == "choices":
+        assert choices.hidden >= {"new"}
+    else:
+        assert hidden.is_dir()
+        assert choices.hidden == {"spare"}
+
+
+def test_a_full_disk_is_no_reason_to_keep_a_model(app, spare, monkeypatch):
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("webapp.runs.choices.write_json", full)
+    with app.app_context():
+        app.extensions["rubric"].keeping.remove("spare")
+    assert not spare.exists()
+
+
+def test_what_a_killed_server_had_half_removed_is_gone_when_one_starts(app, models):
+    (models / ".spare-removed").mkdir()
+    (models / ".spare-removed" / "model.safetensors").write_bytes(b"x")
+    (models / ".link-removed").symlink_to(models / "tiny")
+    app.extensions["rubric"].keeping.sweep()
+    assert not [path for path in models.iterdir() if path.name.endswith("-removed")]
+    assert (models / "tiny").is_dir()
 
 
 def test_choices_that_cannot_be_read_hide_everything_rather_than_nothing(tmp_path):

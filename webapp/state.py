@@ -140,6 +140,7 @@ class State:
         with self.app.app_context():
             check_tables()
             self.clock.set()
+        self.keeping.sweep()
         for listed in self.models.all():
             if listed.problem is not None:  # pages tell visitors only that it cannot be used
                 log.warning("The model %s cannot be used: %s", listed.name, listed.problem)
