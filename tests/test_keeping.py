@@ -3,9 +3,11 @@
 import io
 import json
 import re
+import secrets
 import shutil
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from operating import operator_cookie
 
 from convert.bundle import open_bundle
 from generate import Refusal, check_folder
+from webapp.jobs.naming import rename_model
+from webapp.jobs.tables import Job, JobState
 from webapp.runs.choices import Choices
 from webapp.runs.tables import db
 from webapp.views.readme import LARGEST, rendered
@@ -76,6 +80,61 @@ def test_a_renamed_model_takes_its_runs_and_sheets_with_it(operator, visitor, mo
     assert visitor.json(run)["samples"][0]["text"] == text
     assert visitor.get(f"/s/{sheet['id']}/state").get_json()["options"]["model"] == "new"
     assert visitor.post(f"{run}/continue", data={"sample": "0"}).status_code == 303
+
+
+def made_job(app, model: Path, state: JobState, makes: str = "taught") -> Job:
+    jobs = app.extensions["rubric"].jobs
+    return Job(
+        id=secrets.token_urlsafe(12),
+        kind="finetune",
+        title="spare learns tale.txt",
+        arguments=["texts/tale.txt", "--model=spare", "--vocab", str(model)],
+        makes=makes,
+        machine=jobs.machine,
+        state=state,
+        about={"model": "spare", "fields": {"model": "spare", "lr": "0.1"}},
+    )
+
+
+def test_jobs_know_a_model_by_its_new_name(app, operator, models, spare):
+    with app.app_context():
+        made, failed = made_job(app, spare, JobState.DONE, "spare"), made_job(app, spare, JobState.FAILED)
+        db.session.add_all([made, failed])
+        db.session.commit()
+        ids = made.id, failed.id
+    assert do(operator, "rename", makes="new").status_code == 303
+    with app.app_context():
+        made, failed = (db.session.get(Job, one) for one in ids)
+        assert (made.makes, failed.makes) == ("new", "taught")
+        assert failed.about == {"model": "new", "fields": {"model": "new", "lr": "0.1"}}
+        assert failed.arguments == ["texts/tale.txt", "--model=new", "--vocab", str(models / "new")]
+        for job in (made, failed):
+            db.session.delete(job)
+        db.session.commit()
+
+
+def test_a_model_that_a_job_is_at_work_with_is_not_renamed(app, spare):
+    here = app.extensions["rubric"]
+    with app.app_context():
+        db.session.add(made_job(app, spare, JobState.RUNNING))  # taken back with all else
+        with pytest.raises(Refusal, match=r"^A job of the workshop needs spare: 'spare learns tale.txt'\. Let it end"):
+            here.keeping.rename("spare", "new", partial(rename_model, here.jobs))
+    assert spare.is_dir()
+
+
+def test_a_model_that_a_job_can_go_on_with_is_not_removed(app, operator, spare):
+    with app.app_context():
+        job = made_job(app, spare, JobState.STOPPED)
+        db.session.add(job)
+        db.session.commit()
+        job_id = job.id
+    answer = do(operator, "delete")
+    assert answer.status_code == 422
+    assert "needs spare: &#39;spare learns tale.txt&#39;" in answer.text
+    with app.app_context():
+        db.session.delete(db.session.get(Job, job_id))
+        db.session.commit()
+    assert do(operator, "delete").status_code == 303
 
 
 @pytest.mark.parametrize("new", ["", ".hidden", "a/b", "..", "storyteller", "a b", "x" * 81])

@@ -13,7 +13,8 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 
 from generate import Refusal, files
 from webapp.http.zipped import zipped
-from webapp.sheets.renaming import rename_model
+from webapp.jobs import naming
+from webapp.sheets import renaming as sheets
 from webapp.state import state
 from webapp.views.kept_models import lines
 
@@ -45,8 +46,14 @@ def describe(name: str):
 def rename(name: str):
     """Give it another name."""
     new = request.form.get("makes", "")
-    state().jobs.check_name(new)
-    state().keeping.rename(name, new, rename_model)
+    jobs = state().jobs
+    jobs.check_name(new)
+
+    def also(old: str, new: str) -> None:
+        sheets.rename_model(old, new)
+        naming.rename_model(jobs, old, new)
+
+    state().keeping.rename(name, new, also)
     return back(new)
 
 
@@ -74,6 +81,7 @@ def show(name: str):
 @blueprint.post("/<name>/delete")
 def delete(name: str):
     """Remove it for good."""
+    naming.require_unused(state().jobs, name)
     state().keeping.remove(name)
     return redirect(url_for("keeping.models"), 303)
 
