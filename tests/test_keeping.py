@@ -9,6 +9,7 @@ import time
 import zipfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Visitor, make_model
@@ -264,6 +265,50 @@ def test_what_no_checkpoint_of_tensorflow_s_can_hold_is_refused_as_on_the_termin
     assert answer.status_code == 422
     assert "relu" in answer.text
     assert list(app.extensions["rubric"].uploads.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("ended", [None, 1, 130])
+def test_a_checkpoint_is_made_by_a_process_as_jobs_are_which_is_stopped_when_it_takes_too_long(
+    app, operator, spare, monkeypatch, ended
+):
+    begun, stopped = [], []
+
+    class Slow:
+        def __init__(self, folder, program, arguments, journal, models, nice):
+            begun.append((program, arguments[0]))
+            (folder / "output.txt").write_text("convert: It will not do.\n")
+
+        def wait(self, seconds):
+            return ended
+
+        def stop(self):
+            stopped.append(True)
+
+    monkeypatch.setattr("webapp.jobs.export.Child", Slow)
+    answer = operator.get("/workshop/models/spare/tensorflow.zip")
+    assert answer.status_code == 422
+    assert ("took too long" if ended is None else "It will not do.") in answer.text
+    assert (begun, stopped) == ([("convert", "--to-tf")], [True])
+    assert list(app.extensions["rubric"].uploads.folder.iterdir()) == []
+
+
+def test_a_checkpoint_is_made_one_at_a_time_where_there_is_room_and_not_for_a_look_at_its_head(
+    app, operator, spare, monkeypatch
+):
+    def no_process(*given):
+        raise AssertionError("a process was begun")
+
+    monkeypatch.setattr("webapp.jobs.export.Child", no_process)
+    path = "/workshop/models/spare/tensorflow.zip"
+    assert operator.client.head(path).status_code == 200
+    with app.extensions["rubric"].export._turn:
+        answer = operator.get(path)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "20"
+    monkeypatch.setattr("webapp.jobs.export.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    answer = operator.get(path)
+    assert answer.status_code == 422
+    assert "disk has 1,000 left" in answer.text
 
 
 def test_what_the_disk_does_not_let_happen_is_one_sentence(app, spare, monkeypatch):

@@ -1,17 +1,11 @@
 """The models as the operator has them: what each is, and what can be done to it."""
 
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 
-from generate import Refusal, files
 from webapp.http.zipped import zipped
 from webapp.jobs import naming
 from webapp.sheets import renaming as sheets
@@ -96,27 +90,13 @@ def as_transformers(name: str):
 @blueprint.get("/<name>/tensorflow.zip")
 def as_tensorflow(name: str):
     """The same as a checkpoint of TensorFlow's; raises Refusal for what no such checkpoint can hold."""
-    folder, uploads = state().models.find(name), state().uploads
-    uploads.folder.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=uploads.folder))  # where what a killed server leaves is swept up
-    try:
-        to_tensorflow(folder.path, made / name)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-    answer = packed(zipped(made / name, name), f"{name}-tensorflow.zip")
+    folder, file = state().models.find(name), f"{name}-tensorflow.zip"
+    if request.method == "HEAD":
+        return packed(iter(()), file)
+    made = state().export.to_tensorflow(folder)
+    answer = packed(zipped(made / name, name), file)
     answer.call_on_close(partial(shutil.rmtree, made, ignore_errors=True))
     return answer
-
-
-def to_tensorflow(source: Path, target: Path) -> None:
-    """What `python -m convert --to-tf` does; raises Refusal with its sentence."""
-    command = [sys.executable, "-P", "-m", "convert", "--to-tf", str(source), str(target)]
-    environment = os.environ | {"PYTHONPATH": str(files.BESIDE)}
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise Refusal("{sentence}", sentence=said[0].removeprefix("convert: ") if said else "")
 
 
 def packed(parts: Iterator[bytes], name: str) -> Response:
