@@ -20,6 +20,7 @@ OWN = "gpt2"  # what `convert --vocab` calls GPT-2's own
 ENDINGS = re.compile(r"(\.tar\.gz|\.[A-Za-z0-9]{1,8})$")
 HUB, HUB_NAME = "hub:", re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 MOST_HEADS = 1024
+UNNAMED = "brought"  # a model whose source has no letter in its name
 
 
 class Bringing:
@@ -119,4 +120,4 @@ def can_try_again(job: Job) -> bool:
 def name_for(name: str) -> str:
     """A model's name from a file's or a folder's."""
     bare = ENDINGS.sub("", name)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", bare, flags=re.ASCII).strip("-._")[:80] or "brought"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", bare, flags=re.ASCII).strip("-._")[:80] or UNNAMED
