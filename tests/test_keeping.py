@@ -301,10 +301,21 @@ def test_a_checkpoint_is_made_one_at_a_time_where_there_is_room_and_not_for_a_lo
     monkeypatch.setattr("webapp.jobs.export.Child", no_process)
     path = "/workshop/models/spare/tensorflow.zip"
     assert operator.client.head(path).status_code == 200
-    with app.extensions["rubric"].export._turn:
-        answer = operator.get(path)
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"] == "20"
+    answers = []
+
+    class Asking:
+        def __init__(self, *given):
+            answers.append(operator.get(path))
+
+        def wait(self, seconds):
+            return 1
+
+        def stop(self):
+            answers.append(None)
+
+    monkeypatch.setattr("webapp.jobs.export.Child", Asking)
+    assert operator.get(path).status_code == 422
+    assert (answers[0].status_code, answers[0].headers["Retry-After"], answers[1:]) == (503, "20", [None])
     monkeypatch.setattr("webapp.jobs.export.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     answer = operator.get(path)
     assert answer.status_code == 422
