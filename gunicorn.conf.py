@@ -78,7 +78,7 @@ def say_who(app):
     keys = app.extensions["operator"]
     if not keys.has_operator():
         print(
-            f"  To bring and teach models, open this; it works once:\n  {link_for(keys.new_link_key(), settings)}\n",
+            f"  To bring and teach models, open this; it works once, within a day:\n  {link_for(keys.new_link_key(), settings)}\n",
             flush=True,
         )
 

@@ -52,7 +52,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--dtype",
         choices=["float32", "float16", "bfloat16"],
-        default="float32",
         help="of the weights written (default: float32)",
     )
     p.add_argument(
@@ -149,7 +148,14 @@ def to_llama(args: argparse.Namespace) -> None:
 
 
 def take(folder: Path, args: argparse.Namespace, journal: Journal) -> None:
-    """Make a model of a folder of `transformers`', and print so; raises Refusal."""
+    """Make a model of a folder of `transformers`', and print so; raises Refusal, also where more is asked than to copy it."""
+    for option in ("--dtype", "--n-head", "--vocab", "--step", "--end-marker"):
+        if getattr(args, option.strip("-").replace("-", "_")) is not None:
+            raise Refusal(
+                "{source} is a model of `transformers` already and is copied as it is; {option} is for what is converted.",
+                source=args.source,
+                option=option,
+            )
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     journal.tell("stage", name="writing")
     with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
@@ -171,7 +177,7 @@ def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
             args.target,
             n_head=args.n_head,
             vocabulary=args.vocab,
-            dtype=args.dtype,
+            dtype=args.dtype or "float32",
             force=args.force,
             check=not args.no_check,
             end_marker=args.end_marker,

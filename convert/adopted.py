@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from convert.source import DEPTH, MOST_FOLDERS
-from generate import check_folder, check_target, in_place_of, write_json
+from generate import check_folder, check_target, in_place_of, read_object, write_json
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PARTS = (
@@ -47,8 +47,10 @@ def adopt(folder: Path, target: Path, force: bool, origin: str, progress: Callab
     with in_place_of(target) as part:
         for file in sorted(file for file in folder.iterdir() if is_part(file.name) and file.is_file()):
             copy(file, part / file.name, progress)
-        if not (part / "rubric.json").exists():
-            write_json(part / "rubric.json", {"format": 1, "source": origin})
+        manifest = part / "rubric.json"
+        told = read_object(manifest) if manifest.exists() else {"format": 1, "source": origin}
+        told.pop("measured", None)  # on another's machine, if at all
+        write_json(manifest, told)
         check_folder(part).fingerprint()
 
 

@@ -322,6 +322,24 @@ def test_what_is_dropped_without_a_name_gets_one_that_is_free(workshop, tmp_path
     assert made == ["notes-2", "notes-3"]
 
 
+def test_an_answer_that_nothing_asks_for_takes_no_upload_and_no_earlier_answer_away(workshop, bare_run, tmp_path):
+    job = workshop.bring(bare_run)
+    workshop.ends(job)
+    (tmp_path / "vocab.bpe").write_text("#version: 0.2")
+    (first,) = workshop.upload(tmp_path / "vocab.bpe")
+    workshop.answer(job, "vocabulary", whose="upload", upload=first)  # in line now, and asks for nothing
+    (second,) = workshop.upload(tmp_path / "vocab.bpe")
+    for what, fields in (("vocabulary", {"whose": "upload", "upload": second}), ("heads", {"heads": "2"})):
+        answer = workshop.operator.post(f"/workshop/bring/{job.rsplit('/', 1)[1]}/{what}", data=fields)
+        assert answer.status_code == 422
+        assert "This conversion asks for nothing just now." in answer.text
+    assert workshop.state.uploads.find(second).is_whole
+    with workshop.app.app_context():
+        found = workshop.state.jobs.find(job.rsplit("/", 1)[1])
+        given = found.arguments[found.arguments.index("--vocab") + 1]
+        assert (workshop.state.jobs.folder(found) / given / "vocab.bpe").read_text() == "#version: 0.2"
+
+
 def test_a_job_that_is_thrown_away_while_it_asks_leaves_nothing(workshop, bare_run):
     job = workshop.bring(bare_run)
     workshop.ends(job)

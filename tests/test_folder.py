@@ -276,7 +276,8 @@ def test_whatever_a_tokenizer_is_read_from_is_asked_of_the_hub(monkeypatch, tmp_
 
     def snapshot(*args, allow_patterns, **more):
         asked.extend(allow_patterns)
-        raise OSError("enough")
+        if len(asked) > 1:
+            raise OSError("enough")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr(download, "require_network", lambda endpoint: None)
@@ -284,6 +285,21 @@ def test_whatever_a_tokenizer_is_read_from_is_asked_of_the_hub(monkeypatch, tmp_
         download.fetch("gpt2", tmp_path)
     wanted = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"}
     assert wanted | {"added_tokens.json", "special_tokens_map.json"} <= set(asked)
+
+
+def test_of_a_hub_model_that_is_no_gpt_2_nothing_but_its_config_is_fetched(monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot(name, local_dir, allow_patterns):
+        asked.extend(allow_patterns)
+        (local_dir / "config.json").write_text('{"model_type": "llama"}')
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr(download, "require_network", lambda endpoint: None)
+    with pytest.raises(Refusal, match=r"^them/large is a LLaMA "):
+        download.fetch("them/large", tmp_path)
+    assert asked == ["config.json"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_hub_model_of_old_weights_is_kept_for_convert_and_the_sentence_says_how(monkeypatch, tmp_path, model):

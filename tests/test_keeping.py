@@ -3,9 +3,13 @@
 import io
 import json
 import re
+import secrets
 import shutil
+import time
 import zipfile
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Visitor, make_model
@@ -13,8 +17,11 @@ from operating import operator_cookie
 
 from convert.bundle import open_bundle
 from generate import Refusal, check_folder
+from webapp.jobs.naming import rename_model
+from webapp.jobs.tables import Job, JobState
 from webapp.runs.choices import Choices
-from webapp.views.readme import rendered
+from webapp.runs.tables import db
+from webapp.views.readme import LARGEST, rendered
 
 UNKNOWN = "There is no model called 'spare' here; the models are: "
 
@@ -76,6 +83,61 @@ def test_a_renamed_model_takes_its_runs_and_sheets_with_it(operator, visitor, mo
     assert visitor.post(f"{run}/continue", data={"sample": "0"}).status_code == 303
 
 
+def made_job(app, model: Path, state: JobState, makes: str = "taught") -> Job:
+    jobs = app.extensions["rubric"].jobs
+    return Job(
+        id=secrets.token_urlsafe(12),
+        kind="finetune",
+        title="spare learns tale.txt",
+        arguments=["texts/tale.txt", "--model=spare", "--vocab", str(model)],
+        makes=makes,
+        machine=jobs.machine,
+        state=state,
+        about={"model": "spare", "fields": {"model": "spare", "lr": "0.1"}},
+    )
+
+
+def test_jobs_know_a_model_by_its_new_name(app, operator, models, spare):
+    with app.app_context():
+        made, failed = made_job(app, spare, JobState.DONE, "spare"), made_job(app, spare, JobState.FAILED)
+        db.session.add_all([made, failed])
+        db.session.commit()
+        ids = made.id, failed.id
+    assert do(operator, "rename", makes="new").status_code == 303
+    with app.app_context():
+        made, failed = (db.session.get(Job, one) for one in ids)
+        assert (made.makes, failed.makes) == ("new", "taught")
+        assert failed.about == {"model": "new", "fields": {"model": "new", "lr": "0.1"}}
+        assert failed.arguments == ["texts/tale.txt", "--model=new", "--vocab", str(models / "new")]
+        for job in (made, failed):
+            db.session.delete(job)
+        db.session.commit()
+
+
+def test_a_model_that_a_job_is_at_work_with_is_not_renamed(app, spare):
+    here = app.extensions["rubric"]
+    with app.app_context():
+        db.session.add(made_job(app, spare, JobState.RUNNING))  # taken back with all else
+        with pytest.raises(Refusal, match=r"^A job of the workshop needs spare: 'spare learns tale.txt'\. Let it end"):
+            here.keeping.rename("spare", "new", partial(rename_model, here.jobs))
+    assert spare.is_dir()
+
+
+def test_a_model_that_a_job_can_go_on_with_is_not_removed(app, operator, spare):
+    with app.app_context():
+        job = made_job(app, spare, JobState.STOPPED)
+        db.session.add(job)
+        db.session.commit()
+        job_id = job.id
+    answer = do(operator, "delete")
+    assert answer.status_code == 422
+    assert "needs spare: &#39;spare learns tale.txt&#39;" in answer.text
+    with app.app_context():
+        db.session.delete(db.session.get(Job, job_id))
+        db.session.commit()
+    assert do(operator, "delete").status_code == 303
+
+
 @pytest.mark.parametrize("new", ["", ".hidden", "a/b", "..", "storyteller", "a b", "x" * 81])
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_moved(operator, spare, new):
     assert do(operator, "rename", makes=new).status_code == 422
@@ -132,10 +194,11 @@ def said(answer) -> str:
 
 
 def test_a_hidden_model_is_for_visitors_as_one_that_was_never_there(operator, visitor, hidden):
+    operator.finish(operator.start(model="spare", max_new_tokens=1))  # so that the engine has it
     for path in ("/models/spare", "/models/spare/samples", "/models/spare/certificate"):
         assert visitor.get(path).status_code == 404
     assert visitor.post("/models/spare/samples").status_code == 404
-    for path in ("/", "/v1/models", "/v1", "/runs"):
+    for path in ("/", "/v1/models", "/v1", "/runs", "/readyz"):
         assert "spare" not in visitor.get(path).text
     sheet = visitor.post("/sheets", json={"key": "h" * 22}).get_json()["id"]
     asked = {"key": "g" * 22, "options": {"model": "spare"}, "rev": 0, "at": 0, "text": "a", "seen": 0}
@@ -204,6 +267,61 @@ def test_what_no_checkpoint_of_tensorflow_s_can_hold_is_refused_as_on_the_termin
     assert list(app.extensions["rubric"].uploads.folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("ended", [None, 1, 130])
+def test_a_checkpoint_is_made_by_a_process_as_jobs_are_which_is_stopped_when_it_takes_too_long(
+    app, operator, spare, monkeypatch, ended
+):
+    begun, stopped = [], []
+
+    class Slow:
+        def __init__(self, folder, program, arguments, journal, models, nice):
+            begun.append((program, arguments[0]))
+            (folder / "output.txt").write_text("convert: It will not do.\n")
+
+        def wait(self, seconds):
+            return ended
+
+        def stop(self):
+            stopped.append(True)
+
+    monkeypatch.setattr("webapp.jobs.export.Child", Slow)
+    answer = operator.get("/workshop/models/spare/tensorflow.zip")
+    assert answer.status_code == 422
+    assert ("took too long" if ended is None else "It will not do.") in answer.text
+    assert (begun, stopped) == ([("convert", "--to-tf")], [True])
+    assert list(app.extensions["rubric"].uploads.folder.iterdir()) == []
+
+
+def test_a_checkpoint_is_made_one_at_a_time_where_there_is_room_and_not_for_a_look_at_its_head(
+    app, operator, spare, monkeypatch
+):
+    def no_process(*given):
+        raise AssertionError("a process was begun")
+
+    monkeypatch.setattr("webapp.jobs.export.Child", no_process)
+    path = "/workshop/models/spare/tensorflow.zip"
+    assert operator.client.head(path).status_code == 200
+    answers = []
+
+    class Asking:
+        def __init__(self, *given):
+            answers.append(operator.get(path))
+
+        def wait(self, seconds):
+            return 1
+
+        def stop(self):
+            answers.append(None)
+
+    monkeypatch.setattr("webapp.jobs.export.Child", Asking)
+    assert operator.get(path).status_code == 422
+    assert (answers[0].status_code, answers[0].headers["Retry-After"], answers[1:]) == (503, "20", [None])
+    monkeypatch.setattr("webapp.jobs.export.shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    answer = operator.get(path)
+    assert answer.status_code == 422
+    assert "disk has 1,000 left" in answer.text
+
+
 def test_what_the_disk_does_not_let_happen_is_one_sentence(app, spare, monkeypatch):
     def fails(self, target):
         raise OSError(30, "Read-only file system")
@@ -214,6 +332,53 @@ def test_what_the_disk_does_not_let_happen_is_one_sentence(app, spare, monkeypat
         pytest.raises(Refusal, match=r"^The folder of spare cannot be changed: Read-only file system\.$"),
     ):
         app.extensions["rubric"].keeping.remove("spare")
+
+
+@pytest.mark.parametrize("step", ["move", "commit", "choices"])
+def test_no_visitor_sees_a_hidden_model_whose_renaming_was_cut(app, hidden, models, monkeypatch, step):
+    """Killed in the middle: none of its names is another's to see. Refused by the disk: all is as it was."""
+    keeping, choices = app.extensions["rubric"].keeping, app.extensions["rubric"].choices
+    shown = []
+
+    def fails(*given):
+        names = {path.name for path in models.iterdir()} & {"spare", "new"}
+        shown.extend(names - choices.hidden)
+        raise OSError(28, "No space left on device")
+
+    if step == "move":
+        monkeypatch.setattr(Path, "rename", fails)
+    elif step == "commit":
+        monkeypatch.setattr(db.session, "commit", fails)
+    else:
+        monkeypatch.setattr(choices, "rename", fails)
+    with app.app_context(), pytest.raises((Refusal, OSError)):
+        keeping.rename("spare", "new", lambda old, new: None)
+    monkeypatch.undo()
+    assert shown == []
+    if step == "choices":
+        assert choices.hidden >= {"new"}
+    else:
+        assert hidden.is_dir()
+        assert choices.hidden == {"spare"}
+
+
+def test_a_full_disk_is_no_reason_to_keep_a_model(app, spare, monkeypatch):
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("webapp.runs.choices.write_json", full)
+    with app.app_context():
+        app.extensions["rubric"].keeping.remove("spare")
+    assert not spare.exists()
+
+
+def test_what_a_killed_server_had_half_removed_is_gone_when_one_starts(app, models):
+    (models / ".spare-removed").mkdir()
+    (models / ".spare-removed" / "model.safetensors").write_bytes(b"x")
+    (models / ".link-removed").symlink_to(models / "tiny")
+    app.extensions["rubric"].keeping.sweep()
+    assert not [path for path in models.iterdir() if path.name.endswith("-removed")]
+    assert (models / "tiny").is_dir()
 
 
 def test_choices_that_cannot_be_read_hide_everything_rather_than_nothing(tmp_path):
@@ -237,11 +402,20 @@ def test_choices_that_cannot_be_read_hide_everything_rather_than_nothing(tmp_pat
         ("![a](https://b.c/d.png)", "<p></p>"),
         ("# One\n\n## Two", "<h2>One</h2>\n<h3>Two</h3>"),
         ("---\nlicense: mit\n---\ntext", "<p>text</p>"),
+        ("---\r\nlicense: mit\r\n--- \r\ntext", "<p>text</p>"),
+        ("---\nnothing ends it", "<hr>\n<p>nothing ends it</p>"),
         ('<img src=x onerror="alert(1)">', '<p>&lt;img src=x onerror="alert(1)"&gt;</p>'),
     ],
 )
 def test_a_readme_is_shown_and_can_do_nothing(markdown, html):
     assert rendered(markdown).strip() == html
+
+
+def test_no_readme_keeps_the_server_from_its_visitors():
+    """A pattern over a front that never ends took ninety seconds for this one."""
+    began = time.process_time()
+    assert rendered("---" + "\n" * LARGEST).strip() == "<hr>"
+    assert time.process_time() - began < 5
 
 
 def test_a_model_s_page_holds_its_readme(visitor, models, spare):

@@ -1,13 +1,15 @@
 """The operator's link works once and becomes a cookie; for everybody else the workshop is not there."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 from workshops import enter
 
 from webapp.__main__ import main
-from webapp.http.operator import COOKIE, STAYS, Keys, link_for
+from webapp.http.operator import COOKIE, LINK_STAYS, STAYS, Keys, link_for
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 
@@ -18,8 +20,9 @@ def new_key(app) -> str:
 
 def test_a_link_becomes_a_strict_cookie_and_leads_on_without_its_key(app, visitor):
     answer = visitor.get("/operator", query_string={"key": new_key(app)})
-    assert answer.status_code == 303
-    assert answer.headers["Location"] == "/workshop"
+    assert answer.status_code == 200  # a redirection from another site's page would be followed without a Strict cookie
+    assert '<meta http-equiv="refresh" content="0; url=/workshop">' in answer.text
+    assert '<a class="button" href="/workshop">' in answer.text
     (cookie,) = (line for line in answer.headers.getlist("Set-Cookie") if line.startswith(COOKIE))
     assert {"HttpOnly", "SameSite=Strict", "Path=/", f"Max-Age={STAYS}"} <= set(cookie.split("; "))
     assert answer.headers["Cache-Control"] == "no-store"
@@ -30,9 +33,19 @@ def test_a_link_becomes_a_strict_cookie_and_leads_on_without_its_key(app, visito
 
 def test_a_link_works_once(app, visitor, friend):
     key = new_key(app)
-    assert visitor.get("/operator", query_string={"key": key}).status_code == 303
+    assert visitor.get("/operator", query_string={"key": key}).status_code == 200
     assert friend.get("/operator", query_string={"key": key}).status_code == 404
     assert friend.get("/workshop").status_code == 404
+
+
+def test_a_link_that_nobody_opened_for_a_day_is_good_no_longer(tmp_path):
+    keys = Keys(tmp_path)
+    for age, is_good in ((LINK_STAYS - 60, True), (LINK_STAYS + 60, False)):
+        key = keys.new_link_key()
+        (link,) = (tmp_path / "operator").glob("link-*")
+        os.utime(link, (time.time() - age,) * 2)
+        assert (keys.exchange(key) is not None) == is_good
+        assert not list((tmp_path / "operator").glob("link-*"))
 
 
 def test_of_two_who_open_a_link_at_the_same_moment_one_gets_in(tmp_path):
@@ -54,13 +67,13 @@ def test_of_two_who_open_a_link_at_the_same_moment_one_gets_in(tmp_path):
 def test_a_new_link_takes_the_place_of_one_that_nobody_opened(app, visitor):
     old, new = new_key(app), new_key(app)
     assert visitor.get("/operator", query_string={"key": old}).status_code == 404
-    assert visitor.get("/operator", query_string={"key": new}).status_code == 303
+    assert visitor.get("/operator", query_string={"key": new}).status_code == 200
 
 
 def test_whoever_only_asks_for_a_link_s_head_does_not_use_it_up(app, visitor):
     key = new_key(app)
     assert visitor.client.head("/operator", query_string={"key": key}).status_code == 404
-    assert visitor.get("/operator", query_string={"key": key}).status_code == 303
+    assert visitor.get("/operator", query_string={"key": key}).status_code == 200
 
 
 def test_only_hashes_are_kept(app):
@@ -97,7 +110,7 @@ def test_another_link_is_printed_at_the_terminal(app, visitor, monkeypatch, caps
     assert main(["operator-link"]) == 0
     link = capsys.readouterr().out.strip()
     assert link.startswith("http://127.0.0.1:8000/operator?key=")
-    assert visitor.get(link.removeprefix("http://127.0.0.1:8000")).status_code == 303
+    assert visitor.get(link.removeprefix("http://127.0.0.1:8000")).status_code == 200
 
 
 def test_a_link_names_the_address_that_the_server_has(app):

@@ -1,12 +1,15 @@
 """One press, one run: a form that is sent twice, at once or later, is done once and leads to the same address."""
 
+import io
 import re
 import threading
 
 import pytest
 from conftest import ROOT, Visitor
+from flask import request
 from sqlalchemy import func, select, update
 
+from webapp.http import once
 from webapp.runs import presses
 from webapp.runs.tables import Press, Run, db
 
@@ -35,6 +38,28 @@ def test_a_form_that_is_sent_twice_makes_one_run(app, visitor, nonce):
     assert first.status_code == second.status_code == 303
     assert first.headers["Location"] == second.headers["Location"]
     assert runs(app) == before + 1
+
+
+def test_other_files_under_the_same_nonce_are_another_press(app):
+    def name(*files: tuple[str, bytes], field="files") -> str:
+        given = {"text": "a", field: [(io.BytesIO(body), file) for file, body in files]}
+        with app.test_request_context("/workshop/teach", method="POST", data=given):
+            request.max_content_length = 10 * once.CHUNK
+            found = once.press_name("nonce")
+            assert [file.read() for file in request.files.getlist(field)] == [body for _, body in files]
+        return found
+
+    large = b"x" * (3 * once.CHUNK)
+    given = [
+        (("a.txt", b"one"),),
+        (("a.txt", b"two"),),
+        (("b.txt", b"one"),),
+        (("a.txt", large),),
+        (("a.txt", large[1:]),),
+    ]
+    names = [name(), *(name(*files) for files in given), name(*given[0], *given[1]), name(*given[0], field="other")]
+    assert len(set(names)) == len(names)
+    assert name(*given[0]) == name(*given[0])
 
 
 def test_without_a_nonce_each_post_makes_a_run(visitor):

@@ -29,7 +29,7 @@ def test_a_model_is_taught_in_the_page_and_writes_there(browser, own_models, tmp
     with serving(tmp_path, own_models, RUBRIC_NICE="0") as server, opened(browser, server) as window:
         page = window.page
         page.goto(link_of(server))
-        assert page.url == f"{server.url}/workshop"
+        page.wait_for_url(f"{server.url}/workshop")
         assert "key=" not in page.evaluate(
             "document.referrer + location.href + performance.getEntries().map(e => e.name)"
         )
@@ -69,6 +69,7 @@ def test_a_training_outlives_a_killed_server_and_no_process_does(browser, own_mo
     with serving(tmp_path, own_models, RUBRIC_NICE="0") as server, opened(browser, server) as window:
         page = window.page
         page.goto(link_of(server))
+        page.wait_for_url(f"{server.url}/workshop")
         page.goto(f"{server.url}/workshop/teach?sample_every=0&documents=line&steps=60&block_size=64&minutes=")
         page.fill("textarea", TALE * 200)
         page.fill("[name=makes]", "soldier")
@@ -87,10 +88,13 @@ def test_a_training_outlives_a_killed_server_and_no_process_does(browser, own_mo
         assert server.log.read_text().count("/operator?key=") == 1, "no other link where there is an operator"
 
 
-def test_a_stranger_who_has_the_used_link_gets_nothing(browser, own_models, tmp_path):
+def test_a_link_in_a_mail_leads_in_and_a_stranger_who_has_it_later_gets_nothing(browser, own_models, tmp_path):
     with serving(tmp_path, own_models) as server:
         with opened(browser, server) as window:
-            window.page.goto(link_of(server))
+            window.page.set_content(f"<a href='{link_of(server)}'>a link in a mail</a>")  # of another site
+            window.page.click("a")
+            window.page.wait_for_url(f"{server.url}/workshop")
+            assert window.page.query_selector("text=Teach a model")
         with opened(browser, server) as window:
             answer = window.page.goto(link_of(server))
             assert answer.status == 404

@@ -15,6 +15,7 @@ from webapp.api.desk import Desk
 from webapp.api.kept import Kept
 from webapp.http.operator import is_operator
 from webapp.jobs.bringing import Bringing
+from webapp.jobs.export import Export
 from webapp.jobs.runner import Runner
 from webapp.jobs.service import Jobs
 from webapp.runs import replays
@@ -94,6 +95,7 @@ class State:
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
         self.uploads = Uploads(Path(app.instance_path) / "uploads")
         self.bringing = Bringing(self.jobs, self.uploads)
+        self.export = Export(self.uploads.folder, self.jobs.models, settings["RUBRIC_NICE"])
         self.scheduler = Scheduler(
             app,
             engine,
@@ -140,6 +142,7 @@ class State:
         with self.app.app_context():
             check_tables()
             self.clock.set()
+        self.keeping.sweep()
         for listed in self.models.all():
             if listed.problem is not None:  # pages tell visitors only that it cannot be used
                 log.warning("The model %s cannot be used: %s", listed.name, listed.problem)

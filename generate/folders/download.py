@@ -8,11 +8,14 @@ from urllib.parse import urlsplit
 from generate.errors import Refusal
 from generate.folders.atomic import in_place_of
 from generate.folders.contract import check_folder
+from generate.folders.json_files import read_json
+from generate.folders.strangers import refuse_other_type
 from generate.folders.weights import INDEX, WHOLE
 from generate.text.tokenizer import TOKENIZER_FILES
 
+CONFIG = "config.json"
 FILES = (
-    "config.json",
+    CONFIG,
     "generation_config.json",
     WHOLE,
     INDEX,
@@ -58,15 +61,26 @@ def pull_from_hub(name: str, part: Path) -> None:
 
     require_network(constants.ENDPOINT)
     try:
+        snapshot_download(name, local_dir=part, allow_patterns=[CONFIG])
+        refuse_stranger(name, part)  # before gigabytes of it are fetched
         snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
         if not any(part.glob("*.safetensors")):
             snapshot_download(name, local_dir=part, allow_patterns=list(OLD))
     except (RepositoryNotFoundError, HFValidationError):
         raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
+    except Refusal:
+        raise
     except Exception as error:  # huggingface_hub lets through what httpx, json and the disk raise
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
     shutil.rmtree(part / ".cache", ignore_errors=True)
+
+
+def refuse_stranger(name: str, part: Path) -> None:
+    """Raise Refusal where config.json in the folder `part` says that it is another kind of model."""
+    kind = read_json(part, CONFIG, optional=True).get("model_type", "gpt2")
+    if kind != "gpt2":
+        refuse_other_type(name, kind)
 
 
 def set_aside(part: Path, home: Path, name: str) -> None:

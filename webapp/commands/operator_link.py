@@ -19,4 +19,4 @@ def run(asked: argparse.Namespace) -> None:
         print(link_for(keys().new_link_key()))
     except OSError as error:
         raise Refusal("{path} cannot be written: {reason}.", path=error.filename, reason=error.strerror) from None
-    print("It works once, and earlier ones that nobody opened do so no longer.", file=sys.stderr)
+    print("It works once, within a day, and earlier ones that nobody opened do so no longer.", file=sys.stderr)

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from flask import Flask, make_response, redirect, request, session
 from markupsafe import Markup
@@ -18,6 +18,7 @@ from markupsafe import Markup
 from generate import Refusal
 from webapp.http.visitors import make_visitor, visitor
 
+CHUNK = 2**20  # bytes
 NONCE = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 
 
@@ -50,7 +51,17 @@ def nonce() -> Markup:
 def press_name(nonce: str) -> str:
     """What a press is known by: another address or other contents make it another one."""
     fields = sorted(item for item in request.form.items(multi=True) if item[0] != "nonce")
-    return hashlib.sha256(json.dumps([nonce, request.path, fields]).encode()).hexdigest()
+    files = [[field, file.filename, digest(file.stream)] for field, file in request.files.items(multi=True)]
+    return hashlib.sha256(json.dumps([nonce, request.path, fields, files]).encode()).hexdigest()
+
+
+def digest(stream: IO[bytes]) -> str:
+    """What a file holds, in short; it can be read from its beginning again."""
+    found = hashlib.sha256()
+    while piece := stream.read(CHUNK):
+        found.update(piece)
+    stream.seek(0)
+    return found.hexdigest()
 
 
 def once(presses: Presses, view: Callable) -> Callable:

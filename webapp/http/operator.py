@@ -18,6 +18,7 @@ from webapp.http.request import settings
 
 COOKIE = "rubric_operator"
 STAYS = 365 * 24 * 3600  # seconds that a cookie is good for
+LINK_STAYS = 24 * 3600  # seconds that a link is
 OURS = re.compile(r"/+(workshop|operator)(/|$)")  # every address that the operator alone may use
 
 
@@ -37,10 +38,14 @@ class Keys:
         return key
 
     def exchange(self, key: str) -> str | None:
-        """The secret of a new cookie for the key of a link, which is used up by that; None for any other word."""
+        """The secret of a new cookie for the key of a link, which is used up by that; None for other words and old links."""
+        file = self._file("link", key)
         try:
-            self._file("link", key).unlink()
+            is_good = time.time() - file.stat().st_mtime < LINK_STAYS
+            file.unlink()
         except FileNotFoundError:
+            return None
+        if not is_good:
             return None
         secret = secrets.token_urlsafe(32)
         self._file("cookie", secret).touch(0o600)

@@ -1,6 +1,7 @@
 """Bringing a model: what was uploaded, or lies on this server, becomes a conversion; what it then asks for is answered."""
 
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ OWN = "gpt2"  # what `convert --vocab` calls GPT-2's own
 ENDINGS = re.compile(r"(\.tar\.gz|\.[A-Za-z0-9]{1,8})$")
 HUB, HUB_NAME = "hub:", re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 MOST_HEADS = 1024
-UNNAMED = "brought"
+UNNAMED = "brought"  # a model whose source has no letter in its name
 
 
 class Bringing:
@@ -79,14 +80,27 @@ class Bringing:
             raise Refusal(
                 "heads must be a whole number from 1 to {most}, not {text!r:.40}.", most=MOST_HEADS, text=text
             )
+        self._require_question(job)
         self._answer(job, "--n-head", text)
 
     def answer_vocabulary(self, job: Job, folder: Path | None, upload_ids: Sequence[str]) -> None:
-        """Say whose vocabulary it has, and go on: that of a `folder`, one that was uploaded, or else GPT-2's own."""
-        if folder is None and upload_ids:
-            shutil.rmtree(self._jobs.folder(job) / VOCABULARY, ignore_errors=True)  # of an earlier answer
-            self._take(upload_ids, self._jobs.folder(job) / VOCABULARY)
-        self._answer(job, "--vocab", str(folder) if folder else VOCABULARY if upload_ids else OWN)
+        """Say whose vocabulary it has, and go on: that of a `folder`, one that was uploaded, or else GPT-2's own. Raises
+        Refusal, and then no other answer's files are touched."""
+        self._require_question(job)
+        if folder is not None or not upload_ids:
+            self._answer(job, "--vocab", str(folder or OWN))
+            return
+        place = f"{VOCABULARY}/{secrets.token_hex(4)}"  # of each answer one; another may be read just now
+        self._take(upload_ids, self._jobs.folder(job) / place)
+        try:
+            self._answer(job, "--vocab", place)
+        except Refusal:
+            shutil.rmtree(self._jobs.folder(job) / place, ignore_errors=True)
+            raise
+
+    def _require_question(self, job: Job) -> None:
+        if not question_of(job):
+            raise Refusal("This conversion asks for nothing just now.")
 
     def _answer(self, job: Job, option: str, value: str) -> None:
         given = list(job.arguments)

@@ -49,6 +49,13 @@ class Child:
         """How it ended, as `subprocess` says; None while it runs."""
         return self._process.poll()
 
+    def wait(self, seconds: float) -> int | None:
+        """How it ended, as `subprocess` says; None where it still runs after so many seconds."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
     def stop(self) -> None:
         """Let go of the pipe: it saves what it has, and ends."""
         if self._process.stdin is not None and not self._process.stdin.closed:

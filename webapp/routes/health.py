@@ -17,4 +17,4 @@ def healthz():
 def readyz():
     """200 when a model is loaded and the engine steps; 503 with the reason when not."""
     problem = state().models.problem()
-    return ({"ready": False, "reason": problem}, 503) if problem else {"ready": True, "models": state().engine.loaded}
+    return ({"ready": False, "reason": problem}, 503) if problem else {"ready": True, "models": state().models.loaded()}

@@ -1,19 +1,14 @@
 """The models as the operator has them: what each is, and what can be done to it."""
 
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 
-from generate import Refusal, files
 from webapp.http.zipped import zipped
-from webapp.sheets.renaming import rename_model
+from webapp.jobs import naming
+from webapp.sheets import renaming as sheets
 from webapp.state import state
 from webapp.views.kept_models import lines
 
@@ -45,8 +40,14 @@ def describe(name: str):
 def rename(name: str):
     """Give it another name."""
     new = request.form.get("makes", "")
-    state().jobs.check_name(new)
-    state().keeping.rename(name, new, rename_model)
+    jobs = state().jobs
+    jobs.check_name(new)
+
+    def also(old: str, new: str) -> None:
+        sheets.rename_model(old, new)
+        naming.rename_model(jobs, old, new)
+
+    state().keeping.rename(name, new, also)
     return back(new)
 
 
@@ -74,6 +75,7 @@ def show(name: str):
 @blueprint.post("/<name>/delete")
 def delete(name: str):
     """Remove it for good."""
+    naming.require_unused(state().jobs, name)
     state().keeping.remove(name)
     return redirect(url_for("keeping.models"), 303)
 
@@ -88,27 +90,13 @@ def as_transformers(name: str):
 @blueprint.get("/<name>/tensorflow.zip")
 def as_tensorflow(name: str):
     """The same as a checkpoint of TensorFlow's; raises Refusal for what no such checkpoint can hold."""
-    folder, uploads = state().models.find(name), state().uploads
-    uploads.folder.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=uploads.folder))  # where what a killed server leaves is swept up
-    try:
-        to_tensorflow(folder.path, made / name)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
-    answer = packed(zipped(made / name, name), f"{name}-tensorflow.zip")
+    folder, file = state().models.find(name), f"{name}-tensorflow.zip"
+    if request.method == "HEAD":
+        return packed(iter(()), file)
+    made = state().export.to_tensorflow(folder)
+    answer = packed(zipped(made / name, name), file)
     answer.call_on_close(partial(shutil.rmtree, made, ignore_errors=True))
     return answer
-
-
-def to_tensorflow(source: Path, target: Path) -> None:
-    """What `python -m convert --to-tf` does; raises Refusal with its sentence."""
-    command = [sys.executable, "-P", "-m", "convert", "--to-tf", str(source), str(target)]
-    environment = os.environ | {"PYTHONPATH": str(files.BESIDE)}
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise Refusal("{sentence}", sentence=said[0].removeprefix("convert: ") if said else "")
 
 
 def packed(parts: Iterator[bytes], name: str) -> Response:

@@ -45,13 +45,17 @@ class Choices:
     def rename(self, old: str, new: str | None) -> None:
         """A model has another name now, or is gone; raises OSError."""
         with self._lock:
-            others = self.hidden - {old}
-            self._keep(
-                new if self.default == old else self.default,
-                others | {new} if new is not None and old in self.hidden else others,
-            )
+            hidden = self.hidden - {old, new}
+            if new is not None and old in self.hidden:
+                hidden |= {new}
+            self._keep(new if self.default == old else self.default, hidden)
 
     def _keep(self, default: str | None, hidden: frozenset[str]) -> None:
+        if (default, hidden) == (
+            self.default,
+            self.hidden,
+        ):  # a full disk is in the way of nothing that changes nothing
+            return
         write_json(self._file, {"default": default, "hidden": sorted(hidden)})
 
     def _now(self) -> dict:

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from webapp.runs.models import Models
 from webapp.runs.tables import Run, db
 
 LONGEST = 600  # characters of a description
+REMOVED = "-removed"  # ends the name, which begins with a dot, of a folder that is being removed
 
 
 @contextmanager
@@ -77,17 +78,29 @@ class Keeping:
 
     def rename(self, name: str, new: str, also: Callable[[str, str], None]) -> None:
         """Give a model another name, which nothing has; its runs know it by that. `also` does the same elsewhere in the
-        database. Raises Refusal."""
+        database. Raises Refusal, and then all is as it was.
+
+        A hidden model is hidden under both names until the last step, so that none of them shows it, wherever this ends.
+        """
         path = self.path(name)
-        db.session.execute(update(Run).where(Run.model == name).values(model=new))
-        also(name, new)
+        target, moved, hidden = path.with_name(new), False, name in self._choices.hidden
         try:
             with kept(name):
-                path.rename(path.with_name(new))
-        except Refusal:
+                if hidden:
+                    self._choices.hide(new, True)
+                db.session.execute(update(Run).where(Run.model == name).values(model=new))
+                also(name, new)
+                path.rename(target)
+                moved = True
+            db.session.commit()
+        except BaseException:
             db.session.rollback()
+            if moved:
+                target.rename(path)
+            if hidden:
+                with suppress(OSError):  # a name that nothing has may stay hidden
+                    self._choices.hide(new, False)
             raise
-        db.session.commit()
         with kept(name):
             self._choices.rename(name, new)
             if self._usual == name and self._choices.default is None:
@@ -98,18 +111,29 @@ class Keeping:
         path = self.path(name)
         self._require_another_default(name)
         with kept(name):
-            aside = path.with_name(f".{name}-removed")  # so it is gone in one step
-            shutil.rmtree(aside, ignore_errors=True)
+            aside = path.with_name(f".{name}{REMOVED}")  # so it is gone in one step
+            discard(aside)
             path.rename(aside)
-            self._choices.rename(name, None)
-            if aside.is_symlink():
-                aside.unlink()
-            else:
-                shutil.rmtree(aside, ignore_errors=True)
+            discard(aside)
+            self._choices.rename(name, None)  # last, when there is room on the disk for it
+
+    def sweep(self) -> None:
+        """Remove what a server that was killed had not yet removed of models that are gone."""
+        for home in model_homes(self._models.folder):
+            for aside in home.glob(f".*{REMOVED}"):
+                discard(aside)
 
     def _require_another_default(self, name: str) -> None:
         if name == self.default:
             raise Refusal("{name} is the model that the page offers first; choose another one for that.", name=name)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder, as far as it can be; of a link elsewhere the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def one_line(field: str, text: str) -> str:

@@ -65,7 +65,7 @@ class Models:
                 "This server's engine loads no models by itself, and {name} is not one of those it has: {loaded}.",
                 "model",
                 name=folder.name,
-                loaded=", ".join(self._loaded()),
+                loaded=", ".join(self.loaded()),
             )
         if sampling.max_new_tokens == 0 and not self.capabilities.scores_prompt:
             raise Refusal(
@@ -100,9 +100,9 @@ class Models:
         chosen = self._choices.default
         if chosen is not None and any((home / chosen).is_dir() for home in model_homes(self.folder)):
             name = chosen
-        return name if self.is_served(name) else next(iter(self._loaded()), name)
+        return name if self.is_served(name) else next(iter(self.loaded()), name)
 
-    def _loaded(self) -> list[str]:
+    def loaded(self) -> list[str]:
         """What the engine has, of those that are not hidden from whoever asks."""
         return [name for name in self.engine.loaded if name not in self._hidden()]
 

@@ -1,7 +1,6 @@
 """A model's README as HTML that can do nothing: what it says in Markdown, without scripts, pictures, or addresses of this
 server."""
 
-import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import nh3
 from markdown_it import MarkdownIt
 
 FILE = "README.md"
-LARGEST = 100_000  # bytes that are read of it
-FRONT = re.compile(r"\A---\s*\n.*?\n---\s*(\n|\Z)", re.S)  # what the hub's cards begin with, for programs
+LARGEST = 40_000  # bytes that are read of it; a stranger may have made each as dear as can be, a second for all
+FENCE = "---"  # between two lines of it stands what the hub's cards begin with, for programs
 DEEPER = 1  # its headings stand below the page's own
 TAGS = {
     *("p", "br", "hr", "em", "strong", "code", "pre", "blockquote", "ul", "ol", "li", "a", "del"),
@@ -23,13 +22,14 @@ def find_readme(folder: Path) -> str:
     """The README of a model's folder as safe HTML; "" where there is none."""
     file = folder / FILE
     try:
-        return made_of(file, file.stat().st_mtime_ns)
+        there = file.stat()
+        return made_of(file, there.st_mtime_ns, there.st_size)
     except OSError:
         return ""
 
 
 @lru_cache(64)
-def made_of(file: Path, _mtime_ns: int) -> str:
+def made_of(file: Path, _mtime_ns: int, _size: int) -> str:
     """The same of a file, made anew when it was changed; raises OSError."""
     with file.open("rb") as stream:
         return rendered(stream.read(LARGEST).decode("utf-8", "replace"))
@@ -37,7 +37,7 @@ def made_of(file: Path, _mtime_ns: int) -> str:
 
 def rendered(text: str) -> str:
     """Markdown as safe HTML. Links lead to other sites alone, and tell them nothing of this one."""
-    tokens = MARKDOWN.parse(FRONT.sub("", text.replace("\r\n", "\n")))
+    tokens = MARKDOWN.parse(without_front(text.replace("\r\n", "\n")))
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + DEEPER)}"
@@ -50,6 +50,16 @@ def rendered(text: str) -> str:
         attribute_filter=outward,
         link_rel="nofollow noopener noreferrer",
     )
+
+
+def without_front(text: str) -> str:
+    """The same without what stands between fences at its beginning. It goes from line to line, as a README is a stranger's
+    and a pattern over it all may take minutes."""
+    first, *lines = text.split("\n")
+    if first.rstrip() != FENCE:
+        return text
+    end = next((place for place, line in enumerate(lines) if line.rstrip() == FENCE), None)
+    return text if end is None else "\n".join(lines[end + 1 :])
 
 
 def outward(tag: str, attribute: str, value: str) -> str | None:
