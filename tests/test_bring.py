@@ -122,6 +122,7 @@ def test_loose_files_are_one_checkpoint(workshop):
     assert check_folder(workshop.models / "loose").source.endswith("model-100, step 100")
 
 
+@pytest.mark.long
 def test_what_is_missing_is_asked_for_one_thing_after_the_other(workshop, bare_run):
     job = workshop.bring(bare_run)
     assert "give it with --n-head" in workshop.ends(job)

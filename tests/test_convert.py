@@ -413,6 +413,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.long
 def test_a_killed_conversion_leaves_the_old_model_or_the_new_one_whole(tmp_path):
     """SIGKILL before many of the things that a forced conversion does to files: what is under the name always loads."""
     to_checkpoint(check_folder(make_model(tmp_path / "tiny")), tmp_path / "checkpoint")

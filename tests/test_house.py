@@ -223,6 +223,7 @@ def test_the_page_without_an_engine_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.long
 def test_a_server_whose_runs_others_write_needs_no_torch(tmp_path, models):
     """What requirements-web.txt leaves out cannot be imported here; pages, runs and the API answer all the same."""
     code = (

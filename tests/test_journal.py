@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def told(file: Path, kind: str) -> list[dict]:
     ]
 
 
+@pytest.mark.long
 def test_a_training_tells_all_that_it_keeps_and_is_the_same_as_without(bench):
     journal = bench.root / "journal"
     plain = bench.made("plain", *COMMON, "--sample-every", 6)
@@ -112,6 +114,6 @@ def test_a_conversion_whose_starter_is_gone_leaves_nothing(tmp_path):
     command = [sys.executable, "-m", "convert", str(source), str(tmp_path / "made"), "--tied"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         process.stdin.close()
-        assert process.wait(60) in (0, 130)
+        assert process.wait(60) in (0, 130, -signal.SIGINT)  # the last while it was not yet, or no more, at work
     left = {path.name for path in tmp_path.iterdir()}
     assert left == ({"made"} if process.returncode == 0 else set())

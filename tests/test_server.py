@@ -166,6 +166,7 @@ def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):
     assert "Friends on the same network: http://" in out.stdout
 
 
+@pytest.mark.long
 def test_a_server_that_cannot_start_says_so_in_one_sentence(tmp_path):
     for change, sentence in [
         ({"RUBRIC_DEVICE": "tpu"}, "RUBRIC_DEVICE is 'tpu': must be one of auto, cpu, cuda."),

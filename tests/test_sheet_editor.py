@@ -335,7 +335,7 @@ def test_what_is_kept_in_mind_the_settings_and_the_lens_are_there_after_a_reload
     assert page.input_value("#memory") == "The fox is called Alder."
     assert page.is_checked("[name=lens][value=rank]")
     assert page.input_value("[name=temperature]") == "0.5"
-    until(lambda: re.search(r"\bk\d", page.get_attribute("#editor .red", "class")))
+    until(lambda: page.evaluate("[...CSS.highlights.keys()].some((name) => name.startsWith('k'))"))
 
 
 def test_a_second_window_follows_and_what_is_typed_there_takes_over(window, page, browser):
