@@ -60,6 +60,7 @@ def test_a_model_is_taught_in_the_page_and_writes_there(browser, own_models, tmp
         page.click("text=storyteller learns text.txt")
         page.click("text=beside it")
         page.wait_for_url("**/beside/*")
+        until(lambda: page.locator("article.over").count() == 2, what="the end of both texts")
         page.click("text=storyteller reads soldier")
         page.wait_for_url("**/shift/*")
         page.wait_for_selector(".shades")
