@@ -175,7 +175,10 @@ LINES = """() => {
 }"""
 
 
-SHADED = """() => [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].map((one) => {
+SHADED = """() => [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].filter((one) =>
+  one.startOffset <= (one.startContainer.data ?? one.startContainer.childNodes).length
+  && one.endOffset <= (one.endContainer.data ?? one.endContainer.childNodes).length  // else it is of the last frame
+).map((one) => {
   const range = document.createRange();
   range.setStart(one.startContainer, one.startOffset);
   range.setEnd(one.endContainer, one.endOffset);

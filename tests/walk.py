@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from waiting import until
 
 LINES = """() => {
-  const isOld = ({endContainer: {data, childNodes}, endOffset}) => endOffset > (data ?? childNodes).length; // until the next frame
+  const isBehind = ({data, childNodes}, offset) => offset > (data ?? childNodes).length;
+  const isOld = (one) => isBehind(one.startContainer, one.startOffset) || isBehind(one.endContainer, one.endOffset); // until the next frame
   const shades = [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].filter((one) => !isOld(one)).map((one) => {
     const range = document.createRange();
     range.setStart(one.startContainer, one.startOffset);
