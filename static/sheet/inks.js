@@ -5,7 +5,7 @@ import { RangeSetBuilder } from "@codemirror/state";
 import { Decoration, ViewPlugin } from "@codemirror/view";
 import { cells } from "./cells.js";
 
-const red = Decoration.mark({ class: "red last" });
+const red = Decoration.mark({ class: "red" });
 
 function draw({ state, viewport }) {
   const builder = new RangeSetBuilder();

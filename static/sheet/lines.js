@@ -1,6 +1,6 @@
 // An answer that comes line by line, each of them JSON, until it ends or nobody wants it any more.
 
-import { Refused } from "./requests.js";
+import { Refused, isJson } from "./requests.js";
 
 const NO_CONNECTION = "No connection. Press again when it is back.";
 
@@ -21,8 +21,7 @@ export class Lines {
       if (failure instanceof TypeError) throw new Refused(0, { problem: NO_CONNECTION }); // what fetch says where nothing comes
       throw failure;
     }
-    const isJson = answer.headers.get("Content-Type")?.startsWith("application/json");
-    throw new Refused(answer.status, isJson ? await answer.json() : {});
+    throw new Refused(answer.status, isJson(answer) ? await answer.json() : {});
   }
 
   async *read(reader) {

@@ -2,6 +2,7 @@
 
 import { EditorSelection, StateEffect, StateField } from "@codemirror/state";
 import { RectangleMarker, layer } from "@codemirror/view";
+import { latest } from "./marks.js";
 
 export const setLooked = StateEffect.define(); // {from, to}, or null
 
@@ -9,7 +10,7 @@ export const looked = StateField.define({
   create: () => null,
   update(value, { changes, docChanged, effects }) {
     const moved = value && docChanged ? { from: changes.mapPos(value.from, 1), to: changes.mapPos(value.to, -1) } : value;
-    return effects.reduce((now, effect) => (effect.is(setLooked) ? effect.value : now), moved);
+    return latest(effects, setLooked, moved);
   },
 });
 

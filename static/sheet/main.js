@@ -180,8 +180,11 @@ class Page {
   async look(position, enter = false) {
     this.peek.hide();
     this.suggest.close();
-    this.frame(cellAt(this.view.state, position));
-    if ((await this.panel.look(this.view.state, position)) && enter) this.panel.focus();
+    const cell = cellAt(this.view.state, position);
+    this.frame(cell);
+    if (!cell) return this.panel.close();
+    await this.panel.show(cell);
+    return enter ? this.panel.focus() : null;
   }
 
   // The word that the panel is about, or null.

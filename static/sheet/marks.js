@@ -4,13 +4,16 @@ import { Annotation, StateEffect, StateField } from "@codemirror/state";
 
 export const remote = Annotation.define(); // on a change that comes from the server and is no typing
 
+// What the last effect of a kind says; without one, what was so before.
+export const latest = (effects, kind, before) => effects.reduce((now, effect) => (effect.is(kind) ? effect.value : now), before);
+
 function place(side) {
   const set = StateEffect.define(); // a position, or null
   const field = StateField.define({
     create: () => null,
     update(value, { changes, effects }) {
       const moved = value === null ? null : changes.mapPos(value, side);
-      return effects.reduce((now, effect) => (effect.is(set) ? effect.value : now), moved);
+      return latest(effects, set, moved);
     },
   });
   return [field, set];

@@ -1,7 +1,6 @@
 // The panel of a token: the server writes it, and what is chosen in it goes on in this sheet. It stands at its word, and on a
 // phone at the window's bottom.
 
-import { cellAt } from "./cells.js";
 import { addressOf, placeAt } from "./place.js";
 
 const OFFLINE = "<p class=\"looked\">No connection; press the word again when it is back.</p>";
@@ -10,7 +9,7 @@ const SWIPE = 60; // pixels down, after which a finger has swiped it away
 export class Panel {
   // `chose({run, sample, place, token}, form)` is called for an alternative, token null for "again from here"; `closed()`
   // whenever it closes.
-  constructor(box, base, view, chose, closed = () => {}) {
+  constructor(box, base, view, chose, closed) {
     Object.assign(this, { box, base, view, closed, asked: 0 });
     box.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -53,17 +52,6 @@ export class Panel {
         this.dragged = 0;
       });
     }
-  }
-
-  // Show the token at a position; answers whether a run wrote what stands there.
-  async look(state, position) {
-    const found = cellAt(state, position);
-    if (!found) {
-      this.close();
-      return false;
-    }
-    await this.show(found);
-    return true;
   }
 
   // Show the token of a cell, which stands `from` one position `to` another.

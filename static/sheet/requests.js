@@ -29,7 +29,7 @@ function pause(milliseconds) {
   });
 }
 
-const isJson = (answer) => answer.headers.get("Content-Type")?.startsWith("application/json");
+export const isJson = (answer) => answer.headers.get("Content-Type")?.startsWith("application/json");
 
 // One try; null where no answer of ours came. Raises Refused.
 async function attempt(address, options) {

@@ -4,6 +4,7 @@
 import { StateEffect, StateField } from "@codemirror/state";
 import { EditorView, ViewPlugin } from "@codemirror/view";
 import { cells } from "./cells.js";
+import { latest } from "./marks.js";
 
 const LETTERS = { probability: "p", rank: "k", entropy: "e" };
 const MARGIN = 0.2; // of the window's height, above and below it
@@ -12,7 +13,7 @@ export const setLens = StateEffect.define(); // the name of a lens; any other: w
 
 export const lens = StateField.define({
   create: () => "",
-  update: (value, { effects }) => effects.reduce((name, effect) => (effect.is(setLens) ? effect.value : name), value),
+  update: (value, { effects }) => latest(effects, setLens, value),
   provide: (field) => EditorView.editorAttributes.from(field, (name) => ({ class: name in LETTERS ? "shaded" : "" })),
 });
 
@@ -71,9 +72,13 @@ export const shades = ViewPlugin.fromClass(class {
     this.look();
   }
 
-  // What is near the window, or null where that is shaded as it is. Looking where a text is on the screen is slow, so it is
+  // What is near the window, or null where that is shaded as it is, or nothing is to be. Looking where a text is on the screen is slow, so it is
   // done only after the text has moved by half the margin.
   near() {
+    if (!(this.view.state.field(lens) in LETTERS)) {
+      this.box = null;
+      return null;
+    }
     const height = window.innerHeight;
     const margin = MARGIN * height;
     const box = this.view.contentDOM.getBoundingClientRect();

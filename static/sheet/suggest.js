@@ -4,7 +4,7 @@
 import { StateEffect, StateField } from "@codemirror/state";
 import { Direction, EditorView } from "@codemirror/view";
 import { Lines } from "./lines.js";
-import { remote } from "./marks.js";
+import { latest, remote } from "./marks.js";
 import { placeBelow } from "./place.js";
 import { points } from "./points.js";
 
@@ -18,7 +18,7 @@ const setChosen = StateEffect.define(); // the number of the one that is chosen,
 // Tells assistive technology which one is chosen, as the text keeps the focus.
 export const chosen = StateField.define({
   create: () => null,
-  update: (value, { effects }) => effects.reduce((now, effect) => (effect.is(setChosen) ? effect.value : now), value),
+  update: (value, { effects }) => latest(effects, setChosen, value),
   provide: (field) => EditorView.contentAttributes.from(field, (number) => (number === null ? {} : {
     "aria-controls": "suggestions",
     "aria-activedescendant": `suggestion-${number}`,
