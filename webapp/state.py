@@ -41,7 +41,7 @@ from webapp.sheets.remains import keep_text
 from webapp.sheets.search import index_sheets
 from webapp.sheets.service import Sheets, Wish
 from webapp.sheets.sources import Sources
-from webapp.sheets.store import content_of
+from webapp.sheets.spans import spans_from_json
 from webapp.sheets.suggestions import Suggestions
 from webapp.sheets.tables import Sheet
 from webapp.uploads.store import Uploads
@@ -196,7 +196,7 @@ class State:
 
     def hint(self, sheet: Sheet) -> str:
         """What the model of a sheet would stumble over if it went on; "" for nothing."""
-        return stumble(content_of(sheet).spans, self._folder(sheet.options))
+        return stumble(spans_from_json(sheet.spans), self._folder(sheet.options))
 
     def _folder(self, options: dict[str, str]) -> ModelFolder | None:
         """The model that the form's fields name; None where it is not here."""

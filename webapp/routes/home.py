@@ -32,7 +32,7 @@ from webapp.views.lenses import LEGENDS, untold
 from webapp.views.presets import OWN, as_meant, preset_of, to_write_on, when_empty
 from webapp.views.run_view import RunView, SampleView
 from webapp.views.sentences import outlook, with_title
-from webapp.views.sheet_state import EMPTY, text_shown
+from webapp.views.sheet_state import EMPTY, text_in
 from webapp.views.sliders import grouped, stops_of
 
 blueprint = Blueprint("home", __name__)
@@ -71,7 +71,7 @@ def sheet(sheet_id: str):
     """A sheet: what its owner may go on with, and what others see of it."""
     found, here = find_sheet(sheet_id), state()
     told = here.sheet_state(found, visitor())
-    text = text_shown(found, told["mine"], here.sources)
+    text = text_in(told["spans"])
     opening = " ".join(text.split())[:60]
     return filled_in(told["options"] | {"prompt": text}, sheet=told, opening=opening, link_of_run=link_to)
 

@@ -18,7 +18,7 @@ from webapp.sheets.store import find_sheet
 from webapp.state import State, state
 from webapp.views.lenses import classes
 from webapp.views.run_view import RunView
-from webapp.views.tokens import cells
+from webapp.views.tokens import whole_cells
 
 blueprint = Blueprint("sheet_events", __name__)
 
@@ -149,9 +149,7 @@ class Reader:
             released, self._is_cut = len(said.tokens), said.rest != ""
         records, before = log.read(start, released), b"" if start else self._half
         found = []
-        for cell in cells(records["id"], view.vocabulary, start, before):
-            if not done and cell.end == released and cell.text.endswith("\ufffd"):
-                break  # the rest of the character is to come
+        for cell in whole_cells(records["id"], view.vocabulary, start, before, done):
             look = classes(records[cell.start - start : cell.end - start])
             found.append([cell.text, cell.end - self.sent, look])  # with tokens before it that have no text
             self.sent = cell.end

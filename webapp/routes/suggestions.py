@@ -20,7 +20,7 @@ from webapp.sheets.store import find_sheet
 from webapp.sheets.suggestions import COUNT, Suggestion
 from webapp.state import State, state
 from webapp.views.sentences import status
-from webapp.views.tokens import cells
+from webapp.views.tokens import whole_cells
 
 blueprint = Blueprint("suggestions", __name__)
 
@@ -87,9 +87,7 @@ def news(made: Suggestion, number: int, sent: list[int], before: bytes) -> Itera
     done, count = sample.finish_reason is not None, len(made.said(number).tokens)
     found = []
     ids = sample.read(start, max(start, count))["id"]
-    for cell in cells(ids, made.request.folder.tokenizer.vocabulary, start, before):
-        if not done and cell.end == count and cell.text.endswith("\ufffd"):
-            break  # the rest of the character is to come
+    for cell in whole_cells(ids, made.request.folder.tokenizer.vocabulary, start, before, done):
         found.append([cell.text, cell.end - sent[number]])  # with tokens before it that have no text
         sent[number] = cell.end
     if found:

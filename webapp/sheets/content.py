@@ -4,7 +4,7 @@ A *try* is one of several ways on from the same place, its anchor: the first of 
 one stands in the text, from its anchor to the end; the others are kept beside it, each with what was set aside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 
 from generate import Refusal
@@ -42,6 +42,12 @@ class Content:
         """The last span, if it goes as far as its run does."""
         last = self.spans[-1] if self.spans else None
         return last if isinstance(last, Written) and last.end is None else None
+
+    def parts(self) -> Iterator[Spans]:
+        """All texts in it: its own, what was set aside, and the tries that are not shown, each with what it set aside."""
+        yield from (self.spans, *self.aside)
+        for one in self.tries:
+            yield from (one.spans, *one.aside)
 
     def at_try(self) -> tuple[Spans, Spans] | None:
         """The text before the current try, and the try; None when there is none, or its beginning was changed since."""
@@ -227,7 +233,4 @@ def aside_from_json(stored: list) -> tuple[Spans, ...]:
 
 def runs_of(content: Content) -> set[str]:
     """The ids of all runs that a content refers to."""
-    parts = [content.spans, *content.aside]
-    for one in content.tries:
-        parts += [one.spans, *one.aside]
-    return set().union(*map(runs_in, parts))
+    return set().union(*map(runs_in, content.parts()))

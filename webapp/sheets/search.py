@@ -11,7 +11,6 @@ from webapp.runs.tables import Run, db
 from webapp.sheets.content import Content
 from webapp.sheets.pieces import pieces_of, text_of
 from webapp.sheets.sources import Sources
-from webapp.sheets.spans import Spans
 from webapp.sheets.store import content_of
 from webapp.sheets.tables import Sheet, now
 
@@ -71,9 +70,6 @@ def index_sheets(sources: Sources) -> None:
 
 def texts_of(content: Content, sources: Sources) -> list[str]:
     """All that a sheet holds, each text once: its own, what was set aside, and the tries that are not shown."""
-    parts: list[Spans] = [content.spans, *content.aside]
-    for one in content.tries:
-        parts += [one.spans, *one.aside]
-    parts = list(dict.fromkeys(parts))
+    parts = list(dict.fromkeys(content.parts()))
     found = sources.read(*parts)
     return [text_of(pieces_of(spans, found)) for spans in parts]

@@ -20,7 +20,7 @@ from webapp.sheets.desks import Desks, News
 from webapp.sheets.pieces import pieces_of, text_of
 from webapp.sheets.prompt import Draft, beginning_of, check_memory, chosen_record, draft_of
 from webapp.sheets.sources import Found, Sources
-from webapp.sheets.spans import PROMPT, Spans, Written, spans_from_json
+from webapp.sheets.spans import PROMPT, Spans, spans_from_json
 from webapp.sheets.store import (
     add_sheet,
     changed,
@@ -75,12 +75,6 @@ class Sheets:
         self._runs, self._vocabularies = runs, vocabularies
         self.sources, self._desks = sources, desks
         self._waiting = threading.BoundedSemaphore(WAITING)
-
-    # What it holds
-
-    def writing(self, content: Content, found: Found) -> Written | None:
-        """The span that grows just now, if one does."""
-        return content.open if content.open and not found(content.open.run, content.open.sample).done else None
 
     # What is done to it
 
@@ -143,7 +137,7 @@ class Sheets:
             if now is None:
                 return sheet
             before, found = now
-            writing = self.writing(before, found)
+            writing = found.growing(before.open)
             here = replace(before, spans=closed(before, (asked.seen or 0) if writing else None))
             draft = self._draft(way.before(here, found), found, wish, sheet.memory, vocabulary)
             beginning = self._beginning(draft, here, way, wish)
@@ -171,7 +165,7 @@ class Sheets:
             raise stale(now)
         content = content_of(sheet) if mine else Content(spans_from_json(sheet.shown))
         found = self.sources.read(content.spans)
-        if self.writing(content, found):
+        if found.growing(content.open):
             raise Refusal("The model is writing in this sheet just now; it suggests something once that has ended.")
         way = WriteOn(at)
         draft = self._draft(way.before(content, found), found, wish, sheet.memory if mine else "", vocabulary)
@@ -185,7 +179,7 @@ class Sheets:
             if now is None:
                 return sheet
             before, found = now
-            seen = (asked.seen or 0) if self.writing(before, found) else None
+            seen = (asked.seen or 0) if found.growing(before.open) else None
             here = replace(before, spans=closed(before, seen))
             draft = self._draft(WriteOn(at).before(here, found), found, wish, sheet.memory, vocabulary)
             after = put_in(here, at, written(sheet, draft), found)
@@ -285,7 +279,7 @@ class Sheets:
         while time.monotonic() < deadline:
             content = content_of(find_sheet(sheet_id))
             found = self.sources.read(content.spans)
-            writing = self.writing(content, found)
+            writing = found.growing(content.open)
             if not writing or seen <= len(found(writing.run, writing.sample).tokens):
                 return
             db.session.rollback()
@@ -293,9 +287,8 @@ class Sheets:
 
     def _typed(self, content: Content, edits: Edits, found: Found, seen: int | None) -> Content:
         after = edited(content, edits, found, seen)
-        text = text_of(pieces_of(after.spans, found))
-        if sum(len(text) for _, _, text in edits):
-            self._check_size(text, "text")
+        if any(put for _, _, put in edits):
+            self._check_size(text_of(pieces_of(after.spans, found)), "text")
         return after
 
     def _check_size(self, text: str, field: str) -> None:
@@ -309,7 +302,7 @@ class Sheets:
         """What a locked sheet holds; raises Stale unless the request is based on it."""
         content = content_of(sheet)
         found = self.sources.read(content.spans, *content.aside)
-        writing = self.writing(content, found)
+        writing = found.growing(content.open)
         based = asked.rev if asked.behind is None else rev_after(sheet, asked.behind)
         if based != sheet.rev or (writing and (asked.seen or 0) > len(found(writing.run, writing.sample).tokens)):
             rev = sheet.rev
@@ -324,7 +317,7 @@ class Sheets:
         with self._changing(sheet_id, asked) as (sheet, now):
             if now is not None:
                 before, found = now
-                seen = (asked.seen or 0) if self.writing(before, found) else None
+                seen = (asked.seen or 0) if found.growing(before.open) else None
                 after = make(before if keep else replace(before, spans=closed(before, seen)), found, seen)
                 changed(sheet, before, after)
                 note_key(sheet, asked.key)

@@ -141,6 +141,10 @@ class Found:
         """One sample; an empty one where the run is gone."""
         return self._readings.get((run, sample), NOTHING)
 
+    def growing(self, last: Written | None) -> Written | None:
+        """A text's last span, if its sample is still being written."""
+        return last if last is not None and not self(last.run, last.sample).done else None
+
     def __call__(self, run: str, sample: int) -> Said:
         """What a sample says, as a `Source` does."""
         return self.reading(run, sample).said

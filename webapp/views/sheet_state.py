@@ -95,7 +95,7 @@ def visible(sheet: Sheet, mine: bool, sources: Sources) -> tuple[Content, Found,
     """What somebody sees of a sheet: its content, what that refers to, whether it is being written, and its pieces."""
     content = content_of(sheet) if mine else Content(spans_from_json(sheet.shown))
     found = sources.read(content.spans, *content.aside)
-    growing = content.open is not None and not found(content.open.run, content.open.sample).done
+    growing = found.growing(content.open) is not None
     return content, found, growing, pieces_of(content.spans, found, growing)
 
 
@@ -104,11 +104,16 @@ def text_shown(sheet: Sheet, mine: bool, sources: Sources) -> str:
     return text_of(visible(sheet, mine, sources)[3])
 
 
+def text_in(spans: Sequence[dict]) -> str:
+    """The text of spans that `spans_with_cells` gave."""
+    return "".join(span["text"] if "text" in span else "".join(cell[0] for cell in span["cells"]) for span in spans)
+
+
 def length_of(sheet: Sheet, sources: Sources) -> int:
     """Characters of a sheet's whole text, those of a run that is being written not counted."""
-    content = content_of(sheet)
+    content = Content(spans_from_json(sheet.spans))
     found = sources.read(content.spans)
-    growing = content.open is not None and not found(content.open.run, content.open.sample).done
+    growing = found.growing(content.open) is not None
     return len(text_of(pieces_of(content.spans[:-1] if growing else content.spans, found, growing)))
 
 

@@ -46,6 +46,15 @@ class Cell:
     special: str = ""
 
 
+def whole_cells(ids: np.ndarray, vocabulary: Vocabulary, start: int, before: bytes, done: bool) -> Iterator[Cell]:
+    """Cells as `cells` cuts them, without half a character at the end whose rest is to come; all of them once all is `done`."""
+    end = start + len(ids)
+    for cell in cells(ids, vocabulary, start, before):
+        if not done and cell.end == end and cell.text.endswith("\ufffd"):
+            return
+        yield cell
+
+
 def cells(
     ids: np.ndarray,
     vocabulary: Vocabulary,
