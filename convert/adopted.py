@@ -1,13 +1,11 @@
 """A folder of `transformers`' becomes a model as it is: its files are copied, and checked as those of any model."""
 
-import os
 import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
-from itertools import islice
 from pathlib import Path
 
-from convert.source import DEPTH, MOST_FOLDERS
+from convert.source import folders_that
 from generate import check_folder, check_target, in_place_of, read_object, write_json
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -31,13 +29,7 @@ def holds_model(names: list[str]) -> bool:
 
 def model_folders(root: Path) -> list[Path]:
     """The folders of `transformers`' from `root` down, not the hidden ones."""
-    found = []
-    for where, folders, names in islice(os.walk(root), MOST_FOLDERS):
-        deep = len(Path(where).relative_to(root).parts) >= DEPTH
-        folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
-        if holds_model(names):
-            found.append(Path(where))
-    return sorted(found)
+    return folders_that(holds_model, root)
 
 
 def adopt(folder: Path, target: Path, force: bool, origin: str, progress: Callable[[int], None]) -> None:

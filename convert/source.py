@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -98,11 +99,16 @@ def descend(folder: Path) -> Path:
 
 def checkpoint_folders(root: Path, depth: int = DEPTH) -> list[Path]:
     """The folders from `root` down, `depth` deep at the most, that hold a checkpoint; not the hidden ones."""
+    return folders_that(lambda names: any(map(is_checkpoint, names)), root, depth)
+
+
+def folders_that(hold: Callable[[list[str]], bool], root: Path, depth: int = DEPTH) -> list[Path]:
+    """The folders from `root` down whose files' names say that they `hold` something; not the hidden ones."""
     found = []
     for where, folders, names in islice(os.walk(root), MOST_FOLDERS):
         deep = len(Path(where).relative_to(root).parts) >= depth
         folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
-        if any(is_checkpoint(name) for name in names):
+        if hold(names):
             found.append(Path(where))
     return sorted(found)
 

@@ -134,10 +134,11 @@ def tensors_of(folder: ModelFolder, kind: str) -> Iterator[tuple[str, np.ndarray
 
     places = tensor_places(folder)
     shapes = tensor_shapes(folder.config)
-    shapes |= {HEAD: shapes["wte.weight"]} if has_head(places) else {}
+    if has_head(places):
+        shapes[HEAD] = shapes["wte.weight"]
+    else:
+        shapes.pop(HEAD, None)
     for name, shape in shapes.items():
-        if name == HEAD and not has_head(places):
-            continue
         data = np.concatenate([*parts_of(places.get(name), shape)]).view("<f4").reshape(shape)
         new = to_gguf_name(name)
         data = np.ascontiguousarray(data.T) if new.endswith(TURNED) else data

@@ -1,6 +1,5 @@
 """What a person asked for, and whether it may begin."""
 
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import torch
 from finetune.checkpoints import checkpoints, step_of
 from finetune.options import Options
 from finetune.record import Record
-from generate import Journal, Refusal
+from generate import Journal, Refusal, half_made
 
 try:
     import fcntl
@@ -74,9 +73,7 @@ def clear_work(task: Task) -> None:
 
     Called when nothing can be refused any more, so that a mistyped option beside --force costs no checkpoints.
     """
-    half_made = re.compile(re.escape(f".{task.out.name}-") + "[a-z0-9_]{8}")  # as tempfile names them
-    left = [path for path in task.out.parent.iterdir() if half_made.fullmatch(path.name)]
-    for path in (*task.work.glob(".sample-*"), *left):
+    for path in (*task.work.glob(".sample-*"), *half_made(task.out)):
         shutil.rmtree(path, ignore_errors=True)
     if not task.resume:
         clear(task.work, TOKENIZER)

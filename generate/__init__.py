@@ -12,7 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate import files
 from generate.errors import Busy, Problem, Refusal
-from generate.folders.atomic import check_target, in_place_of, sync, write_json, write_whole
+from generate.folders.atomic import check_target, half_made, in_place_of, sync, write_json, write_whole
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
 from generate.folders.download import pull_from_hub
@@ -105,6 +105,7 @@ __all__ = [
     "find_model",
     "find_preset",
     "guess_encoding",
+    "half_made",
     "in_place_of",
     "in_use",
     "is_known",

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -77,6 +78,12 @@ def in_place_of(target: Path) -> Iterator[Path]:
         raise Refusal("{path} cannot be written: {reason}.", path=target, reason=error.strerror or error) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def half_made(target: Path) -> list[Path]:
+    """The folders that `in_place_of(target)` has left beside it where its process was killed."""
+    name = re.compile(re.escape(f".{target.name}-") + "[a-z0-9_]{8}")  # as tempfile names them
+    return [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
 
 
 def swap(one: Path, other: Path) -> None:

@@ -73,3 +73,8 @@ def whole_number(field: str, most: int | None = None) -> int:
 def to_run(run_id: str) -> Response:
     """Send the visitor to a run's page."""
     return redirect(url_for("run.run_page", run_id=run_id), 303)
+
+
+def to_job(job_id: str) -> Response:
+    """Send the operator to a job's page."""
+    return redirect(url_for("workshop.job", job_id=job_id), 303)

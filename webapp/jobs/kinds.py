@@ -1,10 +1,11 @@
 """The kinds of jobs: which program does one, and how it is told what to make and to go on. Imports none of them."""
 
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from generate import half_made
 
 
 def finetuning(arguments: Sequence[str], out: Path) -> list[str]:
@@ -53,8 +54,7 @@ def work_of(out: Path) -> Path:
 
 def sweep(out: Path) -> None:
     """Remove what a process that was killed has left beside `out`; what a training can go on from stays."""
-    half_made = re.compile(re.escape(f".{out.name}-") + "[a-z0-9_]{8}")  # as `generate/folders/atomic.py` names them
-    for path in [path for path in out.parent.iterdir() if half_made.fullmatch(path.name)]:
+    for path in half_made(out):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -6,10 +6,9 @@ from sqlalchemy import select
 
 from generate import Refusal, model_homes
 from webapp.jobs.service import Jobs
-from webapp.jobs.tables import Job, JobState
+from webapp.jobs.tables import AT_WORK, Job, JobState
 from webapp.runs.tables import db
 
-AT_WORK = (JobState.LOOKING, JobState.WAITING, JobState.RUNNING)
 BEGUN = (*AT_WORK, JobState.DRAFT, JobState.STOPPED)  # what would not be done any more without the model
 
 

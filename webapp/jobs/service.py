@@ -59,7 +59,9 @@ class Jobs:
         return None if "\0" in job_id else db.session.scalar(select(Job).where(Job.id == job_id))
 
     def place(self, job: Job) -> int:
-        """How many are to be done on its machine before one that waits."""
+        """How many are to be done on its machine before one that waits; 0 for any other."""
+        if job.state != JobState.WAITING:
+            return 0
         earlier = (Job.state == JobState.WAITING) & (Job.created < job.created) | (Job.state == JobState.RUNNING)
         return db.session.scalar(select(func.count()).select_from(Job).where(Job.machine == job.machine, earlier))
 

@@ -21,6 +21,9 @@ class JobState(StrEnum):
     FAILED = "failed"  # `sentence` says why; it can be tried again
 
 
+AT_WORK = (JobState.LOOKING, JobState.WAITING, JobState.RUNNING)  # its process is there, or comes by itself
+
+
 class Wish(StrEnum):
     """What the operator asked of a job that only its own machine can do."""
 

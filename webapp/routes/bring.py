@@ -2,10 +2,10 @@
 
 from contextlib import suppress
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
-from werkzeug.wrappers import Response
+from flask import Blueprint, abort, render_template, request
 
 from generate import Refusal
+from webapp.http.request import to_job
 from webapp.jobs.bringing import KIND, can_try_again, question_of
 from webapp.jobs.tables import Job
 from webapp.state import state
@@ -50,7 +50,7 @@ def bring():
             job = state().bringing.from_uploads(request.form.getlist("upload"), given["makes"])
     except Refusal as refusal:
         return form(given, str(refusal)), getattr(refusal, "status", 422)
-    return to_job(job)
+    return to_job(job.id)
 
 
 @blueprint.post("/<job_id>/heads")
@@ -58,7 +58,7 @@ def heads(job_id: str):
     """How many attention heads it has."""
     job = find(job_id)
     state().bringing.answer_heads(job, request.form.get("heads", "").strip())
-    return to_job(job)
+    return to_job(job.id)
 
 
 @blueprint.post("/<job_id>/vocabulary")
@@ -70,7 +70,7 @@ def vocabulary(job_id: str):
         raise Refusal("Choose the files of the vocabulary first: encoder.json with vocab.bpe, or tokenizer.json.")
     folder = state().models.find(request.form.get("model", "")).path if whose == "model" else None
     state().bringing.answer_vocabulary(job, folder, uploads if whose == "upload" else [])
-    return to_job(job)
+    return to_job(job.id)
 
 
 def form(given: dict[str, str], problem: str = "") -> str:
@@ -88,8 +88,3 @@ def find(job_id: str) -> Job:
     if job is None or job.kind != KIND or job.machine != state().jobs.machine:
         abort(404, "There is no such conversion here any more.")
     return job
-
-
-def to_job(job: Job) -> Response:
-    """Lead on to its page."""
-    return redirect(url_for("workshop.job", job_id=job.id), 303)

@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from generate import ModelFolder, Refusal
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
-from webapp.runs.derivation import Beginning
+from webapp.runs.derivation import beside
 from webapp.runs.kinds import Relation
 from webapp.runs.repository import find_related, find_run
 from webapp.runs.service import require_done, sampling_of
@@ -25,8 +25,7 @@ def second_model(run: Run) -> ModelFolder:
     """The model that the form names, if it can be compared with the run's."""
     here = state().models
     folder = here.find(request.form.get("model", ""))
-    if (refusal := here.why_not_compared(run, folder)) is not None:
-        raise refusal
+    here.require_comparable(run, folder)
     return folder
 
 
@@ -36,8 +35,7 @@ def write_beside(run_id: str):
     """The same prompt, options and seed for another model."""
     run = find_run(run_id)
     folder, log = second_model(run), state().look(run).log
-    whose = tuple(run.authors)
-    beginning = Beginning(log.prompt, whose, Relation.BESIDE, run, None, run.first_sample, typed=run.typed)
+    beginning = beside(run, log.prompt)
     # the values are the first model's own, not the second's
     changes = {"preset": ""} if run.options.get("preset") == "model" else {}
     second = state().service.start(folder, beginning, sampling_of(run, **changes), make_visitor())

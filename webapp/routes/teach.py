@@ -7,12 +7,10 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from generate import Refusal, parse_with_preset, plain_text
 from webapp.http.body import roomy
 from webapp.http.errors import refused
-from webapp.http.request import settings
+from webapp.http.request import to_job
 from webapp.http.visitors import make_visitor
 from webapp.jobs.tables import Job, JobState
 from webapp.runs import derivation
-from webapp.runs.derivation import Beginning
-from webapp.runs.kinds import Relation
 from webapp.runs.repository import find_run
 from webapp.runs.service import sampling_of
 from webapp.state import state
@@ -59,10 +57,10 @@ def teach():
         titled(fields, files),
         fields["makes"],
         fill,
-        {"fields": fields, "files": files, "model": fields["model"]},
+        about(fields, files),
         look=True,
     )
-    return redirect(url_for("workshop.job", job_id=job.id), 303)
+    return to_job(job.id)
 
 
 @blueprint.post("/<job_id>")
@@ -71,9 +69,9 @@ def teach_otherwise(job_id: str):
     job, fields = find(job_id), read(request.form)
     check(fields)
     files = job.about["files"]
-    about = {"fields": fields, "files": files, "model": fields["model"]}
-    state().jobs.look(job, arguments(fields, files), fields["makes"], title=titled(fields, files), about=about)
-    return redirect(url_for("workshop.job", job_id=job.id), 303)
+    told = {"title": titled(fields, files), "about": about(fields, files)}
+    state().jobs.look(job, arguments(fields, files), fields["makes"], **told)
+    return to_job(job.id)
 
 
 @blueprint.post("/<job_id>/beside")
@@ -87,9 +85,8 @@ def beside(job_id: str):
     opening = plain_text(job.about["fields"].get("sample_prompt", ""))
     owner = make_visitor()
     first = find_run(here.service.start(new, derivation.fresh(new, opening), sampling, owner))
-    if (refusal := here.models.why_not_compared(first, base)) is not None:
-        raise refusal
-    begun = Beginning(here.look(first).log.prompt, tuple(first.authors), Relation.BESIDE, first, None, 0)
+    here.models.require_comparable(first, base)
+    begun = derivation.beside(first, here.look(first).log.prompt)
     second = here.service.start(base, begun, sampling_of(first, preset=""), owner)
     return redirect(url_for("comparison.side_by_side", first=first.id, second=second), 303)
 
@@ -113,10 +110,7 @@ def find(job_id: str) -> Job:
 
 def filled_in(values: dict, **more) -> str:
     """The page with the form."""
-    models = [listed.name for listed in state().models.all() if listed.folder]
-    return render_template(
-        "pages/teach.html", values=values, groups=GROUPS, presets=PRESETS, minutes=MINUTES, models=models, **more
-    )
+    return render_template("pages/teach.html", values=values, groups=GROUPS, presets=PRESETS, minutes=MINUTES, **more)
 
 
 def check(fields: dict[str, str]) -> None:
@@ -139,6 +133,11 @@ def given_texts() -> dict[str, bytes]:
     return found
 
 
+def about(fields: dict[str, str], files: list[str]) -> dict:
+    """What its row keeps for those who change it, or write with what it made."""
+    return {"fields": fields, "files": files, "model": fields["model"]}
+
+
 def titled(fields: dict[str, str], files: list[str]) -> str:
     """What the job is called."""
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
@@ -147,7 +146,7 @@ def titled(fields: dict[str, str], files: list[str]) -> str:
 
 def usual_model() -> str:
     """The model that is offered first."""
-    return state().models.preferred(settings()["RUBRIC_MODEL"])
+    return state().keeping.default
 
 
 def free_name() -> str:

@@ -1,8 +1,8 @@
 """The workshop for the operator alone (`http/operator.py`): what is being done there, and each job by itself."""
 
 from flask import Blueprint, abort, redirect, render_template, url_for
-from werkzeug.wrappers import Response
 
+from webapp.http.request import to_job
 from webapp.jobs.tables import Job
 from webapp.state import state
 from webapp.views.job_view import JobView
@@ -60,8 +60,3 @@ def look(job: Job) -> JobView:
     """A job as pages show it."""
     jobs = state().jobs
     return JobView.of(job, jobs.place(job), jobs.machine)
-
-
-def to_job(job: Job) -> Response:
-    """Lead on to its page."""
-    return redirect(url_for("workshop.job", job_id=job.id), 303)

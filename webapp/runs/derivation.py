@@ -57,6 +57,11 @@ def fresh(folder: ModelFolder, text: str, parse_special: bool = False) -> Beginn
     return Beginning(unknown_records(ids, folder.config.vocab_size), (len(ids),), typed=as_typed(text, folder))
 
 
+def beside(run: Run, records: np.ndarray) -> Beginning:
+    """The same beginning as a run's, for another model; `records` is what is known of its tokens."""
+    return Beginning(records, tuple(run.authors), Relation.BESIDE, run, None, run.first_sample, typed=run.typed)
+
+
 def as_typed(text: str, folder: ModelFolder) -> str | None:
     """The text, if a model's tokens need not say all of it and so it is to be stored; half a surrogate pair, which no
     database takes, as U+FFFD."""

@@ -174,6 +174,11 @@ class Models:
         found = [m for m in self.all() if m.folder and self.is_served(m.name)]
         return [m.name for m in found if self.why_not_compared(run, m.folder) is None]
 
+    def require_comparable(self, run: Run, folder: ModelFolder) -> None:
+        """Raise Refusal where a model cannot be compared with the run's."""
+        if (refusal := self.why_not_compared(run, folder)) is not None:
+            raise refusal
+
     def why_not_compared(self, run: Run, folder: ModelFolder) -> Refusal | None:
         """Why a model cannot be compared with the run's; None: it can."""
         if not self._vocabularies.same(run, folder):

@@ -173,9 +173,7 @@ class Uploads:
 
     def remove(self, upload: Upload) -> None:
         """Remove an upload and what has come of it."""
-        with self._lock:
-            self._turns.pop(upload.id, None)
-            shutil.rmtree(upload.folder, ignore_errors=True)
+        self.give_up([upload.id])
 
     def move(self, upload_ids: list[str], target: Path) -> list[Path]:
         """Move whole uploads into the folder `target`, as `lend` puts them there; returns where they are."""

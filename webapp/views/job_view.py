@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from generate import counted
 from webapp.jobs.progress import Progress
-from webapp.jobs.tables import Job, JobState
+from webapp.jobs.tables import AT_WORK, Job, JobState
 from webapp.views.curve import Curve, draw
 from webapp.views.sentences import how_long
 from webapp.views.training_record import TrainingSample, losses, number, samples
@@ -20,7 +20,6 @@ STAGES = {
     "judging": "Judging the result…",
 }
 SHOWN = 20  # samples of a training
-LIVE = (JobState.LOOKING, JobState.WAITING, JobState.RUNNING)
 KINDS = {"finetune": "Training", "convert": "Conversion"}
 
 
@@ -30,13 +29,13 @@ class JobView:
 
     job: Job
     progress: Progress
-    ahead: int = 0
-    elsewhere: bool = False
+    ahead: int
+    elsewhere: bool
 
     @classmethod
-    def of(cls, job: Job, ahead: int = 0, machine: str = "") -> "JobView":
-        """A job as it is stored."""
-        return cls(job, Progress.from_json(job.progress), ahead, bool(machine) and job.machine != machine)
+    def of(cls, job: Job, ahead: int, machine: str) -> "JobView":
+        """A job as it is stored; `machine` is ours."""
+        return cls(job, Progress.from_json(job.progress), ahead, job.machine != machine)
 
     @property
     def kind(self) -> str:
@@ -46,7 +45,7 @@ class JobView:
     @property
     def live(self) -> bool:
         """Whether what the page shows will be another thing in a moment."""
-        return self.job.state in LIVE or self.job.wish is not None
+        return self.job.state in AT_WORK or self.job.wish is not None
 
     @property
     def sentence(self) -> str:
