@@ -182,11 +182,9 @@ SHADED = """() => [...CSS.highlights].flatMap(([name, ranges]) => [...ranges].fi
   const range = document.createRange();
   range.setStart(one.startContainer, one.startOffset);
   range.setEnd(one.endContainer, one.endOffset);
-  const before = document.createRange();
-  before.setStart(document.querySelector('.cm-content'), 0);
-  before.setEnd(one.startContainer, one.startOffset);
-  return [before.toString().length, name, range.toString()];
-})).sort((one, other) => one[0] - other[0]).map(([, name, text]) => [name, text])"""
+  return [range, name, range.toString()];
+})).sort(([one], [other]) => one.compareBoundaryPoints(Range.START_TO_START, other)
+  || one.compareBoundaryPoints(Range.END_TO_END, other)).map(([, name, text]) => [name, text])"""
 
 
 def shaded(page) -> list[tuple[str, str]]:
