@@ -141,12 +141,13 @@ def test_a_page_lists_jobs_and_each_is_stopped_begun_and_thrown_away_there(works
     assert re.search(r"\d+ of 9,999 steps", page)
     assert f'hx-get="/workshop/jobs/{job}/now"' in page
     assert "It waits in line, behind 1 other." in operator.get(f"/workshop/jobs/{other}").text
-    operator.post(f"/workshop/jobs/{job}/stop")
+    assert operator.post(f"/workshop/jobs/{job}/stop").headers["Location"] == f"/workshop/jobs/{job}"
     assert "It saves what it has, and stops…" in operator.get(f"/workshop/jobs/{job}/now").text
     workshop.until(job, JobState.STOPPED)
     page = operator.get(f"/workshop/jobs/{job}").text
     assert "It goes on from there when you like." in page
     assert "hx-get" not in page
+    assert operator.post(f"/workshop/jobs/{job}/begin").headers["Location"] == f"/workshop/jobs/{job}"
     operator.post(f"/workshop/jobs/{job}/throw-away")
     workshop.until(job, None)
     assert operator.get(f"/workshop/jobs/{job}").status_code == 404

@@ -33,7 +33,7 @@ def begin(job_id: str):
     """Put it in line: what was only looked at, was stopped, or failed."""
     found = find(job_id)
     state().jobs.begin(found)
-    return to_job(found)
+    return to_job(found.id)
 
 
 @blueprint.post("/jobs/<job_id>/stop")
@@ -41,7 +41,7 @@ def stop(job_id: str):
     """Let it save and stop."""
     found = find(job_id)
     state().jobs.stop(found)
-    return to_job(found)
+    return to_job(found.id)
 
 
 @blueprint.post("/jobs/<job_id>/throw-away")
