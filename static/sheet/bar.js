@@ -53,7 +53,8 @@ export class Bar {
     this.soon ??= requestAnimationFrame(() => {
       this.soon = null;
       const found = tokens();
-      this.written.textContent = found ? `${found.toLocaleString("en")} token${found === 1 ? "" : "s"}` : "";
+      const words = found ? `${found.toLocaleString("en")} token${found === 1 ? "" : "s"}` : "";
+      if (this.written.textContent !== words) this.written.textContent = words; // a key changes it seldom, and costs a layout where it does
     });
   }
 

@@ -63,6 +63,6 @@ export class Peek {
   hide() {
     clearTimeout(this.timer);
     this.cell = null;
-    this.box.hidden = true;
+    if (!this.box.hidden) this.box.hidden = true; // which is asked for at each key
   }
 }

@@ -7,7 +7,7 @@ import { cells } from "./cells.js";
 import { latest } from "./marks.js";
 
 const LETTERS = { probability: "p", rank: "k", entropy: "e" };
-const MARGIN = 0.2; // of the window's height, above and below it
+const MARGIN = 0.1; // of the window's height, above and below it
 
 export const setLens = StateEffect.define(); // the name of a lens; any other: who wrote what
 
@@ -45,8 +45,9 @@ function shadesOf(view, letter, { from, to }) {
   const at = walker(view);
   let open = null; // {name, end, range}
   view.state.field(cells).between(from, to, (first, last, { lenses }) => {
-    const name = lenses.split(" ").find((one) => one[0] === letter);
-    if (!name) return;
+    const place = lenses.indexOf(letter);
+    if (place < 0) return;
+    const name = lenses.slice(place, place + 2);
     const [startContainer, startOffset] = at(first);
     const [endContainer, endOffset] = at(last);
     const goesOn = open && open.name === name && open.end === first;
@@ -59,11 +60,14 @@ function shadesOf(view, letter, { from, to }) {
   return shades;
 }
 
+const ENDS = ["startContainer", "startOffset", "endContainer", "endOffset"];
+const areSame = (ranges, others) => ranges.length === others?.length && ranges.every((range, n) => ENDS.every((end) => range[end] === others[n][end]));
+
 export const shades = ViewPlugin.fromClass(class {
   constructor(view) {
     this.view = view;
     this.range = view.viewport;
-    this.names = [];
+    this.drawn = new Map(); // by name
     this.box = null; // where the text was on the screen when it was looked at last
     this.look = () => view.requestMeasure(this.measure);
     this.measure = { key: this, read: () => this.near(), write: (range) => this.show(range) };
@@ -107,20 +111,22 @@ export const shades = ViewPlugin.fromClass(class {
     this.look();
   }
 
+  // A highlight that is set is laid out and painted anew, so those that stand where they stood are left.
   draw() {
     this.isOld = false;
-    this.clear();
     const letter = LETTERS[this.view.state.field(lens)];
-    if (!letter || !CSS.highlights) return;
-    for (const [name, ranges] of shadesOf(this.view, letter, this.range)) {
+    const shades = letter && CSS.highlights ? shadesOf(this.view, letter, this.range) : new Map();
+    for (const name of this.drawn.keys()) if (!shades.has(name)) CSS.highlights.delete(name);
+    for (const [name, ranges] of shades) {
+      if (areSame(ranges, this.drawn.get(name))) continue;
       CSS.highlights.set(name, new Highlight(...ranges.map((range) => new StaticRange(range))));
-      this.names.push(name);
     }
+    this.drawn = shades;
   }
 
   clear() {
-    for (const name of this.names) CSS.highlights.delete(name);
-    this.names = [];
+    for (const name of this.drawn.keys()) CSS.highlights.delete(name);
+    this.drawn = new Map();
   }
 
   destroy() {
