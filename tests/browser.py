@@ -215,8 +215,15 @@ class Window:
         self.page.keyboard.press("Control+End")
         self.page.keyboard.insert_text(text)
 
+    def reload(self):
+        """Load the page anew; a sheet's editor comes after it."""
+        self.page.reload()
+        if self.page.query_selector("#sheet-state"):
+            self.page.wait_for_selector(".cm-content")
+
     def text(self) -> str:
         """What the sheet's editor shows."""
+        self.page.wait_for_selector(".cm-content")
         return self.page.evaluate(SHOWN)
 
     def wait_until_written(self) -> dict:

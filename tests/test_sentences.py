@@ -238,7 +238,7 @@ def test_the_tick_is_set_and_whoever_takes_it_away_sees_a_chip_and_gets_the_whol
     made = window.wait_until_written()
     assert (made["options"]["end_at_sentence"], len(made["samples"][0]["tokens"])) == (0, 80)
     assert "Stopped at its length: 80 tokens." in page.inner_text("#sheet-status")
-    page.reload()
+    window.reload()
     page.wait_for_selector(".acts.ready")
     unfold(page)
     assert not page.is_checked(TICK), "a sheet keeps it"

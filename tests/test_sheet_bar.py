@@ -114,7 +114,7 @@ def test_the_bar_says_model_length_preset_what_differs_and_how_many_tokens_there
     page.keyboard.press("Control+End")
     page.click("#write-on")
     until(lambda: page.inner_text("#written") == "12 tokens")
-    page.reload()
+    window.reload()
     until(lambda: page.input_value("#length") == "5")
     assert page.locator("[data-empty=temperature]").count() == 0
 
@@ -217,7 +217,7 @@ def test_a_lens_on_1500_tokens_moves_no_line_and_is_there_after_a_reload(window,
         assert page.locator(".legend:visible").count() == 1
         assert page.evaluate(LINES) == before, name
     until(lambda: page.request.get(f"{page.url}/state").json()["lens"] == "entropy")
-    page.reload()
+    window.reload()
     until(lambda: {name[0] for name, _ in shaded(page)} == {"e"})
 
 

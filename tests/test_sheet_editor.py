@@ -68,8 +68,21 @@ def test_the_caret_is_in_an_empty_sheet_and_typing_gives_it_an_address(window, p
     page.keyboard.type("the king")
     is_stored(window, "the king")
     assert re.fullmatch(r"/s/[\w-]{16}", page.evaluate("location.pathname"))
-    page.reload()
+    window.reload()
     assert window.text() == "the king"
+
+
+@pytest.mark.long
+def test_what_is_typed_and_pressed_before_the_script_is_there_is_done_by_it(window, page):
+    held = []
+    page.route("**/sheet.min.js*", lambda route: held.append(route))
+    page.goto(window.server.url + "/?model=storyteller")
+    page.locator("#prompt").press_sequentially("Early birds")
+    page.keyboard.press("Control+Enter")
+    until(lambda: held)
+    held[0].continue_()
+    until(lambda: window.text().startswith("Early birds"))
+    assert window.wait_until_written()["prompt"]["text"] == "Early birds"
 
 
 def test_what_the_model_writes_is_red_in_the_same_page(window, page):
@@ -95,7 +108,7 @@ def test_any_text_can_be_pasted_and_is_stored_as_it_is(window, page, text):
     wanted = f"a{text}z".replace("\r\n", "\n").replace("\r", "\n")
     assert window.text() == wanted
     is_stored(window, wanted)
-    page.reload()
+    window.reload()
     assert window.text() == wanted
 
 
@@ -159,7 +172,7 @@ def test_typing_within_a_word_makes_it_black_and_leaves_the_others_red(window, p
     red = page.evaluate(RED)
     assert red
     assert text.replace("\n", "").endswith(red)
-    page.reload()
+    window.reload()
     assert page.evaluate(RED) == red
 
 
@@ -245,7 +258,7 @@ def test_undo_and_redo_take_back_typing_and_writing_also_after_a_reload(window, 
     page.keyboard.type(" and")
     page.keyboard.press("Control+z")
     until(lambda: window.text() == "Once upon a time" + text)
-    page.reload()
+    window.reload()
     page.wait_for_selector("[data-do=undo][aria-disabled=false]")
     page.focus(".cm-content")
     page.keyboard.press("Control+z")
@@ -331,7 +344,7 @@ def test_what_is_kept_in_mind_the_settings_and_the_lens_are_there_after_a_reload
     page.fill("[name=temperature]", "0.5")
     page.keyboard.press("Tab")
     until(lambda: (s := state(window))["memory"] and s["lens"] == "rank" and s["options"]["temperature"] == "0.5")
-    page.reload()
+    window.reload()
     assert page.input_value("#memory") == "The fox is called Alder."
     assert page.is_checked("[name=lens][value=rank]")
     assert page.input_value("[name=temperature]") == "0.5"
@@ -477,7 +490,7 @@ def test_what_goes_behind_a_slow_answer_as_another_window_is_chosen_is_stored_on
     is_stored(window, "one two three four")
     assert window.text() == "one two three four"
     page.wait_for_timeout(700)
-    page.reload()
+    window.reload()
     assert window.text() == "one two three four"
 
 

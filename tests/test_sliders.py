@@ -164,7 +164,7 @@ def test_what_a_slider_says_is_what_is_written_with_and_there_after_a_reload(win
     page.keyboard.press("Control+Enter")
     page.locator("#write-on").click()
     assert window.wait_until_written()["options"]["temperature"] == 0
-    page.reload()
+    window.reload()
     page.wait_for_selector(".cm-content")
     assert (said(page, "temperature"), page.evaluate(MARKED)) == ("0", ["max_new_tokens", "temperature", "seed"])
 

@@ -5,6 +5,7 @@ import { Bar } from "./bar.js";
 import { cellAt, cells, tokensIn } from "./cells.js";
 import { showCode } from "./code.js";
 import { Demo } from "./demo.js";
+import { typedEarly } from "./early.js";
 import { makeEditor } from "./editor.js";
 import { watchExamples } from "./examples.js";
 import { fading, lastStretch, setFading } from "./fade.js";
@@ -54,7 +55,14 @@ class Page {
     this.watch(state);
     this.first();
     if (state.id) this.opened(state.id);
+    this.early();
     if (matchMedia("(hover: hover)").matches || !state.id) this.view.focus();
+  }
+
+  early() {
+    const changes = typedEarly(this.form.prompt, this.view.state.doc.toString());
+    if (changes) this.view.dispatch({ changes, selection: { anchor: changes.from + changes.insert.length }, userEvent: "input" });
+    if ("pressed" in this.form.prompt.dataset) this.write();
   }
 
   presses() {
