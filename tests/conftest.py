@@ -46,6 +46,7 @@ ON_BOTH_DATABASES = {  # they store, read and delete
     ),
 }
 
+ON_BOTH_SOON = {"test_migrations", "test_presses", "test_removal"}  # on both kinds also in `make test`
 
 # Tried through a second Rubric as the engine, too.
 ABOUT_RUNS = {
@@ -72,8 +73,11 @@ def called(code) -> set[str]:
 
 @pytest.hookimpl(tryfirst=True)  # before marks are looked at
 def pytest_collection_modifyitems(config, items):
-    """What asks little of the database is tried on one of the two kinds; what starts a process or trains is marked."""
+    """What asks little of the database is tried on one of the two kinds, and most on the second in the long tier alone; what
+    starts a process or trains is marked."""
     for item in items:
+        if "[postgresql" in item.name and item.module.__name__ not in ON_BOTH_SOON:
+            item.add_marker("long")
         if "[postgresql" in item.name or WHOLE & set(item.fixturenames) or CALLS & called(item.function.__code__):
             item.add_marker("whole")
     spared = {i for i in items if "[postgresql" in i.name and i.module.__name__ not in ON_BOTH_DATABASES}

@@ -198,6 +198,7 @@ def test_both_forms_run_as_they_stand(server):
     assert by_python == "".join(f"{text}\n" for text in texts)
 
 
+@pytest.mark.long
 def test_the_sheet_shows_its_text_as_code(browser, server):
     with opened(browser, server) as window:
         page = window.page

@@ -75,6 +75,7 @@ def test_a_client_who_asks_on_the_same_connection_again_is_there_still(server):
         assert b" 200 " in answers.split(b"\r\n")[0]
 
 
+@pytest.mark.long
 def test_a_server_that_is_being_stopped_says_so_in_the_stream(mortal):
     with connection(mortal, stream=True) as client:
         client.recv(1)

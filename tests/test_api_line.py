@@ -91,6 +91,7 @@ def test_a_request_of_many_prompts_goes_through_a_short_line(made):
     assert [choice["index"] for choice in answer["choices"]] == list(range(20))
 
 
+@pytest.mark.long
 def test_half_of_the_line_stays_free_for_pages(made):
     engine = FakeEngine(max_rows=2, max_waiting=10, pace=0.01)
     app = made(engine, RUBRIC_MAX_ROWS="2", RUBRIC_MAX_WAITING="10")

@@ -296,6 +296,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.long
 def test_what_is_made_to_harm_is_refused_as_on_the_terminal_and_leaves_nothing(workshop, tmp_path, capsys, name):
     folder = tmp_path / "dropped"
     folder.mkdir()

@@ -125,6 +125,7 @@ def test_a_friend_sees_the_same_run_live_but_cannot_stop_it(window, second):
     assert second.story() == window.story() == pictured(window.stored(url)["samples"][0]["text"])
 
 
+@pytest.mark.long
 def test_a_hidden_tab_that_is_shown_again_misses_nothing(window):
     """Nor while it is hidden: its stream stays open, as whoever hides a tab still watches."""
     url = window.write("Once upon a time", model="slow", max_new_tokens=4096)
@@ -139,6 +140,7 @@ def test_a_hidden_tab_that_is_shown_again_misses_nothing(window):
     assert window.story() == pictured(window.stored(url)["samples"][0]["text"])
 
 
+@pytest.mark.long
 def test_several_samples_stream_together_over_one_connection(window):
     url = window.write("The king", samples=4, max_new_tokens=150)
     until(lambda: all(len(window.story(n)) > 20 for n in range(4)))

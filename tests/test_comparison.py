@@ -287,6 +287,7 @@ def column(window, at: str) -> str:
     return window.page.evaluate(f"document.getElementById('{at}-sample-0').textContent")
 
 
+@pytest.mark.long
 def test_both_columns_are_written_live_and_then_compared(window):
     page, server = window.page, window.server
     run = window.write("The old king", model="slow", max_new_tokens=4096)

@@ -202,6 +202,7 @@ def test_a_text_marker_is_obeyed_and_never_seen(tmp_path):
     assert b"e" not in text
 
 
+@pytest.mark.long
 def test_the_model_itself_tells_that_it_learned_the_marker_in_ordinary_tokens(tmp_path):
     """A small one is trained for a moment on texts parted as nshepperd's encoder did it; before, it names the id."""
     from transformers import GPT2Config, GPT2LMHeadModel

@@ -10,6 +10,8 @@ without_scripts_too = pytest.mark.parametrize(
     "window", [{}, {"java_script_enabled": False}], ids=["with scripts", "without scripts"], indirect=True
 )
 
+pytestmark = pytest.mark.long
+
 
 without_scripts = pytest.mark.parametrize("window", [{"java_script_enabled": False}], indirect=True)
 

@@ -42,6 +42,7 @@ def test_several_processes_have_a_window_each_at_least():
     assert choose_batch(6, 4) == 4
 
 
+@pytest.mark.long
 def test_a_training_says_what_it_chose_and_keeps_it(bench, capsys):
     folder = bench.made("out", "--documents", "line", "--log-every", 100)
     told = capsys.readouterr().out

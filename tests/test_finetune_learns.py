@@ -105,6 +105,7 @@ def test_a_training_from_nothing_goes_on_with_its_own_tokenizer(tmp_path):
     assert (whole / "tokenizer.json").read_text() == (parted / "tokenizer.json").read_text()
 
 
+@pytest.mark.long
 def test_a_model_with_more_layers_begins_where_the_shallow_one_was(bench, model, capsys):
     folder = bench.made("deep", *QUICK, "--layers", 5, "--learning-rate", 1e-3)
     made = check_folder(folder)
@@ -123,6 +124,7 @@ def test_a_model_with_more_layers_begins_where_the_shallow_one_was(bench, model,
     assert "--layers 1: tiny has 2, and there can only be added some" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_new_model_can_begin_with_projections_of_zero(bench):
     options = (
         "--documents",
@@ -197,6 +199,7 @@ def test_the_folder_says_where_it_is_from(bench, model):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.long
 def test_weights_are_written_as_asked(dtype, bench):
     from safetensors import safe_open
 

@@ -114,6 +114,7 @@ def test_the_counts_of_tokens_add_up(bench):
     assert told["documents"] == {"train": 54, "validation": 6}
 
 
+@pytest.mark.long
 def test_accumulated_batches_are_one_large_batch(bench):
     common = (
         "--documents",
@@ -134,6 +135,7 @@ def test_accumulated_batches_are_one_large_batch(bench):
     assert losses(one) == pytest.approx(losses(other), abs=1e-5)
 
 
+@pytest.mark.long
 def test_gradient_checkpointing_changes_memory_and_nothing_else(bench):
     common = ("--documents", "line", "--steps", 4, "--log-every", 1, "--save-every", 0)
     one = bench.made("one", *common)
@@ -181,6 +183,7 @@ def test_only_the_layers_change_with_frozen_embeddings(bench, model):
     assert all(name.startswith("transformer.h.") for name in changed)
 
 
+@pytest.mark.long
 def test_adapters_merged_give_the_logits_of_adapters_unmerged(bench, model, monkeypatch):
     from finetune import result
 

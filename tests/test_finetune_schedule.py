@@ -133,6 +133,7 @@ def test_what_is_evaluated_at_the_end_is_what_is_written(bench, capsys):
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(told, abs=1e-5)
 
 
+@pytest.mark.long
 def test_a_checkpoint_keeps_raw_weights_and_their_average(bench, capsys):
     with cut_at(15):
         assert bench.train("out", *COMMON, "--steps", 20, "--schedule", "linear", "--ema", 8) == 130

@@ -376,6 +376,7 @@ def test_a_version_whose_sheet_is_gone_leads_to_none(a, serve):
 
 
 @pytest.mark.parametrize("window", [{"timezone_id": "Asia/Tokyo"}], ids=["Tokyo"], indirect=True)
+@pytest.mark.long
 def test_times_are_those_of_the_visitor_s_zone_after_a_search_too(window):
     page, url = window.page, window.server.url
     form = {"prompt": "the old king", "model": "tiny", "max_new_tokens": "1"}

@@ -29,6 +29,7 @@ def prompt_of(length, dice) -> list[int]:
     return [dice.randrange(1, 8192) for _ in range(length)]
 
 
+@pytest.mark.long
 def test_prompts_of_any_length_that_join_at_any_moment_change_nobody_s_tokens(alone, crowd, monkeypatch):
     """Random lengths up to the window, read in pieces of random sizes; the seed of all this is fixed."""
     dice = random.Random(4)

@@ -225,6 +225,7 @@ TICK = "[data-ticks=end_at_sentence]"
 CHIPS = "[...document.querySelectorAll('#chips button')].map(chip => chip.firstChild.data)"
 
 
+@pytest.mark.long
 def test_the_tick_is_set_and_whoever_takes_it_away_sees_a_chip_and_gets_the_whole_length(window):
     window.type(PROMPT, "/?model=storyteller&max_new_tokens=80&seed=4")
     page = window.page

@@ -29,6 +29,7 @@ def chunks(url: str) -> list[bytes]:
     return pieces
 
 
+@pytest.mark.long
 def test_text_arrives_in_steps_with_events_and_without_scripts(server):
     wish = {"model": "slow", "max_new_tokens": "200"}
     events, plain = (chunks(start_run(server, **wish) + part) for part in ("/events", "/plain"))

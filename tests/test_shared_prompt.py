@@ -132,6 +132,7 @@ def test_a_continuation_of_a_sample_that_shared_its_prompt_goes_on_as_it_would_h
             assert ids_of(short)[number] + rest == ids_of(long)[number]
 
 
+@pytest.mark.long
 def test_bfloat16_is_hardly_less_exact_for_sharing(models):
     """The two parts of an attention are joined by the logarithm of a sum, which has few digits in bfloat16."""
     gaps = {}

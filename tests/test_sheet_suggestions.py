@@ -8,6 +8,8 @@ from test_sheet_bar import PHONE, SHIFTS
 from test_sheet_editor import RED, is_stored
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 START = "/?model=storyteller&seed=1&min_new_tokens=24"
 TEXTS = "[...document.querySelectorAll('.suggestions li')].map(row => row.textContent)"
 FOCUS = "document.activeElement.id || document.activeElement.dataset.do || document.activeElement.id"

@@ -9,6 +9,8 @@ from waiting import until
 from generate import LISTS, OPTIONS, PRESETS, Group, find_preset
 from webapp.views.sliders import grouped, stops_of
 
+pytestmark = pytest.mark.long
+
 NUMBERS = [option for option in OPTIONS if stops_of(option)]
 CHIPS = "[...document.querySelectorAll('[data-empty]')].map((chip) => chip.firstChild.textContent)"
 MARKED = "[...document.querySelectorAll('.differing input[name]')].map(one => one.name)"

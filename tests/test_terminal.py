@@ -197,6 +197,7 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(models, tmp_path, monkey
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_refusal_leaves_the_process_with_status_1(command):
     refused(command("a", "--seed", "x"), "seed must be a whole number from 0 to 4,294,967,295, not 'x'")
 
@@ -278,6 +279,7 @@ def test_help_names_every_option(generate):
     assert (status, [o.name for o in OPTIONS + LISTS if f"--{o.name.replace('_', '-')}" not in out]) == (0, [])
 
 
+@pytest.mark.long
 def test_a_download_without_a_network_is_refused_and_leaves_nothing(command, tmp_path):
     for environ in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"https_proxy": "http://127.0.0.1:9"}):
         result = command("download", "gpt2", RUBRIC_MODELS=str(tmp_path), HF_HUB_OFFLINE="0", **environ)

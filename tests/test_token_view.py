@@ -194,6 +194,7 @@ def test_nothing_is_wider_than_the_window(window):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.long
 def test_shades_go_one_way_in_grey_and_their_words_can_be_read(browser, server, scheme):
     """Each next class is darker (on dark paper: lighter) by a step that an eye without colours sees."""
     window = Window(browser, server, color_scheme=scheme)

@@ -272,6 +272,7 @@ def test_a_prompt_is_shown_as_the_tokenizer_reads_it_and_goes_on_when_it_is_edit
     assert visitor.finish(edited)["prompt"]["text"] == "the old king said"
 
 
+@pytest.mark.long
 def test_the_terminal_says_it_too(shouting):
     command = [sys.executable, "-m", "generate", "The OLD king", "--model", "shouting", "--max-new-tokens", "1"]
     settings = os.environ | {"RUBRIC_MODELS": str(shouting.parent), "RUBRIC_PRECISION": "float32"}

@@ -7,6 +7,8 @@ import pytest
 from browser import answer_to, get, opened, serving
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 NOTES = ("ERR_", "Failed to load resource", "Failed to fetch")  # what Chromium notes of lost connections and refusals
 AGAIN = """new MutationObserver(() => { window.said = (window.said ?? 0) + 1; })
   .observe(document.querySelector('#sheet-status'), {childList: true, characterData: true, subtree: true})"""
