@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
         "--vocab",
         type=Path,
         metavar="FOLDER",
-        help="whose vocabulary to use (encoder.json and vocab.bpe, or a model folder; gpt2: GPT-2's own), if none is beside it",
+        help="whose vocabulary to use (a folder with encoder.json and vocab.bpe or with vocab.txt, a list of BERT's of any name, or "
+        "a model folder; gpt2: GPT-2's own), if none is beside it",
     )
     p.add_argument("--ask", action="store_true", help="refuse where a vocabulary is missing, instead of assuming one")
     p.add_argument(

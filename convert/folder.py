@@ -16,7 +16,7 @@ from convert.pytorch import open_pytorch
 from convert.questions import UnknownVocabulary
 from convert.sizes import Sizes, find_sizes
 from convert.source import Source
-from convert.vocabulary import Bpe, find_vocabulary, write_makeshift, write_vocabulary
+from convert.vocabulary import Bpe, find_vocabulary, word_list, write_makeshift, write_vocabulary
 from convert.weights import read_back, write_weights
 from generate import END, ModelFolder, Refusal, check_folder, check_target, in_place_of, write_json
 
@@ -152,6 +152,8 @@ def found_vocabulary(source: Source, given: Path | None, rows: int) -> Bpe | Non
     if given == Path(CHOSEN) and not given.exists():
         return gpt2_as_asked(rows)
     origin = "beside the checkpoint" if given is None else f"from {given}"
+    if given is not None and given.suffix == ".txt" and given.name != "merges.txt" and given.is_file():
+        return word_list(given, rows, origin)
     folder = source.prefix.parent if given is None else given.parent if given.is_file() else given
     found = find_vocabulary(folder, rows, origin)
     if found is None and given is not None:

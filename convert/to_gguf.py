@@ -81,6 +81,12 @@ def check_graph(folder: ModelFolder) -> None:
 def byte_level_of(folder: ModelFolder) -> Bpe:
     """The folder's vocabulary; raises Refusal where llama.cpp, by the name gpt-2, would cut texts another way."""
     bpe = find_vocabulary(folder.path, folder.config.vocab_size, folder.name)
+    if bpe is not None and bpe.is_bert:
+        raise Refusal(
+            "{model} has BERT's vocabulary, and llama.cpp ends every prompt of such a model with [SEP]: as a GGUF it would begin "
+            "another text instead of going on with yours.",
+            model=folder.name,
+        )
     cutter = bpe and bpe.tokenizer.pre_tokenizer
     plain = isinstance(cutter, pre_tokenizers.ByteLevel) and bpe.tokenizer.normalizer is None
     if not plain or not is_lossless(bpe.tokenizer) or cutter.add_prefix_space:

@@ -15,7 +15,7 @@ from convert.names import to_tensorflow
 from convert.places import has_head, parts_of, tensor_places
 from convert.sizes import tensorflow_shapes
 from convert.table import MAGIC, mask, masked_crc
-from convert.vocabulary import find_vocabulary, write_pair
+from convert.vocabulary import Bpe, find_vocabulary, write_pair
 from generate import ModelFolder, Refusal, in_place_of
 
 RESTART = 16  # entries between two that are written whole
@@ -23,7 +23,7 @@ PREFIX = "model.ckpt"
 
 
 def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], None] = lambda size: None) -> None:
-    """Write `target` with model.ckpt.*, checkpoint, hparams.json, encoder.json and vocab.bpe."""
+    """Write `target` with model.ckpt.*, checkpoint, hparams.json, and the vocabulary."""
     c = folder.config
     check_openai(folder)
     sizes = {"vocab_size": c.vocab_size, "n_positions": c.n_positions, "n_embd": c.n_embd, "n_layer": c.n_layer}
@@ -36,7 +36,15 @@ def to_checkpoint(folder: ModelFolder, target: Path, progress: Callable[[int], N
         hparams = {"n_vocab": c.vocab_size, "n_ctx": c.n_positions, "n_embd": c.n_embd, "n_head": c.n_head}
         (part / "hparams.json").write_text(json.dumps(hparams | {"n_layer": c.n_layer}))
         if (bpe := find_vocabulary(folder.path, c.vocab_size, "")) is not None:
-            write_pair(bpe, part / "encoder.json", part / "vocab.bpe")
+            write_beside(bpe, part)
+
+
+def write_beside(bpe: Bpe, folder: Path) -> None:
+    """Write a vocabulary as OpenAI's two files, or where it is none of GPT-2's kind as tokenizer.json, which we read there."""
+    if bpe.is_byte_level:
+        write_pair(bpe, folder / "encoder.json", folder / "vocab.bpe")
+    else:
+        bpe.tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def check_openai(folder: ModelFolder) -> None:

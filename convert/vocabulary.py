@@ -43,6 +43,11 @@ class Bpe:
         return not is_lossless(self.tokenizer)
 
     @property
+    def is_byte_level(self) -> bool:
+        """Whether it is of GPT-2's kind, which two files can spell."""
+        return self.tokenizer.pre_tokenizer is not None and not self.is_bert
+
+    @property
     def begin_id(self) -> int | None:
         """The id of the token that goes before a text, if there is one."""
         return self.tokenizer.token_to_id(CLS if self.is_bert else END)
@@ -80,13 +85,22 @@ def find_vocabulary(folder: Path, rows: int, origin: str) -> Bpe | None:
         if all(file.is_file() for file in files):
             if len(files) == 2:
                 check_rows(read_encoder(files[0]), rows)
-            bpe = Bpe(read(*files), origin)
-            if "merges" not in bpe.model and not bpe.is_bert:
-                raise Refusal("{file} holds no BPE vocabulary.", file=files[0].name)
-            check_rows(bpe.tokenizer.get_vocab(with_added_tokens=True), rows)
-            check_reached(bpe.tokenizer)
-            return bpe
+            return checked(Bpe(read(*files), origin), files[0], rows)
     return None
+
+
+def word_list(file: Path, rows: int, origin: str) -> Bpe:
+    """BERT's vocabulary in a file of any name, as GPT2-Chinese has several beside each other; raises Refusal as above."""
+    return checked(Bpe(read_wordpiece(file), origin), file, rows)
+
+
+def checked(bpe: Bpe, file: Path, rows: int) -> Bpe:
+    """The same vocabulary; raises Refusal where it is none that can be used with an embedding of so many `rows`."""
+    if "merges" not in bpe.model and not bpe.is_bert:
+        raise Refusal("{file} holds no BPE vocabulary.", file=file.name)
+    check_rows(bpe.tokenizer.get_vocab(with_added_tokens=True), rows)
+    check_reached(bpe.tokenizer)
+    return bpe
 
 
 def check_rows(encoder: dict[str, int], rows: int) -> None:
@@ -104,7 +118,7 @@ def check_rows(encoder: dict[str, int], rows: int) -> None:
 def write_vocabulary(bpe: Bpe, target: Path) -> None:
     """Write tokenizer.json, and of a byte-level BPE vocab.json with merges.txt for programs that read no other."""
     bpe.tokenizer.save(str(target / "tokenizer.json"))
-    if bpe.tokenizer.pre_tokenizer is not None and not bpe.is_bert:  # there is no such spelling of the other kinds
+    if bpe.is_byte_level:  # there is no such spelling of the other kinds
         write_pair(bpe, target / "vocab.json", target / "merges.txt")
 
 

@@ -99,7 +99,8 @@ def write(file: Path, model: Path, raw, architecture: str = "gpt2", **kv) -> Non
     writer.add_tokenizer_pre(kv.get("pre", "gpt-2"))
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token == "<|endoftext|>" else 1 for token in tokens])
-    writer.add_token_merges([" ".join(merge) for merge in merges_of(told)])
+    if merges := [" ".join(merge) for merge in merges_of(told)]:
+        writer.add_token_merges(merges)
     writer.add_eos_token_id(0)
     for name, value in expected(model).items():
         value = np.ascontiguousarray(value)

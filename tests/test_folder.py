@@ -105,6 +105,10 @@ def old_weights(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def old_shards(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model-00001-of-00002.bin")
+
+
 VECTOR, MATRIX = np.zeros(32, "f4"), np.zeros((32, 32), "f4")
 BREAKAGES = {
     "missing tensor": (without("transformer.h.1.mlp.c_fc.bias"), r"lack h\.1\.mlp\.c_fc\.bias; config.json and"),
@@ -148,6 +152,7 @@ BREAKAGES = {
     "an index of nothing": (indexed({}), r"model\.safetensors\.index\.json does not say which tensor is in which file"),
     "a shard that the index lists": (indexed({"wte.weight": "a.safetensors"}), r"a\.safetensors is missing, one of the 1 fi"),
     "weights of PyTorch": (old_weights, r"in pytorch_model\.bin, which is of PyTorch; `python -m convert .*broken models/NAME`"),
+    "shards of PyTorch": (old_shards, r"in pytorch_model-00001-of-00002\.bin, which is of PyTorch; `python -m convert"),
     "a name twice": (weights(module__transformer__wpe__weight=np.zeros((64, 32), "f4")), r"are both wpe\.weight; keep one"),
     "biases of some layers": (without("transformer.h.0.attn.c_attn.bias"), r"weights lack h\.0\.attn\.c_attn\.bias;"),
     "config is a pointer": (text("config.json", POINTER), r"config\.json is a Git LFS pointer, not the file itself"),

@@ -10,7 +10,9 @@ from conftest import Writer, edit_json, started
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from generate import LocalEngine, check_folder
+from convert.folder import convert
+from convert.source import find_source
+from generate import LocalEngine, Refusal, check_folder
 from generate.transformer.model import load_model
 
 IDS = [5, 17, 3, 99, 250, 44, 44, 8, 120, 61]
@@ -109,6 +111,19 @@ def test_shards_write_on_the_page_s_engine(folder):
 def test_weights_of_sixteen_bits_are_taken_as_they_are(folder, dtype):
     expected = theirs(saved(folder, dtype=dtype))
     assert abs(ours(folder) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_sixteen_bits_that_hold_no_number_are_refused_by_name(folder, dtype, number):
+    saved(folder, dtype=dtype)
+    where = "transformer.h.1.mlp.c_fc.weight"
+    rewritten(folder, lambda tensors: tensors | {where: tensors[where].index_fill(1, torch.tensor(5), number)})
+    with pytest.raises(Refusal, match=r"h\.1\.mlp\.c_fc\.weight holds NaN or infinity"):
+        ours(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    with pytest.raises(Refusal, match="model/h1/mlp/c_fc/w holds NaN or infinity"):
+        convert(find_source(folder / "pytorch_model.bin"), folder / "made", check=False)
 
 
 @pytest.mark.parametrize(

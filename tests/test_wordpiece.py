@@ -4,18 +4,24 @@ import random
 import shutil
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 import torch
 from chinese import CHARACTERS, PIECES, SIGNS, WORDS, make_chinese, vocabulary
-from conftest import taken_in
+from conftest import taken_in, until
+from test_convert_gguf import write
 from test_sheets import Page
 from transformers import BertTokenizer, GPT2LMHeadModel
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from convert.folder import convert
 from convert.source import find_source
+from convert.to_gguf import to_gguf
+from convert.to_tensorflow import to_checkpoint
 from generate import Refusal, check_folder, logits_of
+from webapp.views.hints import brings_spaces, script_hint
+from webapp.views.tokens import cells
 
 RUBBISH = [
     "\x00",
@@ -81,6 +87,16 @@ def test_ten_thousand_strings_have_the_ids_that_bert_s_tokenizer_gives_them(tmp_
     assert different == []
 
 
+def test_streamed_text_is_stored_text_for_each_of_them(chinese):
+    """A token's bytes are whole characters, so what is shown token by token is what all of them say together."""
+    tokenizer = check_folder(chinese).tokenizer
+    vocabulary = tokenizer.vocabulary
+    for text in strings(10_000):
+        ids = tokenizer.encode(text)
+        streamed = "".join(cell.text for cell in cells(np.array(ids), vocabulary))
+        assert streamed == vocabulary.bytes_of(ids).decode(), text
+
+
 def test_bert_s_first_tokenizer_in_python_agrees_too(chinese):
     ours, theirs = check_folder(chinese).tokenizer, BertTokenizerLegacy(str(chinese / "vocab.txt"))
     texts = [text for text in strings(3000) if "[" not in text]  # its own way with names of marks
@@ -88,10 +104,10 @@ def test_bert_s_first_tokenizer_in_python_agrees_too(chinese):
     assert different == []
 
 
-def test_texts_begin_with_cls_and_end_with_sep_whatever_the_config_says(chinese):
+def test_texts_begin_with_cls_and_end_with_sep_or_where_another_begins_whatever_the_config_says(chinese):
     folder = check_folder(chinese)
     cls, sep = (vocabulary().index(name) for name in ("[CLS]", "[SEP]"))
-    assert (folder.begin_id, folder.end_ids, folder.end_name) == (cls, (sep,), "[SEP]")
+    assert (folder.begin_id, folder.end_ids, folder.end_name) == (cls, (sep, cls), "[SEP]")
     assert folder.encode_prompt("从前") == [cls, *map(vocabulary().index, "从前")]
     assert folder.encode_prompt("") == [cls]
     assert folder.tokenizer.encode("[SEP]", parse_special=True) == [sep]
@@ -161,6 +177,50 @@ def test_it_converts_from_a_pickle(chinese, tmp_path):
         assert np.abs(theirs(torch.tensor([ids])).logits[0].numpy() - logits_of(last, [ids])[0]).max() < 1e-4
 
 
+def test_it_goes_to_tensorflow_and_back(chinese, tmp_path):
+    to_checkpoint(check_folder(chinese), tmp_path / "old")
+    convert(find_source(tmp_path / "old"), tmp_path / "made", check=False)
+    first, last = check_folder(chinese), check_folder(tmp_path / "made")
+    assert (first.begin_id, first.end_ids) == (last.begin_id, last.end_ids)
+    assert all(first.encode_prompt(text) == last.encode_prompt(text) for text in strings(200))
+
+
+def test_a_list_of_words_of_any_name_is_the_vocabulary_that_is_asked_for(chinese, tmp_path):
+    """GPT2-Chinese has several in one folder; the one beside it, of another model, is not taken."""
+    source = make_chinese(tmp_path / "run", "pytorch_model.bin")
+    lists = tmp_path / "cache"
+    lists.mkdir()
+    (source / "vocab.txt").rename(lists / "vocab_small.txt")
+    (lists / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\na\nb\n", "utf-8")
+    convert(find_source(source), tmp_path / "made", vocabulary=lists / "vocab_small.txt", check=False)
+    first, last = check_folder(chinese), check_folder(tmp_path / "made")
+    assert first.tokenizer.vocabulary.tokens == last.tokenizer.vocabulary.tokens
+    (lists / "vocab_small.txt").write_text("a\nb\n")
+    with pytest.raises(Refusal, match=r"vocab_small\.txt has no \[CLS\], \[SEP\], \[UNK\]"):
+        convert(find_source(source), tmp_path / "other", vocabulary=lists / "vocab_small.txt", check=False)
+
+
+def test_no_gguf_is_written_of_it_as_llama_would_close_every_prompt(chinese, tmp_path):
+    with pytest.raises(
+        Refusal, match=r"zh has BERT's vocabulary, and llama\.cpp ends every prompt of such a model with \[SEP\]"
+    ):
+        to_gguf(check_folder(chinese), tmp_path / "zh.gguf", "f16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gguf_of_it_wants_the_list_of_words_and_is_the_model_then(chinese, tmp_path):
+    """Whether capitals and accents count is in no GGUF."""
+    write(tmp_path / "zh.gguf", chinese, gguf.GGMLQuantizationType.F32, tokenizer="bert", pre="default")
+    with pytest.raises(Refusal, match=r"a vocabulary of the kind 'bert', .*; bring the model's own with --vocab"):
+        convert(find_source(tmp_path / "zh.gguf"), tmp_path / "made", check=False)
+    convert(find_source(tmp_path / "zh.gguf"), tmp_path / "made", vocabulary=chinese / "vocab.txt", check=False)
+    first, last = check_folder(chinese), check_folder(tmp_path / "made")
+    assert (first.begin_id, first.end_ids) == (last.begin_id, last.end_ids)
+    ids = first.encode_prompt("从前有一只狐狸")
+    assert last.encode_prompt("从前有一只狐狸") == ids
+    assert np.abs(logits_of(first, [ids])[0] - logits_of(last, [ids])[0]).max() < 1e-5
+
+
 @pytest.fixture(scope="module")
 def served(models, chinese):
     """The name of the model in the folder of the session's server."""
@@ -186,6 +246,14 @@ def test_streamed_text_is_stored_text_and_the_prompt_stays_as_it_was_typed(visit
     assert "In 2 places the prompt has what the model&#39;s vocabulary does not know" in page.replace("'", "&#39;")
     assert '<dd class="typed" dir="auto">从前有一只 Fox 龘，&#10;'.replace("&#10;", "\n") in page
     assert PROMPT in visitor.get(f"/?parent={run.rsplit('/', 1)[-1]}").text.replace("&#10;", "\n")
+    assert visitor.get(f"{run}.txt").text == PROMPT + text
+    assert "<title>从前有一只 Fox 龘， 它说：hello world" in page
+
+
+def test_a_run_is_found_by_words_that_its_tokens_do_not_say(visitor, served):
+    run = visitor.start("从前 Fox 龖，", model=served, max_new_tokens=3)
+    visitor.finish(run)
+    until(lambda: run in visitor.get("/runs?q=Fox 龖").text, what="the run among those that are found")
 
 
 def test_a_run_of_it_is_continued_forked_retried_and_edited(visitor, served):
@@ -204,6 +272,58 @@ def test_a_run_of_it_is_continued_forked_retried_and_edited(visitor, served):
     edited = visitor.finish(visitor.start(PROMPT + "！", model=served, parent=key))
     assert edited["prompt"]["typed"] == PROMPT + "！"
     assert [token["id"] for token in edited["prompt"]["tokens"]] == [*ids[: len(ids) - 12], vocabulary().index("！")]
+
+
+def said(chinese: Path, ids: list[int]) -> str:
+    """What some tokens say."""
+    return check_folder(chinese).tokenizer.vocabulary.bytes_of(ids).decode()
+
+
+def test_what_goes_on_from_a_prompt_keeps_it_as_it_was_typed(visitor, served, chinese):
+    run = visitor.start(PROMPT, model=served, max_new_tokens=6, top_k=0, temperature=1)
+    written = visitor.finish(run)["samples"][0]
+    ids = [token["id"] for token in written["tokens"]]
+    further = visitor.finish(visitor.post(f"{run}/continue", data={"sample": 0}).headers["Location"])
+    assert further["prompt"]["typed"] == PROMPT + written["text"]
+    other = written["tokens"][2]["alternatives"][2]["id"]
+    for place, token in ((2, other), (3, None)):
+        data = {"sample": 0, "place": place} | ({} if token is None else {"token": token})
+        forked = visitor.finish(visitor.post(f"{run}/fork", data=data).headers["Location"])
+        assert forked["prompt"]["typed"] == PROMPT + said(chinese, [*ids[:place], *([] if token is None else [token])])
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [("[UNK]", "从前有一只 Fox 龘，\n"), ("world", "从前有一只 Fox 龘，\n它说：hello  "), ("fox", "从前有一只 ")],
+)
+def test_another_word_in_a_prompt_leaves_what_was_typed_before_it(visitor, served, chinese, word, kept):
+    """Spaces, capitals, line breaks and what is [UNK] before the place stay; the space that a word brings is not doubled."""
+    run = visitor.start(PROMPT, model=served, max_new_tokens=0)
+    tokens = visitor.finish(run)["prompt"]["tokens"]
+    ids = [token["id"] for token in tokens]
+    place = max(n for n, index in enumerate(ids) if index == vocabulary().index(word))
+    other = tokens[place]["alternatives"][1]["id"]
+    data = {"sample": "prompt", "place": place, "token": other}
+    forked = visitor.finish(visitor.post(f"{run}/fork", data=data).headers["Location"])
+    assert forked["prompt"]["typed"] == kept + said(chinese, [other]).lstrip(" ")
+    assert [token["id"] for token in forked["prompt"]["tokens"]] == [*ids[:place], other]
+
+
+def test_a_run_becomes_a_sheet_with_what_was_typed_and_goes_on_from_the_same_tokens(visitor, served):
+    run = visitor.start(PROMPT, model=served, max_new_tokens=6, top_k=0, temperature=1)
+    first = visitor.finish(run)
+    page = Page(visitor).open(run=run.rsplit("/", 1)[-1], sample=0)
+    assert page.text == PROMPT + first["samples"][0]["text"]
+    page.type(len(page.text), 0, "\n我  爱你")
+    page.write(model=served)
+    later = page.state["versions"][0]["run"]
+    told = visitor.json(f"/r/{later}")
+    assert told["prompt"]["typed"] == f"{PROMPT}{first['samples'][0]['text']}\n我  爱你"
+    ids = [token["id"] for part in (first["prompt"], first["samples"][0]) for token in part["tokens"]]
+    assert [token["id"] for token in told["prompt"]["tokens"]][: len(ids)] == ids
+    opened = Page(visitor).open(run=later)
+    assert opened.text == told["prompt"]["typed"]
+    assert [where is None for _, where in opened.inks].count(True) == len(PROMPT) + len("\n我  爱你")
 
 
 def test_a_sheet_keeps_what_was_typed_and_writes_on_behind_it(visitor, served):
@@ -237,6 +357,20 @@ def test_its_page_and_the_first_page_are_whole(visitor, served):
     assert page.status_code == 200
     assert "Its vocabulary is BERT" in page.text.replace("&#39;", "'")
     assert served in visitor.get("/").text
+
+
+def test_its_first_page_offers_beginnings_in_its_language(visitor, served):
+    page = visitor.get(f"/?model={served}").text
+    assert "从前有座山，山里有座庙" in page
+    assert "The king had three daughters" not in page
+    assert "The king had three daughters" in visitor.get("/?model=tiny").text
+
+
+def test_it_is_never_said_to_stumble_over_chinese_but_over_what_it_reads_as_unknown(chinese):
+    folder = check_folder(chinese)
+    assert script_hint("从前有一只狐狸，住在河边的山上。他说：“我爱你，中国。”", folder) == ""
+    assert "hardly knows this script" in script_hint("从前，Жил-был лис", folder)
+    assert not brings_spaces(folder)
 
 
 def test_it_is_trained_and_its_documents_begin_and_end_as_they_should(bench, chinese, capsys):

@@ -4,7 +4,7 @@
     model.safetensors       the weights, `transformers`' names with or without the `transformer.` prefix or a trainer's;
                             or model-0000i-of-0000n.safetensors, with model.safetensors.index.json or without
     tokenizer.json          or vocab.json with merges.txt: a byte-level BPE; or vocab.txt: BERT's WordPiece, whose texts
-                            begin with [CLS] and end with [SEP]; or, in tokenizer.json, single characters
+                            begin with [CLS] and end with [SEP] or where another begins; or, in tokenizer.json, single characters
     generation_config.json  optional: defaults for the sampling options
     examples.json           optional: beginnings that show what it can, with their seeds, see examples.py
     certificate.json        optional: what `convert` found when it made the folder
@@ -122,6 +122,8 @@ def check_tokenizer(path: Path, tokenizer: tokenizers.Tokenizer, config: Config,
     except Refusal as refusal:
         raise Refusal("{model}: {reason}", model=path.name, reason=refusal) from None
     ends, marker = read_ends(path, eos), tokenizer.token_to_id(END)
-    if kind_of(tokenizer) == Kind.WORDPIECE:  # whose folders often have the id that GPT-2's own vocabulary ends with
-        ends, marker = [end for end in ends if end != GPT2_END], tokenizer.token_to_id(SEP)
-    return ends or ([] if marker is None else [marker])
+    if kind_of(tokenizer) != Kind.WORDPIECE:
+        return ends or ([] if marker is None else [marker])
+    ends = [end for end in ends if end != GPT2_END] or [tokenizer.token_to_id(SEP)]  # which its folders often have
+    ends.append(tokenizer.token_to_id(CLS))  # another text begins there; GPT2-Chinese itself has [CLS] behind each
+    return [*dict.fromkeys(end for end in ends if end is not None)]

@@ -91,6 +91,7 @@ def found_shards(path: Path) -> list[str]:
 def refuse_other_form(path: Path) -> None:
     """Raise Refusal for a folder without safetensors, and say what to do with what it has."""
     others = [name for name in PYTORCH if (path / name).is_file()]
+    others += sorted(file.name for file in path.glob("pytorch_model-*-of-*.bin"))
     if others:
         raise Refusal(
             "{model}: its weights are in {file}, which is of PyTorch; `python -m convert {path} models/NAME` makes a model "

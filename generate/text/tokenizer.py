@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tokenizers
@@ -64,18 +64,34 @@ class Tokenizer:
         With `parse_special`, the names of special tokens ("<|endoftext|>") in the text are those tokens. A lone
         surrogate is encoded as U+FFFD. Raises Refusal when this tokenizer cannot write some character.
         """
-        if not parse_special or not self.special_names:
-            return self._encode_ordinary(text, within)
-        ids_of = {name: index for index, name in self.special_names.items()}
-        longest_first = sorted(ids_of, key=len, reverse=True)
-        parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
         ids: list[int] = []
-        for place, part in enumerate(parts):
-            if part in ids_of:
-                ids.append(ids_of[part])
-            elif part:
-                ids += self._encode_ordinary(part, within and place == 0)
+        for place, part, special in self._parts(text, parse_special):
+            ids += [special] if special is not None else self._encode_ordinary(part, within and place == 0).ids
         return ids
+
+    def places(self, text: str, parse_special: bool = False) -> list[tuple[int, int, int]]:
+        """Each token of `encode`, with where it begins and ends in the text, in characters. Raises Refusal as that does."""
+        found: list[tuple[int, int, int]] = []
+        for place, part, special in self._parts(text, parse_special):
+            if special is not None:
+                found.append((special, place, place + len(part)))
+                continue
+            encoding = self._encode_ordinary(part, False)
+            spans = zip(encoding.ids, encoding.offsets, strict=True)
+            found += [(index, place + start, place + end) for index, (start, end) in spans]
+        return found
+
+    def _parts(self, text: str, parse_special: bool) -> Iterator[tuple[int, str, int | None]]:
+        """The text cut at the names of special tokens: where each part begins, the part, and the token that it names, if any."""
+        ids_of = {name: index for index, name in self.special_names.items()} if parse_special else {}
+        if not ids_of:
+            yield 0, text, None
+            return
+        longest_first, place = sorted(ids_of, key=len, reverse=True), 0
+        for part in re.split(f"({'|'.join(map(re.escape, longest_first))})", text):
+            if part:
+                yield place, part, ids_of.get(part)
+            place += len(part)
 
     def writable(self, text: str) -> str:
         """The text without the characters that this tokenizer cannot write."""
@@ -95,7 +111,7 @@ class Tokenizer:
         name = self.special_names.get(index)
         return self.vocabulary.tokens[index] if name is None else name.encode()
 
-    def _encode_ordinary(self, text: str, within: bool) -> list[int]:
+    def _encode_ordinary(self, text: str, within: bool) -> tokenizers.Encoding:
         data = re.sub("[\ud800-\udfff]", "\ufffd", text).encode()
         encoding = (self._within if within else self._tokenizer).encode(data.decode(), add_special_tokens=False)
         if (
@@ -111,7 +127,7 @@ class Tokenizer:
                 "prompt",
                 character=lost,
             )
-        return encoding.ids
+        return encoding
 
     def _covers(self, encoding: tokenizers.Encoding, text: str) -> bool:
         """Whether every character went into some token that has bytes; an accent may be part of the letter before it."""

@@ -3,10 +3,11 @@
 from flask import Flask
 
 from generate import ModelFolder, RunLog, Sampling, unknown_records
-from webapp.runs.derivation import Beginning, as_typed
+from webapp.runs.derivation import Beginning
 from webapp.runs.registry import Entry, Registry
 from webapp.runs.repository import find_run
 from webapp.runs.service import Service
+from webapp.runs.typed import as_typed
 
 
 class Kept:

@@ -88,7 +88,7 @@ def filled_in(values: dict, **more):
 def text_to_change(view: RunView, parent: Run, number: int | None) -> dict[str, str]:
     """The fields of a run's text, that of sample `number` after it if one is named; special tokens by their names."""
     ids = view.prompt_ids[view.text_from :].tolist()
-    fields = {"prompt": view.prompt_text if view.typed is None else view.typed}
+    fields = {"prompt": view.asked}
     if view.typed is None and not view.vocabulary.special.isdisjoint(ids):
         with suppress(Refusal):  # the model is gone, and with it what its special tokens are called
             spelled = state().models.find_for(parent).tokenizer.spell(ids)

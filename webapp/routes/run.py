@@ -71,7 +71,7 @@ def continue_run(run_id: str):
     view, service = state().look(parent), state().service
     require_done(view.log, Refusal("This run is still being written; it can be continued when it is done."))
     number = whole_number("sample") if "sample" in request.form else 0
-    beginning = derivation.continue_run(parent, view.log, number)
+    beginning = derivation.continue_run(parent, view.log, number, view.vocabulary)
     if size := service.oversize(beginning.ids, view.vocabulary):
         raise Refusal(
             "The text has {size:,} bytes and cannot be continued; the limit is {limit:,}.",

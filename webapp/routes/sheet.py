@@ -1,5 +1,7 @@
 """What is done to a sheet: typing, writing on, another try, undo. Everything here speaks JSON; the page is the form's."""
 
+from contextlib import suppress
+
 from flask import Blueprint, Response, jsonify, redirect, session, url_for
 
 from generate import Refusal
@@ -171,7 +173,10 @@ def spans_from(source: Body | None) -> Spans:
             "sample must be from 0 to {most}, not {number}.", "sample", most=len(view.log.samples) - 1, number=number
         )
     tokens = [view.vocabulary.tokens[index] for index in view.prompt_ids.tolist()]
-    return spans_of_run(run, view.log, number, view.text_from, tokens)
+    folder = None
+    with suppress(Refusal):  # the model is gone, or its tokens are others now
+        folder = here.models.find_for(run)
+    return spans_of_run(run, view.log, number, view.text_from, tokens, folder)
 
 
 def told(sheet: Sheet) -> Response:

@@ -1,5 +1,6 @@
 """Teach a model a text: what is given, what is found in it, and what comes of it beside the model that it began with."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -11,6 +12,7 @@ from webapp.http.request import to_job
 from webapp.http.visitors import make_visitor
 from webapp.jobs.tables import Job, JobState
 from webapp.runs import derivation
+from webapp.runs.examples import beginnings_of
 from webapp.runs.repository import find_run
 from webapp.runs.service import sampling_of
 from webapp.state import state
@@ -26,7 +28,9 @@ BESIDE = {"max_new_tokens": "150", "samples": "1"}
 @blueprint.get("")
 def form():
     """The form."""
-    return filled_in(USUAL | {"makes": free_name(), "model": usual_model()} | request.args.to_dict())
+    given = request.args.to_dict()
+    model = given.get("model") or usual_model()
+    return filled_in(USUAL | {"makes": free_name(), "model": model, "sample_prompt": opening_of(model)} | given)
 
 
 @blueprint.get("/<job_id>")
@@ -147,6 +151,14 @@ def titled(fields: dict[str, str], files: list[str]) -> str:
 def usual_model() -> str:
     """The model that is offered first."""
     return state().keeping.default
+
+
+def opening_of(model: str) -> str:
+    """What a model is asked to go on from while it learns, in the language of its vocabulary."""
+    folder = None
+    with suppress(Refusal):  # there is no such model, as the form says once it is sent
+        folder = state().models.find(model)
+    return beginnings_of(folder)[0].prompt
 
 
 def free_name() -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generate import ModelFolder, Refusal, RunLog, known, unknown_records
+from generate import ModelFolder, Refusal, RunLog, Vocabulary, known, unknown_records
 from webapp.runs.kinds import Relation
 from webapp.runs.probabilities import as_chosen
 from webapp.runs.tables import Run
+from webapp.runs.typed import as_typed, before, gone_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,23 +63,18 @@ def beside(run: Run, records: np.ndarray) -> Beginning:
     return Beginning(records, tuple(run.authors), Relation.BESIDE, run, None, run.first_sample, typed=run.typed)
 
 
-def as_typed(text: str, folder: ModelFolder) -> str | None:
-    """The text, if a model's tokens need not say all of it and so it is to be stored; half a surrogate pair, which no
-    database takes, as U+FFFD."""
-    return None if folder.tokenizer.is_lossless else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-
-
 def retry(parent: Run, log: RunLog) -> Beginning:
     """The same prompt again (the caller draws a new seed)."""
     whose, number = tuple(parent.authors), parent.parent_sample
     return Beginning(log.prompt, whose, Relation.RETRY, parent, number, blocked=log.blocked, typed=parent.typed)
 
 
-def continue_run(parent: Run, log: RunLog, number: int) -> Beginning:
+def continue_run(parent: Run, log: RunLog, number: int, vocabulary: Vocabulary) -> Beginning:
     """Sample `number` and on: the child says what a longer run would have said."""
     records, authors = joined(parent, log, number)
-    blocked = log.blocked_before(number, len(records))
-    return Beginning(records, authors, Relation.CONTINUE, parent, number, parent.first_sample + number, blocked)
+    blocked, first = log.blocked_before(number, len(records)), parent.first_sample + number
+    typed = gone_on(parent.typed, records["id"][len(log.prompt) :].tolist(), vocabulary)
+    return Beginning(records, authors, Relation.CONTINUE, parent, number, first, blocked, typed)
 
 
 def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | None, folder: ModelFolder) -> Beginning:
@@ -93,17 +89,20 @@ def fork(parent: Run, log: RunLog, number: int | None, place: int, token: int | 
         raise Refusal(
             "place must be from 0 to {most}, not {place}.", "place", most=len(records) - start - 1, place=place
         )
-    kept, here = records[: start + place], records[start + place]
+    kept, here, tokenizer = records[: start + place], records[start + place], folder.tokenizer
     blocked = log.blocked_before(number, len(kept))
+    typed = before(parent.typed, log.prompt_ids, parent.authors, len(kept), folder)
+    typed = gone_on(typed, kept["id"][len(log.prompt) :].tolist(), tokenizer.vocabulary)
     if token is None:
         if len(kept):
-            return Beginning(kept, turns(authors, len(kept)), Relation.FORK, parent, number, blocked=blocked)
+            whose = turns(authors, len(kept))
+            return Beginning(kept, whose, Relation.FORK, parent, number, blocked=blocked, typed=typed)
         return Beginning(fresh(folder, "").records, (1,), Relation.FORK, parent, number)
     if token != here["id"] and token not in here["alt_ids"][known(here, "alt_logprobs")]:
         raise Refusal("token must be one of the alternatives that are shown there, not {token}.", "token", token=token)
-    chosen = as_chosen(here, token, parent.options, kept["id"], folder.tokenizer.vocabulary)
-    whose = add_turn(turns(authors, len(kept)), 1, True)
-    return Beginning(np.append(kept, chosen), whose, Relation.FORK, parent, number, blocked=blocked)
+    chosen = as_chosen(here, token, parent.options, kept["id"], tokenizer.vocabulary)
+    whose, typed = add_turn(turns(authors, len(kept)), 1, True), gone_on(typed, [token], tokenizer.vocabulary)
+    return Beginning(np.append(kept, chosen), whose, Relation.FORK, parent, number, blocked=blocked, typed=typed)
 
 
 def edit(

@@ -8,7 +8,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 
 from sqlalchemy.exc import IntegrityError
 
@@ -27,6 +29,12 @@ BEGINNINGS = (  # for a model that brings no examples
     Example("The king had three daughters, and the youngest"),
     Example('"You must never open the last door," said the old woman'),
     Example("Far out at sea, where the water is as blue as"),
+)
+CHINESE = (  # for one whose vocabulary is Chinese
+    Example("从前有座山，山里有座庙，庙里有个老和尚"),
+    Example("国王有三个女儿，最小的那个"),
+    Example("老人说：“最后那扇门，千万不能打开。”"),
+    Example("大海深处，那里的水蓝得像"),
 )
 SHOWN = 3  # of a model's examples that are written
 TRIES = 3  # at one that was stopped, or that failed
@@ -107,7 +115,23 @@ class Examples:
 
 def examples_of(folder: ModelFolder | None) -> tuple[Example, ...]:
     """A model's examples; beginnings that any will go on with where it brings none."""
-    return folder.examples if folder and folder.examples else BEGINNINGS
+    return folder.examples if folder and folder.examples else beginnings_of(folder)
+
+
+def beginnings_of(folder: ModelFolder | None) -> tuple[Example, ...]:
+    """Beginnings in the language that a model's vocabulary was made for."""
+    return CHINESE if folder is not None and is_chinese(folder) else BEGINNINGS
+
+
+@lru_cache(64)
+def is_chinese(folder: ModelFolder) -> bool:
+    """Whether a vocabulary was made for Chinese above all: BERT's has a token for each character, others for less than one."""
+    tokenizer, text = folder.tokenizer, "".join(example.prompt for example in CHINESE)
+    with suppress(Refusal):  # it has no tokens for these characters at all
+        ids = tokenizer.encode(text)
+        few = len(ids) <= len(text) if not tokenizer.is_lossless else len(ids) < 0.8 * len(text)
+        return few and 2 * ids.count(tokenizer.unknown_id) < len(ids)
+    return False
 
 
 def asked(folder: ModelFolder, example: Example) -> Sampling:

@@ -19,16 +19,17 @@ def index_words(vocabularies: Vocabularies) -> None:
         if run is None:
             continue
         said, state = Transcript(stored_log(run), vocabularies.find(run.vocabulary_id)), run.state
-        words = APART.join(texts_of(said)).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
+        words = APART.join(texts_of(said, run.typed)).lower().replace("\0", "")  # PostgreSQL's text holds no NUL
         as_it_was = (Run.id == run_id) & (Run.state == state)
         db.session.execute(update(Run).where(as_it_was).values(words=words), execution_options=CHANGE)
         db.session.commit()  # one by one: nobody waits for another's lock
 
 
-def texts_of(said: Transcript) -> list[str]:
-    """Each sample with the prompt before it, whose end alone is enough for all but the first."""
+def texts_of(said: Transcript, typed: str | None) -> list[str]:
+    """Each sample with the prompt before it, as it was typed if that is stored, whose end alone is enough for all but the first."""
+    prompt = said.prompt_text if typed is None else typed
     texts = [said.text(number) for number in range(len(said.log.samples))]
-    return [said.prompt_text + texts[0], *(said.prompt_text[-SEAM:] + text for text in texts[1:])]
+    return [prompt + texts[0], *(prompt[-SEAM:] + text for text in texts[1:])]
 
 
 def runs_of(owner: str | None, words: str = "") -> Select:

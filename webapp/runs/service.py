@@ -31,6 +31,7 @@ from webapp.runs.removal import Removal
 from webapp.runs.replays import Replay, Replays, Written
 from webapp.runs.repository import Vocabularies, new_run, removed_run, stored_log
 from webapp.runs.tables import Run, db
+from webapp.runs.typed import gone_on
 
 UNSURE = 200  # tokens that may be held back, as a banned phrase has so many bytes
 READ_ONLY = {"max_new_tokens": 0, "seed": 0}
@@ -172,7 +173,8 @@ class Service:
                 size=size,
                 limit=self.max_prompt,
             )
-        text = Beginning(unknown_records(records["id"], run.vocab_size), authors, Relation.SCORE, run, 0)
+        typed = gone_on(run.typed, records["id"][len(log.prompt) :].tolist(), folder.tokenizer.vocabulary)
+        text = Beginning(unknown_records(records["id"], run.vocab_size), authors, Relation.SCORE, run, 0, typed=typed)
         n_keep = min(run.options.get("n_keep", 0), folder.config.most_kept)
         return self.start(folder, text, parse_sampling(READ_ONLY | {"n_keep": n_keep}), owner)
 

@@ -7,10 +7,11 @@ from itertools import groupby
 import numpy as np
 
 from generate import ModelFolder, Refusal, RunLog, known, unknown_records
-from webapp.runs.derivation import Beginning, add_turn, as_typed
+from webapp.runs.derivation import Beginning, add_turn
 from webapp.runs.kinds import Relation
 from webapp.runs.probabilities import as_chosen
 from webapp.runs.tables import Run
+from webapp.runs.typed import as_typed
 from webapp.sheets.pieces import Cell, Origin, Piece, text_of
 from webapp.sheets.sources import Found
 from webapp.sheets.spans import PROMPT

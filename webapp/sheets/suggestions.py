@@ -18,6 +18,7 @@ from webapp.runs.kinds import Relation
 from webapp.runs.models import Models
 from webapp.runs.repository import Vocabularies, find_run
 from webapp.runs.tables import db
+from webapp.runs.typed import gone_on
 from webapp.runs.written import add_written, stretch_of
 from webapp.sheets.pieces import Origin, Said
 from webapp.sheets.prompt import Draft
@@ -198,7 +199,10 @@ class Suggestions:
         records = np.concatenate((log.prompt, log.samples[number].read(0, start)))
         blocked = log.blocked_before(number, len(records))
         parent, authors = find_run(before[-1].run), add_turn(draft.authors, start, True)
-        beginning = Beginning(records, authors, Relation.CONTINUE, parent, 0, blocked=blocked)
+        typed = gone_on(
+            draft.typed, records["id"][len(log.prompt) :].tolist(), found.request.folder.tokenizer.vocabulary
+        )
+        beginning = Beginning(records, authors, Relation.CONTINUE, parent, 0, blocked=blocked, typed=typed)
         taken = [Origin(span.run, 0, place) for span in before for place in range(span.start, span.end)]
         return beginning.columns(), replace(draft, origins=[*draft.origins, *taken]).packed_origins()
 

@@ -39,7 +39,7 @@ def facts_of(run: Run, view: RunView, url: str) -> dict:
 
 def text_of_run(view: RunView) -> str:
     """Prompt and continuation; of several samples each stands under a line with its number."""
-    texts = [view.prompt_text + view.text(number) for number in range(len(view.log.samples))]
+    texts = [view.asked + view.text(number) for number in range(len(view.log.samples))]
     if len(texts) > 1:
         texts = [f"======== sample {number} ========\n{body}\n" for number, body in enumerate(texts, 1)]
     return "\n".join(texts)

@@ -40,7 +40,7 @@ def script_hint(text: str, folder: ModelFolder) -> str:
     if letters < LETTERS:
         return ""
     try:
-        tokens = sum(len(folder.tokenizer.encode(word, within=True)) for word in words)
+        tokens = sum(tokens_of(word, folder) for word in words)
     except Refusal:
         return f"{folder.name} has no tokens for some of these letters and cannot go on from them; take them out first."
     if tokens <= SPELLED * letters:
@@ -70,8 +70,21 @@ def is_latin(letter: str) -> bool:
     return letter.isascii() or unicodedata.name(letter, "").split(" ", 1)[0] in LATIN
 
 
+def tokens_of(word: str, folder: ModelFolder) -> int:
+    """How many tokens some letters are; a letter that the vocabulary has not, and reads as [UNK], counts for two."""
+    unknown = folder.tokenizer.unknown_id
+    if unknown is None:
+        return len(folder.tokenizer.encode(word, within=True))
+    return sum(2 * (end - start) if index == unknown else 1 for index, start, end in folder.tokenizer.places(word))
+
+
 @lru_cache(64)
 def brings_spaces(folder: ModelFolder) -> bool:
-    """Whether most words of a vocabulary begin with the space before them, so that none is left for a space of its own."""
+    """Whether most words of a vocabulary begin with the space before them, so that none is left for a space of its own.
+
+    BERT's reads no space at the end at all.
+    """
+    if not folder.tokenizer.is_lossless:
+        return False
     words = [found for token in folder.tokenizer.vocabulary.tokens if (found := WORD.fullmatch(token))]
     return 2 * sum(word[1] == b" " for word in words) > len(words)

@@ -117,9 +117,14 @@ class RunView(Transcript):
         self._n_keep = run.options.get("n_keep", 0)  # runs of before have none
 
     @property
+    def asked(self) -> str:
+        """The prompt as it was typed where that is stored, else as its tokens have it."""
+        return self.prompt_text if self.typed is None else self.typed
+
+    @property
     def opening(self) -> str:
         """The first words of the prompt, for a title."""
-        return " ".join(self.prompt_text.split())[:60] or "A text from nothing"
+        return " ".join(self.asked.split())[:60] or "A text from nothing"
 
     def context_at(self, count: int) -> tuple[range, range]:
         """The places of the tokens since the root that the model saw when `count` were there: those that were kept in

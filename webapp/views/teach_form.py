@@ -12,7 +12,7 @@ from generate import Refusal
 TEXTS = "texts"  # the folder of a job's texts, in its own
 LONGEST = 2000  # characters of a field
 MINUTES = ("2", "10", "30", "60")
-USUAL = {"minutes": "10", "sample_prompt": "Once upon a time"}
+USUAL = {"minutes": "10"}
 
 
 @dataclass(frozen=True)
