@@ -56,7 +56,7 @@ class Json(logging.Formatter):
         about |= {"message": said(record)} | getattr(record, "told", {})
         if has_error(record):
             about |= {"error": told_of(record.exc_info[1]), "where": places(record.exc_info[1])}
-        return json.dumps(about, ensure_ascii=False, default=str).replace("\u2028", " ").replace("\u2029", " ")
+        return json.dumps(about, default=str)
 
 
 def moment(record: logging.LogRecord) -> str:
@@ -119,4 +119,4 @@ def short(path: str) -> str:
 
 def one_line(text: str) -> str:
     """The same without line breaks."""
-    return " ".join(text.splitlines()) if text.splitlines()[1:] else text
+    return " ".join(text.splitlines())
