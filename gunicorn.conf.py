@@ -10,6 +10,7 @@ from gunicorn.workers import gthread
 
 from generate import Refusal, address_on_the_network, files, read_settings
 from webapp.http.operator import link_for
+from webapp.watch import logs
 
 PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
@@ -30,7 +31,7 @@ timeout = 120  # loading a large model blocks no thread of the web, but a slow d
 control_socket_disable = True
 chdir = str(files.ROOT)
 limit_request_line = 8190  # a link may carry a prompt
-loglevel = "warning"
+logconfig_dict = logs.config(settings["RUBRIC_LOG"], settings["RUBRIC_LOG_LEVEL"])
 
 
 class Connection(gthread.TConn):

@@ -26,6 +26,7 @@ from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
+from generate.interface.tally import OTHERS, Histogram, Tallies, Tally
 from generate.journal import Journal
 from generate.mistaken import refuse_mistaken
 from generate.network import address_on_the_network
@@ -60,6 +61,7 @@ __all__ = [
     "END",
     "LISTS",
     "OPTIONS",
+    "OTHERS",
     "PRESETS",
     "SEP",
     "SETTINGS",
@@ -72,6 +74,7 @@ __all__ = [
     "Example",
     "FinishReason",
     "Group",
+    "Histogram",
     "Journal",
     "ListOption",
     "Listed",
@@ -90,6 +93,8 @@ __all__ = [
     "SampleLog",
     "Sampling",
     "Score",
+    "Tallies",
+    "Tally",
     "TextDecoder",
     "Vocabulary",
     "Withdrawal",

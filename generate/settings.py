@@ -110,6 +110,13 @@ SETTINGS = (
         public_url,
     ),
     Setting("TRUSTED_PROXIES", "0", "Reverse proxies in front whose X-Forwarded headers are believed.", whole(0, 10)),
+    Setting("RUBRIC_LOG", "plain", "What a line of the log is: `plain` words, or `json`.", one_of("plain", "json")),
+    Setting(
+        "RUBRIC_LOG_LEVEL",
+        "warning",
+        "The least that is logged: `error`, `warning`, or `info`, with a line for each request.",
+        one_of("error", "warning", "info"),
+    ),
     Setting("HOST", "127.0.0.1", "Address the server listens on; 0.0.0.0 lets friends on the same network in.", host),
     Setting("PORT", "8000", "Port the server listens on.", whole(1, 65535)),
 )

@@ -37,6 +37,7 @@ ON_BOTH_DATABASES = {  # they store, read and delete
     *(
         "test_api_keys",
         "test_backup",
+        "test_disk",
         "test_adoption",
         "test_followers",
         "test_removal",

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from http.client import HTTPResponse
 from io import BytesIO
@@ -59,6 +60,14 @@ class Answer(asyncio.Protocol):
 
     def makefile(self, mode: str) -> BytesIO:
         return BytesIO(b"".join(self.pieces))
+
+
+def request_of(path: str, form: dict | None = None, headers: Iterable[str] = ()) -> bytes:
+    """What a browser sends that asks for a page, or sends a form."""
+    body = urlencode(form or {}).encode()
+    head = [f"{'POST' if form else 'GET'} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers]
+    head += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"] if form else []
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 class Crowd:
@@ -118,10 +127,7 @@ class Crowd:
             number += 1
 
     async def ask(self, path: str, form: dict | None = None) -> Answer:
-        body = urlencode(form or {}).encode()
-        head = [f"{'POST' if form else 'GET'} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
-        head += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"] if form else []
-        request = "\r\n".join([*head, "", ""]).encode() + body
+        request = request_of(path, form)
         loop = asyncio.get_running_loop()
         _, answer = await loop.create_connection(lambda: Answer(request), "127.0.0.1", self.port)
         await answer.over

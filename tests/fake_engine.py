@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,8 @@ from generate import (
     RunLog,
     RunState,
     SampleLog,
+    Tallies,
+    Tally,
     split_half_character,
     unknown_records,
 )
@@ -63,7 +66,7 @@ class FakeEngine:
         self.max_rows, self.max_waiting, self._pace = max_rows, max_waiting, pace
         self._jobs: list[Job] = []
         self._changed, self._closed = threading.Condition(), False
-        self._dice, self.forgot = random.Random(0), 0
+        self._dice, self.forgot, self._tallies = random.Random(0), 0, Tallies()
         self._thread = threading.Thread(target=self._work, name="fake engine", daemon=True)
         self._thread.start()
 
@@ -74,6 +77,14 @@ class FakeEngine:
     def outlook(self) -> Outlook:
         writing, waiting = min(len(self._jobs), self.max_rows), max(0, len(self._jobs) - self.max_rows)
         return Outlook(writing, waiting, None if waiting else 0.0, waiting >= self.max_waiting)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return dict(Counter(job.request.folder.name for job in self._jobs[: self.max_rows] for _ in job.run.samples))
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        return self._tallies.all()
 
     def submit(self, request: Request, run: RunLog) -> RunLog:
         if not len(run.prompt):
@@ -86,10 +97,13 @@ class FakeEngine:
                 raise Refusal("This engine has no such model.", "model")
             self.loaded.append(request.folder.name)
         with self._changed:
+            tally = self._tallies.of(request.folder.name)
             if self._closed or self.outlook.full:
+                tally.refused += 1
                 raise Busy("The engine takes no more runs; please try again.")
             salt = 0 if self.capabilities.resumes_exactly else self._dice.randrange(2**32)
             self._jobs.append(Job(request, run, salt))
+            run.count_in(tally, request.yields)
             run.set_state(RunState.WAITING, len(self._jobs))
             self._changed.notify_all()
         return run
@@ -139,6 +153,8 @@ class FakeEngine:
                 with run.changed:
                     sample.append(record, ending.released)
                     run.touch()
+                self._tallies.of(job.request.folder.name).written += 1
+                run.count_first_token()
             if sample.finish_reason is None and (reason := over(job, sample)):
                 end(job, sample, reason)
 

@@ -111,7 +111,9 @@ def test_a_page_shuts_nobody_out(visit, path):
     assert not (found := violations(visit.page)), found
 
 
-@pytest.mark.parametrize("path", ["/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach"])
+@pytest.mark.parametrize(
+    "path", ["/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach", "/workshop/well"]
+)
 def test_a_page_of_the_operator_s_shuts_nobody_out(visit, server, path):
     name, value = operator_cookie(server.folder / "instance")
     visit.window.context.add_cookies([{"name": name, "value": value, "url": server.url}])

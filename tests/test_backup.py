@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from waiting import until
 
 from generate import Refusal
 from webapp import create_app
+from webapp.api.keys import add_key
 from webapp.commands.backup import back_up, copy, restore, tables_of
-from webapp.runs.tables import db
+from webapp.jobs.tables import Job
+from webapp.runs.tables import Watch, db
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def refusal(server, work, path) -> str:
 
 
 def some_of_everything(server) -> list[str]:
-    """Runs with two samples and with bans, and one in a sheet."""
+    """Runs with two samples and with bans, one in a sheet, one that is gone and one that is watched; a key and a job."""
     written = [
         server.write(max_new_tokens=30, samples=2),
         server.write("从前 🦊", banned_phrases="a", max_new_tokens=9),
@@ -73,6 +76,14 @@ def some_of_everything(server) -> list[str]:
     wish = {"key": "l" * 22, "rev": sheet["rev"], "at": 5, "options": {"model": "tiny", "max_new_tokens": "8"}}
     state = server.visitor.post(f"/s/{sheet['id']}/write", json=wish).get_json()
     server.finish(f"/r/{state['versions'][0]['run']}")
+    server.visitor.post(f"{server.write(max_new_tokens=3)}/delete", data={"nonce": "n" * 22})
+    with server.app.app_context():
+        add_key("somebody")
+        db.session.add(Watch(run_id=written[0][3:], server="other", viewers=2, seen=time.time()))
+        db.session.add(
+            Job(id="job", kind="convert", title="A job", arguments=["a"], makes="b", machine="m", state="done")
+        )
+        db.session.commit()
     return [*written, f"/r/{state['versions'][0]['run']}"]
 
 
@@ -81,6 +92,7 @@ def test_what_is_stored_comes_back_byte_for_byte(house, tmp_path):
     runs = some_of_everything(first)
     file = backed_up(first, tmp_path / "all.rubric")
     again = restored(house(tables=False), file)
+    assert [name for name, found in rows(first).items() if not found] == [], "a table of which nothing is tried here"
     assert rows(again) == rows(first)
     assert [told(again, run) for run in runs] == [told(first, run) for run in runs]
     assert file.stat().st_mode & 0o077 == 0, "it holds the key that signs cookies"

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,3 +264,39 @@ def test_the_prompt_of_a_log_is_its_own(tiny):
     shown = log.prompt
     log.learn(1, learned[1:])
     assert shown["rank"].tolist() == [0, 3, 3], "what is learned appears where it is read"
+
+
+def test_it_counts_what_it_does_by_model(make, tiny):
+    with closing(make(max_rows=1, max_waiting=1)) as engine:
+        assert finished(submit(engine, tiny, samples=2, max_new_tokens=9)).done
+        long = submit(engine, tiny, max_new_tokens=LONG)
+        until_written(long, 1)
+        assert engine.rows.get("tiny") == 1
+        waiting = submit(engine, tiny, max_new_tokens=LONG)
+        with pytest.raises(Busy):
+            submit(engine, tiny)
+        for run in (waiting, long):
+            engine.cancel(run)
+        finished(long)
+        finished(waiting)
+        written = sum(len(sample) for sample in long.samples)
+        until(lambda: not any(engine.rows.values()), 10, "the end of all rows")
+        (tally,) = engine.tallies.values()
+        assert list(engine.tallies) == ["tiny"]
+        assert (tally.runs, tally.refused) == (3, 1)
+        assert dict(tally.ended) == {"length": 2, "cancelled": 2}
+        assert 18 + written <= tally.written <= 18 + written + 2, (
+            "a token more may have been on its way when it was stopped"
+        )
+        assert tally.first_token.count == 2, "of the two that wrote anything"
+        assert 0 < tally.first_token.sum < 60
+
+
+def test_what_yields_is_counted_by_its_tokens_alone(engine, tiny):
+    finished(submit(engine, tiny, max_new_tokens=1))
+    before = engine.tallies["tiny"]
+    counted = (before.runs, before.first_token.count, before.written)
+    request = replace(asked(tiny, max_new_tokens=5), yields=True)
+    finished(engine.submit(request, request.new_log(tiny.encode_prompt("the"))))
+    after = engine.tallies["tiny"]
+    assert (after.runs, after.first_token.count, after.written) == (counted[0], counted[1], counted[2] + 5)

@@ -179,7 +179,7 @@ def test_tests_wait_for_conditions_and_do_not_sleep():
         for file, node in nodes_of_tests()
         if isinstance(node, ast.Call) and re.search(r"(sleep|wait_for_timeout)$", ast.unparse(node.func))
     }
-    people = {"crowd", "test_sheet_editor", "test_sheet_faults"}
+    people = {"crowd", "town", "test_sheet_editor", "test_sheet_faults"}
     assert sleeps == {"waiting", "slow_job"} | people, (
         "the one that waits, a program that takes long, and people who pause"
     )

@@ -129,6 +129,8 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "workshop.throw_away": "nonce",
     "health.healthz": "",
     "health.readyz": "",
+    "metrics.metrics": "",
+    "well.well": "",
     "npm": "v",
     "static": "v",
     "favicon": "",

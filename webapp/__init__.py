@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import Engine, Refusal, counted, files, read_settings
-from webapp.http import assets, body, compression, errors, once, operator, place, request, security
+from webapp.http import answers, assets, body, compression, errors, once, operator, place, request, security
 from webapp.http.at_home import at_home
 from webapp.http.json_text import Provider
 from webapp.http.visitors import secret_key
@@ -22,6 +22,7 @@ from webapp.routes import (
     health,
     home,
     keeping,
+    metrics,
     model,
     my_runs,
     replay,
@@ -34,6 +35,7 @@ from webapp.routes import (
     teach,
     token,
     uploads,
+    well,
     workshop,
 )
 from webapp.routes import operator as operator_page
@@ -94,12 +96,14 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     app.json = Provider(app)
     connect(app)
     app.extensions["rubric"] = State(app, engine)
+    answers.register(app, app.extensions["rubric"].answers)
     errors.register(app)
     operator.register(app)  # before all else that looks at a request
     compression.register(app)
     assets.register(app)
     app.context_processor(request.layout)
     app.context_processor(lambda: {"can": state().models.capabilities})  # templates offer only what the engine can do
+    app.add_template_global(lambda: state().disk.notice, "room_notice")
     app.add_template_filter(moment)
     app.add_template_filter(exact)
     app.add_template_global(counted)
@@ -130,6 +134,8 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         operator_page,
         workshop,
         teach,
+        metrics,
+        well,
     ):
         app.register_blueprint(page.blueprint)
     place.register(app)  # after all pages, as it looks at their addresses

@@ -13,6 +13,7 @@ from sqlalchemy.orm.exc import ObjectDeletedError
 from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder, parse_with_preset
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
+from webapp.http.answers import Answers
 from webapp.http.operator import is_operator
 from webapp.jobs.bringing import Bringing
 from webapp.jobs.export import Export
@@ -33,7 +34,7 @@ from webapp.runs.repository import Vocabularies, get_run, removed_run
 from webapp.runs.scheduler import Job, Scheduler
 from webapp.runs.search import index_words
 from webapp.runs.service import Service
-from webapp.runs.tables import Run, check_tables, db
+from webapp.runs.tables import Run, check_tables, db, folder_of_database
 from webapp.runs.takeover import Takeover
 from webapp.sheets.desks import Desks
 from webapp.sheets.expiry import expire_sheets
@@ -51,6 +52,10 @@ from webapp.views.presets import as_meant, to_write_on
 from webapp.views.replay import judge
 from webapp.views.run_view import Pieces, RunView
 from webapp.views.sheet_state import state_of
+from webapp.watch.disk import Disk
+from webapp.watch.history import EVERY
+from webapp.watch.numbers import Gauges
+from webapp.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,9 @@ class State:
         self.models = Models(engine, models_folder(settings), self.vocabularies, self.choices, sees_hidden_models)
         self.keeping = Keeping(self.models, self.choices, self._usual)
         self.clock = Clock()
+        self.answers, self.disk = Answers(), Disk(folder_of_database(app))
+        with app.app_context():
+            self.disk.heed(db.engine)
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
         self.recorder = Recorder(self.server, self.registry, self.clock, engine)
@@ -96,6 +104,17 @@ class State:
         self.uploads = Uploads(Path(app.instance_path) / "uploads")
         self.bringing = Bringing(self.jobs, self.uploads)
         self.export = Export(self.uploads.folder, self.jobs.models, settings["RUBRIC_NICE"])
+        self.api = Desk(
+            engine,
+            self.models,
+            Kept(app, self.service, self.registry),
+            lambda: self.scheduler.alive(),  # which a server sets
+            settings["RUBRIC_MODEL"],
+            settings["RUBRIC_MAX_PROMPT"],
+            settings["RUBRIC_MAX_ROWS"] + -(-settings["RUBRIC_MAX_WAITING"] // 2),  # the other half is for pages
+        )
+        gauges = Gauges(engine, self.streams, self.api.slots, self.answers, self.disk)
+        self.watcher = Watcher(gauges, self.disk, self.jobs.counts)
         self.scheduler = Scheduler(
             app,
             engine,
@@ -120,18 +139,10 @@ class State:
                 Job("clock", self.clock.set, 60.0),
                 Job("jobs", self.runner.tend, 0.5),
                 Job("sweep_brought", self.bringing.sweep, 1.0),
+                Job("look", self.watcher.look, EVERY),
                 Job("examples", partial(self.examples.tend, self._usual), 1.0),
             ),
             tend=Job("replays", self.replays.tend_all, replays.ROUND),
-        )
-        self.api = Desk(
-            engine,
-            self.models,
-            Kept(app, self.service, self.registry),
-            lambda: self.scheduler.alive(),  # which a server sets
-            settings["RUBRIC_MODEL"],
-            settings["RUBRIC_MAX_PROMPT"],
-            settings["RUBRIC_MAX_ROWS"] + -(-settings["RUBRIC_MAX_WAITING"] // 2),  # the other half is for pages
         )
 
     def start(self) -> None:

@@ -7,6 +7,7 @@ from generate.errors import Problem
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
+from generate.interface.tally import Tally
 from generate.sampling.in_use import EVERYWHERE
 
 
@@ -55,6 +56,14 @@ class Engine(Protocol):
     @property
     def outlook(self) -> Outlook:
         """How busy it is, or was a moment ago."""
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many samples are let in just now, by the names of their models; a model without any may be left out."""
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """What it has done since it began, by the names of the models; of few models, and of all others together."""
 
     def submit(self, request: Request, run: RunLog) -> RunLog:
         """Put a run in line and return its log, into which it is written until `run.done`: first where it stands in

@@ -1,12 +1,14 @@
 """The log of one run: the engine appends, any number of readers read from an index and wait for more."""
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from generate.errors import Problem
 from generate.interface.states import RunState, Withdrawal
+from generate.interface.tally import Tally
 from generate.sampling.records import known
 from generate.text.vocabulary import Vocabulary
 
@@ -68,6 +70,8 @@ class RunLog:
         self.precision: str | None = None
         self.device: str | None = None
         self.withdrawn: Withdrawal | None = None  # set once its readers have to look elsewhere
+        self._tally: Tally | None = None  # of its model, from the moment an engine takes it in line
+        self._asked: float | None = None  # that moment (monotonic), until it has a first token; None: not to be counted
 
     @property
     def prompt(self) -> np.ndarray:
@@ -125,9 +129,24 @@ class RunLog:
             if sample.finish_reason is None:
                 sample.finish_reason, sample.text_end, sample.error = reason, text_end, error
                 sample.released = len(sample)
+                if self._tally is not None:
+                    self._tally.ended[str(reason)] += 1
             if all(s.finish_reason for s in self.samples):
                 self.state = RunState.DONE
             self.touch()
+
+    def count_in(self, tally: Tally, yields: bool) -> None:
+        """An engine takes it in line, and counts it; of one that `yields` neither that it came nor how long it waits."""
+        self._tally = tally
+        if not yields:
+            tally.runs += 1
+            self._asked = time.monotonic()
+
+    def count_first_token(self) -> None:
+        """Its first token since then is there, or one after it."""
+        if self._tally is not None and self._asked is not None:
+            self._tally.first(self._asked)
+            self._asked = None
 
     def withdraw(self, why: Withdrawal) -> None:
         """Send the readers away from this log. Whoever writes it is asked to stop by the engine's `cancel`."""

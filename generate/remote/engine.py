@@ -7,6 +7,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from generate.interface.engine import Capabilities, Outlook
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
+from generate.interface.tally import Tallies, Tally
 from generate.remote.asking import HOTTEST
 from generate.remote.line import Job, Line
 from generate.remote.pool import Pool
@@ -43,7 +45,7 @@ class RemoteEngine:
         self._models, self.max_rows, self.max_waiting = models, max_rows, max_waiting
         self._pool = Pool(addresses, key, max_rows)
         self._line, self._lock = Line(max_rows, max_waiting), threading.RLock()
-        self._outlook, self._closed = Outlook(), False
+        self._outlook, self._tallies, self._closed = Outlook(), Tallies(), False
         self._loop = asyncio.new_event_loop()
         self._news: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -72,6 +74,17 @@ class RemoteEngine:
         """How busy it was a moment ago, and whether it would take a run now."""
         with self._lock:
             return replace(self._outlook, full=self._line.is_full())
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many samples are let in, by the names of their models."""
+        with self._lock:
+            return dict(Counter(job.request.folder.name for job in self._line.jobs.values() for _ in job.tasks))
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """What it has done since it began, by the names of the models."""
+        return self._tallies.all()
 
     def ready(self) -> str | None:
         """None while some replica answers and has a model of ours; else a sentence saying why not."""
@@ -105,10 +118,13 @@ class RemoteEngine:
         with self._lock:
             if self._closed:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
+            tally = self._tallies.of(name)
             if self._line.is_full(request.yields):
+                tally.refused += 1
                 after = max(5, min(600, round(self._outlook.seconds or 60)))
                 raise Busy("The line is full; please try again in a moment.", after)
             self._line.add(request, run)
+            run.count_in(tally, request.yields)
         self._wake()
         return run
 
@@ -221,7 +237,7 @@ class RemoteEngine:
         sample, vocabulary = run.samples[number], job.request.folder.tokenizer.vocabulary
         try:
             await asyncio.shield(job.reading)
-            row = Row(job.request, run, number, self._tries(job), lambda _: self._goes_on(job))
+            row = Row(job.request, run, number, self._tries(job), partial(self._goes_on, job))
             before, begun = len(sample), time.monotonic()
             await row.write()
             if written := len(sample) - before:
@@ -255,8 +271,10 @@ class RemoteEngine:
         if not self._pool.has(job.request.folder):
             job.run.set_state(RunState.WAITING, 1)
 
-    def _goes_on(self, job: Job) -> None:
-        """A run is being written, perhaps again."""
+    def _goes_on(self, job: Job, tokens: int) -> None:
+        """So many tokens of a run were written, perhaps after a pause."""
+        self._tallies.of(job.request.folder.name).written += tokens
+        job.run.count_first_token()
         if job.paused:
             job.paused = False
         if job.run.state != RunState.WRITING:

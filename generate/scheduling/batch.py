@@ -11,6 +11,7 @@ from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
+from generate.interface.tally import Tally
 from generate.sampling.statistics import Report
 from generate.scheduling.admission import Admission
 from generate.scheduling.choosing import choose_next
@@ -36,13 +37,20 @@ from generate.transformer.model import GPT2
 class Batch:
     """All work in progress on one model: it owns the parts, and the order of things."""
 
-    def __init__(self, model: GPT2 | Int8GPT2, folder: ModelFolder, max_rows: int, prefix_bytes: int = 0):
+    def __init__(
+        self,
+        model: GPT2 | Int8GPT2,
+        folder: ModelFolder,
+        max_rows: int,
+        prefix_bytes: int = 0,
+        tally: Tally | None = None,
+    ):
         self.model, self.config, self.device = model, model.config, model.device
         self.max_rows = min(max_rows, rows_that_fit(model))
         self.cache = model.new_cache(self.max_rows, prefix_bytes)
         self.graphs = Graphs(model, self.cache) if model.device.type == "cuda" else None
         self.look_ahead = model.device.type == "cuda"  # begin a step before the last one's tokens are handed out
-        self.pace = Pace()
+        self.pace, self.tally = Pace(), tally or Tally()
         self.prefix_cache = PrefixCache(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
         self.decoding = Decoding(self.cache, model.config.vocab_size, model.device)
         self.prefills = Prefills(self.cache, self.prefix_cache)
@@ -97,7 +105,8 @@ class Batch:
             self.make_room()
             self.pace.begin()
             self.do(work)
-            self.pace.end(len(self.sequences), work.tokens)
+            seconds = self.pace.end(len(self.sequences), work.tokens)
+            self.tally.step(seconds, len(self.sequences), work.tokens)
         except Exception as error:
             try_apart(self, error, work)
         self.seat_what_is_read()
@@ -184,6 +193,9 @@ class Batch:
             for sequence in seated:
                 sequence.run.set_state(RunState.WRITING)
             self.delivery.take(seated, records[: len(seated)])
+            self.tally.written += len(seated)
+            for sequence in seated:
+                sequence.run.count_first_token()
 
     def reorder(self) -> None:
         """The batch's order has changed; tokens of the old one have to be handed out before."""

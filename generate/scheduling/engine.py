@@ -15,6 +15,7 @@ from generate.interface.engine import Capabilities, Outlook
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
+from generate.interface.tally import Tallies, Tally
 from generate.sampling.in_use import SAMPLERS
 from generate.scheduling.batch import Batch
 from generate.scheduling.dispatch import Dispatch
@@ -63,7 +64,7 @@ class LocalEngine:
         self.max_rows, self.max_waiting = max_rows, max_waiting
         self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()  # guards the queue and what is asked of the engine's thread
-        self._queue = Queue()
+        self._queue, self._tallies = Queue(), Tallies()
         self._loaded_models = LoadedModels(self.device, precision, self._new_batch, self._notify)
         self._dispatch = Dispatch(self._queue, self._loaded_models, self._wake, max_rows)
         self._forecaster = Forecaster(self._queue, self._loaded_models, self._wake, max_rows)
@@ -77,7 +78,7 @@ class LocalEngine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def _new_batch(self, model: GPT2, folder: ModelFolder) -> Batch:
-        return Batch(model, folder, self.max_rows, self._prefix_bytes)
+        return Batch(model, folder, self.max_rows, self._prefix_bytes, self._tallies.of(folder.name))
 
     def start(self, model: str | ModelFolder) -> "LocalEngine":
         """Start the thread; it loads `model` first. Returns at once: `ready` tells when it can write."""
@@ -103,7 +104,9 @@ class LocalEngine:
             if self._over or self._closing:
                 raise Busy("The engine has stopped; the server has to be started again.", retry_after=60)
             waiting = len(self._queue.waiting) if request.yields else self._queue.waiting_runs
+            tally = self._tallies.of(request.folder.name)
             if self._is_full(request.yields):
+                tally.refused += 1
                 after = max(5, min(600, round(self._forecaster.outlook.seconds or 60)))
                 if waiting == 1:
                     raise Busy("The line is full: one run is waiting; please try again in a moment.", after)
@@ -114,6 +117,7 @@ class LocalEngine:
                 )
             ended = sum(sample.finish_reason is not None for sample in run.samples)
             self._queue.add(Ticket(request, run, ended=ended))
+            run.count_in(tally, request.yields)
             run.set_state(RunState.WAITING, waiting + 1)  # a first guess, until the engine has looked
         self._notify()
         return run
@@ -157,6 +161,16 @@ class LocalEngine:
         """How busy it was when it last looked, and whether it would take a run now."""
         with self._wake:
             return replace(self._forecaster.outlook, full=self._is_full())
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many samples are let in, by the names of their models."""
+        return self._loaded_models.rows
+
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """What it has done since it began, by the names of the models."""
+        return self._tallies.all()
 
     def _is_full(self, yields: bool = False) -> bool:
         """Whether the line is full, for one that `yields` or for any other; call with `_wake` held."""

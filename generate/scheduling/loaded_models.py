@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -75,6 +76,15 @@ class LoadedModels:
         """The models with sequences let in; may be asked from any thread."""
         pairs = [(loaded, loaded.batch) for loaded in list(self.all.values())]  # web threads ask as well
         return [loaded for loaded, batch in pairs if batch is not None and batch.busy]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """How many sequences are let in, by the names of the models; may be asked from any thread."""
+        rows = Counter()
+        for loaded in list(self.all.values()):
+            if (batch := loaded.batch) is not None:
+                rows[loaded.folder.name] += batch.held
+        return dict(rows)
 
     def admitted(self) -> list[Sequence]:
         """Sequences that are let in, in all models together."""

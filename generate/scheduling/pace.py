@@ -22,8 +22,8 @@ class Pace:
         """Start the clock of a step."""
         self._begun = time.perf_counter()
 
-    def end(self, sequences: int, tokens: int) -> None:
-        """A step is over that wrote for so many sequences and read `tokens` tokens."""
+    def end(self, sequences: int, tokens: int) -> float:
+        """A step is over that wrote for so many sequences and read `tokens` tokens; returns the seconds it took."""
         taken = time.perf_counter() - self._begun
         if tokens == 0:
             self.writing = smooth(self.writing, taken)
@@ -31,6 +31,7 @@ class Pace:
             self.token = smooth(self.token, taken / tokens)
         elif self.writing is not None and tokens >= LEAST_TOKENS:  # of fewer the fixed part is most
             self.token = smooth(self.token, max(0.0, taken - self.writing) / tokens)
+        return taken
 
     def budget(self, sequences: int) -> int:
         """Tokens that the next step may read while it writes for so many sequences."""

@@ -13,6 +13,7 @@ from generate import Busy, Engine, FinishReason, ModelFolder, Request, RunLog, S
 from webapp.api.errors import Failed, TooLong, failed
 from webapp.api.fields import Asked
 from webapp.api.places import Place, Places
+from webapp.runs.full import DiskFull
 
 FLUSH = 0.06  # seconds of tokens that go out together
 LOOK = 0.2  # seconds between two looks at the client at the most
@@ -179,6 +180,8 @@ class Work:
                 request = Request(self.folder, run.sampling, run.first_sample, self._owner, run.statistics)
                 log = RunLog(unknown_records(run.ids, self.folder.config.vocab_size), run.sampling.samples)
                 run.log = self._engines.engine.submit(request, log)
+        except DiskFull:
+            raise
         except Busy:
             if self._engines.engine.ready() is not None:
                 raise

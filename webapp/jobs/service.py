@@ -65,6 +65,10 @@ class Jobs:
         earlier = (Job.state == JobState.WAITING) & (Job.created < job.created) | (Job.state == JobState.RUNNING)
         return db.session.scalar(select(func.count()).select_from(Job).where(Job.machine == job.machine, earlier))
 
+    def counts(self) -> dict[str, int]:
+        """How many there are in each state."""
+        return dict(db.session.execute(select(Job.state, func.count()).group_by(Job.state)).all())
+
     # Asked
 
     def submit(

@@ -224,5 +224,5 @@ def how_busy() -> dict:
 
 @blueprint.get("/busy")
 def busy():
-    """How busy the model is, for a page that waits to be filled in."""
-    return render_template("partials/busy.html", busy=how_busy())
+    """How busy the model is, and whether there is room, for a page that waits to be filled in."""
+    return render_template("partials/busy_now.html", busy=how_busy())

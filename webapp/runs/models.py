@@ -106,6 +106,10 @@ class Models:
         """What the engine has, of those that are not hidden from whoever asks."""
         return [name for name in self.engine.loaded if name not in self._hidden()]
 
+    def hides(self, name: str) -> bool:
+        """Whether a model is not there for whoever asks."""
+        return name in self._hidden()
+
     def _hidden(self) -> frozenset[str]:
         """The models that are not there for whoever asks."""
         return frozenset() if self._sees_all() else self._choices.hidden

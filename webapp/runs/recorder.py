@@ -6,6 +6,7 @@ from sqlalchemy import func, insert, select, update
 
 from generate import Engine, FinishReason, RunState, Withdrawal
 from webapp.runs import lease
+from webapp.runs.full import DiskFull
 from webapp.runs.registry import Clock, Entry, Registry
 from webapp.runs.repository import each_alone, end_sample
 from webapp.runs.tables import Block, Gone, Progress, Run, db
@@ -23,7 +24,8 @@ class Recorder:
         """Store what is new in our runs' logs, renew their leases, and hear who wants them stopped.
 
         When that fails, each is tried alone: no run holds up the others, and one whose saving succeeded without our
-        being told goes on from what is there.
+        being told goes on from what is there. Raises DiskFull where there is no room; then all of it waits here for
+        the next round, as nothing leaves a log before it is stored.
         """
         ours = self._registry.ours()
         if not ours:
@@ -35,6 +37,9 @@ class Recorder:
 
         try:
             self.save(ours)
+        except DiskFull:
+            db.session.rollback()
+            raise
         except Exception:
             log.exception("the runs could not be stored together; trying each alone")
             db.session.rollback()

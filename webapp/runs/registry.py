@@ -61,13 +61,14 @@ class Streams:
     """The places for answers that take a while: each holds a thread of the server, so there are at most `most`."""
 
     def __init__(self, most: int):
-        self.most, self.taken = most, 0
+        self.most, self.taken, self.refused = most, 0, 0
         self._lock = threading.Lock()
 
     def take(self) -> bool:
         """Take a place until `give_back` is called; False when all are taken."""
         with self._lock:
             if self.taken >= self.most:
+                self.refused += 1
                 return False
             self.taken += 1
             return True

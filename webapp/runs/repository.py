@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, Problem, Refusal, RunLog, RunState, Vocabulary, record_dtype
+from webapp.runs.full import DiskFull
 from webapp.runs.kinds import GoneReason, Relation
 from webapp.runs.lease import CHANGE
 from webapp.runs.tables import Block, Gone, Progress, Run, Sample, StoredVocabulary, db
@@ -198,11 +199,15 @@ def end_sample(run_id: str, number: int, reason: str, text_end: int, error: Prob
 def each_alone(ids: Iterable[str], work: Callable[[str], None], sentence: str) -> None:
     """Do some work for each of many runs, so that one which fails holds up no other.
 
-    A failure undoes that run's transaction and is logged with `sentence`, in which %s stands for the run's id.
+    A failure undoes that run's transaction and is logged with `sentence`, in which %s stands for the run's id. Raises
+    DiskFull, which it is for all of them.
     """
     for run_id in ids:
         try:
             work(run_id)
+        except DiskFull:
+            db.session.rollback()
+            raise
         except Exception:
             db.session.rollback()
             log.exception(sentence, run_id)

@@ -13,6 +13,9 @@ from generate import Engine
 log = logging.getLogger(__name__)
 
 ROUND = 0.25  # seconds between two savings, and between two looks at which chore is due
+QUIET = (
+    60.0  # seconds in which a job that fails in the same way again is not told of: a log may fill what is full already
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Scheduler:
         self.jobs = {job.name: job for job in (save, release, *self._chores, tend)}
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._quiet: dict[tuple[str, type], float] = {}  # until when (monotonic)
         # False: streams end; gunicorn.conf.py puts a function of its own here
         self.alive: Callable[[], bool] = lambda: not self._closing.is_set()
 
@@ -55,12 +59,15 @@ class Scheduler:
             thread.join(timeout=30)
 
     def attempt(self, job: Job) -> None:
-        """Do a job once, in an app context. A failure is logged, and the next round tries again."""
+        """Do a job once, in an app context. A failure is logged, now and then, and the next round tries again."""
         try:
             with self._app.app_context():
                 job.work()
-        except Exception:
-            log.exception("%s failed; trying again", job.name)
+        except Exception as error:
+            failure, now = (job.name, type(error)), time.monotonic()
+            if now >= self._quiet.get(failure, now):
+                self._quiet[failure] = now + QUIET
+                log.exception("%s failed; trying again", job.name)
 
     def _record(self) -> None:
         """Store what is written, until the server closes; then all of it, and give up the leases."""

@@ -114,6 +114,7 @@ class Service:
                 **columns,
             )
         except Exception:
+            db.session.rollback()  # the page that says so may ask for more
             self._registry.drop(run_id, entry)
             engine.cancel(log)
             raise

@@ -10,6 +10,7 @@ Plain column types, so that one migration history serves SQLite and PostgreSQL. 
 
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 
 from flask import Flask
 from flask_migrate import Migrate
@@ -19,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from generate import Problem, Refusal, RunLog, RunState, files
+from webapp.runs.full import tell_when_full
 
 # Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
 POSTGRESQL = {
@@ -202,8 +204,17 @@ def connect(app: Flask) -> None:
         raise Refusal("DATABASE_URL cannot be used: {reason}.", reason=error) from None
     Migrate(app, db, directory=str(files.MIGRATIONS))
     with app.app_context():
+        tell_when_full(db.engine)
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", prepare_sqlite)
+
+
+def folder_of_database(app: Flask) -> Path:
+    """The folder whose disk the database fills: that of SQLite's file, else the instance, as others' disks are not seen."""
+    with app.app_context():
+        file = db.engine.url.database if db.engine.dialect.name == "sqlite" else None
+    folder = Path(file).parent if file and not file.startswith(":") else Path(app.instance_path)
+    return folder if folder.is_dir() else Path(app.instance_path)
 
 
 def reach(database) -> Connection:

@@ -84,7 +84,8 @@ class Takeover:
         now, grace = self._clock.now(), self._registry.grace
         db.session.execute(delete(Watch).where(Watch.seen < now - 10 * AWAY))
         watched = select(Watch.run_id).where(Watch.seen > now - AWAY)
-        here = [run_id for run_id, entry in self._registry.entries().items() if entry.seen_lately(grace)]
+        entries = self._registry.entries().items()
+        here = [i for i, entry in entries if entry.ours or entry.seen_lately(grace)]  # ours may wait to be stored
         abandoned = (Run.state == RunState.WRITING) & (Run.lease_until < now)
         which = [select(Run.id).where(abandoned, Run.stop_asked.is_not(None))]
         if time.monotonic() - self.born > grace:
