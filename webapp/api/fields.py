@@ -13,6 +13,7 @@ from generate import LISTS, OPTIONS, Problem, Refusal, Sampling, find_preset, pa
 from webapp.api.errors import Wrong
 
 ROWS = 32  # texts that one request may have written at once
+LAST_SAMPLE = 10**9  # suggestions are counted on and on; what goes on from one fits into a column's whole number
 ALTERNATIVES = 10
 MOST_WARNINGS = 20
 BY_NAME = {option.name: option for option in OPTIONS + LISTS}
@@ -298,8 +299,8 @@ FIELDS = (
     Field(
         "first_sample",
         Origin.OURS,
-        whole(0, ROWS - 1),
-        {"type": "integer", "minimum": 0, "maximum": ROWS - 1, "default": 0},
+        whole(0, LAST_SAMPLE),
+        {"type": "integer", "minimum": 0, "maximum": LAST_SAMPLE, "default": 0},
         "Which sample of a run with this seed the first choice is: with 2 it says what the third would say.",
     ),
     Field("preset", Origin.OURS, preset, STRING, "One of Rubric's presets, under whatever else is given."),
