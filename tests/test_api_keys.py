@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
+from browser import Server
 from conftest import ROOT
 
 from generate import Refusal, read_settings
@@ -101,6 +104,38 @@ def test_a_server_that_others_can_reach_asks_everybody_for_a_key(app, writer, tm
 
 
 def test_our_own_page_needs_none(client):
+@pytest.mark.parametrize(
+    "connection",
+    [
+        {"REMOTE_ADDR": "192.0.2.1"},
+        {"REMOTE_ADDR": "10.0.0.7", "SERVER_NAME": "0.0.0.0"},
+        {"REMOTE_ADDR": "2001:db8::1", "SERVER_NAME": "::"},
+        {"SERVER_NAME": "0.0.0.0"},
+        {"SERVER_NAME": "::"},
+        {"SERVER_NAME": "192.168.1.5"},
+        {"REMOTE_ADDR": ""},  # of a socket in the file system, which a proxy asks
+    ],
+)
+def test_so_does_one_that_listens_elsewhere_than_its_setting_says(client, connection):
+    """gunicorn's own -b goes before HOST. The client names this machine, as anybody can."""
+    wish = {"json": BODY, "headers": {"Host": "localhost"}, "environ_overrides": connection, "buffered": True}
+    assert client.post("/v1/completions", **wish).status_code == 401
+    assert "RUBRIC_KEY" in client.get("/v1", environ_overrides=connection, headers={"Host": "localhost"}).text
+
+
+@pytest.mark.long
+def test_a_gunicorn_that_was_bound_to_all_addresses_asks_for_a_key(tmp_path, models):
+    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="tiny")
+    config = str(ROOT / "gunicorn.conf.py")
+    server.start("-m", "gunicorn", "--config", config, "--bind", f"0.0.0.0:{server.port}")
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{server.url}/v1/models")
+        assert refused.value.code == 401
+    finally:
+        server.stop()
+
+
     assert ask(client, {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from generate import Busy, Refusal
 from webapp.api.errors import INVALID, SERVER, NoKey, body_of, status_of, told
 from webapp.api.keys import owner_of
-from webapp.http.at_home import is_at_home
+from webapp.http.at_home import at_home
 from webapp.runs.registry import Streams
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def find_owner() -> None:
     """Whose request it is, as `g.owner`; raises NoKey."""
     key = bearer(request.headers)
     g.owner = owner_of(key) if key else None
-    if g.owner is None and is_at_home(request.headers):
+    if g.owner is None and at_home():
         g.owner = NOBODY
     if g.owner is None:
         raise NoKey(

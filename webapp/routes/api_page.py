@@ -7,7 +7,7 @@ from webapp.api.code import as_curl, as_python, body_of
 from webapp.api.description import describe
 from webapp.api.fields import FIELDS, OURS
 from webapp.api.guard import MOST
-from webapp.http.at_home import is_loopback
+from webapp.http.at_home import connects_at_home
 from webapp.http.request import home_link, settings
 from webapp.runs.repository import find_run
 from webapp.state import state
@@ -74,4 +74,4 @@ def address() -> str:
 
 def needs_key() -> bool:
     """Whether clients need one: those of this machine do not."""
-    return not (home_link()["local"] and is_loopback(settings()["HOST"]))
+    return not (home_link()["local"] and connects_at_home(request.environ))
