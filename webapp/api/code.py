@@ -16,14 +16,16 @@ DEFAULTS = Sampling().as_dict()
 NO_SIGNATURE = {"store"}  # OpenAI's, which openai-python's completions do not take by name
 
 
-def body_of(folder: ModelFolder, ids: Sequence[int], options: Mapping[str, object]) -> dict:
-    """The request that goes on from these tokens with a run's options, of which those that are usual are left out.
+def body_of(folder: ModelFolder, ids: Sequence[int], options: Mapping[str, object], first_sample: int = 0) -> dict:
+    """The request that goes on from these tokens with a run's options, of which those that are usual are left out, and as
+    those of its samples that begin with number `first_sample`.
 
     The prompt is a text, where that has just these tokens, else their ids.
     """
     text = folder.tokenizer.spell(ids).decode("utf-8", "replace")
     same = folder.encode_prompt(text, parse_special=True) == list(ids)
-    return {"model": folder.name, "prompt": text if same else list(ids)} | fields_of(options)
+    body = {"model": folder.name, "prompt": text if same else list(ids)} | fields_of(options)
+    return body | ({"first_sample": first_sample} if first_sample else {})
 
 
 def fields_of(options: Mapping[str, object]) -> dict:
