@@ -31,6 +31,7 @@ BY_NAME = frozenset(
 )  # samplers of ours that vLLM has
 HOTTEST = 2  # vLLM's highest temperature
 
+WRITES_ONE = -1  # it has room for a token fewer than the window, as it writes one after whatever it reads
 
 @dataclass(frozen=True)
 class Ask:

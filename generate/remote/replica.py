@@ -177,10 +177,11 @@ class Replica:
             return Problem("it cuts text into other tokens than {name} does here", name=folder.name)
         if not is_rubric:
             return Served(folder, False, None, await self._is_open(folder, ids))
-        weights, _, precision = str(print_).rpartition("-")
+        weights, _, precision = str(print_).partition("-")
         if weights != folder.fingerprint():
             return Problem("its {name} has other weights", name=folder.name)
-        return Served(folder, True, precision, False)
+        # one that does not tell has an engine behind an address of its own, which may promise less
+        return Served(folder, bool(precision), precision or None, False)
 
     async def _is_open(self, folder: ModelFolder, ids: list[int]) -> bool:
         """Whether the address for tokens alone answers, as well as it must."""

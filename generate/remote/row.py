@@ -12,7 +12,7 @@ from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
 from generate.remote.answers import Packer, piece_of, read_of
-from generate.remote.asking import ask_rubric, ask_vllm, body_of, reading_body, readings
+from generate.remote.asking import WRITES_ONE, ask_rubric, ask_vllm, body_of, reading_body, readings
 from generate.remote.failures import Broken, Crowded, Refused
 from generate.remote.kept import Kept
 from generate.remote.pool import Pool
@@ -170,7 +170,7 @@ async def read_prompt(request: Request, run: RunLog, tries: Tries) -> None:
     first = first_unknown(run.prompt, 1, len(ids))
 
     async def read(replica: Replica, served: Served) -> bool:
-        most = config.n_positions + 1 if served.is_rubric else config.n_positions - 1
+        most = config.n_positions + (1 if served.is_rubric else WRITES_ONE)
         writes = 0 if served.is_rubric else 1
         for reading in readings(ids, config.n_positions, request.n_keep, most, request.only_reads, first):
             known_already = first_unknown(run.prompt, reading.first, reading.first + reading.count)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from generate import Engine, ModelFolder, Refusal
+from generate import Capabilities, Engine, ModelFolder, Refusal, Sampling
 from webapp.api.completions import Completion
 from webapp.api.errors import TooLong, UnknownModel, Wrong
 from webapp.api.fields import Asked, quoted, read, refused_field
@@ -11,6 +11,8 @@ from webapp.api.places import Places
 from webapp.api.spelling import Spellings
 from webapp.api.work import Engines, Keeper, Work, plan
 from webapp.runs.models import Models
+
+LUCK = "This server's engine need not write the same text again for the same seed."
 
 
 class Desk:
@@ -81,15 +83,15 @@ class Desk:
         try:
             sampling = asked.sampling(dict(folder.defaults))
             self._models.engine_for(folder, sampling)
-            if asked.tells_prompt and not self._models.capabilities.scores_prompt:
+            can = self._models.capabilities
+            if asked.tells_prompt and not can.scores_prompt:
                 raise Wrong(
                     "This server's engine does not tell how likely a model finds a text, so it cannot score a prompt.",
                     "prompt_logprobs" if asked["logprobs"] is None else "echo",
                 )
-            parts = [
-                plan(asked, prompt, self.ids_of(folder, prompt, asked["parse_special"] is not False), folder, sampling)
-                for prompt in asked.prompts
-            ]
+            parse_special = asked["parse_special"] is not False
+            texts = [(prompt, self.ids_of(folder, prompt, parse_special)) for prompt in asked.prompts]
+            parts = [plan(asked, prompt, ids, folder, sampling, can.beyond_window) for prompt, ids in texts]
             work = Work(self._engines, folder, owner, parts)
             try:
                 work.advance()  # what an engine refuses is refused before an answer begins
@@ -99,4 +101,11 @@ class Desk:
         except Refusal as refusal:
             refusal.field = refused_field(refusal, asked)
             raise
-        return asked, Completion(asked, sampling, folder, self.spellings.of(folder), work, link)
+        warnings = [LUCK] if luck_is_lost(asked, sampling, can) else []
+        return asked, Completion(asked, sampling, folder, self.spellings.of(folder), work, link, warnings)
+
+
+def luck_is_lost(asked: Asked, sampling: Sampling, can: Capabilities) -> bool:
+    """Whether somebody wants the same text again, and the engine does not promise that it comes."""
+    wants = asked["seed"] is not None or asked["first_sample"] is not None
+    return wants and sampling.temperature > 0 and sampling.max_new_tokens > 0 and not can.resumes_exactly

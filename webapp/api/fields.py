@@ -249,7 +249,7 @@ FIELDS = (
         Origin.OPENAI,
         seed,
         number_schema("seed") | {"minimum": RANDOM_SEED},
-        "The same seed writes the same, whatever else the server does; left out, one is drawn and told.",
+        "The number that luck is made of; left out, one is drawn and told.",
         "seed",
     ),
     Field(
