@@ -49,8 +49,9 @@ class Tries:
 
     async def until_done(self, work: Callable[[Replica, Served], Awaitable[bool]]) -> None:
         """Do `work` until it says that it is done. Raises GivenUp."""
+        crowded: list[Replica] = []  # others come first, though it has the fewest rows
         while True:
-            taken = self._pool.take(self._request.folder, self._failed)
+            taken = self._pool.take(self._request.folder, [*self._failed, *crowded])
             if taken is None:
                 self._paused()
                 await self._pool.wait(LOOK_AGAIN)
@@ -70,8 +71,9 @@ class Tries:
                     ) from None
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (len(self._failed) - 1))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            except Crowded as crowded:
-                await asyncio.sleep(crowded.seconds * random.uniform(0.5, 1.0))
+            except Crowded as busy:
+                crowded = [taken[0]]
+                await asyncio.sleep(busy.seconds * random.uniform(0.5, 1.0))
             except Refused as refused:
                 raise GivenUp(refused.problem) from None
 
