@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 
-from generate import ModelFolder, Sampling
+from generate import ModelFolder, Sampling, bias_pairs
 from webapp.api.fields import ALL, USUAL, Origin
 
 BY_OPTION = {
@@ -35,7 +35,7 @@ def fields_of(options: Mapping[str, object]) -> dict:
         field = ALL.get(BY_OPTION.get(name, name))
         if field is None or not field.option or (name != "seed" and value == usual(name)):
             continue
-        found[field.name] = biases_of(value) if name == "logit_bias" else value
+        found[field.name] = dict(bias_pairs(value)) if name == "logit_bias" else value
     return found
 
 
@@ -45,12 +45,6 @@ def usual(name: str) -> object:
     if name in USUAL:
         return USUAL[name]
     return field.schema.get("default", DEFAULTS.get(name))
-
-
-def biases_of(lines: Sequence[str]) -> dict[str, float]:
-    """OpenAI's mapping, from lines such as `horse = -5`."""
-    pairs = (line.rpartition(" = ") for line in lines)
-    return {token: float(bias) for token, _, bias in pairs}
 
 
 def as_curl(address: str, body: Mapping[str, object], needs_key: bool) -> str:

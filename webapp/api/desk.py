@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from generate import Capabilities, Engine, ModelFolder, Refusal, Sampling
 from webapp.api.completions import Completion
 from webapp.api.errors import TooLong, UnknownModel, Wrong
-from webapp.api.fields import Asked, quoted, read, refused_field
+from webapp.api.fields import BY_NAME, Asked, quoted, read, refused_field
 from webapp.api.guard import MOST, Slots
 from webapp.api.places import Places
 from webapp.api.spelling import Spellings
 from webapp.api.work import Engines, Keeper, Work, plan
 from webapp.runs.models import Models
 
+WRITTEN = BY_NAME["max_new_tokens"].high  # tokens of a run at the most
 LUCK = "This server's engine need not write the same text again for the same seed."
 
 
@@ -43,16 +44,27 @@ class Desk:
         return folder
 
     def ids_of(self, folder: ModelFolder, prompt: str | list[int], parse_special: bool) -> list[int]:
-        """The tokens of a prompt: those of a text, or ids as they are. Raises Refusal."""
+        """The tokens of a prompt: those of a text, or ids as they are. Raises Refusal.
+
+        Ids may be as many more as a run writes: another server goes on so with a text that was as long as one may be.
+        """
         if isinstance(prompt, str):
             self.check_size(len(prompt.encode("utf-8", "replace")))
             return folder.encode_prompt(prompt, parse_special)
         self.check_ids(folder, prompt, "prompt")
-        self.check_size(max(len(prompt), len(folder.tokenizer.vocabulary.bytes_of(prompt))))
+        begun = prompt[:-WRITTEN]
+        if (size := max(len(begun), len(folder.tokenizer.vocabulary.bytes_of(begun)))) > self._most_bytes:
+            raise TooLong(
+                "prompt may have at most {limit} bytes before its last {more} tokens, not {size}.",
+                "prompt",
+                limit=self._most_bytes,
+                more=WRITTEN,
+                size=size,
+            )
         return prompt
 
     def check_size(self, size: int) -> None:
-        """Raise TooLong for a prompt of more bytes than one may have."""
+        """Raise TooLong for a text of more bytes than a prompt may have."""
         if size > self._most_bytes:
             raise TooLong(
                 "prompt may have at most {limit} bytes, not {size}.", "prompt", limit=self._most_bytes, size=size
