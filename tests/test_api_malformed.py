@@ -90,6 +90,7 @@ OTHERS = [
         for value in ({"300": 1}, {"nonsense": 1}, {"": 1}, {"5": True}, {str(n): 1 for n in range(301)})
     ),
     *(("stream_options", value) for value in (5, [], "x")),
+    *(("stop_token_ids", value) for value in (5, "x", {}, ["x"], [-1], [True], [5], [0, 5], [10**400])),
     *(("suffix", value) for value in (5, [], "x")),
     *(("preset", value) for value in (5, "nobody", [])),
     *(("model", value) for value in (5, [], {}, True, "nobody", "../tiny", "\0", "x" * 5000)),

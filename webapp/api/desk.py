@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from generate import Capabilities, Engine, ModelFolder, Refusal, Sampling
+from generate import Capabilities, Engine, ModelFolder, Problem, Refusal, Sampling
 from webapp.api.completions import Completion
 from webapp.api.errors import TooLong, UnknownModel, Wrong
 from webapp.api.fields import BY_NAME, Asked, quoted, read, refused_field
@@ -83,6 +83,19 @@ class Desk:
                 count=folder.config.vocab_size,
             )
 
+    @staticmethod
+    def check_ends(folder: ModelFolder, ids: list[int]) -> None:
+        """Raise Wrong for tokens to end at that do not end the model's texts."""
+        if others := [index for index in ids if index not in folder.end_ids]:
+            raise Wrong(
+                "stop_token_ids names token {id}, and here a text ends at the end tokens of {model} alone ({ends}); give "
+                "the text to end at as stop.",
+                "stop_token_ids",
+                id=quoted(others[0]),
+                model=folder.name,
+                ends=", ".join(map(str, folder.end_ids)) or Problem("it has none"),
+            )
+
     def completion(
         self, body: Mapping[str, object], owner: str, link: Callable[[str], str]
     ) -> tuple[Asked, Completion]:
@@ -93,6 +106,7 @@ class Desk:
         asked = read(body)
         folder = self.model(asked["model"])
         try:
+            self.check_ends(folder, asked["stop_token_ids"] or [])
             sampling = asked.sampling(dict(folder.defaults))
             self._models.engine_for(folder, sampling)
             can = self._models.capabilities

@@ -177,6 +177,13 @@ def are_ids(value: list) -> bool:
     return all(type(one) is int and 0 <= one < 2**32 for one in value)
 
 
+def end_ids(name: str, value: object) -> list[int]:
+    """Token ids; which of them there are is the model's to say."""
+    if not isinstance(value, list) or not are_ids(value):
+        raise Wrong("{name} must be a list of token ids, not {given}.", name, name=name, given=quoted(value))
+    return value
+
+
 def stream_options(name: str, value: object) -> dict[str, bool]:
     """An object of flags."""
     if not isinstance(value, dict):
@@ -280,6 +287,13 @@ FIELDS = (
     numeric("min_p", Origin.VLLM, "Choose among tokens at least this share as likely as the likeliest.", 0),
     numeric("min_tokens", Origin.VLLM, "No text ends before so many tokens.", 0, "min_new_tokens"),
     Field("ignore_eos", Origin.VLLM, flag, FLAG, "Write max_tokens tokens, whatever comes."),
+    Field(
+        "stop_token_ids",
+        Origin.VLLM,
+        end_ids,
+        IDS | {"minItems": 0},
+        "Refused but for the model's own end tokens, which end its texts anyway: give texts to end at as stop.",
+    ),
     Field(
         "prompt_logprobs",
         Origin.VLLM,
