@@ -132,6 +132,9 @@ def test_the_page_has_three_examples_with_this_server_s_address(app):
 def test_elsewhere_the_examples_bring_a_key(app):
     page = html.unescape(app.test_client().get("/v1", headers={"Host": "rubric.example"}).text)
     assert page.count("RUBRIC_KEY") >= 3
+    assert "OPENAI_API_KEY=$RUBRIC_KEY lm_eval" in page, (
+        "it reads its key there, and for the tokenizer alone from its arguments"
+    )
 
 
 # As code
