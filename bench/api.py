@@ -13,6 +13,8 @@ import socket
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from bench.viewers import Viewers
 CLIENTS, NEW, WARM_UP = 32, 300, 8
 BARS = {"api": 0.9, "api, ten logprobs": 0.8, "page": 0.9}
 LEAVINGS = 10
+LEAVES = {"streamed": {"stream": True}, "not streamed": {}, "one of 33, in line": {"n": 32}}
 
 
 def main() -> None:
@@ -43,8 +46,11 @@ def main() -> None:
             alone.close()
             table(results)
             print(
-                f"\nA row is free {leaving(server.port, args.model) * 1000:.0f} ms after its client has left (the worst of {LEAVINGS})."
+                f"\nMilliseconds from a client's leaving to a free row, the median and the worst of {LEAVINGS}; bar: 500"
             )
+            for name, more in LEAVES.items():
+                seconds = [leaving(server.port, args.model, more) for _ in range(LEAVINGS)]
+                print(f"{name:20} {median(seconds) * 1000:5.0f} {max(seconds) * 1000:5.0f}")
 
 
 def measured(port: int, alone: Child, args: argparse.Namespace) -> dict[str, list[dict]]:
@@ -82,23 +88,36 @@ def column(rounds: list[dict], alone: list[dict], key: str) -> tuple[float, floa
     return median(one for one, _ in pairs), median(one / other for one, other in pairs)
 
 
-def leaving(port: int, model: str) -> float:
-    """Seconds from a client's leaving to an engine with nothing to do, the most of several."""
-    body = json.dumps({"model": model, "prompt": "the", "max_tokens": 4000, "min_tokens": 4000}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    worst = 0.0
-    for _ in range(LEAVINGS):
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(head + body)
-            wait_until(port, idle=False)
+def leaving(port: int, model: str, more: dict) -> float:
+    """Seconds from a client's leaving to an engine with nothing to do, or where all rows are taken by another one, to an
+    empty line."""
+    with ExitStack() as others:
+        if "n" in more:
+            others.enter_context(asking(port, model, more))
+            wait_until(port, "Nobody is writing", False)
+        waits, word = (True, " in line") if "n" in more else (False, "Nobody is writing")
+        with asking(port, model, {} if "n" in more else more):
+            wait_until(port, word, waits)
             begun = time.perf_counter()
-        wait_until(port, idle=True)
-        worst = max(worst, time.perf_counter() - begun)
-    return worst
+        wait_until(port, word, not waits)
+        seconds = time.perf_counter() - begun
+    wait_until(port, "Nobody is writing", True)
+    return seconds
 
 
-def wait_until(port: int, idle: bool) -> None:
-    while ("Nobody is writing" in urllib.request.urlopen(f"http://127.0.0.1:{port}/busy").read().decode()) is not idle:
+@contextmanager
+def asking(port: int, model: str, more: dict) -> Iterator[None]:
+    """A client who asks for a long text, and leaves."""
+    body = json.dumps({"model": model, "prompt": "the", "max_tokens": 4000, "min_tokens": 4000} | more).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(head + body)
+        yield
+
+
+def wait_until(port: int, word: str, is_said: bool) -> None:
+    """Wait until the server's sentence on how busy it is has a word, or has it not."""
+    while (word in urllib.request.urlopen(f"http://127.0.0.1:{port}/busy").read().decode()) is not is_said:
         time.sleep(0.005)
 
 

@@ -33,7 +33,7 @@ from generate.network import address_on_the_network
 from generate.sampling.explain import Place
 from generate.sampling.groups import Group
 from generate.sampling.in_use import in_use, require_samplers, without_effect
-from generate.sampling.lists import ListOption
+from generate.sampling.lists import ListOption, bias_pairs
 from generate.sampling.options import LISTS, OPTIONS, Option, Sampling, parse_sampling
 from generate.sampling.perplexity import Score, perplexity
 from generate.sampling.presets import BY_PRESET, PRESETS, Preset, find_preset, parse_with_preset
@@ -99,6 +99,7 @@ __all__ = [
     "Vocabulary",
     "Withdrawal",
     "address_on_the_network",
+    "bias_pairs",
     "byte_level",
     "character_level",
     "check_folder",

@@ -9,6 +9,8 @@ from conftest import Visitor
 from waiting import until
 
 from generate import find_model
+from webapp.routes.suggestions import MOST_TURNS
+from webapp.sheets.suggestions import COUNT
 
 CHINESE = "从前有一只狐狸"
 
@@ -90,6 +92,12 @@ def test_it_says_what_a_sample_of_a_run_said(asker, writer):
     third = writer.ids("the old king", max_new_tokens=12, temperature=1, samples=3)[2]
     mine = asker.choice(prompt="the old king", max_tokens=12, first_sample=2, return_token_ids=True)
     assert mine["token_ids"] == third
+
+
+@pytest.mark.parametrize("number", [32, 3 * MOST_TURNS + COUNT - 1])
+def test_suggestions_are_counted_on_and_said_by_their_numbers(asker, writer, number):
+    mine = asker.choice(prompt="the old king", max_tokens=12, first_sample=number, return_token_ids=True)
+    assert mine["token_ids"] == writer.ids("the old king", max_new_tokens=12, temperature=1, first_sample=number)[0]
 
 
 def test_openai_s_defaults_hold_where_ours_are_others(asker, writer):

@@ -62,13 +62,37 @@ def busy_at_first(server, times: int):
         thread.join()
 
 
+ASKING = {  # each prints how many tokens were written
+    "openai": """
+import openai, sys
+client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="any")
+print(client.completions.create(model="tiny", prompt="the").usage.completion_tokens)
+""",
+    "langchain": """
+import sys
+from langchain_openai import OpenAI
+model = OpenAI(model="tiny", base_url=sys.argv[1] + "/v1", api_key="any", max_tokens=16)
+print(model.generate(["the"]).llm_output["token_usage"]["completion_tokens"])
+""",
+    "llm": """
+import os, pathlib, sys, tempfile
+os.environ["LLM_USER_PATH"] = home = tempfile.mkdtemp()
+line = f"- {{model_id: mine, model_name: tiny, api_base: {sys.argv[1]}/v1, completion: true}}"
+pathlib.Path(home, "extra-openai-models.yaml").write_text(line)
+import llm
+answer = llm.get_model("mine").prompt("the", key="any", stream=False, max_tokens=16)
+answer.text()
+print(answer.usage().output)
+""",
+}
+
+
 @pytest.mark.timeout(900)
-def test_openai_python_comes_back_after_a_503(server, python):
-    ask = (
-        "import openai, sys; client = openai.OpenAI(base_url=sys.argv[1] + '/v1', api_key='any')\n"
-        "print(client.completions.create(model='tiny', prompt='the').usage.completion_tokens)"
-    )
+@pytest.mark.parametrize("name", ASKING)
+def test_a_client_comes_back_after_a_503(server, python, name):
     with busy_at_first(server, 2) as (address, seen):
-        done = subprocess.run([python, "-c", ask, address], capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            [python, "-c", ASKING[name], address], capture_output=True, text=True, check=False, timeout=120
+        )
     assert done.stdout.strip() == "16", done.stderr
     assert len(seen) == 3

@@ -6,12 +6,17 @@ import json
 import re
 import shlex
 import subprocess
+import urllib.request
+from urllib.parse import urlencode
 
 import pytest
 from browser import opened, unfold
 from conftest import Visitor
 from environments import CLIENTS, environment
 from test_api import Asker
+from test_sheets import JSON, Page
+from test_suggestions import ask as suggested
+from test_suggestions import take
 from waiting import until
 
 from generate import LISTS, OPTIONS, Refusal
@@ -127,6 +132,9 @@ def test_the_page_has_three_examples_with_this_server_s_address(app):
 def test_elsewhere_the_examples_bring_a_key(app):
     page = html.unescape(app.test_client().get("/v1", headers={"Host": "rubric.example"}).text)
     assert page.count("RUBRIC_KEY") >= 3
+    assert "OPENAI_API_KEY=$RUBRIC_KEY lm_eval" in page, (
+        "it reads its key there, and for the tokenizer alone from its arguments"
+    )
 
 
 # As code
@@ -164,17 +172,86 @@ def test_a_run_as_code_writes_the_run(app, asker, fields):
     ast.parse(told["python"])
 
 
-def test_the_form_as_code_is_the_run_that_it_would_start(app):
+def answered(asker, curl: str) -> list[list[int]]:
+    """The ids of the tokens that a curl command's request writes, of each of its choices."""
+    body = body_in(curl) | {"return_token_ids": True}
+    answer = asker.client.post("/v1/completions", json=body, buffered=True).get_json()
+    assert "warnings" not in answer
+    return [choice["token_ids"] for choice in answer["choices"]]
+
+
+def ids_of(stored: dict, sample: int = 0) -> list[int]:
+    return [token["id"] for token in stored["samples"][sample]["tokens"]]
+
+
+def test_a_sample_as_code_writes_that_one_and_so_does_what_goes_on_from_it(app, asker):
     visitor = Visitor(app)
-    fields = {"prompt": "the old king", "model": "tiny", "seed": "5", "temperature": "1.1", "max_new_tokens": "9"}
-    run = visitor.start(**fields)
-    assert visitor.post("/code", data=fields).get_json() == visitor.get(f"{run}/code").get_json()
+    run = visitor.start(samples=4, temperature=1.2, top_k=0, seed=9)
+    third = ids_of(visitor.finish(run), 2)
+    assert answered(asker, visitor.get(f"{run}/code?sample=2").get_json()["curl"]) == [third]
+    on = visitor.post(f"{run}/continue", data={"sample": "2"}).headers["Location"]
+    assert answered(asker, visitor.get(f"{on}/code").get_json()["curl"]) == [ids_of(visitor.finish(on))]
+    assert visitor.get(f"{run}/code?sample=4").status_code == 404
+
+
+def test_a_suggestion_that_was_taken_word_by_word_is_written_by_its_code(app, asker):
+    page = Page(Visitor(app)).open("Once upon")
+    told = suggested(page, turn=4)
+    first, second = told.count(2, words=1), told.count(2)
+    take(page, told, sample=2, end=first)
+    take(page, told, sample=2, start=first, end=second)
+    runs = list(dict.fromkeys(version["run"] for version in page.state["versions"]))
+    assert runs
+    for run in runs:
+        stored = page.http.json(f"/r/{run}")
+        written = answered(asker, page.http.get(f"/r/{run}/code?sample=0").get_json()["curl"])[0]
+        assert written[: len(ids_of(stored))] == ids_of(stored)
+        assert ids_of(stored)
+
+
+OPTIONS_SENT = {  # as the page's form has them: all fields, most of them empty
+    **dict.fromkeys([option.name for option in OPTIONS + LISTS if option.name != "samples"], ""),
+    **{"model": "tiny", "preset": "model", "seed": "5", "temperature": "1.1", "max_new_tokens": "90"},
+}
+
+
+@pytest.mark.parametrize("memory", ["", "the young fox"])
+@pytest.mark.parametrize("text", ["the old king", ""])
+def test_what_would_go_on_as_code_is_what_the_model_then_writes(app, asker, text, memory):
+    """A quarter of its length before the end the text may end with a sentence, as nobody asked for anything else."""
+    page, sent = Page(Visitor(app)), {"options": OPTIONS_SENT, "memory": memory}
+    if text:
+        page.open(text, **sent)
+        at = {"rev": page.state["rev"], "at": len(page.text)}
+        told = page.http.post(f"{page.address}/code", json=at | {"options": OPTIONS_SENT}, headers=JSON).get_json()
+    else:
+        told = page.http.post("/code", json=sent, headers=JSON).get_json()
+        page.open(text, **sent)
+    body = body_in(told["curl"])
+    assert (body["end_at_sentence"], body["max_tokens"]) == (64, 90)
+    assert bool(memory) == ("n_keep" in body)
+    page.write(**OPTIONS_SENT)
+    run = page.http.json(f"/r/{page.state['versions'][0]['run']}")
+    assert answered(asker, told["curl"]) == [ids_of(run)]
+
+
+def test_red_words_keep_their_tokens_in_the_code_that_goes_on_from_them(app, asker, tiny):
+    page = Page(Visitor(app)).open("the old king")
+    page.write(**OPTIONS_SENT | {"max_new_tokens": "9"})
+    page.type(len(page.text), 0, " said")
+    at = {"rev": page.state["rev"], "at": len(page.text), "options": OPTIONS_SENT}
+    told = page.http.post(f"{page.address}/code", json=at, headers=JSON).get_json()
+    page.write(**OPTIONS_SENT)
+    run = page.http.json(f"/r/{page.state['versions'][0]['run']}")
+    prompt = body_in(told["curl"])["prompt"]
+    ids = tiny.encode_prompt(prompt, parse_special=True) if isinstance(prompt, str) else prompt
+    assert list(ids) == [token["id"] for token in run["prompt"]["tokens"]]
+    assert answered(asker, told["curl"]) == [ids_of(run)]
 
 
 def test_what_cannot_be_is_a_sentence(app):
-    answer = Visitor(app).post(
-        "/code", data={"prompt": "x", "model": "tiny", "top_k": "many"}, headers={"Accept": "application/json"}
-    )
+    wish = OPTIONS_SENT | {"top_k": "many"}
+    answer = Visitor(app).post("/code", json={"options": wish, "memory": ""}, headers=JSON)
     assert answer.status_code == 422
     assert "top_k" in answer.get_json()["problem"]
 
@@ -182,15 +259,9 @@ def test_what_cannot_be_is_a_sentence(app):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_both_forms_run_as_they_stand(server):
-    import urllib.request
-
-    def code(**fields):
-        from urllib.parse import urlencode
-
-        return json.load(urllib.request.urlopen(server.url + "/code", urlencode(fields).encode()))
-
     wish = {"prompt": "the old king's", "model": "tiny", "seed": "5", "max_new_tokens": "9", "samples": "2"}
-    told = code(**wish)
+    run = urllib.request.urlopen(server.url + "/runs", urlencode(wish).encode()).url
+    told = json.load(urllib.request.urlopen(f"{run}/code"))
     by_curl = subprocess.run(["bash", "-c", told["curl"]], capture_output=True, text=True, check=True).stdout
     python = environment("clients", CLIENTS)
     by_python = subprocess.run([python, "-c", told["python"]], capture_output=True, text=True, check=True).stdout
@@ -208,7 +279,15 @@ def test_the_sheet_shows_its_text_as_code(browser, server):
         curl = lambda: page.text_content("#as-code [data-form=curl]")  # noqa: E731
         until(lambda: "the old king" in curl(), what="the code of what would be written")
         assert "would go on" in page.text_content("#as-code [role=status]")
-        assert body_in(curl())["max_tokens"] == 9
+        sent = body_in(curl())
+        assert (sent["max_tokens"], sent["end_at_sentence"], sent["prompt"]) == (9, 64, "the old king")
+        page.click("#as-code summary")
+        remembered = page.locator("#memory")
+        page.click(".memory summary")
+        remembered.fill("the young fox")
+        page.click("#as-code summary")
+        until(lambda: "young fox" in curl(), what="the code with what is kept in mind")
+        assert body_in(curl())["n_keep"] > 0
         page.click("#as-code summary")
         page.keyboard.press("Escape")
         page.click("#write-on")

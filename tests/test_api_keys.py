@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
+from browser import Server
 from conftest import ROOT
 
 from generate import Refusal, read_settings
@@ -14,6 +17,7 @@ from webapp.runs.tables import db
 
 BODY = {"model": "tiny", "prompt": "the", "max_tokens": 1, "seed": 1}
 ELSEWHERE = {"Host": "rubric.example"}
+OTHERS = (("GET", "/v1/models"), ("GET", "/tokenizer_info"), ("POST", "/tokenize"), ("POST", "/detokenize"))
 
 
 @pytest.fixture
@@ -100,6 +104,38 @@ def test_a_server_that_others_can_reach_asks_everybody_for_a_key(app, writer, tm
     assert ask(open_to_all.test_client()).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "connection",
+    [
+        {"REMOTE_ADDR": "192.0.2.1"},
+        {"REMOTE_ADDR": "10.0.0.7", "SERVER_NAME": "0.0.0.0"},
+        {"REMOTE_ADDR": "2001:db8::1", "SERVER_NAME": "::"},
+        {"SERVER_NAME": "0.0.0.0"},
+        {"SERVER_NAME": "::"},
+        {"SERVER_NAME": "192.168.1.5"},
+        {"REMOTE_ADDR": ""},  # of a socket in the file system, which a proxy asks
+    ],
+)
+def test_so_does_one_that_listens_elsewhere_than_its_setting_says(client, connection):
+    """gunicorn's own -b goes before HOST. The client names this machine, as anybody can."""
+    wish = {"json": BODY, "headers": {"Host": "localhost"}, "environ_overrides": connection, "buffered": True}
+    assert client.post("/v1/completions", **wish).status_code == 401
+    assert "RUBRIC_KEY" in client.get("/v1", environ_overrides=connection, headers={"Host": "localhost"}).text
+
+
+@pytest.mark.long
+def test_a_gunicorn_that_was_bound_to_all_addresses_asks_for_a_key(tmp_path, models):
+    server = Server(tmp_path, RUBRIC_MODELS=str(models), RUBRIC_MODEL="tiny")
+    config = str(ROOT / "gunicorn.conf.py")
+    server.start("-m", "gunicorn", "--config", config, "--bind", f"0.0.0.0:{server.port}")
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{server.url}/v1/models")
+        assert refused.value.code == 401
+    finally:
+        server.stop()
+
+
 def test_our_own_page_needs_none(client):
     assert ask(client, {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}).status_code == 200
 
@@ -115,12 +151,7 @@ def test_a_key_opens_it_to_anybody(client, key):
 
 
 def test_the_lists_and_the_tokenizer_ask_for_it_too(client, key):
-    for method, path in (
-        ("GET", "/v1/models"),
-        ("GET", "/tokenizer_info"),
-        ("POST", "/tokenize"),
-        ("POST", "/detokenize"),
-    ):
+    for method, path in OTHERS:
         wish = {"method": method, "json": {"prompt": "the", "tokens": [5]}} if method == "POST" else {"method": method}
         assert client.open(path, headers=ELSEWHERE, **wish).status_code == 401, path
         assert client.open(path, headers={**ELSEWHERE, **bearer(key)}, **wish).status_code == 200, path
@@ -187,19 +218,26 @@ def test_the_page_s_own_addresses_stay_closed_to_other_sites(client, key, path):
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_the_65th_request_is_told_when_to_come_back(app, client):
+def test_the_65th_request_is_told_when_to_come_back_whatever_it_asks(app, client):
     slots = app.extensions["rubric"].api.slots
     taken = [slots.take() for _ in range(slots.most)]
     try:
-        answer = ask(client)
-        assert answer.status_code == 503
-        assert int(answer.headers["Retry-After"]) > 0
-        assert answer.get_json()["error"]["code"] == "busy"
-        assert client.get("/v1/models").status_code == 200
+        for method, path in (("POST", "/v1/completions"), *OTHERS, ("GET", "/v1/models/tiny"), ("GET", "/v1/nowhere")):
+            answer = client.open(path, method=method, json=BODY | {"tokens": [5]} if method == "POST" else None)
+            assert (path, answer.status_code) == (path, 503)
+            assert int(answer.headers["Retry-After"]) > 0
+            assert answer.get_json()["error"]["code"] == "busy"
+        for page in ("/", "/v1", "/v1/openapi.json", "/readyz"):
+            assert client.get(page).status_code == 200, page
+        assert ask(client, ELSEWHERE).status_code == 401, "who may not ask at all is told that"
+        assert client.options("/v1/completions", headers={"Origin": "null"}).status_code == 204
     finally:
         for _ in taken:
             slots.give_back()
+    for method, path in OTHERS:
+        assert client.open(path, method=method, json=BODY | {"tokens": [5]} if method == "POST" else None).is_json
     assert ask(client).status_code == 200
+    assert slots.taken == 0
 
 
 @pytest.mark.parametrize(

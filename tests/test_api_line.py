@@ -1,7 +1,9 @@
-"""Requests of the API in line: they wait instead of being refused, owners take turns, and pages find room."""
+"""Requests of the API in line: they wait instead of being refused, owners take turns, and pages find room; and what is told
+of an engine that can do less."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from fake_engine import EVERYTHING, FakeEngine
@@ -9,9 +11,11 @@ from flask_migrate import upgrade
 from test_api import Asker
 from waiting import until
 
-from generate import read_settings
+from generate import RunLog, read_settings
 from webapp import create_app
+from webapp.api import work as api_work
 from webapp.api.places import Places
+from webapp.api.work import until_done
 from webapp.runs.tables import db
 
 
@@ -135,3 +139,92 @@ def test_an_engine_that_cannot_score_a_prompt_says_so(made):
     assert Asker(app).error(prompt="the", echo=True, logprobs=1, max_tokens=1)["param"] == "echo"
     assert Asker(app).error(prompt="the", prompt_logprobs=1)["param"] == "prompt_logprobs"
     assert Asker(app).ask(prompt="the", logprobs=1)["choices"][0]["logprobs"]["token_logprobs"]
+
+
+# Clients who leave
+
+SOON = 0.5  # seconds, within which a client's leaving is noticed, whatever its request waits for
+
+
+@pytest.mark.parametrize("prompts", [["the"], ["the", "the old king"]])
+@pytest.mark.parametrize("before", [0, 1, 3])  # others: then it is written; waits in the engine's line; and before that
+def test_between_two_looks_at_a_client_nothing_waits_longer(made, monkeypatch, prompts, before):
+    """As far as can be asked without a clock: by how long the work wants to wait."""
+    engine = FakeEngine(max_rows=1, max_waiting=2, pace=30)  # seconds for a token
+    desk = made(engine, RUBRIC_MAX_ROWS="1", RUBRIC_MAX_WAITING="2").extensions["rubric"].api
+    others = [desk.completion({"prompt": "the", "max_tokens": 90}, f"{n}", str)[1].work for n in range(before)]
+    work = desk.completion({"prompt": prompts, "max_tokens": 90}, "somebody", str)[1].work
+    waited, gaps = [], []
+    monkeypatch.setattr(api_work, "time", SimpleNamespace(sleep=waited.append))
+    monkeypatch.setattr(RunLog, "wait", lambda _log, _version, seconds: waited.append(seconds))
+
+    def has_left() -> bool:
+        gaps.append(sum(waited))
+        waited.clear()
+        return len(gaps) == 9
+
+    for _ in until_done(work, has_left):
+        pass
+    work.close()
+    assert not work.done
+    assert all(0 < gap < SOON for gap in gaps[1:]), gaps
+    logs = [part.writing.log for part in work.parts if part.writing.log is not None]
+    assert {sample.finish_reason for log in logs for sample in log.samples} <= {"cancelled"}
+    for other in others:
+        other.close()
+    assert engine.outlook.writing == engine.outlook.waiting == 0
+
+
+# An engine that promises less
+
+LESS = replace(EVERYTHING, resumes_exactly=False, beyond_window=-1)  # as vLLM, of this
+
+
+def test_a_prompt_is_scored_as_far_as_the_engine_reads_it_and_no_further(made):
+    """Tiny's window has 64 tokens, of which the last is for the one that is written."""
+    asker = Asker(made(FakeEngine(LESS)))
+    for more in ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 1}):
+        for most in (0, 1):
+            assert asker.ask(prompt=[5] * 63, max_tokens=most, **more)["choices"]
+            for count in (64, 65):
+                error = asker.error(prompt=[5] * count, max_tokens=most, **more)
+                assert (error["param"], error["code"]) == ("prompt", "context_length_exceeded")
+                assert all(f" {number} " in error["message"].replace(",", " ") for number in (count, 63, 64))
+    assert asker.ask(prompt=[5] * 90, max_tokens=1, logprobs=1)["choices"], "what is not scored may be longer"
+
+
+def test_that_a_seed_promises_nothing_is_said_to_who_gave_one(made):
+    asker = Asker(made(FakeEngine(LESS)))
+    said = "This server's engine need not write the same text again for the same seed."
+    assert asker.ask(prompt="the", seed=3)["warnings"] == [said]
+    assert asker.ask(prompt="the", seed=None, first_sample=2)["warnings"] == [said]
+    assert asker.stream(prompt="the", seed=3)[0]["warnings"] == [said]
+    for nothing in ({"seed": None}, {"temperature": 0}, {"max_tokens": 0}):
+        assert "warnings" not in asker.ask(prompt="the", **nothing), nothing
+
+
+def test_the_page_promises_what_the_engine_keeps(made):
+    page = made(FakeEngine(LESS)).test_client().get("/v1").text
+    assert "need not write the same text again" in page
+    assert "one token fewer than the window (63 with tiny)" in page
+    assert "the same text, whoever else is writing" not in page
+
+
+def test_and_all_of_it_where_it_keeps_all(made):
+    app = made(FakeEngine())
+    page = app.test_client().get("/v1").text
+    assert "The same seed writes the same text, whoever else is writing" in page
+    assert "one token more than the window (65 with tiny)" in page
+    assert "warnings" not in Asker(app).ask(prompt="the", seed=3)
+
+
+class Silent(FakeEngine):
+    """Does not tell its precision."""
+
+    def _begin(self, job):
+        super()._begin(job)
+        job.run.precision = None
+
+
+def test_a_precision_that_is_not_told_is_none_of_the_fingerprint(made, tiny):
+    assert Asker(made(Silent())).ask(prompt="the")["system_fingerprint"] == tiny.fingerprint()

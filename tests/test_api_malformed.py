@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp.api.fields import ALL
-from webapp.api.work import LOOK
 
 NO_NUMBER = ["x", "5", True, False, [], [1], {}, {"a": 1}, float("nan"), float("inf"), 10**400]
 NO_FLAG = ["true", 1, 0, [], {}, 0.5]
@@ -91,6 +90,7 @@ OTHERS = [
     ),
     *(("stream_options", value) for value in (5, [], "x")),
     *(("suffix", value) for value in (5, [], "x")),
+    *(("stop_token_ids", value) for value in (5, "x", {}, ["x"], [-1], [True], [5], [0, 5], [10**400])),
     *(("preset", value) for value in (5, "nobody", [])),
     *(("model", value) for value in (5, [], {}, True, "nobody", "../tiny", "\0", "x" * 5000)),
     *(("user", value) for value in (5, [], {})),
@@ -198,7 +198,3 @@ def test_whatever_comes_is_answered_or_refused_in_openai_s_form(client, body):
     if answer.status_code != 200:
         param = error_of(answer)["param"]
         assert param is not None
-
-
-def test_a_client_s_leaving_is_looked_for_often_enough():
-    assert LOOK < 0.5

@@ -24,6 +24,8 @@ from generate import (
     find_model,
     known,
 )
+from webapp.routes.suggestions import MOST_TURNS
+from webapp.sheets.suggestions import COUNT
 
 LONG = 4096
 
@@ -110,6 +112,13 @@ def test_a_stop_string_ends_a_sample_before_itself(engine, tiny):
     said = tiny.tokenizer.vocabulary.bytes_of(sample.read()["id"].tolist())
     assert sample.finish_reason == "stop"
     assert sample.text_end == said.find(stop.encode())
+
+
+def test_a_sample_has_whatever_number_a_page_gives_it(engine, tiny):
+    """Suggestions are counted on from one asking to the next, and what goes on from one keeps its number."""
+    request = replace(asked(tiny, max_new_tokens=4), first_sample=COUNT * MOST_TURNS + 31)
+    run = finished(engine.submit(request, request.new_log(tiny.encode_prompt("the old king"))))
+    assert (run.samples[0].finish_reason, run.samples[0].error) == ("length", None)
 
 
 def test_an_empty_prompt_is_refused(engine, tiny):

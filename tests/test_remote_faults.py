@@ -1,16 +1,23 @@
 """Between a page and its engine everything may fail: no run is lost, none is longer or shorter than it was asked for, and
 what cannot be done is said."""
 
+import asyncio
 import json
 import threading
 from contextlib import closing
 
+import httpx2
 import pytest
 from conftest import finished, started
 from engines import ids_of, until, until_written
 from remotes import Upstream, remote
+from test_api import Asker, reference
+from test_capabilities import serving
 
-from generate import LocalEngine, Refusal, Request, RunLog, Sampling
+from generate import LocalEngine, ModelFolder, Refusal, Request, RunLog, Sampling
+from generate.remote import engine as remote_engine
+from generate.remote import replica
+from generate.scheduling.window import windows
 
 PROMPT = "the old king said"
 
@@ -153,8 +160,9 @@ def test_what_fails_is_gone_on_with_to_the_letter(models, first, tiny, told, fau
     assert run.restarts >= (fault != 429)
 
 
-def test_where_one_always_fails_the_other_writes(models, first, second, tiny, told):
-    first.between.fault = lambda number, body: 500 if streams(body) else None
+@pytest.mark.parametrize("status", [500, 429])
+def test_where_one_always_fails_the_other_writes(models, first, second, tiny, told, status):
+    first.between.fault = lambda number, body: status if streams(body) else None
     with closing(started(remote(models, first, second))) as engine:
         runs = [submit(engine, tiny) for _ in range(6)]
         assert [ids_of(finished(run)) for run in runs] == [told] * 6
@@ -333,15 +341,141 @@ def test_of_vllm_a_text_is_asked_for_window_by_window_and_is_the_same(models, fi
     assert there["logprob"][:until_full] == pytest.approx(here["logprob"][:until_full], abs=1e-4)
 
 
-def test_a_long_text_is_read_as_this_machine_reads_it(models, first, tiny, computing):
-    """But for the last two of a window, which vLLM reads with the tokens that it has room for."""
-    text = "the old king said to the young fox that the sea was far away " * 20
+def read(engine, tiny, ids):
     request = Request(tiny, Sampling(max_new_tokens=0))
-    here = finished(computing.submit(request, request.new_log(tiny.encode_prompt(text)))).prompt
-    for poses_as in (None, "vllm"):
-        first.between.poses_as = poses_as
-        with closing(started(remote(models, first))) as engine:
-            there = finished(engine.submit(request, request.new_log(tiny.encode_prompt(text)))).prompt
-        assert there["rank"][1:].all()
-        same = abs(there["logprob"][1:] - here["logprob"][1:]) < 1e-4
-        assert same.mean() > (0.9 if poses_as else 0.999)
+    return finished(engine.submit(request, request.new_log(ids))).prompt
+
+
+def unread(count: int) -> list[int]:
+    """The tokens of a text for which vLLM has no room before the end of their window of 64, of which one is for what it
+    writes: the last two of each that is full."""
+    full = [(start, end) for start, _, end in windows(count, 64) if end - start > 63]
+    return [place for start, end in full for place in range(start + 63, end)]
+
+
+@pytest.mark.parametrize("poses_as", [None, "vllm"])
+def test_a_long_text_is_read_as_this_machine_reads_it(models, first, tiny, computing, poses_as):
+    """But for the last two of a window, which vLLM reads with the newest 62 tokens before them, for which it has room."""
+    ids = tiny.encode_prompt("the old king said to the young fox that the sea was far away " * 20)
+    here, wanted = read(computing, tiny, ids), {}
+    first.between.poses_as = poses_as
+    for place in unread(len(ids)) if poses_as else ():
+        last = place + 1 if place + 1 not in unread(len(ids)) else place + 2  # both are read at once
+        wanted[place] = read(computing, tiny, ids[last - 63 : last])[place - last]
+    with closing(started(remote(models, first))) as engine:
+        there = read(engine, tiny, ids)
+    assert there["rank"][1:].all()
+    for place in range(1, len(ids)):
+        told = wanted.get(place, here[place])
+        assert there[place]["logprob"] == pytest.approx(told["logprob"], abs=1e-4), place
+    assert bool(wanted) == bool(poses_as)
+
+
+# A file system that fails, and limits of the other side
+
+
+def test_a_models_folder_that_cannot_be_listed_for_a_while_ends_no_watch(models, first, tiny, told, monkeypatch):
+    monkeypatch.setattr(replica, "EVERY", 0.02)
+    looks, real = [], remote_engine.list_models
+
+    def hiccup(root):
+        looks.append(root)
+        raise OSError("stale file handle")
+
+    with closing(started(remote(models, first))) as engine:
+        monkeypatch.setattr(remote_engine, "list_models", hiccup)
+        until(lambda: len(looks) > 2, what="looks that go on")
+        assert engine.ready() is None, "it says nothing of the engine"
+        assert ids_of(finished(submit(engine, tiny))) == told
+        monkeypatch.setattr(remote_engine, "list_models", real)
+
+
+@pytest.mark.parametrize("error", [OSError("stale file handle"), Refusal("It is not the file that it was.")])
+def test_weights_that_cannot_be_read_end_their_run_and_no_other(models, first, tiny, told, monkeypatch, error):
+    def unreadable(_folder):
+        raise error
+
+    with closing(started(remote(models, first))) as engine:
+        with monkeypatch.context() as broken:
+            broken.setattr(ModelFolder, "fingerprint", unreadable)
+            sample = finished(submit(engine, tiny)).samples[0]
+        assert sample.finish_reason == "error"
+        assert str(error) in str(sample.error)
+        assert ids_of(finished(submit(engine, tiny))) == told
+
+
+def test_a_folder_that_lies_about_its_weights_is_the_only_one_that_is_not_used(models, first, tiny, monkeypatch):
+    real = ModelFolder.fingerprint
+
+    def claimed(folder):
+        if folder.name == "tiny":
+            raise Refusal("tiny is not what it claims.")
+        return real(folder)
+
+    monkeypatch.setattr(ModelFolder, "fingerprint", claimed)
+    with closing(started(remote(models, first))) as engine:
+        assert str(engine.why_not("tiny")) == "tiny is not what it claims."
+        assert "other" in engine.loaded
+
+
+def test_a_text_at_the_limit_is_gone_on_with_by_its_ids(models, first, tiny, told, monkeypatch):
+    """The prompt is as long as one may be there, and the answer is cut once."""
+    monkeypatch.setattr(first.app.extensions["rubric"].api, "_most_bytes", len(PROMPT))
+    cuts = []
+
+    def once(_number, body):
+        if streams(body) and not cuts:
+            cuts.append(body)
+            return after(3, cut)
+        return None
+
+    first.between.fault = once
+    with closing(started(remote(models, first))) as engine:
+        assert ids_of(finished(submit(engine, tiny))) == told
+    assert cuts
+
+
+def test_one_that_is_busy_is_not_gone_at_once():
+    """What was known of it stays, until it is busy again and again."""
+    told = [(200, {"data": []}), (503, {}), (503, {}), (200, {"data": []})]
+
+    def answer(_request):
+        status, body = told[len(problems)]
+        return httpx2.Response(status, json=body, headers={"Retry-After": "1"})
+
+    one, problems = replica.Replica.at("http://engine", "", 1), []
+    one.client = httpx2.AsyncClient(base_url="http://engine", transport=httpx2.MockTransport(answer))
+
+    async def looks():
+        for _ in told:
+            await one._look(list)
+            problems.append(one.problem and str(one.problem))
+
+    asyncio.run(looks())
+    assert problems == [None, None, "it has too much to do", None]
+
+
+def test_a_rubric_that_does_not_tell_its_precision_is_asked_as_one_that_promises_less(models, first, tiny):
+    """It has an engine behind an address itself, which need not say the same twice."""
+
+    def silent(parts):
+        return iter([part.replace(b'-float32"', b'"' + b" " * len("-float32")) for part in parts])
+
+    first.between.fault = lambda number, body: silent
+    with closing(started(remote(models, first))) as engine:
+        assert not engine.capabilities.resumes_exactly
+        assert engine.capabilities.beyond_window < 0
+        run = finished(submit(engine, tiny))
+    assert (run.samples[0].finish_reason, run.precision) == ("length", None)
+
+
+def test_what_our_api_tells_in_front_of_vllm_is_exact_or_refused(models, first, tiny, tmp_path):
+    first.between.poses_as = "vllm"
+    ids = tiny.encode_prompt("the old king said to the young fox that the sea was far away " * 9)[:64]
+    with closing(started(remote(models, first))) as engine, closing(serving(models, tmp_path, engine)) as server:
+        asker = Asker(server.app)
+        told = asker.choice(prompt=ids[:63], max_tokens=1, echo=True, logprobs=1)["logprobs"]["token_logprobs"]
+        error = asker.error(prompt=ids, max_tokens=1, echo=True, logprobs=1)
+    exact = reference(models, ids)
+    assert told[1:63] == pytest.approx([float(exact[n - 1, ids[n]]) for n in range(1, 63)], abs=1e-4)
+    assert error["param"] == "prompt"

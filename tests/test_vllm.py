@@ -2,19 +2,26 @@
 
     VLLM_URL=http://127.0.0.1:8400 python -m pytest tests/test_vllm.py -m soak
 
-docs/scale.md says how to start one on a machine without a GPU. Without an address there are no such tests.
+docs/scale.md says how to start one on a machine without a GPU. Without an address there are no such tests. One starts two
+replicas itself, of which it kills one; it runs where VLLM_PYTHON is the python of an environment that has vLLM.
 """
 
 import os
+import signal
+import subprocess
 from contextlib import closing
 
 import pytest
+from browser import free_port
 from conftest import finished, started
+from engines import until
+from replicas import killed_in_the_middle
 
 from generate import LocalEngine, RemoteEngine, Request, Sampling, files, find_model, known
 
 ADDRESSES = [one for one in os.environ.get("VLLM_URL", "").split(",") if one]
-__test__ = bool(ADDRESSES)
+PYTHON = os.environ.get("VLLM_PYTHON", "")
+__test__ = bool(ADDRESSES or PYTHON)
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 BEGINNINGS = ["Once upon a time", "The old king", "There was a fox who", "“Dear child,” said", "In the forest"]
@@ -25,6 +32,8 @@ CLOSE = 1e-3
 
 @pytest.fixture(scope="module")
 def engine():
+    if not ADDRESSES:
+        pytest.skip("VLLM_URL names no vLLM")
     with closing(started(RemoteEngine(files.MODELS, ADDRESSES, os.environ.get("VLLM_KEY", "")).start())) as engine:
         yield engine
 
@@ -88,3 +97,46 @@ def test_a_text_longer_than_the_window_is_written_on(engine, folder):
         900,
     )
     assert (len(run.samples[0]), run.samples[0].finish_reason) == (1200, "length")
+
+
+SERVER = "-m vllm.entrypoints.openai.api_server --served-model-name storyteller --enforce-eager --enable-scale-out"
+SETTINGS = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture
+def replicas(tmp_path):
+    """Two of VLLM_PYTHON's, as (address, process); each with the processes that it starts in a group of its own."""
+    if not PYTHON:
+        pytest.skip("VLLM_PYTHON names no python that has vLLM")
+    begun = []
+    for number in range(2):
+        port, log = free_port(), (tmp_path / f"{number}.log").open("wb")
+        words = [PYTHON, *SERVER.split(), "--model", str(files.MODELS / "storyteller"), "--max-model-len", "512"]
+        words += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
+        process = subprocess.Popen(words, env=os.environ | SETTINGS, stdout=log, stderr=log, start_new_session=True)
+        begun.append((f"http://127.0.0.1:{port}", process))
+    yield begun
+    for _, process in begun:
+        if process.poll() is None:
+            kill(process)
+
+
+def kill(process) -> None:
+    """SIGKILL to it and to all that it has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+
+
+def test_of_two_replicas_one_is_killed_and_no_run_is_lost(replicas, folder):
+    with closing(RemoteEngine(files.MODELS, [address for address, _ in replicas]).start()) as engine:
+        until(lambda: all(one.problem is None for one in engine._pool._replicas), 600, engine.ready)
+        _, told = killed_in_the_middle(engine, folder, lambda: kill(replicas[0][1]), 24, 300, 40)
+    print(f"\n{told}")
+    assert (told["lost"], told["ended with 300 tokens"], told["what was written before stayed"]) == (0, 24, True)
+    assert 0 < told["interrupted"] < 24

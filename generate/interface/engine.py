@@ -24,6 +24,9 @@ class Capabilities:
     rank: bool = False  # `rank`; without it 0
     kept_set: bool = False  # what the sampler left: `sampled_logprob`, `filter_norm`, `log_z` and `cut`
     scores_prompt: bool = False  # records of a prompt's tokens, and texts that are only read
+    beyond_window: int = (
+        1  # so many tokens more than n_positions are each scored from all before it; of longer texts not
+    )
     loads_models: bool = False  # any model of the folder can be asked for; else those that are `loaded`
     samplers: frozenset[str] = EVERYWHERE  # by the names of their options; a run that asks for another is refused
 

@@ -14,6 +14,7 @@ import numpy as np
 from generate.interface.request import Request
 from generate.sampling.filters import is_greedy, lowered
 from generate.sampling.in_use import SAMPLERS, TOGETHER
+from generate.sampling.lists import bias_pairs
 from generate.sampling.options import Sampling
 from generate.sampling.records import ALTERNATIVES
 from generate.scheduling.window import as_seen, window_start, windows
@@ -30,6 +31,7 @@ BY_NAME = frozenset(
     }
 )  # samplers of ours that vLLM has
 HOTTEST = 2  # vLLM's highest temperature
+WRITES_ONE = -1  # it has room for a token fewer than the window, as it writes one after whatever it reads
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def ask_rubric(request: Request, number: int, ids: Sequence[int], written: int) 
     fields = {name: value if not isinstance(value := getattr(sampling, name), tuple) else list(value) for name in names}
     fields |= {"seed": sampling.seed, "first_sample": number, "n_keep": sampling.n_keep}
     fields["min_tokens"] = max(0, sampling.min_new_tokens - written)
-    if request.biases:
-        fields["logit_bias"] = {str(index): bias for index, bias in request.biases.items()}
+    if sampling.logit_bias:  # by the words that were given, as there may be only so many, and each may be two tokens
+        fields["logit_bias"] = dict(bias_pairs(sampling.logit_bias))
     return Ask(list(ids), sampling.max_new_tokens - written, fields, request.statistics)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from generate.errors import Busy, Problem, Refusal, what_failed
+from generate.errors import Busy, Problem, Refusal, problem_of
 from generate.folders.finding import list_models
 from generate.folders.model_folder import ModelFolder
 from generate.interface.engine import Capabilities, Outlook
@@ -211,7 +211,6 @@ class RemoteEngine:
         """Let one more sample of a run begin."""
         number, request = job.waiting.pop(0), job.request
         if job.reading is None:
-            self._tell_weights(job)
             job.reading = asyncio.create_task(self._read(job))
         task = asyncio.create_task(self._only_read(job) if request.only_reads else self._write(job, number))
         job.tasks[number] = task
@@ -225,6 +224,7 @@ class RemoteEngine:
 
     async def _read(self, job: Job) -> None:
         """Learn what is told of a prompt before anything is written after it."""
+        self._tell_weights(job)
         fresh = not any(len(sample) for sample in job.run.samples)
         if job.request.only_reads or (job.request.statistics and fresh):
             job.run.set_state(RunState.READING)
@@ -246,7 +246,7 @@ class RemoteEngine:
             run.finish(sample, FinishReason.ERROR, sample.size(vocabulary), given_up.problem)
         except Exception as error:
             log.exception("a sample could not be written")
-            run.finish(sample, FinishReason.ERROR, sample.size(vocabulary), what_failed(error))
+            run.finish(sample, FinishReason.ERROR, sample.size(vocabulary), problem_of(error))
 
     async def _only_read(self, job: Job) -> None:
         """Read a text that nothing is written after."""
@@ -257,7 +257,7 @@ class RemoteEngine:
             problem = given_up.problem
         except Exception as error:
             log.exception("a text could not be read")
-            problem = what_failed(error)
+            problem = problem_of(error)
         end_reading(job.request, job.run, problem)
 
     def _tries(self, job: Job) -> Tries:

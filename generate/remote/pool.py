@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 
 from generate.errors import Problem
 from generate.folders.model_folder import ModelFolder
 from generate.interface.engine import Capabilities
-from generate.remote.asking import BY_NAME
+from generate.remote.asking import BY_NAME, WRITES_ONE
 from generate.remote.replica import Replica, Served
 from generate.sampling.in_use import SAMPLERS
 
-VLLM = Capabilities(scores_prompt=True, samplers=BY_NAME)
+VLLM = Capabilities(scores_prompt=True, beyond_window=WRITES_ONE, samplers=BY_NAME)
 RUBRIC = Capabilities(resumes_exactly=True, scores_prompt=True, samplers=SAMPLERS)
 
 
@@ -38,7 +39,7 @@ class Pool:
         if served and all(one.is_rubric for one in served):
             return RUBRIC
         told = bool(served) and all(one.tokens_only for one in served)
-        return Capabilities(rank=told, scores_prompt=VLLM.scores_prompt, samplers=VLLM.samplers)
+        return replace(VLLM, rank=told)
 
     def unfit(self, name: str) -> Problem | None:
         """Why a model cannot be used that some engine has; None where one can, or none has it."""

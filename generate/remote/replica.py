@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from generate.errors import Problem
+from generate.errors import Problem, Refusal
 from generate.folders.model_folder import ModelFolder
-from generate.remote.failures import Broken, Refused, failure_of
+from generate.remote.failures import Broken, Crowded, Refused, failure_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ SOONEST, LATEST = 0.2, 5.0  # seconds between two looks while it is not, doublin
 CONNECT, SILENCE, LOOK = 5.0, 60.0, 15.0  # seconds for a connection, between two pieces of an answer, for a look
 TOLD = 4096  # bytes of an error that are read
 OURS = "rubric"  # what our own server says of who owns its models
-MISSES = 2  # looks in a row that may time out before it counts as gone: it may just be busy
+MISSES = 2  # looks in a row without an answer, or with "busy", after which it counts as gone
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Replica:
         while True:
             self.look_now.clear()
             before = self.problem
-            await self._look(folders())
+            await self._look(folders)
             if self.problem is None and before is not None:
                 log.info("%s answers", self.address)
             changed()
@@ -117,26 +117,35 @@ class Replica:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.look_now.wait(), pause)
 
-    async def _look(self, folders: Iterable[ModelFolder]) -> None:
+    async def _look(self, folders: Callable[[], Iterable[ModelFolder]]) -> None:
+        """Find out how it is, and what it has. Nothing that goes wrong here ends the watch."""
+        try:
+            here = {folder.name: folder for folder in folders()}
+        except OSError as error:  # which says nothing of the engine: what is known of it stays
+            log.warning("The models here cannot be listed just now: %s", error)
+            return
         try:
             with translated():
                 answer = await self.client.get("/v1/models", timeout=LOOK)
             if answer.status_code != 200:
-                raise failure_of(answer.status_code, None, parsed(answer.content[:TOLD]))
-            listed = models_in(parsed(answer.content))
-            await self._try_models({folder.name: folder for folder in folders}, listed)
-        except Refused as refused:
-            self.failures, self.problem = self.failures + 1, refused.problem
+                told = parsed(answer.content[:TOLD])
+                raise failure_of(answer.status_code, answer.headers.get("retry-after"), told)
+            await self._try_models(here, models_in(parsed(answer.content)))
+        except (Broken, Refused) as failed:
+            self._missed(failed.problem, isinstance(failed.__cause__, httpx2.TimeoutException))
+        except Crowded:
+            self._missed(Problem("it has too much to do"), True)
         except Exception as error:
-            self.failures += 1
-            if (
-                self.problem is not None
-                or not isinstance(error.__cause__, httpx2.TimeoutException)
-                or (self.failures >= MISSES)
-            ):
-                self.problem = getattr(error, "problem", None) or Problem("it has too much to do")
+            log.exception("%s could not be looked at", self.address)
+            self._missed(Problem("it could not be looked at ({kind})", kind=type(error).__name__), False)
         else:
             self.failures, self.problem = 0, None
+
+    def _missed(self, problem: Problem, is_busy: bool) -> None:
+        """A look has failed. One that `is_busy` counts as gone only after some."""
+        self.failures += 1
+        if self.problem is not None or not is_busy or self.failures >= MISSES:
+            self.problem = problem
 
     async def _try_models(self, folders: dict[str, ModelFolder], listed: dict[str, dict]) -> None:
         """Find out which of the models that it lists we can use, trying those that are new."""
@@ -147,7 +156,7 @@ class Replica:
         for name, folder in here.items():
             old = self.served.get(name)
             if old is None or old.folder.identity != folder.identity or name in self.suspected:
-                found = await self._try(folder, listed[name])
+                found = await self._tried(folder, listed[name])
                 self.suspected.discard(name)
                 if isinstance(found, Problem):
                     self.served.pop(name, None)
@@ -155,6 +164,15 @@ class Replica:
                 else:
                     self.unfit.pop(name, None)
                     self.served[name] = found
+
+    async def _tried(self, folder: ModelFolder, listed: dict) -> Served | Problem:
+        """As `_try`; a Problem as well where the fault is with our own folder."""
+        try:
+            return await self._try(folder, listed)
+        except Refusal as refusal:
+            return refusal.problem
+        except OSError as error:
+            return Problem("its folder here cannot be read ({reason})", reason=error.strerror)
 
     async def _try(self, folder: ModelFolder, listed: dict) -> Served | Problem:
         """Ask it for a token after the test string; a Problem where its model is not ours."""
@@ -177,10 +195,11 @@ class Replica:
             return Problem("it cuts text into other tokens than {name} does here", name=folder.name)
         if not is_rubric:
             return Served(folder, False, None, await self._is_open(folder, ids))
-        weights, _, precision = str(print_).rpartition("-")
+        weights, _, precision = str(print_).partition("-")
         if weights != folder.fingerprint():
             return Problem("its {name} has other weights", name=folder.name)
-        return Served(folder, True, precision, False)
+        # one that does not tell has an engine behind an address of its own, which may promise less
+        return Served(folder, bool(precision), precision or None, False)
 
     async def _is_open(self, folder: ModelFolder, ids: list[int]) -> bool:
         """Whether the address for tokens alone answers, as well as it must."""

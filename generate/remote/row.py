@@ -12,7 +12,7 @@ from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
 from generate.remote.answers import Packer, piece_of, read_of
-from generate.remote.asking import ask_rubric, ask_vllm, body_of, reading_body, readings
+from generate.remote.asking import WRITES_ONE, ask_rubric, ask_vllm, body_of, reading_body, readings
 from generate.remote.failures import Broken, Crowded, Refused
 from generate.remote.kept import Kept
 from generate.remote.pool import Pool
@@ -49,8 +49,9 @@ class Tries:
 
     async def until_done(self, work: Callable[[Replica, Served], Awaitable[bool]]) -> None:
         """Do `work` until it says that it is done. Raises GivenUp."""
+        crowded: list[Replica] = []  # others come first, though it has the fewest rows
         while True:
-            taken = self._pool.take(self._request.folder, self._failed)
+            taken = self._pool.take(self._request.folder, [*self._failed, *crowded])
             if taken is None:
                 self._paused()
                 await self._pool.wait(LOOK_AGAIN)
@@ -70,8 +71,9 @@ class Tries:
                     ) from None
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (len(self._failed) - 1))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            except Crowded as crowded:
-                await asyncio.sleep(crowded.seconds * random.uniform(0.5, 1.0))
+            except Crowded as busy:
+                crowded = [taken[0]]
+                await asyncio.sleep(busy.seconds * random.uniform(0.5, 1.0))
             except Refused as refused:
                 raise GivenUp(refused.problem) from None
 
@@ -170,7 +172,7 @@ async def read_prompt(request: Request, run: RunLog, tries: Tries) -> None:
     first = first_unknown(run.prompt, 1, len(ids))
 
     async def read(replica: Replica, served: Served) -> bool:
-        most = config.n_positions + 1 if served.is_rubric else config.n_positions - 1
+        most = config.n_positions + (1 if served.is_rubric else WRITES_ONE)
         writes = 0 if served.is_rubric else 1
         for reading in readings(ids, config.n_positions, request.n_keep, most, request.only_reads, first):
             known_already = first_unknown(run.prompt, reading.first, reading.first + reading.count)

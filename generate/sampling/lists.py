@@ -1,7 +1,7 @@
 """Options that are lists of strings: typed one on a line, or given as a list. Each is checked in one place."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from generate.errors import Problem, Refusal
@@ -142,6 +142,13 @@ def bias_within_limits(token: str, typed: str) -> float:
     return bias
 
 
+def bias_pairs(lines: Iterable[str]) -> Iterator[tuple[str, float]]:
+    """The tokens as they were named and what is added to their logits; `lines` as `parse_biases` gives them."""
+    for line in lines:
+        token, _, bias = line.rpartition(" = ")
+        yield token, float(bias)
+
+
 def token_biases(lines: Iterable[str], vocabulary: Vocabulary) -> dict[int, float]:
     """What is added to the logit of each token id; `lines` as `parse_biases` gives them.
 
@@ -149,12 +156,11 @@ def token_biases(lines: Iterable[str], vocabulary: Vocabulary) -> dict[int, floa
     that is no token either way, and for an id past the last one.
     """
     biases, words = {}, {}
-    for line in lines:
-        token, _, bias = line.rpartition(" = ")
+    for token, bias in bias_pairs(lines):
         if not NUMBER.fullmatch(token):
-            words[token.encode()] = float(bias)
+            words[token.encode()] = bias
         elif int(token) < len(vocabulary):
-            biases[int(token)] = float(bias)
+            biases[int(token)] = bias
         else:
             raise Refusal(
                 "logit_bias names token {token}, and this model has {count:,} of them, from 0 on.",

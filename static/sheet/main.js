@@ -45,7 +45,7 @@ class Page {
     this.panel = new Panel(root.querySelector("#token"), this.base, this.view, (word) => this.word(word), () => this.frame(null));
     this.peek = new Peek(root, this.base, this.view, () => !this.panel.isOpen && !this.more.isOpen && !this.suggest?.isOpen);
     this.follower = new Follower(this.view);
-    showCode(root.querySelector("#as-code"), this.base, this.view, this.form);
+    showCode(root.querySelector("#as-code"), this.base, this);
     this.form.prompt.hidden = true;
     this.box.hidden = false;
     this.session = new Session(this.view, this, this.base, state);

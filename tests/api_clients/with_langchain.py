@@ -3,7 +3,9 @@
 import asyncio
 import sys
 
+import openai
 from langchain_openai import OpenAI
+from leaving import LONG, until_writing
 
 address, key = sys.argv[1:]
 options = {"model": "tiny", "base_url": f"{address}/v1", "api_key": key, "max_tokens": 8}
@@ -38,4 +40,47 @@ async def stream() -> str:
 assert asyncio.run(stream()) == first
 assert model.batch(["the old king", "the"])[0] == first
 assert " old" not in OpenAI(**options, temperature=0).invoke("the", stop=[" old"])
+
+
+# Errors: those of openai-python, which it hands on
+def refused(kind, ask) -> str:
+    try:
+        ask("the old king")
+    except kind as error:
+        return error.message
+    raise AssertionError(f"it was answered, and no {kind.__name__}")
+
+
+for wrong, kind, said in (
+    ({"temperature": 99}, openai.BadRequestError, "temperature"),
+    ({"model": "nobody"}, openai.NotFoundError, "nobody"),
+    ({"default_headers": {"X-Forwarded-For": "192.0.2.1"}, "api_key": "wrong"}, openai.AuthenticationError, "key"),
+):
+    client = OpenAI(**options | wrong)
+    assert said in refused(kind, client.invoke)
+    assert said in refused(kind, lambda prompt, client=client: list(client.stream(prompt)))
+
+# Cancelled: a stream that nobody reads on, and one that its task is taken from
+long = OpenAI(**options | {"model": "slow", "max_tokens": LONG})
+parts = long.stream("the old king")
+assert next(parts)
+until_writing(address, True)
+parts.close()
+until_writing(address, False)
+
+
+async def leave() -> None:
+    async def read() -> None:
+        async for _ in long.astream("the old king"):
+            begun.set()
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(read())
+    await asyncio.wait_for(begun.wait(), 60)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+asyncio.run(leave())
+until_writing(address, False)
 print("done")

@@ -1,8 +1,11 @@
 """openai-python does its whole job. Run by tests/test_api_clients.py, in an environment that has it: ADDRESS KEY."""
 
+import json
 import sys
+import urllib.request
 
 import openai
+from leaving import LONG, until_writing
 
 address, key = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{address}/v1", api_key=key)
@@ -58,9 +61,22 @@ assert chunks[-1].usage == whole.usage
 told = [chunk for chunk in client.completions.create(**wish, stream=True, logprobs=3) if chunk.choices[0].logprobs]
 assert len(told) == 12
 
-# Cancelled
-with client.completions.create(**wish | {"model": "slow", "max_tokens": 4096}, stream=True) as stream:
-    next(iter(stream))
+# Cancelled: what is kept of it says how it ended
+long = wish | {"model": "slow", "max_tokens": LONG}
+with client.completions.create(**long, stream=True, extra_body={"store": True}) as stream:
+    run = next(iter(stream)).rubric["url"]
+until_writing(address, False)
+(sample,) = json.load(urllib.request.urlopen(f"{run}.json"))["samples"]
+assert sample["finish_reason"] == "cancelled"
+assert len(sample["tokens"]) < LONG
+
+# Given up, while nothing was streamed
+try:
+    client.with_options(max_retries=0, timeout=1).completions.create(**long)
+except openai.APITimeoutError:
+    until_writing(address, False)
+else:
+    raise AssertionError("the text was written in a second")
 
 # Models
 assert "tiny" in [model.id for model in client.models.list()]

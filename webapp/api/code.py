@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 
-from generate import ModelFolder, Sampling
+from generate import ModelFolder, Sampling, bias_pairs
 from webapp.api.fields import ALL, USUAL, Origin
 
 BY_OPTION = {
@@ -16,14 +16,16 @@ DEFAULTS = Sampling().as_dict()
 NO_SIGNATURE = {"store"}  # OpenAI's, which openai-python's completions do not take by name
 
 
-def body_of(folder: ModelFolder, ids: Sequence[int], options: Mapping[str, object]) -> dict:
-    """The request that goes on from these tokens with a run's options, of which those that are usual are left out.
+def body_of(folder: ModelFolder, ids: Sequence[int], options: Mapping[str, object], first_sample: int = 0) -> dict:
+    """The request that goes on from these tokens with a run's options, of which those that are usual are left out, and as
+    those of its samples that begin with number `first_sample`.
 
     The prompt is a text, where that has just these tokens, else their ids.
     """
     text = folder.tokenizer.spell(ids).decode("utf-8", "replace")
     same = folder.encode_prompt(text, parse_special=True) == list(ids)
-    return {"model": folder.name, "prompt": text if same else list(ids)} | fields_of(options)
+    body = {"model": folder.name, "prompt": text if same else list(ids)} | fields_of(options)
+    return body | ({"first_sample": first_sample} if first_sample else {})
 
 
 def fields_of(options: Mapping[str, object]) -> dict:
@@ -33,7 +35,7 @@ def fields_of(options: Mapping[str, object]) -> dict:
         field = ALL.get(BY_OPTION.get(name, name))
         if field is None or not field.option or (name != "seed" and value == usual(name)):
             continue
-        found[field.name] = biases_of(value) if name == "logit_bias" else value
+        found[field.name] = dict(bias_pairs(value)) if name == "logit_bias" else value
     return found
 
 
@@ -43,12 +45,6 @@ def usual(name: str) -> object:
     if name in USUAL:
         return USUAL[name]
     return field.schema.get("default", DEFAULTS.get(name))
-
-
-def biases_of(lines: Sequence[str]) -> dict[str, float]:
-    """OpenAI's mapping, from lines such as `horse = -5`."""
-    pairs = (line.rpartition(" = ") for line in lines)
-    return {token: float(bias) for token, _, bias in pairs}
 
 
 def as_curl(address: str, body: Mapping[str, object], needs_key: bool) -> str:

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,7 +90,8 @@ class Prompt:
 
 
 class Completion:
-    """One request's answer. `link` gives the address of a run that is kept."""
+    """One request's answer. `link` gives the address of a run that is kept; `warnings` are those that the engine gives
+    cause for."""
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class Completion:
         spelling: Spelling,
         work: Work,
         link: Callable[[str], str],
+        warnings: Sequence[str] = (),
     ):
         self._asked, self._sampling, self._folder, self._spelling = asked, sampling, folder, spelling
         self.work, self._link = work, link
@@ -110,7 +112,7 @@ class Completion:
         self._prompts = [self._prompt_of(part) for part in work.parts]
         self._choices: dict[int, Choice] = {}  # by the number in the answer
         self._begun = False  # an event was sent, and with it what is told once
-        self._warnings = list(asked.warnings)
+        self._warnings = [*asked.warnings, *warnings]
         if any(part.reading is not None for part in work.parts):
             self._warnings.append(SHIFTED.format(window=folder.config.n_positions))
 
@@ -139,9 +141,8 @@ class Completion:
         return f'{self._head()},"choices":[{",".join(choices)}],"usage":{self._usage()},{self._tail()}}}'
 
     def _head(self) -> str:
-        log = self.work.parts[0].prompt
-        print_ = NULL if log is None or log.fingerprint is None else json.dumps(f"{log.fingerprint}-{log.precision}")
-        model = json.dumps(self._folder.name)
+        log, model = self.work.parts[0].prompt, json.dumps(self._folder.name)
+        print_ = NULL if log is None else json.dumps(fingerprint_of(log))
         return (
             f'{{"id":"{self.name}","object":"text_completion","created":{self._created},"model":{model},'
             f'"system_fingerprint":{print_}'
@@ -225,6 +226,11 @@ class Completion:
         """The last events."""
         last = f'data: {self._head()},"choices":[],"usage":{self._usage()},{self._tail()}}}\n\n'
         return (last if self._asked.include_usage else "") + DONE
+
+
+def fingerprint_of(log: RunLog) -> str | None:
+    """The weights, and the precision where the engine tells it; None before a run has begun."""
+    return "-".join(part for part in (log.fingerprint, log.precision) if part) or None
 
 
 def finish_of(choice: Choice) -> str | None:

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from generate import Engine, ModelFolder, Refusal
+from generate import Capabilities, Engine, ModelFolder, Problem, Refusal, Sampling
 from webapp.api.completions import Completion
 from webapp.api.errors import TooLong, UnknownModel, Wrong
-from webapp.api.fields import Asked, quoted, read, refused_field
+from webapp.api.fields import BY_NAME, Asked, quoted, read, refused_field
 from webapp.api.guard import MOST, Slots
 from webapp.api.places import Places
 from webapp.api.spelling import Spellings
 from webapp.api.work import Engines, Keeper, Work, plan
 from webapp.runs.models import Models
+
+WRITTEN = BY_NAME["max_new_tokens"].high  # tokens of a run at the most
+LUCK = "This server's engine need not write the same text again for the same seed."
 
 
 class Desk:
@@ -41,16 +44,27 @@ class Desk:
         return folder
 
     def ids_of(self, folder: ModelFolder, prompt: str | list[int], parse_special: bool) -> list[int]:
-        """The tokens of a prompt: those of a text, or ids as they are. Raises Refusal."""
+        """The tokens of a prompt: those of a text, or ids as they are. Raises Refusal.
+
+        Ids may be as many more as a run writes: another server goes on so with a text that was as long as one may be.
+        """
         if isinstance(prompt, str):
             self.check_size(len(prompt.encode("utf-8", "replace")))
             return folder.encode_prompt(prompt, parse_special)
         self.check_ids(folder, prompt, "prompt")
-        self.check_size(max(len(prompt), len(folder.tokenizer.vocabulary.bytes_of(prompt))))
+        begun = prompt[:-WRITTEN]
+        if (size := max(len(begun), len(folder.tokenizer.vocabulary.bytes_of(begun)))) > self._most_bytes:
+            raise TooLong(
+                "prompt may have at most {limit} bytes before its last {more} tokens, not {size}.",
+                "prompt",
+                limit=self._most_bytes,
+                more=WRITTEN,
+                size=size,
+            )
         return prompt
 
     def check_size(self, size: int) -> None:
-        """Raise TooLong for a prompt of more bytes than one may have."""
+        """Raise TooLong for a text of more bytes than a prompt may have."""
         if size > self._most_bytes:
             raise TooLong(
                 "prompt may have at most {limit} bytes, not {size}.", "prompt", limit=self._most_bytes, size=size
@@ -69,6 +83,19 @@ class Desk:
                 count=folder.config.vocab_size,
             )
 
+    @staticmethod
+    def check_ends(folder: ModelFolder, ids: list[int]) -> None:
+        """Raise Wrong for tokens to end at that do not end the model's texts."""
+        if others := [index for index in ids if index not in folder.end_ids]:
+            raise Wrong(
+                "stop_token_ids names token {id}, and here a text ends at the end tokens of {model} alone ({ends}); give "
+                "the text to end at as stop.",
+                "stop_token_ids",
+                id=quoted(others[0]),
+                model=folder.name,
+                ends=", ".join(map(str, folder.end_ids)) or Problem("it has none"),
+            )
+
     def completion(
         self, body: Mapping[str, object], owner: str, link: Callable[[str], str]
     ) -> tuple[Asked, Completion]:
@@ -79,17 +106,18 @@ class Desk:
         asked = read(body)
         folder = self.model(asked["model"])
         try:
+            self.check_ends(folder, asked["stop_token_ids"] or [])
             sampling = asked.sampling(dict(folder.defaults))
             self._models.engine_for(folder, sampling)
-            if asked.tells_prompt and not self._models.capabilities.scores_prompt:
+            can = self._models.capabilities
+            if asked.tells_prompt and not can.scores_prompt:
                 raise Wrong(
                     "This server's engine does not tell how likely a model finds a text, so it cannot score a prompt.",
                     "prompt_logprobs" if asked["logprobs"] is None else "echo",
                 )
-            parts = [
-                plan(asked, prompt, self.ids_of(folder, prompt, asked["parse_special"] is not False), folder, sampling)
-                for prompt in asked.prompts
-            ]
+            parse_special = asked["parse_special"] is not False
+            texts = [(prompt, self.ids_of(folder, prompt, parse_special)) for prompt in asked.prompts]
+            parts = [plan(asked, prompt, ids, folder, sampling, can.beyond_window) for prompt, ids in texts]
             work = Work(self._engines, folder, owner, parts)
             try:
                 work.advance()  # what an engine refuses is refused before an answer begins
@@ -99,4 +127,11 @@ class Desk:
         except Refusal as refusal:
             refusal.field = refused_field(refusal, asked)
             raise
-        return asked, Completion(asked, sampling, folder, self.spellings.of(folder), work, link)
+        warnings = [LUCK] if luck_is_lost(asked, sampling, can) else []
+        return asked, Completion(asked, sampling, folder, self.spellings.of(folder), work, link, warnings)
+
+
+def luck_is_lost(asked: Asked, sampling: Sampling, can: Capabilities) -> bool:
+    """Whether somebody wants the same text again, and the engine does not promise that it comes."""
+    wants = asked["seed"] is not None or asked["first_sample"] is not None
+    return wants and sampling.temperature > 0 and sampling.max_new_tokens > 0 and not can.resumes_exactly

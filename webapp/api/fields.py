@@ -13,6 +13,7 @@ from generate import LISTS, OPTIONS, Problem, Refusal, Sampling, find_preset, pa
 from webapp.api.errors import Wrong
 
 ROWS = 32  # texts that one request may have written at once
+LAST_SAMPLE = 10**9  # suggestions are counted on and on; what goes on from one fits into a column's whole number
 ALTERNATIVES = 10
 MOST_WARNINGS = 20
 BY_NAME = {option.name: option for option in OPTIONS + LISTS}
@@ -176,6 +177,13 @@ def are_ids(value: list) -> bool:
     return all(type(one) is int and 0 <= one < 2**32 for one in value)
 
 
+def end_ids(name: str, value: object) -> list[int]:
+    """Token ids; which of them there are is the model's to say."""
+    if not isinstance(value, list) or not are_ids(value):
+        raise Wrong("{name} must be a list of token ids, not {given}.", name, name=name, given=quoted(value))
+    return value
+
+
 def stream_options(name: str, value: object) -> dict[str, bool]:
     """An object of flags."""
     if not isinstance(value, dict):
@@ -248,7 +256,7 @@ FIELDS = (
         Origin.OPENAI,
         seed,
         number_schema("seed") | {"minimum": RANDOM_SEED},
-        "The same seed writes the same, whatever else the server does; left out, one is drawn and told.",
+        "The number that luck is made of; left out, one is drawn and told.",
         "seed",
     ),
     Field(
@@ -280,6 +288,13 @@ FIELDS = (
     numeric("min_tokens", Origin.VLLM, "No text ends before so many tokens.", 0, "min_new_tokens"),
     Field("ignore_eos", Origin.VLLM, flag, FLAG, "Write max_tokens tokens, whatever comes."),
     Field(
+        "stop_token_ids",
+        Origin.VLLM,
+        end_ids,
+        IDS | {"minItems": 0},
+        "Refused but for the model's own end tokens, which end its texts anyway: give texts to end at as stop.",
+    ),
+    Field(
         "prompt_logprobs",
         Origin.VLLM,
         whole(0, ALTERNATIVES),
@@ -298,8 +313,8 @@ FIELDS = (
     Field(
         "first_sample",
         Origin.OURS,
-        whole(0, ROWS - 1),
-        {"type": "integer", "minimum": 0, "maximum": ROWS - 1, "default": 0},
+        whole(0, LAST_SAMPLE),
+        {"type": "integer", "minimum": 0, "maximum": LAST_SAMPLE, "default": 0},
         "Which sample of a run with this seed the first choice is: with 2 it says what the third would say.",
     ),
     Field("preset", Origin.OURS, preset, STRING, "One of Rubric's presets, under whatever else is given."),

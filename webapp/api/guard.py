@@ -6,15 +6,16 @@ A key is needed unless the request comes from this very machine, and from no web
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, current_app, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from generate import Busy, Refusal
 from webapp.api.errors import INVALID, SERVER, NoKey, body_of, status_of, told
 from webapp.api.keys import owner_of
-from webapp.http.at_home import is_at_home
+from webapp.http.at_home import at_home
 from webapp.runs.registry import Streams
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,9 @@ def guard(blueprint: Blueprint) -> None:
     blueprint.before_request(answer_preflight)
     blueprint.before_request(name_request)
     blueprint.before_request(find_owner)
+    blueprint.before_request(take_slot)
     blueprint.after_request(add_headers)
+    blueprint.teardown_request(let_go)
     blueprint.register_error_handler(Refusal, refused)
     blueprint.register_error_handler(HTTPException, http_error)
     blueprint.register_error_handler(Exception, unexpected)
@@ -50,7 +53,7 @@ def find_owner() -> None:
     """Whose request it is, as `g.owner`; raises NoKey."""
     key = bearer(request.headers)
     g.owner = owner_of(key) if key else None
-    if g.owner is None and is_at_home(request.headers):
+    if g.owner is None and at_home():
         g.owner = NOBODY
     if g.owner is None:
         raise NoKey(
@@ -70,7 +73,7 @@ def bearer(headers: Headers) -> str | None:
 
 
 class Slots(Streams):
-    """The places for requests of the API that take a while, each of which holds a thread."""
+    """The places for requests of the API, each of which holds a thread."""
 
     def take_or_refuse(self) -> None:
         """Take a place until `give_back` is called; raises Busy when all are taken."""
@@ -78,6 +81,21 @@ class Slots(Streams):
             raise Busy(
                 "{most} requests are being answered already; please ask again in a moment.", RETRY_AFTER, most=self.most
             )
+
+
+def take_slot() -> None:
+    """Take a place for this request; raises Busy. What is in `g.held` is let go of when its answer is made, unless a stream
+    takes it over."""
+    slots = current_app.extensions["rubric"].api.slots
+    slots.take_or_refuse()
+    g.held = ExitStack()
+    g.held.callback(slots.give_back)
+
+
+def let_go(_error: BaseException | None) -> None:
+    """The answer is made, or could not be."""
+    if (held := g.pop("held", None)) is not None:
+        held.close()
 
 
 # Headers

@@ -100,16 +100,29 @@ class Part:
         return next((run.run_id for run in self.runs if run.run_id), None)
 
 
-def plan(asked: Asked, prompt: str | list[int], ids: list[int], folder: ModelFolder, sampling: Sampling) -> Part:
+def plan(
+    asked: Asked, prompt: str | list[int], ids: list[int], folder: ModelFolder, sampling: Sampling, beyond: int
+) -> Part:
     """How a prompt of these ids is answered; raises TooLong where its log-probabilities are asked for and the window does not hold it.
 
     Nothing slides where they are told: each token is predicted from all before it. The last of n_positions + 1 is
     predicted from the whole window, so it is read but for writing on; then one token is written from the last n_positions.
+    `beyond` is how many more than n_positions the engine reads so.
     """
     statistics, keep, window = asked.needs_statistics, bool(asked["store"]), folder.config.n_positions
     text, first = prompt if isinstance(prompt, str) else None, asked["first_sample"] or 0
-    if not asked.tells_prompt or len(ids) <= window:
+    if not asked.tells_prompt or len(ids) <= window + min(beyond, 0):
         return Part(ids, Running(ids, sampling, statistics, keep, text, first))
+    if beyond <= 0:
+        raise TooLong(
+            "prompt has {given} tokens; this server's engine tells the log-probabilities of at most {most}, as it has to "
+            "write into the window of {window} that {model} has.",
+            "prompt",
+            given=len(ids),
+            most=window + beyond,
+            window=window,
+            model=folder.name,
+        )
     if len(ids) > window + 1 or asked.most > 1:
         raise TooLong(
             "prompt has {given} tokens; the log-probabilities of at most {most} can be told where {written} are written, as "

@@ -1,9 +1,12 @@
 """Who sits at the server: they may ask without a key, and are told what only they can mend.
 
-A request is from this very machine, and from no web page but ours, where the server listens on loopback alone, the request
-names it so, no proxy stands between, and no other site's page sent it.
+A request is from this very machine, and from no web page but ours, where the server listens on loopback alone, the
+connection comes from there, the request names it so, no proxy stands between, and no other site's page sent it. The
+setting HOST says where the server should listen, and the connection where it does: gunicorn may have been told otherwise.
+A socket in the file system is none of them, as it stands behind a proxy.
 """
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from flask import request
@@ -16,18 +19,30 @@ FORWARDED = ("Forwarded", "X-Real-IP", "Via")  # and whatever begins with X-Forw
 
 
 def at_home() -> bool:
-    """Whether this request is from this machine; for templates."""
-    return is_at_home(request.headers)
+    """Whether this request is from this machine, by no proxy, and from no web page of another site."""
+    return (
+        connects_at_home(request.environ)
+        and is_loopback(host_of(request.headers.get("Host", "")))
+        and not is_forwarded(request.headers)
+        and is_from_no_other_site(request.headers)
+    )
 
 
-def is_at_home(headers: Headers) -> bool:
-    """Whether a request is from this machine, by no proxy, and from no web page of another site."""
-    if not is_loopback(settings()["HOST"]) or not is_loopback(host_of(headers.get("Host", ""))):
-        return False
-    if any(name in headers for name in FORWARDED) or any(
+def connects_at_home(environ: Mapping) -> bool:
+    """Whether the server listens on loopback alone, and the connection is from there."""
+    ends = settings()["HOST"], environ["SERVER_NAME"], environ.get("REMOTE_ADDR") or ""
+    return all(map(is_loopback, ends))
+
+
+def is_forwarded(headers: Headers) -> bool:
+    """Whether a proxy has handed a request on, and said so."""
+    return any(name in headers for name in FORWARDED) or any(
         name.lower().startswith("x-forwarded-") for name, _ in headers
-    ):
-        return False
+    )
+
+
+def is_from_no_other_site(headers: Headers) -> bool:
+    """Whether no page of another site has sent a request."""
     origin = headers.get("Origin")
     if origin is None:
         return headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")

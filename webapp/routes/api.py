@@ -29,19 +29,16 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 @open_to_keys
 def completions():
     """Write on from one prompt or several."""
-    desk, client = state().api, Client.of_request()
-    with ExitStack() as held:
-        desk.slots.take_or_refuse()
-        held.callback(desk.slots.give_back)
-        asked, completion = desk.completion(json_body(), g.owner, links())
-        held.callback(completion.work.close)
-        if asked["stream"]:
-            return event_stream(Streamed(pieces(completion, client), held.pop_all()))
-        for _ in until_done(completion.work, client.has_left):
-            pass
-        if not completion.work.done:
-            return Response(status=CLIENT_LEFT)  # which nobody reads
-        return Response(completion.answer(), mimetype="application/json")
+    client = Client.of_request()
+    asked, completion = state().api.completion(json_body(), g.owner, links())
+    g.held.callback(completion.work.close)
+    if asked["stream"]:
+        return event_stream(Streamed(pieces(completion, client), g.held.pop_all()))
+    for _ in until_done(completion.work, client.has_left):
+        pass
+    if not completion.work.done:
+        return Response(status=CLIENT_LEFT)  # which nobody reads
+    return Response(completion.answer(), mimetype="application/json")
 
 
 def links() -> Callable[[str], str]:

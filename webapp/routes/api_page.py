@@ -1,15 +1,19 @@
 """What a person reads of the API: its page, its description, and a run or a sheet's text as the request that writes it."""
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, abort, render_template, request
 
-from generate import LISTS, OPTIONS, parse_with_preset
 from webapp.api.code import as_curl, as_python, body_of
 from webapp.api.description import describe
 from webapp.api.fields import FIELDS, OURS
 from webapp.api.guard import MOST
-from webapp.http.at_home import is_loopback
+from webapp.http.at_home import connects_at_home
+from webapp.http.json_body import Body
 from webapp.http.request import home_link, settings
+from webapp.http.visitors import visitor
 from webapp.runs.repository import find_run
+from webapp.sheets.prompt import Draft
+from webapp.sheets.service import Wish
+from webapp.sheets.store import find_sheet
 from webapp.state import state
 
 blueprint = Blueprint("api_page", __name__)
@@ -44,21 +48,37 @@ def description():
 
 
 @blueprint.get("/r/<run_id>/code")
-def run_code(run_id: str) -> Response:
-    """The request that would write a run."""
-    run = find_run(run_id)
-    folder, log = state().models.find_for(run), state().look(run).log
-    return code(body_of(folder, log.prompt_ids, run.options))
+def run_code(run_id: str) -> dict:
+    """The request that would write a run, or `?sample=` of it alone."""
+    run, number = find_run(run_id), request.args.get("sample", type=int)
+    folder, log, first, options = state().models.find_for(run), state().look(run).log, run.first_sample, run.options
+    if number is not None:
+        if not 0 <= number < len(log.samples):
+            abort(404, "There is no such text in this run.")
+        first, options = first + number, options | {"samples": 1}
+    return code(body_of(folder, log.prompt_ids, options, first))
+
+
+@blueprint.post("/s/<sheet_id>/code")
+def sheet_code(sheet_id: str) -> dict:
+    """The request by which the model would go on from a place in what somebody sees of a sheet."""
+    body, here, sheet = Body.read(), state(), find_sheet(sheet_id)
+    wish = here.wish(body.options())
+    draft, _ = here.sheets.prepared(sheet, sheet.owner == visitor(), body.whole("rev"), body.whole("at"), wish)
+    return going_on(wish, draft)
 
 
 @blueprint.post("/code")
-def form_code() -> Response:
-    """The request that would write on from the form as it stands."""
-    folder = state().models.find(request.form.get("model") or state().models.preferred(settings()["RUBRIC_MODEL"]))
-    given = {name: request.form.get(name) for name in ("preset", *(option.name for option in OPTIONS + LISTS))}
-    sampling = parse_with_preset(given, dict(folder.defaults))
-    ids = folder.encode_prompt(request.form.get("prompt", ""), "parse_special" in request.form)
-    return code(body_of(folder, ids, sampling.as_dict()))
+def empty_code() -> dict:
+    """The request by which it would begin on an empty page, with what is to be kept in mind there."""
+    body, here = Body.read(), state()
+    wish = here.wish(body.options())
+    return going_on(wish, here.sheets.prepared_empty(body.string("memory", "").replace("\0", ""), wish))
+
+
+def going_on(wish: Wish, draft: Draft) -> dict:
+    """The request that goes on from a sheet's text."""
+    return code(body_of(wish.folder, draft.ids, wish.going_on(draft).as_dict()))
 
 
 def code(body: dict) -> dict:
@@ -74,4 +94,4 @@ def address() -> str:
 
 def needs_key() -> bool:
     """Whether clients need one: those of this machine do not."""
-    return not (home_link()["local"] and is_loopback(settings()["HOST"]))
+    return not (home_link()["local"] and connects_at_home(request.environ))

@@ -67,6 +67,10 @@ class Wish:
     parse_special: bool
     fields: dict[str, str]
 
+    def going_on(self, draft: Draft) -> Sampling:
+        """The options for a run that goes on from a sheet's text."""
+        return replace(self.sampling, samples=1, n_keep=draft.keep or self.sampling.n_keep)
+
 
 class Sheets:
     """The sheets of one app; all needs an app context."""
@@ -148,9 +152,8 @@ class Sheets:
             sheet.options = wish.fields
             if writing:
                 self._runs.cancel(writing.run)
-            sampling = replace(wish.sampling, samples=1, n_keep=draft.keep or wish.sampling.n_keep)
             kept = {"sheet_id": sheet.id, "origins": draft.packed_origins()}
-            self._runs.start(wish.folder, beginning, sampling, sheet.owner, run_id, **kept)
+            self._runs.start(wish.folder, beginning, wish.going_on(draft), sheet.owner, run_id, **kept)
         if writing:
             self._runs.stop(find_run(writing.run))
         return self._told(sheet_id)
@@ -166,10 +169,15 @@ class Sheets:
         content = content_of(sheet) if mine else Content(spans_from_json(sheet.shown))
         found = self.sources.read(content.spans)
         if found.growing(content.open):
-            raise Refusal("The model is writing in this sheet just now; it suggests something once that has ended.")
+            raise Refusal("The model is writing in this sheet just now; ask again once that has ended.")
         way = WriteOn(at)
         draft = self._draft(way.before(content, found), found, wish, sheet.memory if mine else "", vocabulary)
         return draft, self._beginning(draft, content, way, wish)
+
+    def prepared_empty(self, memory: str, wish: Wish) -> Draft:
+        """What it would begin with in a sheet that holds nothing but what is to be kept in mind; raises Refusal."""
+        self._check_size(memory, "memory")
+        return self._draft((), self.sources.read(()), wish, memory, self._vocabularies.keep(wish.folder))
 
     def take(self, sheet_id: str, asked: Asked, at: int, written: Callable[[Sheet, Draft], Spans], wish: Wish) -> Sheet:
         """Put something at a place that was written for the text before it. `written` is told the sheet and that text, as

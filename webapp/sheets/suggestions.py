@@ -109,11 +109,10 @@ class Suggestions:
         """
         draft, beginning = self._sheets.prepared(sheet, sheet.owner == owner, rev, at, wish)
         sampling = replace(
-            wish.sampling,
+            wish.going_on(draft),
             samples=COUNT,
             max_new_tokens=LENGTH,
             min_new_tokens=min(wish.sampling.min_new_tokens, LENGTH),
-            n_keep=draft.keep or wish.sampling.n_keep,
         )
         engine = self._models.engine_for(wish.folder, sampling)
         request = Request(wish.folder, sampling, COUNT * turn, owner, yields=True)
