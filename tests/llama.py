@@ -6,12 +6,12 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from waiting import until
 
 SECONDS = 120  # to load a model, and for an answer
 
@@ -84,11 +84,11 @@ def llama_of(file: Path, size: int, room: int) -> Iterator[Server | Package | No
 
 def wait_for(process: subprocess.Popen, address: str) -> None:
     """Wait until a server has loaded its model."""
-    deadline = time.monotonic() + SECONDS
-    while True:
+
+    def is_there() -> bool:
         assert process.poll() is None, "llama-server did not start"
-        assert time.monotonic() < deadline, "llama-server did not load its model"
         with contextlib.suppress(OSError):
-            if urllib.request.urlopen(f"{address}/health", timeout=2).status == 200:
-                return
-        time.sleep(0.1)
+            return urllib.request.urlopen(f"{address}/health", timeout=2).status == 200
+        return False
+
+    until(is_there, SECONDS, "a loaded model at llama-server")

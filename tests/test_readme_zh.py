@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from generate.settings import SETTINGS
+from generate import SETTINGS
 from webapp.views.readme import rendered
 
 ENGLISH, CHINESE = (ROOT / name for name in ("README.md", "README.zh.md"))
