@@ -64,6 +64,7 @@ class FakeEngine:
     def __init__(self, capabilities=EVERYTHING, loaded=("tiny",), max_rows=4, max_waiting=64, pace=0.001):
         self.capabilities, self.loaded = capabilities, list(loaded)
         self.max_rows, self.max_waiting, self._pace = max_rows, max_waiting, pace
+        self.precision = "float32"
         self._jobs: list[Job] = []
         self._changed, self._closed = threading.Condition(), False
         self._dice, self.forgot, self._tallies = random.Random(0), 0, Tallies()
@@ -167,7 +168,7 @@ class FakeEngine:
             job.endings[sample] = Ending(stops, half)
             for index in sample.read()["id"].tolist():
                 job.endings[sample].feed(vocabulary.tokens[index])
-        run.fingerprint, run.precision, run.device = folder.fingerprint(), "float32", "cpu"
+        run.fingerprint, run.precision, run.device = folder.fingerprint(), self.precision, "cpu"
         run.set_state(RunState.WRITING)
         if self.capabilities.scores_prompt:
             for place, index in enumerate(run.prompt_ids[1:], 1):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from conftest import finished
-from engines import ids_of, until_written
+from engines import ids_of, until, until_written
 
 from generate import ModelFolder, RemoteEngine, Request, Sampling
 
@@ -12,11 +12,12 @@ from generate import ModelFolder, RemoteEngine, Request, Sampling
 def killed_in_the_middle(
     engine: RemoteEngine, folder: ModelFolder, kill: Callable[[], None], runs: int, tokens: int, after: int
 ) -> tuple[list[list[int]], dict]:
-    """Write some runs, each to its full length, and call `kill` once all have `after` tokens.
+    """Wait until all replicas are there, write some runs, each to its full length, and call `kill` once all have `after` tokens.
 
     Returns what they say, and what came of it: how many were interrupted, lost and whole, whether what had been written by
     then stayed, and how long the rest took.
     """
+    until(lambda: all(one.problem is None for one in engine._pool._replicas), 600, engine.ready)
     sampling = [Sampling(seed=n, temperature=1, max_new_tokens=tokens, min_new_tokens=tokens) for n in range(runs)]
     requests = [Request(folder, one, owner=f"{number}") for number, one in enumerate(sampling)]
     logs = [engine.submit(one, one.new_log(folder.encode_prompt("the old king said"))) for one in requests]

@@ -136,12 +136,16 @@ OF_THE_ENGINE = {
         "shapes",
         "fake_engine",
         "yielding",
+        "remote_asking",
+        "remote_faults",
         "remote_kept",
     ),
 }
 PRIVATE = {  # what tests look into all the same
     ("conftest", "_loaded_models"),
     ("engines", "_wake"),
+    ("replicas", "_pool"),
+    ("replicas", "_replicas"),
     ("test_engine", "_take_asked"),
     ("test_graphs", "_graphs"),
     ("test_int8", "_is_mkldnn_bf16_supported"),  # PyTorch names them so

@@ -54,9 +54,9 @@ def healed(server):
     return server
 
 
-def submit(engine, tiny, **options) -> RunLog:
+def submit(engine, tiny, text=PROMPT, **options) -> RunLog:
     request = Request(tiny, Sampling(**({"seed": 5, "max_new_tokens": 30, "temperature": 1, "top_k": 0} | options)))
-    return engine.submit(request, request.new_log(tiny.encode_prompt(PROMPT)))
+    return engine.submit(request, request.new_log(tiny.encode_prompt(text)))
 
 
 @pytest.fixture
@@ -418,9 +418,11 @@ def test_a_folder_that_lies_about_its_weights_is_the_only_one_that_is_not_used(m
         assert "other" in engine.loaded
 
 
-def test_a_text_at_the_limit_is_gone_on_with_by_its_ids(models, first, tiny, told, monkeypatch):
+def test_a_text_at_the_limit_is_gone_on_with_by_its_ids(models, first, tiny, computing, monkeypatch):
     """The prompt is as long as one may be there, and the answer is cut once."""
-    monkeypatch.setattr(first.app.extensions["rubric"].api, "_most_bytes", len(PROMPT))
+    text = f"{PROMPT} to the young fox that the sea was far away"
+    assert len(text) > len(replica.TEST.encode())
+    monkeypatch.setattr(first.app.extensions["rubric"].api, "most_bytes", len(text))
     cuts = []
 
     def once(_number, body):
@@ -431,28 +433,37 @@ def test_a_text_at_the_limit_is_gone_on_with_by_its_ids(models, first, tiny, tol
 
     first.between.fault = once
     with closing(started(remote(models, first))) as engine:
-        assert ids_of(finished(submit(engine, tiny))) == told
+        assert ids_of(finished(submit(engine, tiny, text))) == ids_of(finished(submit(computing, tiny, text)))
     assert cuts
 
 
-def test_one_that_is_busy_is_not_gone_at_once():
+def test_one_that_is_busy_is_not_gone_at_once(monkeypatch):
     """What was known of it stays, until it is busy again and again."""
-    told = [(200, {"data": []}), (503, {}), (503, {}), (200, {"data": []})]
+    monkeypatch.setattr(replica, "EVERY", 0.001)
+    monkeypatch.setattr(replica, "SOONEST", 0.001)
+    told, problems = [(200, {"data": []}), (503, {}), (503, {}), (200, {"data": []})], []
 
     def answer(_request):
-        status, body = told[len(problems)]
+        status, body = told[min(len(problems), 3)]
         return httpx2.Response(status, json=body, headers={"Retry-After": "1"})
 
-    one, problems = replica.Replica.at("http://engine", "", 1), []
+    one = replica.Replica.at("http://engine", "", 1)
     one.client = httpx2.AsyncClient(base_url="http://engine", transport=httpx2.MockTransport(answer))
 
     async def looks():
-        for _ in told:
-            await one._look(list)
+        seen = asyncio.Event()
+
+        def changed():
             problems.append(one.problem and str(one.problem))
+            if len(problems) == len(told):
+                seen.set()
+
+        watch = asyncio.create_task(one.watch(list, changed))
+        await asyncio.wait_for(seen.wait(), 30)
+        watch.cancel()
 
     asyncio.run(looks())
-    assert problems == [None, None, "it has too much to do", None]
+    assert problems[:4] == [None, None, "it has too much to do", None]
 
 
 def test_a_rubric_that_does_not_tell_its_precision_is_asked_as_one_that_promises_less(models, first, tiny):

@@ -14,7 +14,6 @@ from contextlib import closing
 import pytest
 from browser import free_port
 from conftest import finished, started
-from engines import until
 from replicas import killed_in_the_middle
 
 from generate import LocalEngine, RemoteEngine, Request, Sampling, files, find_model, known
@@ -135,7 +134,6 @@ def kill(process) -> None:
 
 def test_of_two_replicas_one_is_killed_and_no_run_is_lost(replicas, folder):
     with closing(RemoteEngine(files.MODELS, [address for address, _ in replicas]).start()) as engine:
-        until(lambda: all(one.problem is None for one in engine._pool._replicas), 600, engine.ready)
         _, told = killed_in_the_middle(engine, folder, lambda: kill(replicas[0][1]), 24, 300, 40)
     print(f"\n{told}")
     assert (told["lost"], told["ended with 300 tokens"], told["what was written before stayed"]) == (0, 24, True)

@@ -30,7 +30,7 @@ class Desk:
         most_runs: int,
     ):
         self.slots, self.spellings = Slots(MOST), Spellings()
-        self._models, self._usual, self._most_bytes = models, usual, most_bytes
+        self._models, self._usual, self.most_bytes = models, usual, most_bytes
         self._engines = Engines(engine, Places(most_runs), keeper, alive)
 
     def model(self, name: str | None) -> ModelFolder:
@@ -53,11 +53,11 @@ class Desk:
             return folder.encode_prompt(prompt, parse_special)
         self.check_ids(folder, prompt, "prompt")
         begun = prompt[:-WRITTEN]
-        if (size := max(len(begun), len(folder.tokenizer.vocabulary.bytes_of(begun)))) > self._most_bytes:
+        if (size := max(len(begun), len(folder.tokenizer.vocabulary.bytes_of(begun)))) > self.most_bytes:
             raise TooLong(
                 "prompt may have at most {limit} bytes before its last {more} tokens, not {size}.",
                 "prompt",
-                limit=self._most_bytes,
+                limit=self.most_bytes,
                 more=WRITTEN,
                 size=size,
             )
@@ -65,9 +65,9 @@ class Desk:
 
     def check_size(self, size: int) -> None:
         """Raise TooLong for a text of more bytes than a prompt may have."""
-        if size > self._most_bytes:
+        if size > self.most_bytes:
             raise TooLong(
-                "prompt may have at most {limit} bytes, not {size}.", "prompt", limit=self._most_bytes, size=size
+                "prompt may have at most {limit} bytes, not {size}.", "prompt", limit=self.most_bytes, size=size
             )
 
     @staticmethod
