@@ -99,6 +99,7 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
     return torch.log_softmax(torch.tensor(np.asarray(logits), dtype=torch.float64), -1).numpy()
 
 
+@pytest.mark.long
 def test_the_package_s_reader_finds_the_ids_of_a_thousand_strings_and_the_same_log_probabilities(written):
     file, made = written
     reader, original = gguf.GGUFReader(file), check_folder(STORYTELLER)

@@ -312,7 +312,7 @@ def test_another_word_in_a_prompt_leaves_what_was_typed_before_it(visitor, serve
 def test_a_run_becomes_a_sheet_with_what_was_typed_and_goes_on_from_the_same_tokens(visitor, served):
     run = visitor.start(PROMPT, model=served, max_new_tokens=6, top_k=0, temperature=1)
     first = visitor.finish(run)
-    page = Page(visitor).open(run=run.rsplit("/", 1)[-1], sample=0)
+    page = Page(visitor).open("", **{"from": {"run": run.rsplit("/", 1)[-1], "sample": 0}})
     assert page.text == PROMPT + first["samples"][0]["text"]
     page.type(len(page.text), 0, "\n我  爱你")
     page.write(model=served)
@@ -321,7 +321,7 @@ def test_a_run_becomes_a_sheet_with_what_was_typed_and_goes_on_from_the_same_tok
     assert told["prompt"]["typed"] == f"{PROMPT}{first['samples'][0]['text']}\n我  爱你"
     ids = [token["id"] for part in (first["prompt"], first["samples"][0]) for token in part["tokens"]]
     assert [token["id"] for token in told["prompt"]["tokens"]][: len(ids)] == ids
-    opened = Page(visitor).open(run=later)
+    opened = Page(visitor).open("", **{"from": {"run": later}})
     assert opened.text == told["prompt"]["typed"]
     assert [where is None for _, where in opened.inks].count(True) == len(PROMPT) + len("\n我  爱你")
 
