@@ -41,7 +41,9 @@ def watch_over(server, seconds: float) -> list[int]:
 
 
 def test_200_viewers_60_writers_a_crawler_and_a_restart(tmp_path):
-    server = Server(tmp_path, RUBRIC_PREFIX_MEMORY="8", RUBRIC_PRECISION="int8").start()
+    server = Server(tmp_path, RUBRIC_PREFIX_MEMORY="8", RUBRIC_PRECISION="int8").start(
+        seconds=240
+    )  # int8 may have to be compiled
     try:
         file = tmp_path / "told"
         town = live(server.port, SECONDS, WRITERS, VIEWERS, TOKENS, file)

@@ -18,7 +18,7 @@ from webapp.http.answers import Answers
 from webapp.jobs.tables import JobState
 from webapp.runs.registry import Streams
 from webapp.watch.disk import Disk
-from webapp.watch.numbers import Gauges
+from webapp.watch.gauges import Gauges
 from webapp.watch.prometheus import written
 
 HOME = {"Host": "127.0.0.1:8000"}
@@ -57,7 +57,8 @@ def test_what_happened_is_told(app, visitor):
     visitor.get("/s/none")
     after = scraped(visitor)
     assert grown(before, after, "rubric_runs_total", model="tiny") == 1
-    assert grown(before, after, "rubric_tokens_total", model="tiny", kind="written") == 24
+    wrote = lambda: grown(before, scraped(visitor), "rubric_tokens_total", model="tiny", kind="written")  # noqa: E731
+    until(lambda: wrote() == 24, 10, "the count of all tokens")
     assert grown(before, after, "rubric_samples_ended_total", reason="length") == 2
     assert grown(before, after, "rubric_first_token_seconds_count", model="tiny") == 1
     assert grown(before, after, "rubric_first_token_seconds_bucket", model="tiny", le="+Inf") == 1
@@ -73,9 +74,10 @@ def test_what_happened_is_told(app, visitor):
 def test_a_step_counts_once_however_many_rows_it_has(app, visitor, writer):
     before = scraped(visitor)
     finished(writer.submit("the old king", samples=8, max_new_tokens=30))
-    after = scraped(visitor)
-    if grown(before, after, "rubric_step_seconds_count", model="tiny"):  # those that others compute are not told
-        assert grown(before, after, "rubric_tokens_total", model="tiny", kind="written") == 240
+    if app.extensions["rubric"].engine is writer.engine:  # steps that others make are not told
+        wrote = lambda: grown(before, scraped(visitor), "rubric_tokens_total", model="tiny", kind="written")  # noqa: E731
+        until(lambda: wrote() == 240, 10, "the count of all tokens")
+        after = scraped(visitor)
         assert grown(before, after, "rubric_step_seconds_count", model="tiny") < 80
         assert grown(before, after, "rubric_tokens_total", model="tiny", kind="read") > 0
 

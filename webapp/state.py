@@ -23,6 +23,7 @@ from webapp.runs import replays
 from webapp.runs.choices import Choices
 from webapp.runs.examples import Examples
 from webapp.runs.follower import Follower
+from webapp.runs.full import tell_when_full
 from webapp.runs.keeping import Keeping
 from webapp.runs.models import Models
 from webapp.runs.presses import Presses
@@ -53,8 +54,8 @@ from webapp.views.replay import judge
 from webapp.views.run_view import Pieces, RunView
 from webapp.views.sheet_state import state_of
 from webapp.watch.disk import Disk
+from webapp.watch.gauges import Gauges
 from webapp.watch.history import EVERY
-from webapp.watch.numbers import Gauges
 from webapp.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class State:
         self.clock = Clock()
         self.answers, self.disk = Answers(), Disk(folder_of_database(app))
         with app.app_context():
-            self.disk.heed(db.engine)
+            tell_when_full(db.engine, self.disk.refuses)
         self.streams = Streams(settings["RUBRIC_MAX_STREAMS"])
         self.registry = Registry(settings["RUBRIC_GRACE"])
         self.recorder = Recorder(self.server, self.registry, self.clock, engine)

@@ -1,5 +1,7 @@
 """A database without room: whatever asked for something to be stored hears of it as one refusal, and keeps what it had."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
@@ -14,17 +16,17 @@ class DiskFull(Busy):
     """The database has no room for this; what it holds it keeps."""
 
 
-def tell_when_full(engine: Engine) -> None:
-    """Let DiskFull be raised in the place of what the driver raises when there is no room."""
-    event.listen(engine, "handle_error", raise_if_full)
+def tell_when_full(engine: Engine, heard: Callable[[], None]) -> None:
+    """Let DiskFull be raised in the place of what the driver raises when there is no room, and call `heard` each time."""
 
+    def look(context: ExceptionContext) -> None:
+        if is_full(context.original_exception):
+            heard()
+            raise DiskFull(
+                "The server’s disk is full, so this cannot be kept. What was kept before is still there.", LATER
+            ) from context.original_exception
 
-def raise_if_full(context: ExceptionContext) -> None:
-    """Raise DiskFull if that is what happened."""
-    if is_full(context.original_exception):
-        raise DiskFull(
-            "The server’s disk is full, so this cannot be kept. What was kept before is still there.", LATER
-        ) from context.original_exception
+    event.listen(engine, "handle_error", look)
 
 
 def is_full(error: BaseException) -> bool:

@@ -20,7 +20,6 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from generate import Problem, Refusal, RunLog, RunState, files
-from webapp.runs.full import tell_when_full
 
 # Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
 POSTGRESQL = {
@@ -204,7 +203,6 @@ def connect(app: Flask) -> None:
         raise Refusal("DATABASE_URL cannot be used: {reason}.", reason=error) from None
     Migrate(app, db, directory=str(files.MIGRATIONS))
     with app.app_context():
-        tell_when_full(db.engine)
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", prepare_sqlite)
 

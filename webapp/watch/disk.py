@@ -4,11 +4,6 @@ import shutil
 import time
 from pathlib import Path
 
-from sqlalchemy import Engine, event
-from sqlalchemy.engine import ExceptionContext
-
-from webapp.runs.full import is_full
-
 LOW = 256 * 2**20  # bytes; an upload leaves as many free
 STAYS = 15.0  # seconds that a disk counts as full after it refused something; what waits is tried again all the time
 
@@ -41,10 +36,6 @@ class Disk:
             return FULL
         return NEARLY if self.free < LOW else ""
 
-    def heed(self, engine: Engine) -> None:
-        """Hear of it when the database finds no room, before anybody else is told."""
-        event.listen(engine, "handle_error", self._hear, insert=True)
-
-    def _hear(self, context: ExceptionContext) -> None:
-        if is_full(context.original_exception):
-            self._refused = time.monotonic()
+    def refuses(self) -> None:
+        """The database has just found no room."""
+        self._refused = time.monotonic()

@@ -8,8 +8,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.runs.tables import db
 from webapp.watch.disk import Disk
+from webapp.watch.gauges import Gauges
 from webapp.watch.history import History, Moment
-from webapp.watch.numbers import Gauges, Numbers, Stored
+from webapp.watch.numbers import Numbers, Stored
 
 PAGES = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
 SIZE = {"sqlite": PAGES, "postgresql": "SELECT pg_database_size(current_database())"}
