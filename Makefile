@@ -56,7 +56,7 @@ clean:  ## remove what the other commands installed; models and runs stay
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-finetune.txt
 	@touch $@
 
-.venv/ready-dev: requirements-dev.txt requirements-finetune.txt .venv/ready
+.venv/ready-dev: requirements-dev.txt requirements-finetune.txt requirements-postgresql.txt .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from generate import pull_from_hub
 
 PREFIX = "hub:"
+TIMES = 3  # as many bytes as are fetched: they lie there, and the model beside them, of half precision made whole
 
 
 def hub_name(source: Path) -> str | None:
@@ -22,5 +23,5 @@ def fetched(name: str) -> Iterator[Path]:
     """A folder with the files of a hub model, while the context lasts; raises Refusal where it cannot be fetched."""
     os.environ["HF_HUB_OFFLINE"] = "0"  # a server sets it; whoever names the hub wants the network, this once
     with tempfile.TemporaryDirectory(prefix="rubric-") as folder:
-        pull_from_hub(name, Path(folder))
+        pull_from_hub(name, Path(folder), TIMES)
         yield Path(folder)

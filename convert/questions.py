@@ -2,7 +2,7 @@
 
 import errno
 
-from generate import Refusal
+from generate import NoRoom, Refusal
 
 OURS = (  # errors of this machine, whatever it is that is converted
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM),
@@ -36,4 +36,4 @@ class UnknownVocabulary(Question):
 def is_ours(error: BaseException | None) -> bool:
     """Whether the same may do another time: the disk was full, or a folder cannot be written, or a refusal tells of that."""
     told = error.__context__ if isinstance(error, Refusal) else error
-    return isinstance(told, OSError) and told.errno in OURS
+    return isinstance(error, NoRoom) or (isinstance(told, OSError) and told.errno in OURS)

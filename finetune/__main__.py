@@ -14,7 +14,7 @@ from finetune.command_line import GROUPS, add_options, parser, telling
 from finetune.option_checks import as_options, is_unicode, make_options
 from finetune.options import HELP, Options, flag
 from finetune.presets import PRESETS
-from generate import Journal, Refusal, models_folder, read_settings, tie
+from generate import Journal, Refusal, files, models_folder, read_settings, tie
 
 READ = ("documents", "format", "encoding", "column", "field", "header")  # the options that say how text is read
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
@@ -117,7 +117,12 @@ def require() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     missing = next((name for name in NEEDED if importlib.util.find_spec(name) is None), None)
     if missing:
-        raise Refusal("{package} is not installed; `make finetune` installs what training needs.", package=missing)
+        raise Refusal(
+            "{package} is not installed; what training needs comes with Rubric installed as `rubric[finetune]`."
+            if files.INSTALLED
+            else "{package} is not installed; `make finetune` installs what training needs.",
+            package=missing,
+        )
 
 
 def bring() -> types.SimpleNamespace:

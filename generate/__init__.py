@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from generate import files
-from generate.errors import Busy, Problem, Refusal
+from generate.errors import Busy, NoRoom, Problem, Refusal
 from generate.folders.atomic import check_target, half_made, in_place_of, sync, write_json, write_whole
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
@@ -80,6 +80,7 @@ __all__ = [
     "Listed",
     "LocalEngine",
     "ModelFolder",
+    "NoRoom",
     "Option",
     "Outlook",
     "Place",

@@ -64,6 +64,10 @@ class Busy(Refusal):
         self.retry_after = retry_after
 
 
+class NoRoom(Refusal):
+    """A disk has too little room left; the same may be done when there is more."""
+
+
 def plain(value: object) -> object:
     """A value of a problem as JSON has it: what is neither a number, a text nor a list of them is told as text."""
     if isinstance(value, Refusal):

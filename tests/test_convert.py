@@ -350,6 +350,7 @@ def test_a_model_of_the_hub_is_fetched_and_copied_or_converted(tmp_path, monkeyp
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr("generate.folders.download.require_network", lambda endpoint: None)
+    monkeypatch.setattr("generate.folders.download.require_room", lambda *given: None)
     assert main(["hub:me/tales", str(tmp_path / "tales")]) == 0
     assert check_folder(tmp_path / "tales").source == "me/tales, from the Hugging Face hub"
     assert main(["hub:me/tales", str(tmp_path / "tales")]) == 1

@@ -39,6 +39,13 @@ def test_the_unit_lets_the_server_do_little_but_its_work():
         assert re.search(rf"✗ {name}=", told)
 
 
+def test_the_unit_tells_trainings_that_it_ends_and_gives_all_time_to_save():
+    unit = (DEPLOY / "rubric.service").read_text()
+    assert re.findall("(?m)^KillMode=(.*)$", unit) == ["control-group"], "mixed kills them once the server has gone"
+    patience = int(re.search(r"(?m)^graceful_timeout = (\d+)$", (ROOT / "gunicorn.conf.py").read_text())[1])
+    assert int(re.search(r"(?m)^TimeoutStopSec=(\d+)$", unit)[1]) >= 3 * patience
+
+
 def site(kind: str) -> str:
     """A site's file with the addresses of a test in it, as `proxy` takes it."""
     text = (DEPLOY / {"nginx": "nginx.conf", "caddy": "Caddyfile"}[kind]).read_text()

@@ -286,6 +286,7 @@ def test_whatever_a_tokenizer_is_read_from_is_asked_of_the_hub(monkeypatch, tmp_
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr(download, "require_network", lambda endpoint: None)
+    monkeypatch.setattr(download, "require_room", lambda *given: None)
     with pytest.raises(Refusal, match="Fetching gpt2 failed: enough"):
         download.fetch("gpt2", tmp_path)
     wanted = {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"}
@@ -301,6 +302,7 @@ def test_of_a_hub_model_that_is_no_gpt_2_nothing_but_its_config_is_fetched(monke
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr(download, "require_network", lambda endpoint: None)
+    monkeypatch.setattr(download, "require_room", lambda *given: None)
     with pytest.raises(Refusal, match=r"^them/large is a LLaMA "):
         download.fetch("them/large", tmp_path)
     assert asked == ["config.json"]
@@ -318,6 +320,7 @@ def test_a_hub_model_of_old_weights_is_kept_for_convert_and_the_sentence_says_ho
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     monkeypatch.setattr(download, "require_network", lambda endpoint: None)
+    monkeypatch.setattr(download, "require_room", lambda *given: None)
     with pytest.raises(Refusal, match=r"`python -m convert .*/\.zh-pytorch .*/zh` makes a model of them"):
         download.fetch("uer/gpt2-chinese", tmp_path, "zh")
     assert {path.name for path in (tmp_path / ".zh-pytorch").iterdir()} == {"config.json", "pytorch_model.bin"}

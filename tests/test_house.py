@@ -271,7 +271,7 @@ def test_the_readme_names_only_commands_that_exist():
     assert set(re.findall(r"`?make (?!-)([a-z-]+)", readme)) <= targets
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-web.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", [file.name for file in sorted(ROOT.glob("requirements*.txt"))])
 def test_each_dependency_is_pinned_and_has_a_reason(name):
     for line in (ROOT / name).read_text().splitlines():
         if line and not line.startswith(("#", "-r")):

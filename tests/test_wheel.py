@@ -1,5 +1,7 @@
 """The wheel carries all that the page needs: installed elsewhere, it serves, writes and draws without the checkout."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -8,11 +10,15 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
+import zipfile
 from pathlib import Path
 
+import debian
 import pytest
 from browser import Server, until
 from conftest import ROOT
+
+from hatch_build import NO_NODE
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -21,12 +27,71 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 def home(tmp_path_factory) -> Path:
     """The home folder of a user who installed the wheel into `lib`, without what it depends on: that is here already."""
     home = tmp_path_factory.mktemp("home")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--wheel-dir", str(home)]
-    subprocess.run([*pip, *build], check=True, timeout=200)
-    (wheel,) = home.glob("rubric-*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", str(home / "lib"), str(wheel)], check=True, timeout=200)
+    wheel = built(ROOT, home)
+    debian.pip("install", "--no-deps", "--target", str(home / "lib"), str(wheel))
     return home
+
+
+def built(source: Path | str, folder: Path) -> Path:
+    """The wheel that pip makes of a source."""
+    debian.pip("wheel", str(source), "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder))
+    (wheel,) = folder.glob("rubric-*.whl")
+    return wheel
+
+
+def contents(wheel: Path) -> dict[str, str]:
+    """The hash of every file in a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        (record,) = (name for name in archive.namelist() if name.endswith(".dist-info/RECORD"))
+        return {name: digest for name, digest, _ in csv.reader(io.StringIO(archive.read(record).decode()))}
+
+
+@pytest.fixture
+def bare(tmp_path) -> Path:
+    """A checkout as git gives it, with all that is here, in which nobody ran anything yet."""
+    folder = tmp_path / "bare"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    listed = subprocess.run(
+        [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    for name in filter(lambda name: (ROOT / name).is_file(), listed.stdout.split("\0")[:-1]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "All"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def without_node(tmp_path, monkeypatch):
+    """Call it, and there is no npm any more."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "git").symlink_to(shutil.which("git"))
+    return lambda: monkeypatch.setenv("PATH", str(tools))
+
+
+def test_a_bare_checkout_without_node_is_refused_by_a_sentence_that_pip_shows(bare, without_node, tmp_path):
+    without_node()
+    for source in (bare, f"git+file://{bare}"):
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            built(source, tmp_path / "wheels")
+        assert NO_NODE in failed.value.stderr
+        assert "Traceback" not in failed.value.stderr
+    assert not (bare / "node_modules").exists()
+
+
+def test_a_bare_checkout_a_git_address_and_an_sdist_become_the_same_wheel(bare, home, without_node, tmp_path):
+    (wheel,) = home.glob("rubric-*.whl")
+    expected = contents(wheel)
+    assert len(expected) > 400
+    assert contents(built(f"git+file://{bare}", tmp_path / "address")) == expected
+    assert contents(built(bare, tmp_path / "bare wheel")) == expected
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist"], cwd=bare, check=True, timeout=200)
+    (sdist,) = (bare / "dist").iterdir()
+    without_node()
+    assert contents(built(sdist, tmp_path / "sdist wheel")) == expected
 
 
 @pytest.fixture(scope="module")

