@@ -16,13 +16,14 @@ from convert.source import Source, checkpoint_folders, find_source
 from convert.telling import inspect, print_certificate, print_sizes, print_skipped
 from convert.to_gguf import TYPES, check_file, to_gguf
 from convert.to_tensorflow import to_checkpoint
-from generate import Journal, Refusal, check_folder, check_target, tie
+from generate import N_, Help, Journal, Problem, Refusal, check_folder, check_target, gettext, languages, retelling, tie
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of `python -m convert`."""
     p = argparse.ArgumentParser(
         prog="python -m convert",
+        formatter_class=Help,
         description="Convert a GPT-2 of TensorFlow (OpenAI's, nshepperd's, gpt-2-simple's), of PyTorch (pytorch_model.bin, "
         "nanoGPT's ckpt.pt) or of llama.cpp (a GGUF) into a model folder.",
     )
@@ -72,10 +73,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage."""
+    languages.speak_as_asked()
     p = parser()
     args = p.parse_args(arguments)
     if bool(args.target) == args.inspect or (args.inspect + args.to_tf + args.to_gguf > 1):
-        p.error("give SOURCE and the folder to make, or --inspect SOURCE")
+        p.error(gettext("give SOURCE and the folder to make, or --inspect SOURCE"))
     if args.tied:
         tie()
     journal = Journal(args.journal)
@@ -107,19 +109,22 @@ def main(arguments: list[str]) -> int:
     except Refusal as refusal:
         if isinstance(refusal, Question):
             journal.tell("found", **refusal.about)
-        return refused(str(refusal), journal, again=is_ours(refusal))
+        return refused(refusal.problem, journal, again=is_ours(refusal))
     except BrokenPipeError:
         return 130
     except OSError as error:
-        return refused(f"{error.filename or 'a file'} cannot be read: {error.strerror}.", journal, again=is_ours(error))
+        file = error.filename or Problem("a file")
+        told = Problem("{file} cannot be read: {reason}.", file=file, reason=error.strerror)
+        return refused(told, journal, again=is_ours(error))
     except KeyboardInterrupt:
         return 130
 
 
-def refused(sentence: str, journal: Journal, again: bool = False) -> int:
+def refused(problem: Problem, journal: Journal, again: bool = False) -> int:
     """Say why it was not done, and to programs whether the same may do `again`; returns the exit status."""
-    sentence = printable(sentence)
-    journal.tell("refused", sentence=sentence, again=again)
+    sentence = printable(str(problem))
+    told = {"message": problem.message, "values": problem.as_json()}
+    journal.tell("refused", sentence=sentence, problem=told, again=again)
     print(f"convert: {sentence}", file=sys.stderr)
     return 1
 
@@ -136,7 +141,8 @@ def back(args: argparse.Namespace) -> None:
     size = sum(file.stat().st_size for file in folder.weights)
     with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         to_checkpoint(folder, args.target, bar.update)
-    print(f"{args.source} is now the TensorFlow checkpoint {args.target / 'model.ckpt'}.")
+    told = N_("{source} is now the TensorFlow checkpoint {target}.")
+    print(gettext(told, source=args.source, target=args.target / "model.ckpt"))
 
 
 def to_llama(args: argparse.Namespace) -> None:
@@ -145,7 +151,8 @@ def to_llama(args: argparse.Namespace) -> None:
     folder = check_folder(args.source.resolve())
     with tqdm(unit="B", unit_scale=True, disable=None, leave=False) as bar:
         to_gguf(folder, args.target, args.gguf_type, bar.update)
-    print(f"{args.source} is now {args.target}, in {args.gguf_type}, for llama.cpp and whatever is built on it.")
+    told = N_("{source} is now {target}, in {type}, for llama.cpp and whatever is built on it.")
+    print(gettext(told, source=args.source, target=args.target, type=args.gguf_type))
 
 
 def take(folder: Path, args: argparse.Namespace, journal: Journal) -> None:
@@ -161,10 +168,11 @@ def take(folder: Path, args: argparse.Namespace, journal: Journal) -> None:
     journal.tell("stage", name="writing")
     with tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         name = hub_name(args.source)
-        origin = "brought as a folder of transformers" if name is None else f"{name}, from the Hugging Face hub"
+        origin = retelling.BROUGHT if name is None else retelling.FROM_HUB.format(name=name)
         adopt(folder, args.target, args.force, origin, journal.counter(size, "bytes", bar.update))
     journal.tell("done", model=args.target.name)
-    print(f"{args.source} is a model of transformers already; {args.target} is a copy of it, checked.")
+    told = N_("{source} is a model of transformers already; {target} is a copy of it, checked.")
+    print(gettext(told, source=args.source, target=args.target))
 
 
 def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
@@ -189,18 +197,20 @@ def run(source: Source, args: argparse.Namespace, journal: Journal) -> None:
     journal.tell("done", model=args.target.name)
     print_sizes(made.sizes)
     if made.vocabulary is not None:
-        print(f"{'vocabulary':20} {made.vocabulary.size:>10}   {made.vocabulary.origin}")
+        print(f"{gettext('vocabulary'):20} {made.vocabulary.size:>10}   {retelling.retold(made.vocabulary.origin)}")
     print_skipped(made.bundle)
     if made.certificate:
         print_certificate(made.certificate)
-    print(f"\n{args.source} is now {args.target}.")
+    print(gettext("\n{source} is now {target}.", source=args.source, target=args.target))
     if made.vocabulary is None:
-        npm = "run `npm ci` once, which brings GPT-2's own, or " if made.sizes.vocab_size == SIZE else ""
-        print(
-            f"It has no vocabulary yet, and cannot be served without: {npm}convert again with --force and --vocab FOLDER, "
+        npm = gettext("run `npm ci` once, which brings GPT-2's own, or ") if made.sizes.vocab_size == SIZE else ""
+        told = gettext(
+            "It has no vocabulary yet, and cannot be served without: {npm}convert again with --force and --vocab FOLDER, "
             "where FOLDER holds encoder.json and vocab.bpe (models/117M of the run it was trained from has them), vocab.txt, or "
-            "nanoGPT's meta.pkl (data/NAME of the run)."
+            "nanoGPT's meta.pkl (data/NAME of the run).",
+            npm=npm,
         )
+        print(told)
 
 
 if __name__ == "__main__":

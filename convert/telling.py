@@ -7,34 +7,45 @@ from convert.certificate import Certificate
 from convert.names import to_transformers
 from convert.sizes import Sizes
 from convert.source import Source
-from generate import counted
+from generate import N_, counted, gettext, retelling
 
 
 def print_sizes(sizes: Sizes) -> None:
     """Print each hyper-parameter and where its value comes from."""
     for name, origin in sizes.origins.items():
-        print(f"{name:20} {getattr(sizes, name):>10}   {origin}")
+        print(f"{name:20} {getattr(sizes, name):>10}   {retelling.retold(origin)}")
 
 
 def print_skipped(bundle: Bundle) -> None:
     """Name the variables that were left out, if any."""
     skipped = [name for name in bundle.variables if name not in to_transformers(bundle.variables)]
     if skipped:
-        print(f"\nSkipped, because they are no weights of a GPT-2: {', '.join(map(printable, skipped))}")
+        names = ", ".join(map(printable, skipped))
+        print(gettext("\nSkipped, because they are no weights of a GPT-2: {names}", names=names))
 
 
 def print_certificate(found: Certificate) -> None:
     """Print what was measured, the verdict, and the model's sample."""
-    how = "bit by bit" if found.exact else "rounded to the type you asked for"
-    print(
-        f"\nCertificate: {counted(found.tensors, 'tensor')}, {how}; the largest difference of a logit is {'not a number' if found.largest_difference is None else f'{found.largest_difference:.1e}'}."
+    how = gettext("bit by bit") if found.exact else gettext("rounded to the type you asked for")
+    largest = found.largest_difference
+    told = gettext(
+        "\nCertificate: {tensors}, {how}; the largest difference of a logit is {difference}.",
+        tensors=counted(found.tensors, "tensor"),
+        how=how,
+        difference=gettext("not a number") if largest is None else f"{largest:.1e}",
     )
+    print(told)
     if found.loss is not None:
-        others = "".join(f"; with {counted(heads, 'head')} {loss:.2f}" for heads, loss in found.other_heads.items())
-        print(f"Loss on a short text: {found.loss:.2f} nats a token (chance: {found.chance:.2f}{others}).")
-    print(found.verdict)
+        others = "".join(
+            gettext("; with {heads} {loss:.2f}", heads=counted(heads, "head"), loss=loss)
+            for heads, loss in found.other_heads.items()
+        )
+        told = N_("Loss on a short text: {loss:.2f} nats a token (chance: {chance:.2f}{others}).")
+        print(gettext(told, loss=found.loss, chance=found.chance, others=others))
+    print(retelling.retold(found.verdict))
     if found.sample:
-        print(f"\nA sample:\n{printable(found.sample['prompt'] + found.sample['text'], keep=chr(10))}")
+        text = printable(found.sample["prompt"] + found.sample["text"], keep="\n")
+        print(gettext("\nA sample:\n{text}", text=text))
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -60,11 +71,13 @@ def inspect(bundle: Bundle, source: Source, as_json: bool) -> None:
         facts = {"prefix": str(source.prefix), "step": source.step, "steps": source.steps, "data_files": bundle.shards}
         print(json.dumps(facts | {"variables": rows}, indent=2))
         return
-    steps = f"; steps here: {', '.join(map(str, source.steps))}" if source.steps else ""
-    print(f"{source.prefix}: {len(rows)} variables in {bundle.shards} data file(s){steps}\n")
+    steps = ", ".join(map(str, source.steps))
+    steps = gettext("; steps here: {steps}", steps=steps) if steps else ""
+    told = N_("{source}: {count} variables in {files} data file(s){steps}\n")
+    print(gettext(told, source=source.prefix, count=len(rows), files=bundle.shards, steps=steps))
     width = max((len(printable(row["name"])) for row in rows), default=4)
     for row in rows:
         shape = "x".join(map(str, row["shape"])) or "scalar"
         print(
-            f"{printable(row['name']):{width}}  {row['dtype']:9} {shape:>16} {row['bytes']:>13,}  {row['becomes'] or 'skipped'}"
+            f"{printable(row['name']):{width}}  {row['dtype']:9} {shape:>16} {row['bytes']:>13,}  {row['becomes'] or gettext('skipped')}"
         )

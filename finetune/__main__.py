@@ -14,7 +14,7 @@ from finetune.command_line import GROUPS, add_options, parser, telling
 from finetune.option_checks import as_options, is_unicode, make_options
 from finetune.options import HELP, Options, flag
 from finetune.presets import PRESETS
-from generate import Journal, Refusal, files, models_folder, read_settings, tie
+from generate import Help, Journal, Problem, Refusal, files, gettext, languages, models_folder, read_settings, tie
 
 READ = ("documents", "format", "encoding", "column", "field", "header")  # the options that say how text is read
 NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
@@ -22,6 +22,7 @@ NEEDED = ("transformers", "accelerate", "peft", "tensorboard")
 
 def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 stopped."""
+    languages.speak_as_asked()
     asked, arguments = telling().parse_known_args(arguments)
     if asked.tied:
         tie()
@@ -35,18 +36,20 @@ def main(arguments: list[str]) -> int:
             return commands[command](arguments[1:])
         return told[command](arguments[1:], journal) if command in told else train(arguments, journal)
     except Refusal as refusal:
-        return refused(str(refusal), journal)
+        return refused(refusal.problem, journal)
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        return refused(f"{error.filename or 'a file'}: {error.strerror or error}.", journal)
+        file, reason = error.filename or Problem("a file"), error.strerror or str(error)
+        return refused(Problem("{file}: {reason}.", file=file, reason=reason), journal)
 
 
-def refused(sentence: str, journal: Journal) -> int:
+def refused(problem: Problem, journal: Journal) -> int:
     """Say why it was not done, once; returns the exit status."""
     if os.environ.get("RANK", "0") == "0":  # of several processes one tells
-        journal.tell("refused", sentence=sentence)
-        print(f"finetune: {sentence}", file=sys.stderr)
+        told = {"message": problem.message, "values": problem.as_json()}
+        journal.tell("refused", sentence=str(problem), problem=told)
+        print(f"finetune: {problem}", file=sys.stderr)
     return 1
 
 
@@ -55,9 +58,9 @@ def train(arguments: list[str], journal: Journal) -> int:
     p = parser()
     given = vars(p.parse_args(arguments))
     if bool(given.get("model")) == bool(given.get("from_scratch")):
-        p.error("give --model NAME, or --from-scratch")
+        p.error(gettext("give --model NAME, or --from-scratch"))
     if given.get("tokenizer") and given.get("model"):
-        p.error("--tokenizer is for --from-scratch; --model brings its own")
+        p.error(gettext("--tokenizer is for --from-scratch; --model brings its own"))
     modules = bring()
     names = {field.name for field in fields(Options)}
     own = {name: value for name, value in given.items() if name in names}
@@ -85,7 +88,7 @@ def train(arguments: list[str], journal: Journal) -> int:
         before = as_options(modules.record.Record.read(kept).facts["options"])
         task = replace(task, options=make_options(own, preset, before))
     if preset and modules.main():
-        print(f"--preset {preset} is {spelled(PRESETS[preset])}")
+        print(gettext("--preset {preset} is {options}", preset=preset, options=spelled(PRESETS[preset])))
     return 130 if modules.train.train(task) is None and modules.main() else 0
 
 
@@ -147,7 +150,9 @@ def quiet_about_files(failure: threading.ExceptHookArgs) -> None:
 
 def look(arguments: list[str], journal: Journal) -> int:
     """What a training would find in a text: documents, tokens, what would be held out."""
-    p = argparse.ArgumentParser(prog="python -m finetune look", argument_default=argparse.SUPPRESS, parents=[telling()])
+    p = argparse.ArgumentParser(
+        prog="python -m finetune look", formatter_class=Help, argument_default=argparse.SUPPRESS, parents=[telling()]
+    )
     p.add_argument("data", nargs="+", help="as for training")
     p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
     p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
@@ -165,7 +170,9 @@ def look(arguments: list[str], journal: Journal) -> int:
 
 def encode(arguments: list[str]) -> int:
     """Make the encoding alone, such as on a machine that has more time than memory."""
-    p = argparse.ArgumentParser(prog="python -m finetune encode", argument_default=argparse.SUPPRESS)
+    p = argparse.ArgumentParser(
+        prog="python -m finetune encode", formatter_class=Help, argument_default=argparse.SUPPRESS
+    )
     p.add_argument("data", nargs="+", help="as for training; also nshepperd's and gpt-2-simple's .npz")
     p.add_argument("target", type=Path, help="the folder to make; give it to the training as its data")
     p.add_argument("--model", required=True, help="whose tokenizer: a folder, or its name in models/")
@@ -181,7 +188,9 @@ def encode(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """How well a model predicts a text: loss, perplexity, bits per byte."""
-    p = argparse.ArgumentParser(prog="python -m finetune evaluate", argument_default=argparse.SUPPRESS)
+    p = argparse.ArgumentParser(
+        prog="python -m finetune evaluate", formatter_class=Help, argument_default=argparse.SUPPRESS
+    )
     p.add_argument("model", help="a folder, or its name in models/")
     p.add_argument("data", nargs="+", help="as for training")
     p.add_argument("--cache", type=Path, help="folder for encoded text (default: ~/.cache/rubric/encodings)")
@@ -199,7 +208,9 @@ def evaluate(arguments: list[str]) -> int:
 
 def branch(arguments: list[str]) -> int:
     """Copy a training at a constant rate, to cool the copy down while the training itself goes on."""
-    p = argparse.ArgumentParser(prog="python -m finetune branch", argument_default=argparse.SUPPRESS)
+    p = argparse.ArgumentParser(
+        prog="python -m finetune branch", formatter_class=Help, argument_default=argparse.SUPPRESS
+    )
     p.add_argument("training", type=Path, help="the --out of the training; its newest checkpoint is copied")
     p.add_argument("out", type=Path, help="the folder that the copy is to make")
     p.add_argument("--cooldown", type=int, required=True, metavar="N", help="steps in which the rate falls to zero")
@@ -211,10 +222,15 @@ def branch(arguments: list[str]) -> int:
 
     training, out, force = given.pop("training"), given.pop("out"), given.pop("force", False)
     step = make(training, out, given, force)
-    print(
-        f"{out} begins at step {step:,} of {training}, with {given['cooldown']:,} steps to go. The command of that training "
-        f"with --out {out} --resume, and without --steps, --epochs, --minutes and --cooldown, finishes it."
+    told = gettext(
+        "{out} begins at step {step:,} of {training}, with {left:,} steps to go. The command of that training with --out "
+        "{out} --resume, and without --steps, --epochs, --minutes and --cooldown, finishes it.",
+        out=out,
+        step=step,
+        training=training,
+        left=given["cooldown"],
     )
+    print(told)
     return 0
 
 

@@ -6,22 +6,23 @@ from typing import get_type_hints
 
 from finetune.options import HELP, Options, flag
 from finetune.presets import PRESETS
+from generate import N_, Help, gettext
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 GROUPS = {
-    "data": (
+    N_("data"): (
         "documents", "format", "encoding", "column", "field", "header", "special_tokens", "split", "line_by_line", "block_size", "shuffle",
     ),
-    "training": (
+    N_("training"): (
         "steps", "epochs", "minutes", "batch_size", "gradient_accumulation", "learning_rate", "schedule", "warmup", "stable",
         "cooldown", "ema", "optimizer", "beta2", "weight_decay", "clip", "dropout", "freeze_embeddings", "lora",
         "distill_weight", "patience", "seed",
     ),
-    "device and memory": ("device", "precision", "compile", "gradient_checkpointing", "dtype"),
-    "while it runs": (
+    N_("device and memory"): ("device", "precision", "compile", "gradient_checkpointing", "dtype"),
+    N_("while it runs"): (
         "evaluate_every", "sample_every", "sample_prompt", "sample_length", "save_every", "log_every", "keep",
     ),
-    "from nothing": ("layers", "width", "heads", "vocab", "zero_init"),
+    N_("from nothing"): ("layers", "width", "heads", "vocab", "zero_init"),
 }  # fmt: skip
 
 
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `python -m finetune`; what was not given is absent from the result."""
     p = argparse.ArgumentParser(
         prog="python -m finetune",
+        formatter_class=Help,
         usage="python -m finetune DATA ... --model models/NAME --out models/NEW [options]\n"
         "       python -m finetune DATA ... --from-scratch --out models/NEW [options]",
         description="Train a GPT-2 on your own text. The smaller commands are `look`, `encode`, `evaluate` and `branch`; "
@@ -67,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
 def telling() -> argparse.ArgumentParser:
     """What programs that start this one want of it; every command has these, and none keeps them with what it makes."""
     p = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    group = p.add_argument_group("for programs that start this one")
+    group = p.add_argument_group(N_("for programs that start this one"))
     group.add_argument("--journal", type=Path, metavar="FILE", help="append what happens to it, as JSON lines")
     group.add_argument("--tied", action="store_true", help="stop as with Ctrl-C when standard input ends")
     return p
@@ -91,5 +93,5 @@ def number(kind: type):
     def parse(text: str):
         return kind(text)
 
-    parse.__name__ = {int: "whole number", float: "number", str: "text"}[kind]
+    parse.__name__ = gettext({int: N_("whole number"), float: N_("number"), str: N_("text")}[kind])
     return parse

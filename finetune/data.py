@@ -18,7 +18,9 @@ from finetune.part import Part
 from finetune.sources import find_sources
 from finetune.split import FEWEST_TOKENS, split, whole
 from finetune.start import Start, from_nothing
-from generate import Refusal, counted, read_vocabulary
+from generate import N_, Refusal, counted, gettext, read_vocabulary
+
+PARTS = {"train": N_("train"), "validation": N_("validation"), "test": N_("test")}
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,17 @@ class Data:
     @property
     def told(self) -> str:
         """How many documents and tokens each part has, in one sentence."""
-        counts = (f"{name} {counted(len(part), 'document')}, {counted(part.size)}" for name, part in self.parts.items())
-        return ", ".join(counts) + (" (cut from each document: there are few)" if self.cut else "")
+        counts = (
+            gettext(
+                "{part} {documents}, {tokens}",
+                part=gettext(PARTS.get(name, name)),
+                documents=counted(len(part), "document"),
+                tokens=counted(part.size),
+            )
+            for name, part in self.parts.items()
+        )
+        cut = gettext(" (cut from each document: there are few)") if self.cut else ""
+        return gettext(", ").join(counts) + cut
 
     def facts(self) -> dict:
         """What run.json says of the data: files, and documents and tokens by part."""
@@ -69,7 +80,10 @@ def assumptions(options: Options, scratch: Path, *given: Sequence[str]) -> tuple
         if doubt := misread(source, reading(options)):
             doubts.append(f"{doubt}.")
     return tuple(doubts) + tuple(
-        f"{files[0]}{f' and {len(files) - 1:,} more' if len(files) > 1 else ''}: {how}." for how, files in found.items()
+        gettext("{file}: {how}.", file=files[0], how=how)
+        if len(files) == 1
+        else gettext("{file} and {count:,} more: {how}.", file=files[0], count=len(files) - 1, how=how)
+        for how, files in found.items()
     )
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 
 from finetune.options import Options
-from generate import counted
+from generate import N_, counted, gettext
 
 ANCHOR, RATE, POWER, HIGHEST = 7e6, 1e-3, 0.8, 3e-3
 FROM_SCRATCH, LORA, MUON = 2.0, 3.0, 2.0  # times that
@@ -28,29 +28,36 @@ def with_defaults(
     if not options.learning_rate:
         rate, why = choose_rate(parameters, options, scratch)
         options = replace(options, learning_rate=rate)
-        told.append(f"Learning rate {rate:g}, chosen for {why}; --learning-rate takes another.")
+        chosen = N_("Learning rate {rate:g}, chosen for {why}; --learning-rate takes another.")
+        told.append(gettext(chosen, rate=rate, why=why))
     if not options.batch_size:
         options = replace(options, batch_size=choose_batch(windows, world))
     if not (options.epochs or options.steps or options.minutes):
         batches = math.ceil(windows / (options.batch_size * options.gradient_accumulation))
         options = replace(options, epochs=choose_epochs(batches))
         if (options.batch_size, options.epochs) != (BATCH, EPOCHS):
-            passes = f"{counted(int(options.epochs), 'epoch')} in batches of {options.batch_size}"
-            told.append(f"{passes}, chosen for a text this small; --epochs, --steps or --minutes take another length.")
+            chosen = N_(
+                "{epochs} in batches of {size}, chosen for a text this small; --epochs, --steps or --minutes take another "
+                "length."
+            )
+            told.append(gettext(chosen, epochs=counted(int(options.epochs), "epoch"), size=options.batch_size))
     return options, told
 
 
 def choose_rate(parameters: int, options: Options, scratch: bool) -> tuple[float, str]:
     """A rate of two digits, and what it was chosen for."""
-    rate, why = min(HIGHEST, RATE * (ANCHOR / parameters) ** POWER), [f"{size(parameters)} parameters"]
+    rate, why = (
+        min(HIGHEST, RATE * (ANCHOR / parameters) ** POWER),
+        [gettext("{count} parameters", count=size(parameters))],
+    )
     for factor, holds, reason in (
-        (FROM_SCRATCH, scratch, "from scratch"),
+        (FROM_SCRATCH, scratch, gettext("from scratch")),
         (LORA, options.lora, "--lora"),
         (MUON, scratch and options.optimizer == "muon", "muon"),
     ):
         if holds:
             rate, why = rate * factor, [*why, reason]
-    return float(f"{rate:.1e}"), ", ".join(why)
+    return float(f"{rate:.1e}"), gettext(", ").join(why)
 
 
 def choose_batch(windows: int, world: int) -> int:

@@ -8,7 +8,7 @@ from finetune import data
 from finetune.encoding import Encoding, write_encoding
 from finetune.options import Options
 from finetune.start import find_folder, from_folder
-from generate import Refusal, check_folder, check_target, counted
+from generate import Refusal, check_folder, check_target, counted, gettext
 
 
 def encode_to(given: dict, options: Options, models: Path) -> Encoding:
@@ -24,5 +24,6 @@ def encode_to(given: dict, options: Options, models: Path) -> Encoding:
         found = data.encoded(given["data"], options, start, target, Path(scratch), shows, write_encoding)
         for line in data.assumptions(options, Path(scratch), given["data"]):
             print(line, file=sys.stderr)
-    print(f"{target}: {counted(len(found.ends), 'document')}, {counted(len(found.tokens))}.")
+    documents, tokens = counted(len(found.ends), "document"), counted(len(found.tokens))
+    print(gettext("{target}: {documents}, {tokens}.", target=target, documents=documents, tokens=tokens))
     return found

@@ -16,7 +16,7 @@ from finetune.split import whole
 from finetune.start import block_size, find_folder, from_folder
 from finetune.task import choose_device
 from finetune.windows import windows
-from generate import ModelFolder, Refusal, Score, check_folder, counted
+from generate import ModelFolder, Refusal, Score, check_folder, counted, gettext
 
 
 def evaluate_and_print(given: dict, options: Options, models: Path) -> None:
@@ -27,7 +27,13 @@ def evaluate_and_print(given: dict, options: Options, models: Path) -> None:
         facts = {"model": folder.name, "fingerprint": folder.fingerprint(), "tokens": found.tokens, "loss": found.nats}
         print(json.dumps(facts | {"perplexity": found.perplexity, "bits_per_byte": found.bits_per_byte}))
     else:
-        print(f"{counted(found.tokens)}, loss {found.nats:.4f} nats a token, {found}")
+        told = gettext(
+            "{tokens}, loss {loss:.4f} nats a token, {score}",
+            tokens=counted(found.tokens),
+            loss=found.nats,
+            score=found,
+        )
+        print(told)
 
 
 def evaluate(folder: ModelFolder, given: list[str], options: Options, cache: Path) -> Score:

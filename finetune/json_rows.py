@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from finetune.formats import LONGEST, lines, listed
-from generate import Refusal
+from generate import N_, Problem, Refusal, gettext
 
 SPACE = re.compile(r"[ \t\n\r]*")
-NAMES = {dict: "an object", list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
+NAMES = {
+    dict: N_("an object"),
+    list: N_("an array"),
+    str: N_("a text"),
+    bool: N_("a truth value"),
+    type(None): N_("null"),
+}
 
 
 def json_rows(source: Path, blocks: Iterable[str], field: str | None, as_lines: bool) -> Iterator[str]:
@@ -54,7 +60,7 @@ def of_array(source: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
     else:
         reader.sign("]")
     if reader.peek():
-        raise no_json(source, reader.line, "something follows the array")
+        raise no_json(source, reader.line, Problem("something follows the array"))
 
 
 class ArrayReader:
@@ -77,7 +83,7 @@ class ArrayReader:
         """Take the next character that is no space, one of those `wanted`; raises Refusal for any other."""
         found = self.peek()
         if found not in wanted:
-            raise no_json(self._source, self.line, f"{' or '.join(wanted)} is missing")
+            raise no_json(self._source, self.line, Problem("{sign} is missing", sign=gettext(" or ").join(wanted)))
         self._go_to(self._place + 1)
         return found
 

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from finetune.record import Record
 from finetune.stopping import Stop
 from finetune.trainer import Tuner
-from generate import Score, counted
+from generate import Score, counted, gettext
 
 
 class Watch(TrainerCallback):
@@ -66,7 +66,7 @@ class Watch(TrainerCallback):
             entry["grad_norm"] = logs["grad_norm"]
         self.record.facts["seconds"] = self.before + now - self.begun
         self.record.add("history", entry | {"tokens_per_second": speed, "seconds": self.record.facts["seconds"]})
-        self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, {speed:,.0f} tokens/s")
+        self.bar.set_postfix_str(gettext("loss {loss:.3f}, {speed:,.0f} tokens/s", loss=logs["loss"], speed=speed))
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         """Keep the score that the Tuner has found."""
@@ -76,7 +76,7 @@ class Watch(TrainerCallback):
     def note_score(self, step: int, score: Score, control=None) -> None:
         """Keep what an evaluation found, and stop when it gets no better any more."""
         self.record.add_score(step, "validation", score)
-        self.say(f"step {step:,}: validation {score}, loss {score.nats:.3f}")
+        self.say(gettext("step {step:,}: validation {score}, loss {loss:.3f}", step=step, score=score, loss=score.nats))
         losses = [loss for _, loss in self.record.losses()]
         since = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         if control and self.patience:
@@ -84,7 +84,11 @@ class Watch(TrainerCallback):
             if since >= self.patience:
                 control.should_training_stop = True
                 self.say(
-                    f"No better one in {counted(since, 'evaluation')}; the best was that of step {self.best_step():,}."
+                    gettext(
+                        "No better one in {evaluations}; the best was that of step {step:,}.",
+                        evaluations=counted(since, "evaluation"),
+                        step=self.best_step(),
+                    )
                 )
 
     def best_step(self) -> int | None:
@@ -100,7 +104,8 @@ class Watch(TrainerCallback):
         begun = time.monotonic()
         found = self.write_sample()
         self.record.add("samples", {"step": step} | found)
-        self.say(f"step {step:,} writes: {found['prompt']}{found['text']}\n")
+        text = f"{found['prompt']}{found['text']}"
+        self.say(gettext("step {step:,} writes: {text}\n", step=step, text=text))
         self.last += time.monotonic() - begun  # writing it is not training
 
     def on_train_end(self, args, state, control, **kwargs):

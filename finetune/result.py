@@ -14,7 +14,7 @@ from transformers import GPT2LMHeadModel
 
 from finetune.options import Options, changed
 from finetune.start import Start
-from generate import ModelFolder, Refusal, check_folder, in_place_of, logits_of, read_text, write_json
+from generate import ModelFolder, Refusal, check_folder, in_place_of, logits_of, read_text, retelling, write_json
 
 PROOF = 64  # tokens on which the written folder must give the trained model's logits
 # The largest difference of a logit of up to 10 that rounding explains.
@@ -59,7 +59,9 @@ def place(out: Path, work: Path, model, start: Start, options: Options, facts: d
 def manifest(start: Start, options: Options, facts: dict[str, Any]) -> dict[str, Any]:
     """rubric.json of the new model: what it is, what it was trained on, and how its documents end."""
     names = ", ".join(source["name"] for source in facts["data"])
-    how = f"fine-tuned from {start.folder.name} on {names}" if start.folder else f"trained from nothing on {names}"
+    how = retelling.FROM_NOTHING.format(files=names)
+    if start.folder:
+        how = retelling.FINE_TUNED.format(model=start.folder.name, files=names)
     training = {
         "base": facts["model"],
         "data": facts["data"],

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from finetune.formats import LONGEST, column_index, lines, listed
 from finetune.header import has_header
-from generate import Refusal
+from generate import N_, Refusal, gettext
 
 HEAD = 2**18  # characters at the beginning of a file by which it is judged
 SEPARATOR = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # Excel's first line
 DELIMITERS = (",", ";", "\t")
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+NAMES = {",": N_("commas"), ";": N_("semicolons"), "\t": N_("tabs")}
 Rows = list[list[str]]
 
 
@@ -30,12 +30,12 @@ class Layout:
     header: bool
 
     def __str__(self) -> str:
-        between = NAMES.get(self.delimiter, repr(self.delimiter)) + (
-            "" if self.quoted else ", quotation marks are text"
-        )
+        between = gettext(NAMES.get(self.delimiter, repr(self.delimiter)))
+        between += "" if self.quoted else gettext(", quotation marks are text")
         if self.header:
-            return f"cells between {between}; the first row is the header ({listed(self.columns)})"
-        return f"cells between {between}; no header, the first row is a document too"
+            told = N_("cells between {between}; the first row is the header ({columns})")
+            return gettext(told, between=between, columns=listed(self.columns))
+        return gettext("cells between {between}; no header, the first row is a document too", between=between)
 
 
 def table_rows(source: Path, blocks: Iterable[str], usual: str, column: str | None, header: str) -> Iterator[str]:

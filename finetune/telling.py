@@ -7,7 +7,7 @@ import numpy as np
 from finetune.plan import Plan
 from finetune.task import Task
 from finetune.verdict import verdict
-from generate import UNK, counted
+from generate import N_, UNK, counted, gettext
 
 
 def of_unknown(plan: Plan) -> list[str]:
@@ -17,16 +17,20 @@ def of_unknown(plan: Plan) -> list[str]:
         return []
     part = plan.data.parts["train"]
     count = sum(int(np.count_nonzero(part.document(n) == unknown)) for n in range(len(part)))
-    return [
-        f"Of {counted(part.size)} to train on {count:,} are {UNK}: the vocabulary has nothing for what stands there."
-    ]
+    told = N_("Of {tokens} to train on {count:,} are {unknown}: the vocabulary has nothing for what stands there.")
+    return [gettext(told, tokens=counted(part.size), count=count, unknown=UNK)]
 
 
 def of_length(plan: Plan, steps: int, device: str) -> str:
     """How long the training will be, in one sentence."""
     batch = plan.options.batch_size * plan.options.gradient_accumulation
-    windows = f"{counted(batch, 'window')} of {counted(plan.block_size)}"
-    return f"{counted(steps, 'step')} of {windows}, on {device}."
+    return gettext(
+        "{steps} of {windows} of {tokens}, on {device}.",
+        steps=counted(steps, "step"),
+        windows=counted(batch, "window"),
+        tokens=counted(plan.block_size),
+        device=device,
+    )
 
 
 def of_result(facts: dict[str, Any]) -> list[str]:
@@ -36,11 +40,17 @@ def of_result(facts: dict[str, Any]) -> list[str]:
         return [line for line in (verdict(facts),) if line]
     kept = facts.get("best_step")
     first, last = found[0], next((e for e in found if e["step"] == kept), found[-1])
-    told = f"Perplexity on the validation part: {first['perplexity']:,.2f} before, {last['perplexity']:,.2f} now."
+    told = gettext(
+        "Perplexity on the validation part: {before:,.2f} before, {now:,.2f} now.",
+        before=first["perplexity"],
+        now=last["perplexity"],
+    )
     return [line for line in (told, verdict(facts)) if line]
 
 
 def of_folder(task: Task) -> str:
     """Where the new model is, in one sentence."""
     listed = task.out.resolve().parent == task.models
-    return f"{task.out} is there; {'the page lists it by itself' if listed else 'in models/ the page would list it'}."
+    if listed:
+        return gettext("{folder} is there; the page lists it by itself.", folder=task.out)
+    return gettext("{folder} is there; in models/ the page would list it.", folder=task.out)

@@ -31,7 +31,7 @@ from finetune.task import Task, clear_work
 from finetune.teachers import Teachers
 from finetune.trainer import Tuner
 from finetune.windows import collate
-from generate import ModelFolder, Refusal, Score, check_folder, counted
+from generate import N_, ModelFolder, Refusal, Score, check_folder, counted, gettext
 
 UNKNOWN = 10**6  # steps of a training whose pace is being measured
 
@@ -98,7 +98,8 @@ class Training:
                 "smaller --block-size, --lora, or a smaller model.",
                 block_size=self.plan.block_size,
             )
-        self.say(f"Memory is short: going on with {counted(share[0], 'window')} at a time, and the same steps.")
+        windows = counted(share[0], "window")
+        self.say(gettext("Memory is short: going on with {windows} at a time, and the same steps.", windows=windows))
         self.model = self.tuner = None  # what they hold is needed
         if last := checkpoints(self.task.work):
             self.checkpoint = last[-1]
@@ -190,7 +191,8 @@ class Training:
         )
         self.record.facts["steps"] = self.steps
         self.record.save()
-        self.say(f"A step takes {clock.seconds:.2g} s: {self.steps:,} of them in {self.options.minutes:g} minutes.")
+        told = N_("A step takes {seconds:.2g} s: {steps:,} of them in {minutes:g} minutes.")
+        self.say(gettext(told, seconds=clock.seconds, steps=self.steps, minutes=self.options.minutes))
 
     def before(self, watch: Watch) -> None:
         """How well the model does before anything is learned."""
@@ -240,9 +242,8 @@ class Training:
         self.record.facts["state"] = "stopped"
         self.record.save()
         self.task.journal.tell("stopped", step=step)
-        self.say(
-            f"Stopped and saved at step {step:,} of {self.steps:,}. The same command with --resume goes on from there."
-        )
+        told = N_("Stopped and saved at step {step:,} of {steps:,}. The same command with --resume goes on from there.")
+        self.say(gettext(told, step=step, steps=self.steps))
 
     def finish(self, watch: Watch) -> ModelFolder | None:
         """Take the best or the last weights, judge them, and put the folder in its place."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from finetune.record import LAST, numbers_of
+from generate import N_, gettext
 
 HARDLY = 0.01  # nats a token: held-out loss that fell by less has hardly moved
 RISEN = 0.02  # nats a token above the best, while training loss still falls
@@ -15,29 +16,33 @@ def verdict(facts: dict[str, Any]) -> str:
     if len(held) < 2:
         told = [entry["loss"] for entry in facts["history"] if "loss" in entry]
         worse = not held and len(told) > LAST and min(told[-LAST:]) > max(told[:LAST]) + RISEN
-        return (
-            f"It got worse: training loss rose from {told[0]:.3f} to {told[-1]:.3f}; try --learning-rate {rate / 5:.0e}."
-            if worse
-            else ""
-        )
+        worst = N_("It got worse: training loss rose from {first:.3f} to {last:.3f}; try --learning-rate {rate:.0e}.")
+        return gettext(worst, first=told[0], last=told[-1], rate=rate / 5) if worse else ""
     (first_step, first), (last_step, last) = held[0], held[-1]
     best_step, best = min(held, key=lambda found: found[1])
     if best_step > first_step and last > best + RISEN and trained_on(facts, last_step) < trained_on(facts, best_step):
         kept = facts.get("best_step")
-        advice = (
-            f"the weights of step {kept:,} were kept"
-            if kept
-            else "train for less, or add --patience 3 to keep the best"
-        )
-        worse = f", and is above the {first:.3f} of before" if not kept and last > first + RISEN else ""
-        return (
-            f"It was learning by heart since step {best_step:,}: held-out loss rose from {best:.3f} to {last:.3f} while "
-            f"training loss fell{worse}; {advice}."
+        advice = gettext("train for less, or add --patience 3 to keep the best")
+        if kept:
+            advice = gettext("the weights of step {step:,} were kept", step=kept)
+        above = N_(", and is above the {loss:.3f} of before")
+        return gettext(
+            "It was learning by heart since step {step:,}: held-out loss rose from {best:.3f} to {last:.3f} while training "
+            "loss fell{worse}; {advice}.",
+            step=best_step,
+            best=best,
+            last=last,
+            worse=gettext(above, loss=first) if not kept and last > first + RISEN else "",
+            advice=advice,
         )
     if last > first + RISEN:
-        return f"It got worse: held-out loss rose from {first:.3f} to {last:.3f}; try --learning-rate {rate / 5:.0e}."
+        worse = N_("It got worse: held-out loss rose from {first:.3f} to {last:.3f}; try --learning-rate {rate:.0e}.")
+        return gettext(worse, first=first, last=last, rate=rate / 5)
     if first - last < HARDLY:
-        return f"It has hardly learned: held-out loss went from {first:.3f} to {last:.3f}; try --learning-rate {5 * rate:.0e}."
+        hardly = N_(
+            "It has hardly learned: held-out loss went from {first:.3f} to {last:.3f}; try --learning-rate {rate:.0e}."
+        )
+        return gettext(hardly, first=first, last=last, rate=5 * rate)
     return ""
 
 

@@ -10,8 +10,9 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from generate import files
+from generate import files, languages
 from generate.errors import Busy, NoRoom, Problem, Refusal
+from generate.folders import retold as retelling
 from generate.folders.atomic import check_target, half_made, in_place_of, sync, write_json, write_whole
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
@@ -22,12 +23,14 @@ from generate.folders.model_folder import ModelFolder
 from generate.folders.strangers import kind_by_names, refuse_adapter, refuse_other_files
 from generate.folders.tensors import tensor_shapes
 from generate.folders.weights import plain_name
+from generate.help import Help, RawHelp
 from generate.interface.engine import Capabilities, Engine, Outlook
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import BY_ITSELF, FinishReason, RunState, Withdrawal
 from generate.interface.tally import OTHERS, Histogram, Tallies, Tally
 from generate.journal import Journal
+from generate.languages import N_, gettext, ngettext
 from generate.mistaken import refuse_mistaken
 from generate.network import address_on_the_network
 from generate.sampling.explain import Place
@@ -60,6 +63,7 @@ __all__ = [
     "CLS",
     "END",
     "LISTS",
+    "N_",
     "OPTIONS",
     "OTHERS",
     "PRESETS",
@@ -74,6 +78,7 @@ __all__ = [
     "Example",
     "FinishReason",
     "Group",
+    "Help",
     "Histogram",
     "Journal",
     "ListOption",
@@ -86,6 +91,7 @@ __all__ = [
     "Place",
     "Preset",
     "Problem",
+    "RawHelp",
     "Refusal",
     "RemoteEngine",
     "Request",
@@ -111,6 +117,7 @@ __all__ = [
     "files",
     "find_model",
     "find_preset",
+    "gettext",
     "guess_encoding",
     "half_made",
     "in_place_of",
@@ -119,12 +126,14 @@ __all__ = [
     "is_lossless",
     "kind_by_names",
     "known",
+    "languages",
     "list_models",
     "logits_of",
     "merges_of",
     "model_homes",
     "model_of",
     "models_folder",
+    "ngettext",
     "open_tokenizer",
     "origin_of",
     "parse_sampling",
@@ -149,6 +158,7 @@ __all__ = [
     "refuse_mistaken",
     "refuse_other_files",
     "require_samplers",
+    "retelling",
     "split_half_character",
     "sync",
     "tensor_shapes",

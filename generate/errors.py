@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from generate.languages import gettext
+
 MOST = 250  # characters that are told of an error that is not ours
 
 
@@ -9,15 +11,15 @@ class Problem:
     """Why something could not be done, to be put into words later: `str(problem)` is one clear sentence.
 
     `message` is fixed text, for which a catalogue may have another; `values` fill its placeholders (of str.format)
-    only where the sentence is shown. Without values it is taken as it stands, braces and all. A value may be a Problem
-    or a Refusal too.
+    only where the sentence is shown, in the language that is spoken there. Without values it is taken as it stands, braces
+    and all. A value may be a Problem or a Refusal too.
     """
 
     def __init__(self, message: str, /, **values: object):
         self.message, self.values = message, values
 
     def __str__(self) -> str:
-        return self.message.format_map(self.values) if self.values else self.message
+        return gettext(self.message, **self.values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Problem) and (self.message, self.values) == (other.message, other.values)

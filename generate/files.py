@@ -16,6 +16,7 @@ DATA = platformdirs.user_data_path("rubric", appauthor=False) if INSTALLED else 
 
 TEMPLATES = ROOT / "templates"
 STATIC = ROOT / "static"
+TRANSLATIONS = ROOT / "translations"  # catalogues of other languages, made by `make translations`
 NODE_MODULES = ROOT / "node_modules"  # what npm brought
 PACKAGE_JSON = ROOT / "package.json"
 MIGRATIONS = BESIDE / "webapp/migrations"

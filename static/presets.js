@@ -1,7 +1,7 @@
 // Presets: what an empty field stands for, what differs from the chosen one, and a person's own, which this browser keeps.
 
 const KEY = "rubric-presets";
-const CANNOT = "Your browser does not let this page keep anything; a link to it can be kept as a bookmark.";
+const CANNOT = translated("Your browser does not let this page keep anything; a link to it can be kept as a bookmark.");
 let filled = {}; // what the chosen preset of one's own has put into the fields
 
 const form = () => document.querySelector("form.write");
@@ -63,9 +63,9 @@ function drawOwn() {
     const radio = element("input", { type: "radio", name: "preset", value: start.value });
     Object.assign(radio.dataset, { own: one.name, sets: start.dataset.sets });
     radio.setAttribute("aria-describedby", `says-own-${n}`);
-    const forget = element("button", { type: "button", className: "link", textContent: "Forget it" });
+    const forget = element("button", { type: "button", className: "link", textContent: translated("Forget it") });
     forget.dataset.forget = one.name;
-    const says = element("small", { className: "own", id: `says-own-${n}` }, `Your own, on top of “${start.nextElementSibling.textContent}”.`, forget);
+    const says = element("small", { className: "own", id: `says-own-${n}` }, translated("Your own, on top of “{preset}”.", { preset: start.nextElementSibling.textContent }), forget);
     group.append(element("label", { className: "own" }, radio, element("span", { textContent: one.name })), says);
     if (base.value === start.value && alike(one, values)) {
       radio.checked = true;
@@ -94,8 +94,8 @@ function drawDiffering() {
   document.getElementById("chips").replaceChildren(...told.map((field) => {
     const cross = element("i", { textContent: "×", ariaHidden: "true" });
     const isOff = field.dataset.off && Number(field.value) === Number(field.dataset.off);
-    const button = element("button", { type: "button", title: field.name }, `${field.dataset.title} ${isOff ? "off" : short(field.value.trim())}`, cross);
-    button.append(element("span", { className: "unseen", textContent: ": empty it" }));
+    const button = element("button", { type: "button", title: field.name }, `${field.dataset.title} ${isOff ? translated("off") : short(field.value.trim())}`, cross);
+    button.append(element("span", { className: "unseen", textContent: translated(": empty it") }));
     button.dataset.empty = field.name;
     return element("li", {}, button);
   }));

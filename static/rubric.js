@@ -19,9 +19,11 @@ async function copyFrom(button) {
   const said = button.closest(".ways")?.querySelector(".copied") ?? document.getElementById("copied");
   try {
     await copy(button.dataset.copy, dialog ?? document.body);
-    said.textContent = button.dataset.local ? "Copied; only this computer can open it." : "Copied.";
+    said.textContent = button.dataset.local ? translated("Copied; only this computer can open it.") : translated("Copied.");
   } catch {
-    said.textContent = `Your browser does not let pages copy. ${button.dataset.copy.length < 500 ? `Here it is: ${button.dataset.copy}` : ""}`;
+    const text = button.dataset.copy;
+    const isShort = text.length < 500;
+    said.textContent = isShort ? translated("Your browser does not let pages copy. Here it is: {text}", { text }) : translated("Your browser does not let pages copy. ");
   }
 }
 
@@ -86,7 +88,7 @@ document.addEventListener("htmx:after:request", ({ target, detail: { ctx } }) =>
 document.addEventListener("htmx:error", ({ target }) => {
   const box = document.getElementById("problem");
   if (!box || !target.matches?.("form")) return;
-  const why = navigator.onLine ? "The server does not answer. Press again in a moment." : "You are offline. Press again when you are online.";
+  const why = navigator.onLine ? translated("The server does not answer. Press again in a moment.") : translated("You are offline. Press again when you are online.");
   const words = Object.assign(document.createElement("p"), { className: "said unheard", textContent: why });
   words.setAttribute("role", "alert");
   box.replaceChildren(words);
@@ -111,9 +113,10 @@ document.addEventListener("htmx:after:history:update", () => {
 function localise() {
   for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
     const moment = new Date(time.dateTime);
-    const day = moment.toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+    const day = moment.toLocaleDateString(clockLanguage, { day: "numeric", month: "long", year: "numeric" });
+    const hour = moment.toLocaleTimeString(clockLanguage, { hour: "2-digit", minute: "2-digit" });
     time.title = time.textContent;
-    time.textContent = `${day}, ${moment.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" })}`;
+    time.textContent = translated("{day}, {hour}", { day, hour });
   }
 }
 
@@ -139,14 +142,14 @@ function tell(sentence, last = false) {
   line.querySelector("a").hidden = !last;
 }
 
-const giveUp = () => tell("The connection was lost, and this page has stopped trying. Nothing that was written is gone.", true);
+const giveUp = () => tell(translated("The connection was lost, and this page has stopped trying. Nothing that was written is gone."), true);
 
 document.addEventListener("htmx:sse:before:connection", ({ target, detail: { connection } }) => {
   const stream = streamOf(target);
   stream.connection = connection;
   if (connection.attempt === 0) return;
   connection.cancelled = stream.refused > PATIENCE;
-  tell(stream.why ?? "The connection was lost; this page is trying to come back…");
+  tell(stream.why ?? translated("The connection was lost; this page is trying to come back…"));
 });
 
 document.addEventListener("htmx:sse:after:connection", ({ target }) => {
@@ -162,11 +165,11 @@ document.addEventListener("htmx:sse:before:message", ({ target, detail: { messag
 
 document.addEventListener("busy", ({ target }) => {
   streamOf(target).refused += 1;
-  streamOf(target).why = "Too many people are watching at once; this page asks again every few seconds…";
+  streamOf(target).why = translated("Too many people are watching at once; this page asks again every few seconds…");
 });
 
 document.addEventListener("pause", ({ target }) => {
-  streamOf(target).why = "The server is being restarted; the text goes on in a moment…";
+  streamOf(target).why = translated("The server is being restarted; the text goes on in a moment…");
 });
 
 // a line may die without a word, as when a phone sleeps: then the old one is closed, and htmx opens another
@@ -187,7 +190,7 @@ for (const failure of ["htmx:error", "htmx:response:error"]) {
     const stream = streamOf(target);
     stream.tries += 1;
     if (stream.tries > PATIENCE) return giveUp();
-    tell("The connection was lost; this page is trying to come back…");
+    tell(translated("The connection was lost; this page is trying to come back…"));
     setTimeout(() => htmx.trigger(target, "again"), Math.min(8000, 500 * 2 ** stream.tries));
   });
 }

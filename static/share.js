@@ -1,15 +1,15 @@
 // The Share button: what there is to share comes into a dialog, which closes by ×, Esc and a press outside. Without a script
 // the button is a link to the same on a page of its own.
 
-const OFFLINE = "<p class=\"ways\">No connection; press Share again when it is back.</p>";
+const OFFLINE = `<p class="ways">${translated("No connection; press Share again when it is back.")}</p>`;
 let dialog = null;
 let asked = 0;
 
 function make() {
   const made = Object.assign(document.createElement("dialog"), { className: "share" });
-  const close = Object.assign(document.createElement("button"), { type: "button", className: "close", textContent: "×", title: "Close (Esc)", ariaLabel: "Close" });
+  const close = Object.assign(document.createElement("button"), { type: "button", className: "close", textContent: "×", title: translated("Close (Esc)"), ariaLabel: translated("Close") });
   const inner = document.createElement("div");
-  inner.append(Object.assign(document.createElement("h2"), { id: "share-title", textContent: "Share" }), close, document.createElement("div"));
+  inner.append(Object.assign(document.createElement("h2"), { id: "share-title", textContent: translated("Share") }), close, document.createElement("div"));
   made.setAttribute("aria-labelledby", "share-title");
   made.append(inner);
   made.addEventListener("pointerdown", ({ target }) => target === made && made.close());
@@ -27,7 +27,7 @@ async function open(address) {
   const mine = asked;
   let words = OFFLINE;
   try {
-    words = await (await fetch(address, { headers: { "HX-Request": "true" } })).text(); // a refusal is a sentence
+    words = await (await fetch(address, { headers: { "HX-Request": "true", ...pageHeaders } })).text(); // a refusal is a sentence
   } catch (failure) {
     if (!(failure instanceof TypeError)) throw failure; // what fetch says where nothing came
   }

@@ -31,8 +31,8 @@ function drawSlider(slider, differs) {
   const isNumber = Number.isFinite(value);
   slider.value = nearest(stopsOf(slider), isNumber ? value : Number(box.placeholder), off);
   slider.classList.toggle("astray", !isNumber);
-  const said = !isNumber ? `“${typed}” is no number` : value === off ? "off" : String(value);
-  slider.setAttribute("aria-valuetext", differs ? said : `${said}, as the preset has it`);
+  const said = !isNumber ? translated("“{typed}” is no number", { typed }) : value === off ? translated("off") : String(value);
+  slider.setAttribute("aria-valuetext", differs ? said : translated("{value}, as the preset has it", { value: said }));
   const word = box.parentElement.querySelector(".off");
   if (word) word.hidden = value !== off;
 }

@@ -15,11 +15,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["LC_ALL"] = "C.UTF-8"  # English, whoever runs the tests
 
+from catalogues import compile_all
 from waiting import until
 
 from generate import LocalEngine, ModelFolder, Request, find_model, parse_sampling
 
+compile_all()  # what `make` does, where pytest is called by itself
 MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
 

@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import Engine, Refusal, counted, files, read_settings
-from webapp.http import answers, assets, body, compression, errors, once, operator, place, request, security
+from webapp.http import answers, assets, body, compression, errors, languages, once, operator, place, request, security
 from webapp.http.at_home import at_home
 from webapp.http.json_text import Provider
 from webapp.http.visitors import secret_key
@@ -41,6 +41,7 @@ from webapp.routes import (
 from webapp.routes import operator as operator_page
 from webapp.runs.tables import connect
 from webapp.state import State, state
+from webapp.views.model_facts import source_told
 from webapp.views.sentences import moment
 from webapp.views.tokens import escape, exact, visible
 
@@ -98,6 +99,7 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     app.extensions["rubric"] = State(app, engine)
     answers.register(app, app.extensions["rubric"].answers)
     errors.register(app)
+    languages.register(app)  # so that whatever answers knows in which
     operator.register(app)  # before all else that looks at a request
     compression.register(app)
     assets.register(app)
@@ -106,8 +108,10 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     app.add_template_global(lambda: state().disk.notice, "room_notice")
     app.add_template_filter(moment)
     app.add_template_filter(exact)
+    app.add_template_filter(visible)
     app.add_template_global(counted)
     app.add_template_global(at_home)
+    app.add_template_global(source_told)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (
         home,

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from generate import Refusal
+from generate import N_, Help, RawHelp, Refusal, gettext, languages
 from webapp import create_app
 from webapp.commands import backup, keys, operator_link, serve
 
@@ -13,13 +13,13 @@ COMMANDS = {
     "serve": (serve.MEANING, serve.describe, serve.run),
     "keys": (keys.MEANING, keys.describe, keys.run),
     "operator-link": (operator_link.MEANING, operator_link.describe, operator_link.run),
-    "backup": ("all that is stored in one file; servers may go on writing", backup.describe, backup.run_backup),
-    "restore": ("what a backup holds, into an empty database", backup.describe, backup.run_restore),
+    "backup": (N_("all that is stored in one file; servers may go on writing"), backup.describe, backup.run_backup),
+    "restore": (N_("what a backup holds, into an empty database"), backup.describe, backup.run_restore),
 }
 PROGRAMS = {  # each with a help of its own
-    "generate": "write on the terminal, and download models",
-    "convert": "old checkpoints into models",
-    "finetune": "train a model on your own text",
+    "generate": N_("write on the terminal, and download models"),
+    "convert": N_("old checkpoints into models"),
+    "finetune": N_("train a model on your own text"),
 }
 
 
@@ -29,6 +29,7 @@ def main(given: list[str] | None = None) -> int:
     if given and given[0] in PROGRAMS:
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", *given])
+    languages.speak_as_asked()
     asked = command_line().parse_args(given)
     try:
         with create_app().app_context():
@@ -42,16 +43,16 @@ def main(given: list[str] | None = None) -> int:
 def command_line() -> argparse.ArgumentParser:
     """The commands and what each takes."""
     name = "rubric" if Path(sys.argv[0]).stem == "rubric" else "python -m webapp"
-    others = "".join(f"\n  {program:10} {meaning}" for program, meaning in PROGRAMS.items())
+    others = "".join(f"\n  {program:10} {gettext(meaning)}" for program, meaning in PROGRAMS.items())
     parser = argparse.ArgumentParser(
         name,
         description="Serve the page, and look after it.",
-        epilog=f"also, each with --help:{others}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=gettext("also, each with --help:{programs}", programs=others),
+        formatter_class=RawHelp,
     )
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command, (meaning, describe, run) in COMMANDS.items():
-        one = parsers.add_parser(command, help=meaning)
+        one = parsers.add_parser(command, help=meaning, formatter_class=Help)
         describe(one)
         one.set_defaults(run=run)
     return parser

@@ -10,7 +10,7 @@ from flask import Flask, current_app, has_request_context
 from sqlalchemy import select
 from sqlalchemy.orm.exc import ObjectDeletedError
 
-from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, models_folder, parse_with_preset
+from generate import LISTS, OPTIONS, Engine, ModelFolder, Refusal, languages, models_folder, parse_with_preset
 from webapp.api.desk import Desk
 from webapp.api.kept import Kept
 from webapp.http.answers import Answers
@@ -157,7 +157,7 @@ class State:
         self.keeping.sweep()
         for listed in self.models.all():
             if listed.problem is not None:  # pages tell visitors only that it cannot be used
-                log.warning("The model %s cannot be used: %s", listed.name, listed.problem)
+                log.warning("The model %s cannot be used: %s", listed.name, languages.in_english(listed.problem))
         self.scheduler.start()
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from generate.folders.examples import read_examples
 from generate.folders.generation import read_defaults, read_ends
 from generate.folders.json_files import is_index, read_json
 from generate.folders.model_folder import ModelFolder, signature
+from generate.folders.retold import A_FOLDER
 from generate.folders.strangers import refuse_adapter, refuse_other_files
 from generate.folders.tensors import check_tensors
 from generate.folders.weights import stored_tensors, weight_files
@@ -86,7 +87,7 @@ def check_folder(path: Path) -> ModelFolder:
         end_text=end_text,
         can=said(manifest.get("can")),
         cannot=said(manifest.get("cannot")),
-        source=str(manifest.get("source", "a Hugging Face folder")),
+        source=str(manifest.get("source", A_FOLDER)),
         claimed_fingerprint=manifest.get("fingerprint"),
         defaults=defaults,
         examples=examples,

@@ -21,6 +21,7 @@ from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
 from generate.interface.tally import Tallies, Tally
+from generate.languages import gettext
 from generate.remote.asking import HOTTEST
 from generate.remote.line import Job, Line
 from generate.remote.pool import Pool
@@ -89,7 +90,7 @@ class RemoteEngine:
     def ready(self) -> str | None:
         """None while some replica answers and has a model of ours; else a sentence saying why not."""
         if self._closed or not self._thread.is_alive():
-            return "The engine has stopped; the server has to be started again."
+            return gettext("The engine has stopped; the server has to be started again.")
         problem = self._pool.problem()
         return None if problem is None else str(problem)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from generate.errors import Refusal
+from generate.languages import gettext
 from generate.sampling.groups import Group
 from generate.sampling.lists import (
     BREAKERS,
@@ -49,7 +50,7 @@ class Option:
     @property
     def limits(self) -> str:
         """The limits as a person reads them."""
-        return f"From {self.low:,.10g} to {self.high:,.10g}."
+        return gettext("From {low:,.10g} to {high:,.10g}.", low=self.low, high=self.high)
 
     def parse(self, value: object) -> float:
         """Return `value` (text or a number) as a number within the limits, or raise Refusal."""

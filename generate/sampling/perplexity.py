@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from generate.languages import gettext
 from generate.sampling.records import known
 from generate.text.vocabulary import Vocabulary
 
@@ -39,10 +40,11 @@ class Score:
 
     def __str__(self) -> str:
         if self.nats is None:
-            return "nothing of it is predicted"
-        size = "no bytes" if self.bits_per_byte is None else f"{self.bits_per_byte:,.3f} bits per byte"
+            return gettext("nothing of it is predicted")
+        bits = self.bits_per_byte
+        size = gettext("no bytes") if bits is None else gettext("{bits:,.3f} bits per byte", bits=bits)
         told = f"{self.perplexity:,.2f}" if self.perplexity < READABLE else f"{self.perplexity:.3g}"
-        return f"perplexity {told}, {size}"
+        return gettext("perplexity {perplexity}, {size}", perplexity=told, size=size)
 
 
 def perplexity(records: np.ndarray, vocabulary: Vocabulary) -> Score:

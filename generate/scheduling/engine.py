@@ -16,6 +16,7 @@ from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
 from generate.interface.tally import Tallies, Tally
+from generate.languages import gettext
 from generate.sampling.in_use import SAMPLERS
 from generate.scheduling.batch import Batch
 from generate.scheduling.dispatch import Dispatch
@@ -70,7 +71,7 @@ class LocalEngine:
         self._forecaster = Forecaster(self._queue, self._loaded_models, self._wake, max_rows)
         self._cancelled: dict[RunLog, FinishReason] = {}  # runs that shall end, until the engine's thread has looked
         self._forget = False  # what is remembered of ended runs shall go
-        self._problem: str | None = "The engine has not started yet."
+        self._problem: Problem | None = Problem("The engine has not started yet.")
         self._closing = False
         self._over = False
         self._beat = time.monotonic()
@@ -141,13 +142,13 @@ class LocalEngine:
     def ready(self) -> str | None:
         """None when a model is loaded and the engine steps; else a sentence saying why not."""
         if self._over or not self._thread.is_alive():
-            return "The engine has stopped; the server has to be started again."
+            return gettext("The engine has stopped; the server has to be started again.")
         if self._loaded_models.device_failed:
-            return "The device failed and could not be restarted; the server has to be started again."
+            return gettext("The device failed and could not be restarted; the server has to be started again.")
         silent = time.monotonic() - self._beat
         if self._problem is None and silent > STUCK and self._loaded_models.busy:
-            return f"The engine has not finished a step for {silent:.0f} seconds."
-        return self._problem
+            return gettext("The engine has not finished a step for {seconds:.0f} seconds.", seconds=silent)
+        return None if self._problem is None else str(self._problem)
 
     @property
     def loaded(self) -> list[str]:
@@ -207,7 +208,7 @@ class LocalEngine:
         first = self._first_model
         try:
             folder = find_model(self.models, first) if isinstance(first, str) else first
-            self._problem = f"The model {folder.name} is being loaded."
+            self._problem = Problem("The model {model} is being loaded.", model=folder.name)
             loaded = self._loaded_models.load(folder)
             if self._threads == 0 and self.device.type == "cpu":
                 self._threads = choose_threads(loaded.model)
@@ -215,7 +216,7 @@ class LocalEngine:
             self._loaded_models.all[folder.identity] = loaded
             self._problem = None
         except Exception as error:
-            self._problem = str(problem_of(error))
+            self._problem = problem_of(error)
             log.error("%s", self._problem)
 
     def _round(self) -> None:

@@ -6,9 +6,12 @@ import logging
 import sys
 from pathlib import Path
 
+from generate import languages
 from generate.errors import Refusal
 from generate.folders.finding import models_folder
 from generate.folders.generation import DEFAULTS
+from generate.help import Help
+from generate.languages import gettext, speak_as_asked
 from generate.sampling.options import LISTS, OPTIONS
 from generate.sampling.presets import PRESETS, SHAPING
 from generate.settings import read_settings
@@ -18,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `python -m generate`, those of sampling from their table."""
     p = argparse.ArgumentParser(
         prog="python -m generate",
+        formatter_class=Help,
         description="Continue a prompt, or standard input, with a model of models/. Your words keep the terminal's colour; "
         "the model's are red.",
         epilog="python -m generate download NAME fetches a GPT-2 from the Hugging Face hub into models/.",
@@ -31,24 +35,36 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--preset",
         metavar="NAME",
-        help="how to choose; an option given beside it comes first. "
-        + " ".join(f"{preset.name}: {preset.meaning}" for preset in PRESETS)
-        + " (default: model)",
+        help=gettext(
+            "how to choose; an option given beside it comes first. {presets} (default: model)",
+            presets=languages.spaced(
+                gettext("{title}: {sentence}", title=preset.name, sentence=gettext(preset.meaning))
+                for preset in PRESETS
+            ),
+        ),
     )
     for option in OPTIONS:
-        usual = "the model's" if option.name in DEFAULTS else "random" if option.name == "seed" else option.default
-        shown = "the preset's" if option.name in SHAPING else usual
+        usual = gettext("the model's") if option.name in DEFAULTS else option.default
+        usual = gettext("random") if option.name == "seed" else usual
+        shown = gettext("the preset's") if option.name in SHAPING else usual
         p.add_argument(
             "--" + option.name.replace("_", "-"),
             metavar="N",
-            help=f"{option.title}. {option.meaning} (default: {shown})",
+            help=gettext(
+                "{title}. {meaning} (default: {usual})",
+                title=gettext(option.title),
+                meaning=gettext(option.meaning),
+                usual=shown,
+            ).replace("%", "%%"),
         )
     for option in LISTS:
         p.add_argument(
             "--" + option.name.replace("_", "-"),
             action="append",
             metavar="TEXT",
-            help=f"{option.title}: {option.command}; may be repeated",
+            help=gettext(
+                "{title}: {meaning}; may be repeated", title=gettext(option.title), meaning=gettext(option.command)
+            ),
         )
     p.add_argument(
         "--parse-special",
@@ -71,7 +87,9 @@ def parser() -> argparse.ArgumentParser:
 def download(arguments: list[str]) -> None:
     """`python -m generate download`: fetch a model into the user's folder."""
     p = argparse.ArgumentParser(
-        prog="python -m generate download", description="Fetch a GPT-2 from the Hugging Face hub."
+        prog="python -m generate download",
+        description="Fetch a GPT-2 from the Hugging Face hub.",
+        formatter_class=Help,
     )
     p.add_argument("name", help="its name on the hub, such as gpt2 or gpt2-medium")
     p.add_argument("--as", dest="target", help="its name in models/ (default: the hub's, without the owner)")
@@ -79,7 +97,7 @@ def download(arguments: list[str]) -> None:
     from generate.folders.download import fetch
 
     target = fetch(args.name, models_folder(read_settings()), args.target)
-    print(f"{args.name} is in {target}; the page lists it now.")
+    print(gettext("{model} is in {folder}; the page lists it now.", model=args.name, folder=target))
 
 
 def check(args: argparse.Namespace) -> None:
@@ -99,6 +117,7 @@ def check(args: argparse.Namespace) -> None:
 
 def main(arguments: list[str]) -> int:
     """0 done, 1 refused (one sentence on stderr), 2 wrong usage, 130 interrupted."""
+    speak_as_asked()
     logging.getLogger("generate").addHandler(logging.NullHandler())  # a failure is told once, below
     # bytes that are no text must not end in a traceback
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace")):

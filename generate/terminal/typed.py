@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 
 from generate.errors import Refusal
+from generate.languages import gettext
 from generate.text.incoming import decode_text, plain_text
 
 PROMPT = "prompt> "
@@ -20,7 +21,7 @@ def prompts(args: argparse.Namespace) -> Iterator[str | bytes]:
     elif args.prompt is not None:
         yield args.prompt
     elif sys.stdin.isatty():
-        print("Type a prompt, then Ctrl-D:", file=sys.stderr)
+        print(gettext("Type a prompt, then Ctrl-D:"), file=sys.stderr)
         yield without_last_newline(sys.stdin.read())
     else:
         yield sys.stdin.buffer.read()
@@ -43,7 +44,7 @@ def as_prompt(typed: str | bytes, limit: int) -> str:
     reads it begins another line.
     """
     if isinstance(typed, bytes):
-        prompt = without_last_newline(decode_text(typed, "standard input"))
+        prompt = without_last_newline(decode_text(typed, gettext("standard input")))
     elif typed.isascii() or not any("\udc80" <= character <= "\udcff" for character in typed):
         prompt = plain_text(typed)
     else:  # so Python hands on bytes of a command line or a terminal that are no UTF-8

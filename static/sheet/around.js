@@ -10,20 +10,20 @@ function element(tag, properties, ...children) {
 export function drawAside(box, pieces, putBack) {
   box.replaceChildren(...pieces.map((piece, n) => {
     const words = piece.map(({ text, red }) => element("span", { className: red ? "red" : "black", textContent: text }));
-    const button = element("button", { type: "button", textContent: "Put back" });
+    const button = element("button", { type: "button", textContent: translated("Put back") });
     button.addEventListener("click", () => putBack(n));
     return element("li", {}, element("p", { className: "story", dir: "auto" }, ...words), button);
   }));
   box.parentElement.hidden = !pieces.length;
 }
 
-const moment = (when) => new Date(when).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+const moment = (when) => new Date(when).toLocaleString(clockLanguage, { dateStyle: "medium", timeStyle: "short" });
 
 // The writings of the model, newest first, each with its permanent link.
 export function drawVersions(box, versions, base) {
-  box.querySelector("summary").textContent = `Versions (${versions.length})`;
+  box.querySelector("summary").textContent = translated("Versions ({count})", { count: versions.length });
   box.querySelector("ol").replaceChildren(...versions.map(({ run, words, when }) => element("li", {},
-    element("a", { href: `${base}r/${run}`, textContent: words || "(nothing yet)", dir: "auto" }),
+    element("a", { href: `${base}r/${run}`, textContent: words || translated("(nothing yet)"), dir: "auto" }),
     element("time", { dateTime: when, textContent: moment(when) }))));
   box.hidden = !versions.length;
 }

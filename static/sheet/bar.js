@@ -3,6 +3,12 @@
 const SLOTS = ["trouble", "other", "hint", "script", "space", "status"]; // the first that has something to say is heard
 const ROOM = 92; // pixels above the buttons: a sentence that comes later, on a phone of three lines, covers no line that is typed in
 
+// as in `1 token` and `1,234 tokens`
+function wordsFor(count) {
+  const n = count.toLocaleString(pageLanguage);
+  return count === 1 ? translated("{n} token", { n }) : translated("{n} tokens", { n });
+}
+
 export class Bar {
   // `does` has what each button does, by the button's data-do
   constructor(root, does) {
@@ -38,7 +44,7 @@ export class Bar {
   }
 
   watching(n) {
-    this.readers.textContent = n > 1 ? `${n} watching` : "";
+    this.readers.textContent = n > 1 ? translated("{n} watching", { n }) : "";
   }
 
   // What the caret has to keep clear of, in pixels from the window's edges.
@@ -53,7 +59,7 @@ export class Bar {
     this.soon ??= requestAnimationFrame(() => {
       this.soon = null;
       const found = tokens();
-      const words = found ? `${found.toLocaleString("en")} token${found === 1 ? "" : "s"}` : "";
+      const words = found ? wordsFor(found) : "";
       if (this.written.textContent !== words) this.written.textContent = words; // a key changes it seldom, and costs a layout where it does
     });
   }

@@ -5,9 +5,9 @@ import { cells } from "./cells.js";
 import { points } from "./points.js";
 import { Refused, ask } from "./requests.js";
 
-const WRITES = "This writes what the model wrote last.";
-const WOULD = "This would go on from your text.";
-const FAILED = "The request could not be made just now; close this and open it again.";
+const WRITES = translated("This writes what the model wrote last.");
+const WOULD = translated("This would go on from your text.");
+const FAILED = translated("The request could not be made just now; close this and open it again.");
 
 // The cell that a text ends in; null where a person typed its end, or a model as another one's prompt.
 function lastCell(state) {

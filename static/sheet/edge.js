@@ -15,7 +15,7 @@ class Edge {
   draw() {
     const mark = document.createElement("div");
     mark.className = "edge";
-    mark.textContent = "the model sees from here on";
+    mark.textContent = translated("the model sees from here on");
     mark.style.top = `${this.top}px`;
     return mark;
   }

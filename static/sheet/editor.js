@@ -12,7 +12,7 @@ import { edge, openStart, remote } from "./marks.js";
 import { lens, shades } from "./shades.js";
 import { chosen } from "./suggest.js";
 
-const NAME = "Your sheet: you write in black, the model goes on in red";
+const NAME = translated("Your sheet: you write in black, the model goes on in red");
 const CONTROLS = /[\0-\x08\x0b-\x1f\x7f]/g; // that are not seen; a picture stands for each
 
 function picture(code) {

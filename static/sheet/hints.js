@@ -7,9 +7,9 @@ const REST = 1500; // milliseconds after the last key, as who types between two 
 const BEFORE = 8; // characters in front of the caret that are looked at
 const SPACE = /[^\s\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}] +$/u; // where words are set apart by spaces
 
-const OTHERS = "Somebody else’s sheet: what you write makes a sheet of your own of it.";
-const BEHIND = "Write on goes on from the caret; what stands after it is set aside.";
-const SPACED = "There is a space at the end. The model’s words bring their own; without yours it goes on better.";
+const OTHERS = translated("Somebody else’s sheet: what you write makes a sheet of your own of it.");
+const BEHIND = translated("Write on goes on from the caret; what stands after it is set aside.");
+const SPACED = translated("There is a space at the end. The model’s words bring their own; without yours it goes on better.");
 
 export class Hints {
   // `say(slot, sentence)` shows one, null: none; `model()` is the option that is chosen

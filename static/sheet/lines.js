@@ -2,7 +2,7 @@
 
 import { Refused, isJson } from "./requests.js";
 
-const NO_CONNECTION = "No connection. Press again when it is back.";
+const NO_CONNECTION = translated("No connection. Press again when it is back.");
 
 export class Lines {
   constructor() {
@@ -11,7 +11,7 @@ export class Lines {
 
   // The objects of the answer to `body`; raises Refused.
   async *of(address, body) {
-    const headers = { "Content-Type": "application/json", Accept: "application/json" };
+    const headers = { "Content-Type": "application/json", Accept: "application/json", ...pageHeaders };
     let answer;
     try {
       answer = await fetch(address, { method: "POST", headers, body: JSON.stringify(body), signal: this.control.signal });

@@ -83,7 +83,7 @@ class Page {
         this.view.dispatch({ effects: setFading.of(lastStretch(this.view.state)) });
         press("retry", () => ({ options: this.fields().options }));
         const { seed } = this.fields().options;
-        if (seed) this.say("other", `Luck is ${seed}: the same words come again.`);
+        if (seed) this.say("other", translated("Luck is {seed}: the same words come again.", { seed }));
       },
       undo: () => this.able("undo") && press("undo"),
       redo: () => this.able("redo") && press("redo"),
@@ -297,7 +297,7 @@ class Page {
     this.form.dataset.sheet = id;
     this.root.classList.add("begun");
     this.root.querySelector("[data-share]").href = `${address}/share`;
-    if (another) this.say("status", "This is a sheet of your own now; the one that it came from stays as it is.");
+    if (another) this.say("status", translated("This is a sheet of your own now; the one that it came from stays as it is."));
     this.stream?.close();
     this.stream = new Stream(`${address}/events`, (name, data) => this.session.hear(name, data), (kind) => this.troubles.hears(kind));
   }
@@ -340,7 +340,7 @@ document.addEventListener("submit", (event) => {
   if (isRead && here.form.prompt.value.trim()) return;
   event.preventDefault();
   event.stopPropagation();
-  if (isRead) here.say("other", "Write something first: then it can tell how surprising it is.");
+  if (isRead) here.say("other", translated("Write something first: then it can tell how surprising it is."));
   else if (here.session.writing) here.session.stop();
   else here.write();
 }, true);

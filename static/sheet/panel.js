@@ -3,7 +3,7 @@
 
 import { addressOf, placeAt } from "./place.js";
 
-const OFFLINE = "<p class=\"looked\">No connection; press the word again when it is back.</p>";
+const OFFLINE = `<p class="looked">${translated("No connection; press the word again when it is back.")}</p>`;
 const SWIPE = 60; // pixels down, after which a finger has swiped it away
 
 export class Panel {
@@ -60,7 +60,7 @@ export class Panel {
     const mine = this.asked;
     let words = OFFLINE;
     try {
-      words = await (await fetch(addressOf(this.base, found.value), { headers: { "HX-Request": "true" } })).text(); // a refusal is a sentence
+      words = await (await fetch(addressOf(this.base, found.value), { headers: { "HX-Request": "true", ...pageHeaders } })).text(); // a refusal is a sentence
     } catch (failure) {
       if (!(failure instanceof TypeError)) throw failure; // what fetch says where nothing came
     }

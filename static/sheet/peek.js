@@ -52,7 +52,7 @@ export class Peek {
   // What the server says of a word, which does not change; nothing where nothing comes, as it is a hint alone.
   async ask(address) {
     if (this.known.has(address)) return this.known.get(address);
-    const answer = await fetch(`${address}&few`, { headers: { "HX-Request": "true" } }).catch(() => null);
+    const answer = await fetch(`${address}&few`, { headers: { "HX-Request": "true", ...pageHeaders } }).catch(() => null);
     if (!answer?.ok) return "";
     const words = (await answer.text()).trim();
     if (this.known.size >= MOST) this.known.clear();

@@ -1,7 +1,7 @@
 // What was refused, at the bar, until it is mended: another value is there, the text is short enough to be saved, the line has
 // room, there is a connection again; or until something else is done.
 
-const NEXT = { text: "It is kept on this page, and saved once it is shorter." }; // what becomes of what was refused, by its field
+const NEXT = { text: translated("It is kept on this page, and saved once it is shorter.") }; // what becomes of what was refused, by its field
 const FULL = 503;
 const UNHEARD = 0; // the status of what never came to the server
 
@@ -21,7 +21,7 @@ export class Problem {
     const title = input?.dataset?.title;
     Object.assign(this, { field, status, input, value: input?.value });
     const words = Object.assign(document.createElement("p"), { className: "said" });
-    words.textContent = [title ? `${title}: ${message}` : message, NEXT[field]].filter(Boolean).join(" ");
+    words.textContent = [title ? translated("{title}: {message}", { title, message }) : message, NEXT[field]].filter(Boolean).join(" ");
     words.setAttribute("role", "alert");
     this.box.replaceChildren(words);
     if (input) this.open(input);

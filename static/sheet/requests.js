@@ -6,7 +6,7 @@ const MOST_KEPT = 20_000; // characters, at most 60 kB: browsers still send so m
 
 export class Refused extends Error {
   constructor(status, answer) {
-    super(answer.problem ?? `The server answered with the number ${status}; nothing of yours is lost.`);
+    super(answer.problem ?? translated("The server answered with the number {status}; nothing of yours is lost.", { status }));
     Object.assign(this, { status, field: answer.field ?? null });
   }
 }
@@ -49,7 +49,7 @@ async function attempt(address, options) {
 // POST `body`, or GET without one; returns what the answer holds. `trouble(kind, sentence)` is told while nothing comes through
 // ("silent", or "refusing" with what the server says), and null when it does. `patient`: refusals that pass by (too many, too busy, our mistake) are waited for as well.
 export async function ask(address, body, { trouble, patient = false }) {
-  const options = { headers: { Accept: "application/json" } };
+  const options = { headers: { Accept: "application/json", ...pageHeaders } };
   if (body) {
     options.method = "POST";
     options.headers["Content-Type"] = "application/json";

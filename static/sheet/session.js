@@ -128,7 +128,7 @@ export class Session {
     await this.catchUp();
     await this.sendTyping();
     if (AGAIN.includes(what)) return this.ask(what, request(), false);
-    this.page.say("other", "The sheet was changed in another window just now. Please press again.");
+    this.page.say("other", translated("The sheet was changed in another window just now. Please press again."));
     return this.ask("state");
   }
 
@@ -183,7 +183,7 @@ export class Session {
       const state = await this.ask("state");
       await this.composed();
       const isOther = this.take(state);
-      if (isOther && isOthers && this.copy.mine) this.page.say("other", "Changed in another window; this one follows.");
+      if (isOther && isOthers && this.copy.mine) this.page.say("other", translated("Changed in another window; this one follows."));
     } finally {
       this.catching = false;
     }

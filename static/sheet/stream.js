@@ -19,7 +19,7 @@ export class Stream {
     this.source?.close();
     clearTimeout(this.later);
     this.heard = Date.now();
-    const source = new EventSource(this.address);
+    const source = new EventSource(`${this.address}?lang=${pageLanguage}`);
     this.source = source;
     for (const name of NAMES) source.addEventListener(name, ({ data }) => this.source === source && this.take(name, data));
     source.addEventListener("error", () => {

@@ -144,7 +144,7 @@ export class Suggest {
       if (this.lines !== lines) return;
       this.close();
       if (refused.status === 409) this.session.lookAgain();
-      this.page.refused(refused.status === 409 ? { message: "The sheet was changed elsewhere just now. Ask again.", field: null } : refused);
+      this.page.refused(refused.status === 409 ? { message: translated("The sheet was changed elsewhere just now. Ask again."), field: null } : refused);
     }
   }
 
@@ -166,7 +166,7 @@ export class Suggest {
       return;
     }
     [this.isOver, this.isWhole] = [true, !over];
-    this.note.textContent = over || (this.rows.length > 1 ? "Three suggestions. Arrow keys choose, Enter takes one." : "");
+    this.note.textContent = over || (this.rows.length > 1 ? translated("Three suggestions. Arrow keys choose, Enter takes one.") : "");
     this.note.classList.toggle("unseen", !over);
     this.draw();
     this.place();
@@ -242,7 +242,7 @@ export class Suggest {
       item.id = `suggestion-${row}`;
       item.role = "option";
       item.dir = "auto";
-      item.textContent = shown || (this.isWhole ? "(it would end here)" : "…");
+      item.textContent = shown || (this.isWhole ? translated("(it would end here)") : "…");
       item.classList.toggle("none", !shown);
       item.setAttribute("aria-selected", String(row === this.row));
     });

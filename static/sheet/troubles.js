@@ -3,19 +3,19 @@
 
 const SENTENCES = { // what is typed, and what is pressed
   offline: [
-    "You are offline. What you type is kept here and saved when you are online again.",
-    "You are offline. What you pressed is kept here and done when you are online again.",
+    translated("You are offline. What you type is kept here and saved when you are online again."),
+    translated("You are offline. What you pressed is kept here and done when you are online again."),
   ],
   silent: [
-    "The server does not answer. What you type is kept here and saved when it does.",
-    "The server does not answer. What you pressed is kept here and done when it does.",
+    translated("The server does not answer. What you type is kept here and saved when it does."),
+    translated("The server does not answer. What you pressed is kept here and done when it does."),
   ],
 };
 const LINES = {
-  cut: "The connection was lost. This page comes back by itself; nothing that was written is gone.",
-  crowded: "Too many people are watching just now. New words appear here as soon as there is room; what you type is saved.",
+  cut: translated("The connection was lost. This page comes back by itself; nothing that was written is gone."),
+  crowded: translated("Too many people are watching just now. New words appear here as soon as there is room; what you type is saved."),
 };
-const AGAIN = "This page asks again by itself.";
+const AGAIN = translated("This page asks again by itself.");
 
 export class Troubles {
   // `say(sentence, isAgain)` shows one, null: none; `changed()` is called where presses begin or cease to come through

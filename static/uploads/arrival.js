@@ -35,7 +35,7 @@ export class Arrival {
       endpoint: this.endpoint,
       chunkSize: PIECE,
       retryDelays: PAUSES,
-      headers: { Accept: 'application/json' },
+      headers: { Accept: 'application/json', ...pageHeaders },
       metadata: { filename: part.file.name },
       removeFingerprintOnSuccess: true,
       onProgress: sent => { part.sent = sent; this.tell(); },
@@ -73,15 +73,20 @@ export class Arrival {
 }
 
 function words(sent, total, speed) {
-  if (sent >= total) return 'It is here.';
-  const told = [`${(sent / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`];
-  if (speed > 0) told.push(`${(speed / 1e6).toFixed(1)} MB a second`, `${lasting((total - sent) / speed)} left`);
+  if (sent >= total) return translated('It is here.');
+  const mega = size => (size / 1e6).toFixed(1);
+  const told = [translated('{sent} of {total} MB', { sent: mega(sent), total: mega(total) })];
+  if (speed > 0) {
+    const time = lasting((total - sent) / speed);
+    told.push(translated('{speed} MB a second', { speed: mega(speed) }), translated('{time} left', { time }));
+  }
   return told.join(' · ');
 }
 
 function lasting(seconds) {
-  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+  if (seconds < 90) return translated('{count} s', { count: Math.max(1, Math.round(seconds)) });
+  if (seconds < 5400) return translated('{count} min', { count: Math.round(seconds / 60) });
+  return translated('{count} h', { count: (seconds / 3600).toFixed(1) });
 }
 
 function sentenceOf(error) {
@@ -91,5 +96,5 @@ function sentenceOf(error) {
   } catch {
     // no answer, or one of a proxy's
   }
-  return 'The server cannot be reached; what has arrived stays there for a day.';
+  return translated('The server cannot be reached; what has arrived stays there for a day.');
 }

@@ -17,7 +17,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import JSON, Connection, Engine, MetaData, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from generate import Refusal, files, write_whole
+from generate import Refusal, files, gettext, write_whole
 from webapp.http.visitors import secret_key
 from webapp.runs.tables import check_tables, db, reach
 
@@ -160,9 +160,10 @@ def describe(parser: argparse.ArgumentParser) -> None:
 
 def run_backup(asked: argparse.Namespace) -> None:
     """Back up."""
-    print(f"{back_up(asked.file):,} rows, {asked.file.stat().st_size / 1e6:,.1f} MB. Models are not in it.")
+    rows, size = back_up(asked.file), asked.file.stat().st_size / 1e6
+    print(gettext("{rows:,} rows, {size:,.1f} MB. Models are not in it.", rows=rows, size=size))
 
 
 def run_restore(asked: argparse.Namespace) -> None:
     """Restore."""
-    print(f"{restore(asked.file):,} rows.")
+    print(gettext("{rows:,} rows.", rows=restore(asked.file)))

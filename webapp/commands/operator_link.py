@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from generate import Refusal
+from generate import N_, Refusal, gettext
 from webapp.http.operator import keys, link_for
 
-MEANING = "a link that makes a browser the operator's; it works once"
+MEANING = N_("a link that makes a browser the operator's; it works once")
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -19,4 +19,5 @@ def run(asked: argparse.Namespace) -> None:
         print(link_for(keys().new_link_key()))
     except OSError as error:
         raise Refusal("{path} cannot be written: {reason}.", path=error.filename, reason=error.strerror) from None
-    print("It works once, within a day, and earlier ones that nobody opened do so no longer.", file=sys.stderr)
+    told = N_("It works once, within a day, and earlier ones that nobody opened do so no longer.")
+    print(gettext(told), file=sys.stderr)

@@ -6,9 +6,9 @@ import sys
 
 from flask_migrate import upgrade
 
-from generate import files
+from generate import N_, files
 
-MEANING = "serve the page"
+MEANING = N_("serve the page")
 
 
 def describe(parser: argparse.ArgumentParser) -> None:

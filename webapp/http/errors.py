@@ -6,27 +6,27 @@ import logging
 from flask import Flask, Response, make_response, render_template, request
 from werkzeug.exceptions import BadHost, HTTPException, InternalServerError
 
-from generate import Busy, Refusal
+from generate import N_, Busy, Refusal, gettext
 from webapp.http.request import is_fragment
 
 log = logging.getLogger(__name__)
 
 SENTENCES = {
-    404: "There is no such page here. Perhaps the link lost a letter on its way.",
-    405: "This address does not take that kind of request.",
-    413: "That is more text than this server takes at once.",
-    429: "Many runs were started from this network address in a short time; please wait a minute.",
-    500: "Something broke on our side. What was already written is kept.",
+    404: N_("There is no such page here. Perhaps the link lost a letter on its way."),
+    405: N_("This address does not take that kind of request."),
+    413: N_("That is more text than this server takes at once."),
+    429: N_("Many runs were started from this network address in a short time; please wait a minute."),
+    500: N_("Something broke on our side. What was already written is kept."),
 }
 TITLES = {
-    404: "Not found",
-    405: "Not that way",
-    410: "Gone",
-    413: "Too much text",
-    422: "That cannot be done",
-    429: "A moment, please",
-    503: "Busy",
-    500: "Our mistake",
+    404: N_("Not found"),
+    405: N_("Not that way"),
+    410: N_("Gone"),
+    413: N_("Too much text"),
+    422: N_("That cannot be done"),
+    429: N_("A moment, please"),
+    503: N_("Busy"),
+    500: N_("Our mistake"),
 }
 
 
@@ -54,10 +54,10 @@ def http_error(error: HTTPException):
     if error.code is None or error.code < 400:
         return error
     if isinstance(error, BadHost):  # then no page has an address
-        return Response("The request names no host that there can be.\n", 400, mimetype="text/plain")
+        return Response(gettext("The request names no host that there can be.") + "\n", 400, mimetype="text/plain")
     custom = error.description != type(error).description
     sentence = error.description if custom and error.code not in (405, 413, 429) else SENTENCES.get(error.code)
-    answer = said(error.code, sentence or error.description)
+    answer = said(error.code, gettext(sentence or error.description))
     for name in ("Allow", "Retry-After"):
         if value := dict(error.get_headers()).get(name):
             answer.headers[name] = value
@@ -83,7 +83,7 @@ def said(status: int, sentence: str, refusal: Refusal | None = None, page: str |
     elif page is not None:
         answer = make_response(page, status)
     else:
-        title = TITLES.get(status, "That cannot be done")
+        title = gettext(TITLES.get(status, TITLES[422]))
         answer = make_response(
             render_template("pages/error.html", status=status, title=title, sentence=sentence), status
         )

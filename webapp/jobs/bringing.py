@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from generate import Refusal
+from generate import Problem, Refusal, languages
 from webapp.jobs.progress import Progress
 from webapp.jobs.service import Jobs
 from webapp.jobs.tables import Job, JobState
@@ -58,7 +58,9 @@ class Bringing:
 
     def _submit(self, source: str, name: str, makes: str, fill: Callable[[Path], None] = lambda folder: None) -> Job:
         makes = makes.strip() or self._free(name_for(name))
-        return self._jobs.submit(KIND, [source, "--ask"], f"Bring {makes}", makes, fill)
+        return self._jobs.submit(
+            KIND, [source, "--ask"], languages.in_english(Problem("Bring {model}", model=makes)), makes, fill
+        )
 
     def _free(self, name: str) -> str:
         """The name, or where something has it already the same with the first number that makes it another."""

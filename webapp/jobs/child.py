@@ -88,7 +88,8 @@ def environment(ours: Mapping[str, str], models: Path) -> dict[str, str]:
     """What a child finds in its environment: what we do, but for what only a server needs."""
     paths = [str(files.BESIDE), *filter(None, [ours.get("PYTHONPATH")])]
     kept = {name: value for name, value in ours.items() if name not in SECRETS}
-    return kept | {"RUBRIC_MODELS": str(models), "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+    told = {"LC_ALL": "C.UTF-8"}  # what it says is put into the language of who reads it
+    return kept | told | {"RUBRIC_MODELS": str(models), "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
 
 
 def give_way(pid: int, nice: int) -> None:

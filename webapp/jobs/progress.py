@@ -13,7 +13,7 @@ class Progress:
     """What is known by now. `done` of `total` in `unit`s; `pace` is units a second since `since` (seconds since 1970).
 
     `ended` is "" until the process told how it ended: "done", "stopped" or "refused", whose `sentence` is the terminal's;
-    `again` is whether the same may do another time.
+    `problem` is it as a message and values, where it has such. `again` is whether the same may do another time.
     `history`, `evaluations` and `samples` are as in run.json, `found` what a look found, `says` the last lines it printed.
     """
 
@@ -26,6 +26,7 @@ class Progress:
     begun_at: float = 0
     ended: str = ""
     sentence: str = ""
+    problem: dict = field(default_factory=dict)
     again: bool = False
     says: list[str] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Progress:
         match event.get("event"):
             case "began":
                 self.stage, self.ended, self.sentence, self.again, self.says = "starting", "", "", False, []
+                self.problem = {}
                 self._count(0, 0, "", at)
             case "stage":
                 self.stage = event["name"]
@@ -75,6 +77,7 @@ class Progress:
                 self.found = {name: value for name, value in event.items() if name not in ("event", "at")}
             case "refused":
                 self.ended, self.sentence = "refused", event["sentence"]
+                self.problem = event.get("problem", {})
                 self.again = event.get("again", False)
             case "done" | "stopped" as ended:
                 self.ended = ended

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from generate import N_, Problem
 from webapp.jobs.child import Child, held, is_held, last_words
 from webapp.jobs.kinds import ENCODINGS, KINDS, claim, clear, sweep
 from webapp.jobs.progress import Progress, Tail, clean
@@ -28,10 +29,7 @@ log = logging.getLogger(__name__)
 JOURNALS = {JobState.RUNNING: "journal.jsonl", JobState.LOOKING: "look.jsonl"}
 TOLD_TO_END = (130, -signal.SIGTERM)  # the latter where it had hardly begun
 LITTLE = 2**20  # bytes; where no more are free a process cannot say why it ended
-FULL = "The server's disk is full; make room, and go on."
-KILLED = "Its process was killed (signal {number}), perhaps because memory was short; it can go on."
-UNTOLD = "What its process told could not be stored; the server's log says why."
-SILENT = "Its process ended with status {status} and without a word; it can be tried again."
+UNTOLD = N_("What its process told could not be stored; the server's log says why.")
 
 
 @dataclass
@@ -187,14 +185,25 @@ class Runner:
             self._end(job, JobState.FAILED, self._why(job, running.progress, status))
 
     def _why(self, job: Job, progress: Progress, status: int) -> str:
-        """Why a process did not do it, in a sentence: its own, if it had one."""
+        """Why a process did not do it, in a sentence: its own, if it had one. What was counted of it is kept beside it."""
         if progress.sentence:
             return progress.sentence
         if status < 0:
-            return KILLED.format(number=-status)
-        if shutil.disk_usage(self.jobs.root).free < LITTLE:
-            return FULL
-        return last_words(self.jobs.folder(job)) or SILENT.format(status=status)
+            why = Problem(
+                "Its process was killed (signal {number}), perhaps because memory was short; it can go on.",
+                number=-status,
+            )
+        elif shutil.disk_usage(self.jobs.root).free < LITTLE:
+            why = Problem("The server's disk is full; make room, and go on.")
+        elif last := last_words(self.jobs.folder(job)):
+            return last
+        else:
+            why = Problem(
+                "Its process ended with status {status} and without a word; it can be tried again.", status=status
+            )
+        progress.problem = {"message": why.message, "values": why.as_json()}
+        self.jobs.move(job, tuple(JobState), progress=progress.as_json())
+        return str(why)
 
     # What becomes of a job
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from flask import Blueprint, Response, render_template, request
 
-from generate import Busy, Withdrawal
+from generate import Busy, Withdrawal, gettext
 from webapp.http.event_stream import EventName, event, event_stream, one_line, partial
 from webapp.http.request import BadRequest
 from webapp.http.visitors import visitor
@@ -145,7 +145,7 @@ def follow(
         if view.log.withdrawn is Withdrawal.MOVED:
             break
         if view.log.withdrawn is Withdrawal.DELETED:
-            yield event(None, partial("#main", "innerHTML", closing.deleted if closing else DELETED))
+            yield event(None, partial("#main", "innerHTML", closing.deleted if closing else gettext(DELETED)))
             yield event(EventName.DONE, Over.DELETED)
             return
         parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
@@ -198,7 +198,8 @@ def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
     several = len(view.log.samples) > 1
     for number in range(len(view.log.samples)):
         if several:
-            yield f'{"" if number else "</p>"}<h2>Sample {number + 1}</h2><p dir="auto" class="story continuation">'
+            heading = escape(gettext("Sample {number}", number=number + 1))
+            yield f'{"" if number else "</p>"}<h2>{heading}</h2><p dir="auto" class="story continuation">'
         else:
             yield '<span class="continuation">'
         yield from grow_sample(state, view, SampleView(view, number))

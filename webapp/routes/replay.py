@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from markupsafe import escape
 
-from generate import Refusal
+from generate import N_, Refusal, gettext, languages
 from webapp.http.request import is_fragment
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
@@ -16,7 +16,7 @@ from webapp.views.replay import progress
 
 blueprint = Blueprint("replay", __name__)
 
-UNKNOWN = "This replay is over and no longer known here; the run can be replayed again."
+UNKNOWN = N_("This replay is over and no longer known here; the run can be replayed again.")
 
 
 @blueprint.post("/r/<run_id>/replay")
@@ -57,9 +57,14 @@ def show(run_id: str, key: str):
     return answer
 
 
+def told(replay: Replay) -> str | None:
+    """Its verdict in the page's language; None while there is none."""
+    return replay.told.get(languages.language()) or (gettext(replay.verdict) if replay.verdict else None)
+
+
 def page(run: Run | None, key: str, replay: Replay | None) -> Response:
     """A page of its own, or for htmx what the run's page shows of a replay."""
-    verdict, so_far = (replay.verdict, progress(replay)) if replay else (UNKNOWN, "")
+    verdict, so_far = (told(replay), progress(replay)) if replay else (gettext(UNKNOWN), "")
     html = render_template(
         "pages/replay.html", run=run, key=key, verdict=verdict, progress=so_far, alone=not is_fragment()
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response
 
-from generate import FinishReason
+from generate import N_, FinishReason, gettext
 from webapp.http.json_body import Body
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor
@@ -27,7 +27,7 @@ blueprint = Blueprint("suggestions", __name__)
 FLUSH = 0.05  # seconds between two lines at the least
 BEAT = 1.0  # at the most: a page's leaving is only noticed at a write
 MOST_TURNS = 10_000  # that the noise is asked to number
-YIELDED = "The model is needed for a text that somebody waits for. Ask again in a moment."
+YIELDED = N_("The model is needed for a text that somebody waits for. Ask again in a moment.")
 
 
 @blueprint.post("/s/<sheet_id>/suggest")
@@ -100,5 +100,5 @@ def ending(made: Suggestion) -> str:
         if sample.error is not None:
             return str(sample.error)
         if sample.finish_reason == FinishReason.YIELDED:
-            return YIELDED
+            return gettext(YIELDED)
     return ""

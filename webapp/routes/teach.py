@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 
-from generate import Refusal, parse_with_preset, plain_text
+from generate import Refusal, languages, parse_with_preset, plain_text
 from webapp.http.body import roomy
 from webapp.http.errors import refused
 from webapp.http.request import to_job
@@ -16,6 +16,7 @@ from webapp.runs.examples import beginnings_of
 from webapp.runs.repository import find_run
 from webapp.runs.service import sampling_of
 from webapp.state import state
+from webapp.views.job_view import learning
 from webapp.views.presets import as_meant
 from webapp.views.teach_form import GROUPS, MINUTES, PRESETS, TEXTS, USUAL, arguments, file_name, read
 
@@ -144,8 +145,8 @@ def about(fields: dict[str, str], files: list[str]) -> dict:
 
 def titled(fields: dict[str, str], files: list[str]) -> str:
     """What the job is called."""
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{fields['model']} learns {files[0]}{more}"
+    with languages.speaking(languages.ENGLISH):  # pages put it into theirs
+        return learning(fields["model"], files)
 
 
 def usual_model() -> str:

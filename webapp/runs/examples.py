@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from sqlalchemy.exc import IntegrityError
 
-from generate import BY_ITSELF, Busy, Example, ModelFolder, Refusal, RunState, Sampling, parse_with_preset
+from generate import BY_ITSELF, Busy, Example, ModelFolder, Refusal, RunState, Sampling, languages, parse_with_preset
 from webapp.runs.derivation import fresh
 from webapp.runs.kinds import NOBODY
 from webapp.runs.models import Models
@@ -75,7 +75,7 @@ class Examples:
             except Busy:
                 return
             except Refusal as refusal:
-                log.warning("an example of %s cannot be written: %s", folder.name, refusal)
+                log.warning("an example of %s cannot be written: %s", folder.name, languages.in_english(refusal))
                 self._cannot.add((folder, example))
 
     def tend(self, model: str) -> None:

@@ -14,6 +14,7 @@ from generate import (
     Refusal,
     Sampling,
     find_model,
+    gettext,
     in_use,
     list_models,
     model_homes,
@@ -50,7 +51,8 @@ class Models:
 
     def problem(self) -> str | None:
         """None when runs can be written, else a sentence saying why not."""
-        return "This server has no engine, so it writes nothing." if self.engine is None else self.engine.ready()
+        nothing = gettext("This server has no engine, so it writes nothing.")
+        return nothing if self.engine is None else self.engine.ready()
 
     def engine_for(self, folder: ModelFolder, sampling: Sampling) -> Engine:
         """The engine; raises Refusal where there is none, or where it cannot do this with this model."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generate import BY_ITSELF, Busy, Engine, FinishReason, RunLog, Vocabulary
+from generate import BY_ITSELF, N_, Busy, Engine, FinishReason, RunLog, Vocabulary, languages
 from webapp.runs.tables import Run
 
 log = logging.getLogger(__name__)
@@ -49,13 +49,14 @@ class Written:
 
 @dataclass(eq=False)
 class Replay:
-    """One run being written again. `log` is let go once there is a verdict."""
+    """One run being written again. `log` is let go once there is a verdict, which is `told` in every language."""
 
     run_id: str
     owner: str
     written: Written
     log: RunLog | None
     verdict: str | None = None
+    told: dict[str, str] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
     asked: float = field(default_factory=time.monotonic)
 
@@ -137,17 +138,19 @@ class Replays:
                 tend(replay, self._engine, self._judge)
             except Exception:  # the others are waiting for their verdicts
                 log.exception("the replay of run %s cannot be judged", replay.run_id)
-                close(replay, "This replay failed; the server's log says why.", self._engine)
+                close(replay, N_("This replay failed; the server's log says why."), self._engine)
 
 
 def tend(replay: Replay, engine: Engine | None, judge: Judge) -> None:
     """Judge a replay if that can be done by now, or give it up."""
     now = time.monotonic()
     verdict = judge(replay.written, replay.log)
+    if verdict is not None:
+        replay.told = languages.in_all(lambda: judge(replay.written, replay.log))
     if verdict is None and now - replay.asked > PATIENCE:
-        verdict = "Nobody asked for this replay any more, so it was stopped."
+        verdict = N_("Nobody asked for this replay any more, so it was stopped.")
     if verdict is None and now - replay.begun > KEPT:
-        verdict = "This replay took too long and was stopped."
+        verdict = N_("This replay took too long and was stopped.")
     if verdict is not None:
         close(replay, verdict, engine)
 

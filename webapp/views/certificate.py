@@ -5,7 +5,7 @@ What is not as it should be in the file is left out, never refused: it may be ol
 
 from collections.abc import Iterator
 
-from generate import ModelFolder, Refusal, counted
+from generate import N_, ModelFolder, Refusal, counted, gettext, retelling
 from webapp.views.training import Fact
 from webapp.views.training_record import number, part, words
 
@@ -22,7 +22,8 @@ def find_certificate(folder: ModelFolder) -> dict | None:
         return None
     sample = part(raw.get("sample"))
     return {
-        "verdict": words(raw.get("verdict")) or "certificate.json does not say what came of it.",
+        "verdict": retelling.retold(words(raw.get("verdict")))
+        or gettext("certificate.json does not say what came of it."),
         "facts": list(facts(raw)),
         "prompt": words(sample.get("prompt")),
         "text": words(sample.get("text")),
@@ -31,29 +32,33 @@ def find_certificate(folder: ModelFolder) -> dict | None:
 
 def heads_of(text: str) -> str:
     """As in "1 head" and "12 heads"; JSON's keys are text."""
-    return counted(int(text), "head") if text.isascii() and text.isdigit() and len(text) < 6 else "other heads"
+    return counted(int(text), "head") if text.isascii() and text.isdigit() and len(text) < 6 else gettext("other heads")
 
 
 def facts(raw: dict) -> Iterator[Fact]:
     """Lines of what was measured, as far as it is there."""
     how = {
-        True: "each bit by bit as in the checkpoint",
-        False: "each rounded from the checkpoint to another type",
+        True: gettext("each bit by bit as in the checkpoint"),
+        False: gettext("each rounded from the checkpoint to another type"),
     }.get(raw.get("exact") if isinstance(raw.get("exact"), bool) else None)
     if count := number(raw.get("tensors")):
-        yield Fact("tensors", ", ".join(filter(None, (f"{count:,.0f}", how))))
+        yield Fact(N_("tensors"), ", ".join(filter(None, (f"{count:,.0f}", how))))
     difference = number(raw.get("largest_difference"))
     if difference is not None or ("largest_difference" in raw and raw["largest_difference"] is None):
-        differ = "more than can be told" if difference is None else f"{difference:.1e}"
-        text = "at most from a second forward pass, in double precision, over the checkpoint itself"
-        yield Fact("logits", f"differ by {differ} {text}")
+        differ = gettext("more than can be told") if difference is None else f"{difference:.1e}"
+        text = N_(
+            "differ by {differ} at most from a second forward pass, in double precision, over the checkpoint itself"
+        )
+        yield Fact(N_("logits"), gettext(text, differ=differ))
     if vocabulary := words(raw.get("vocabulary")):
-        yield Fact("vocabulary", vocabulary)
+        yield Fact(N_("vocabulary"), retelling.retold(vocabulary))
     if (loss := number(raw.get("loss"), 1e6)) is not None:
-        said = [f"{loss:.2f} nats a token on a short text"]
+        said = [gettext("{loss:.2f} nats a token on a short text", loss=loss)]
         if (chance := number(raw.get("chance"), 1e6)) is not None:
-            said.append(f"; chance is {chance:.2f}")
+            said.append(gettext("; chance is {chance:.2f}", chance=chance))
         for heads, other in list(part(raw.get("other_heads")).items())[:HEADS]:
             if (other := number(other, 1e6)) is not None:
-                said.append(f", with {heads_of(words(heads))} it would be {other:.2f}")
-        yield Fact("loss", "".join(said))
+                said.append(
+                    gettext(", with {heads} it would be {other:.2f}", heads=heads_of(words(heads)), other=other)
+                )
+        yield Fact(N_("loss"), "".join(said))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generate import counted, known
+from generate import counted, gettext, known
 from webapp.runs import derivation
 from webapp.views.run_view import RunView
 from webapp.views.sentences import share
@@ -34,7 +34,7 @@ def degree(shift: float) -> str:
 def times(shift: float) -> str:
     """A shift in words: `3.1 times likelier`."""
     factor = math.exp(min(abs(shift), 40))
-    return f"{factor:,.1f} times" if factor < 9.95 else f"{factor:,.0f} times"
+    return gettext("{factor} times", factor=f"{factor:,.1f}" if factor < 9.95 else f"{factor:,.0f}")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class Moved:
     @property
     def words(self) -> str:
         """The shift in words: `3.1 times likelier`."""
-        return f"{times(self.shift)} {'likelier' if self.shift > 0 else 'less likely'}"
+        if self.shift > 0:
+            return gettext("{times} likelier", times=times(self.shift))
+        return gettext("{times} less likely", times=times(self.shift))
 
     @property
     def shares(self) -> tuple[str, str]:
@@ -132,10 +134,15 @@ class Shift:
         """What happened to the text as a whole."""
         mean = float((self.second - self.first)[self.known].mean())
         first, second = (rounded(math.exp(-one[self.known].mean())) for one in (self.first, self.second))
-        how = nats(mean) + " than" if abs(mean) >= 0.005 else "as likely as"
-        return (
-            f"{self.models[1]} finds this text {how} {self.models[0]}: perplexity {second} against {first}, "
-            f"over {counted(int(self.known.sum()))}."
+        values = {"now": second, "then": first, "tokens": counted(int(self.known.sum())), "how": nats(mean)}
+        values |= {"reader": self.models[1], "writer": self.models[0]}
+        if abs(mean) >= 0.005:
+            return gettext(
+                "{reader} finds this text {how} than {writer}: perplexity {now} against {then}, over {tokens}.",
+                **values,
+            )
+        return gettext(
+            "{reader} finds this text as likely as {writer}: perplexity {now} against {then}, over {tokens}.", **values
         )
 
     def by_author(self) -> str:
@@ -144,12 +151,15 @@ class Shift:
         if not theirs.any() or not own.any():
             return ""
         moved = self.second - self.first
-        return (
-            f"What a person wrote is {nats(float(moved[theirs].mean()))}, what a model wrote "
-            f"{nats(float(moved[own].mean()))}; a model always finds its own words likely."
+        return gettext(
+            "What a person wrote is {theirs}, what a model wrote {own}; a model always finds its own words likely.",
+            theirs=nats(float(moved[theirs].mean())),
+            own=nats(float(moved[own].mean())),
         )
 
 
 def nats(mean: float) -> str:
     """A mean shift in words: `0.12 nats a token likelier`."""
-    return f"{abs(mean):.2f} nats a token {'likelier' if mean > 0 else 'less likely'}"
+    if mean > 0:
+        return gettext("{nats:.2f} nats a token likelier", nats=abs(mean))
+    return gettext("{nats:.2f} nats a token less likely", nats=abs(mean))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
+from generate import N_, gettext
+
 POINTS = 300  # of a line at most; more cannot be told apart on a page
 DOTS = 40  # of the held-out line are marked at most
 NEAR = 7.0  # percent of the plot's height: the least distance between the names of two lines
@@ -29,7 +31,7 @@ class Loss:
 class Line:
     """A line of the plot: its points in percent of the plot's width and height, from the upper left corner."""
 
-    name: str
+    name: str  # "training" or "held out", to be put into the page's language
     points: list[tuple[float, float]]
     marked: bool  # each point has a dot
     label: float  # where its name stands, in percent from the top
@@ -55,7 +57,7 @@ def draw(history: list[Loss], validation: list[Loss], steps: float = 0) -> Curve
 
     It is as wide as the `steps` of a training that goes on, and at least as what was seen.
     """
-    both = {"training": thinned(history), "held out": thinned(validation)}
+    both = {N_("training"): thinned(history), N_("held out"): thinned(validation)}
     seen = [one for line in both.values() for one in line]
     if not seen:
         return None
@@ -134,12 +136,22 @@ def apart(ends: list[float]) -> list[float]:
 def described(history: list[Loss], validation: list[Loss]) -> str:
     """The plot in words."""
     said = []
-    for what, line in (("while training", history), ("on held-out text", validation)):
+    for what, line in ((gettext("while training"), history), (gettext("on held-out text"), validation)):
         if len(line) == 1:
-            said.append(f"{what} it was {line[0].loss:.2f} at step {line[0].step:,.0f}")
+            once = gettext(
+                "{what} it was {loss:.2f} at step {step:,.0f}", what=what, loss=line[0].loss, step=line[0].step
+            )
+            said.append(once)
         elif line:
             first, last = line[0], line[-1]
             said.append(
-                f"{what} it went from {first.loss:.2f} at step {first.step:,.0f} to {last.loss:.2f} at step {last.step:,.0f}"
+                gettext(
+                    "{what} it went from {first:.2f} at step {start:,.0f} to {last:.2f} at step {end:,.0f}",
+                    what=what,
+                    first=first.loss,
+                    start=first.step,
+                    last=last.loss,
+                    end=last.step,
+                )
             )
-    return f"Loss in nats a token: {'; '.join(said)}."
+    return gettext("Loss in nats a token: {losses}.", losses=gettext("; ").join(said))

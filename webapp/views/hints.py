@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-from generate import ModelFolder, Refusal
+from generate import ModelFolder, Refusal, gettext
 from webapp.sheets.spans import Spans, Typed
 from webapp.views.model_facts import joined, languages_known
 
@@ -42,12 +42,20 @@ def script_hint(text: str, folder: ModelFolder) -> str:
     try:
         tokens = sum(tokens_of(word, folder) for word in words)
     except Refusal:
-        return f"{folder.name} has no tokens for some of these letters and cannot go on from them; take them out first."
+        return gettext(
+            "{model} has no tokens for some of these letters and cannot go on from them; take them out first.",
+            model=folder.name,
+        )
     if tokens <= SPELLED * letters:
         return ""
     known = languages_known(folder)
-    made = f" was made for {joined(known)} and" if 0 < len(known) <= NAMED else ""
-    return f"{folder.name}{made} hardly knows this script; it will stumble here."
+    if not 0 < len(known) <= NAMED:
+        return gettext("{model} hardly knows this script; it will stumble here.", model=folder.name)
+    return gettext(
+        "{model} was made for {languages} and hardly knows this script; it will stumble here.",
+        model=folder.name,
+        languages=joined(known),
+    )
 
 
 def words_of_other_scripts(text: str) -> Iterator[str]:

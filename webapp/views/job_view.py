@@ -3,24 +3,24 @@
 import shlex
 from dataclasses import dataclass
 
-from generate import counted
+from generate import N_, Problem, counted, gettext, languages
 from webapp.jobs.progress import Progress
 from webapp.jobs.tables import AT_WORK, Job, JobState
 from webapp.views.curve import Curve, draw
-from webapp.views.sentences import how_long
+from webapp.views.sentences import about
 from webapp.views.training_record import TrainingSample, losses, number, samples
 
 STAGES = {
-    "starting": "Starting…",
-    "fetching": "Fetching it from the hub…",
-    "reading": "Reading it…",
-    "measuring": "Measuring how long a step takes…",
-    "training": "It learns.",
-    "writing": "Writing the model…",
-    "judging": "Judging the result…",
+    "starting": N_("Starting…"),
+    "fetching": N_("Fetching it from the hub…"),
+    "reading": N_("Reading it…"),
+    "measuring": N_("Measuring how long a step takes…"),
+    "training": N_("It learns."),
+    "writing": N_("Writing the model…"),
+    "judging": N_("Judging the result…"),
 }
 SHOWN = 20  # samples of a training
-KINDS = {"finetune": "Training", "convert": "Conversion"}
+KINDS = {"finetune": N_("Training"), "convert": N_("Conversion")}
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,19 @@ class JobView:
         return cls(job, Progress.from_json(job.progress), ahead, job.machine != machine)
 
     @property
+    def title(self) -> str:
+        """What it is called, in the language of the page that shows it."""
+        if languages.current() is languages.ENGLISH:
+            return self.job.title
+        if self.job.kind == "convert":
+            return gettext("Bring {model}", model=self.job.makes)
+        model, files = self.job.about.get("model"), self.job.about.get("files")
+        return learning(model, files) if model and files else self.job.title
+
+    @property
     def kind(self) -> str:
         """What it is, in a word."""
-        return KINDS.get(self.job.kind, self.job.kind)
+        return gettext(KINDS.get(self.job.kind, self.job.kind))
 
     @property
     def live(self) -> bool:
@@ -54,29 +64,43 @@ class JobView:
         if self.job.wish is not None:
             return self._wish
         if state == JobState.WAITING:
-            return (
-                f"It waits in line, behind {counted(self.ahead, 'other')}." if self.ahead else "It begins in a moment."
-            )
+            if not self.ahead:
+                return gettext("It begins in a moment.")
+            return gettext("It waits in line, behind {others}.", others=counted(self.ahead, "other"))
         if state == JobState.RUNNING:
-            return STAGES.get(told.stage, "It is being done…")
+            return gettext(STAGES.get(told.stage, N_("It is being done…")))
         if state == JobState.STOPPED:
-            at = f" at {told.unit.removesuffix('s')} {told.done:,.0f} of {told.total:,.0f}" if told.total else ""
-            return f"Stopped{at}. It goes on from there when you like."
+            if not told.total:
+                return gettext("Stopped. It goes on from there when you like.")
+            return gettext(
+                "Stopped at {unit} {done:,.0f} of {total:,.0f}. It goes on from there when you like.",
+                unit=gettext(told.unit.removesuffix("s")),
+                done=told.done,
+                total=told.total,
+            )
         return {
-            JobState.LOOKING: "Looking at it…",
-            JobState.DRAFT: self.job.sentence or "This is what was found. Nothing has been learned yet.",
-            JobState.DONE: f"Done: {self.job.makes} is there.",
-            JobState.FAILED: self.job.sentence,
+            JobState.LOOKING: gettext("Looking at it…"),
+            JobState.DRAFT: self._said or gettext("This is what was found. Nothing has been learned yet."),
+            JobState.DONE: gettext("Done: {model} is there.", model=self.job.makes),
+            JobState.FAILED: self._said,
         }[JobState(state)]
 
     @property
     def _wish(self) -> str:
         """What was asked of it and is not done yet."""
         if self.job.wish == "stop":
-            return "It saves what it has, and stops…"
+            return gettext("It saves what it has, and stops…")
         if self.elsewhere:
-            return f"It is thrown away as soon as its server, {self.job.machine}, sees to it."
-        return "It is thrown away…"
+            return gettext("It is thrown away as soon as its server, {machine}, sees to it.", machine=self.job.machine)
+        return gettext("It is thrown away…")
+
+    @property
+    def _said(self) -> str:
+        """What was said when it ended, in the page's language where its message is known."""
+        problem = self.progress.problem
+        if not problem or not self.job.sentence or languages.current() is languages.ENGLISH:
+            return gettext(self.job.sentence)
+        return str(Problem.from_json(problem["message"], problem["values"]))
 
     @property
     def command(self) -> str:
@@ -97,10 +121,14 @@ class JobView:
         told = self.progress
         if self.job.state not in (JobState.RUNNING, JobState.STOPPED) or not told.total:
             return []
-        left = how_long(told.left).removeprefix(", ") if self.job.state == JobState.RUNNING else ""
+        left = about(told.left) if self.job.state == JobState.RUNNING else ""
         return [
-            f"{amount(told.done, told.unit)} of {amount(told.total, told.unit, named=True)}",
-            *filter(None, [self.speed, left and f"{left} left"]),
+            gettext(
+                "{done} of {total}",
+                done=amount(told.done, told.unit),
+                total=amount(told.total, told.unit, named=True),
+            ),
+            *filter(None, [self.speed, left and gettext("{time} left", time=left)]),
         ]
 
     @property
@@ -108,8 +136,10 @@ class JobView:
         """What it does in a second."""
         last = self.progress.history[-1] if self.progress.history else {}
         if (tokens := number(last.get("tokens_per_second"))) is not None:
-            return f"{tokens:,.0f} tokens a second"
-        return f"{self.progress.pace / 1e6:,.1f} MB a second" if self.progress.unit == "bytes" else ""
+            return gettext("{count:,.0f} tokens a second", count=tokens)
+        if self.progress.unit != "bytes":
+            return ""
+        return gettext("{count:,.1f} MB a second", count=self.progress.pace / 1e6)
 
     @property
     def share(self) -> float | None:
@@ -128,8 +158,15 @@ class JobView:
         return samples(self.progress.samples)[: -SHOWN - 1 : -1]
 
 
+def learning(model: str, files: list[str]) -> str:
+    """What a training is called."""
+    if len(files) == 1:
+        return gettext("{model} learns {file}", model=model, file=files[0])
+    return gettext("{model} learns {file} and {count} more", model=model, file=files[0], count=len(files) - 1)
+
+
 def amount(count: float, unit: str, named: bool = False) -> str:
     """A number of units as people read it."""
     if unit == "bytes":
         return f"{count / 1e6:,.1f}{' MB' if named else ''}"
-    return f"{count:,.0f}{f' {unit}' if named else ''}"
+    return f"{count:,.0f}{f' {gettext(unit)}' if named else ''}"

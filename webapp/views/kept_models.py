@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from generate import Listed
+from generate import Listed, gettext
 from webapp.views.certificate import find_certificate
-from webapp.views.model_facts import parameters, rounded
+from webapp.views.model_facts import parameters, rounded, source_told
 from webapp.views.training import find_training
 
 
@@ -39,12 +39,14 @@ def line(listed: Listed, used: datetime | None, is_hidden: bool, is_default: boo
     if folder is None:
         return Line(listed.name, str(listed.problem), "", 0, (), False, "", "", used, is_hidden, is_default)
     training = find_training(folder)
-    source = folder.source[:1].upper() + folder.source[1:]
-    made = (f"{source}." if source else "", training.sentence or training.problem if training else "")
+    made = (
+        source_told(folder),
+        training.sentence or training.problem if training else "",
+    )
     return Line(
         folder.name,
         "",
-        f"{rounded(parameters(folder.config))} parameters",
+        gettext("{count} parameters", count=rounded(parameters(folder.config))),
         sum(file.stat().st_size for file in folder.weights) / 1e6,
         tuple(filter(None, made)),
         find_certificate(folder) is not None,

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from generate import Capabilities, RunLog, known
+from generate import N_, Capabilities, RunLog, gettext, known
 from webapp.views.sentences import not_told
 
 PROBABILITY = (0.5, 0.2, 0.1, 0.03, 0.01, 0.001)  # borders, from the likeliest class down
@@ -18,10 +18,11 @@ ENTROPY = (0.5, 1.5, 2.5, 3.5, 5.0)  # nats
 
 LOGPROB = np.log(PROBABILITY)
 
+NAMES = {"rank": N_("the rank"), "entropy": N_("the entropy")}
 LEGENDS = {
-    "probability": ("p", ["over 50 % likely", "20 %", "10 %", "3 %", "1 %", "0.1 %", "less"]),
-    "rank": ("k", ["the likeliest", "2 to 10", "11 to 100", "101 to 1,000", "beyond"]),
-    "entropy": ("e", ["sure", "under 1.5 nats", "2.5", "3.5", "5", "anything goes"]),
+    "probability": ("p", [N_("over {share} likely"), "20 %", "10 %", "3 %", "1 %", "0.1 %", N_("less")]),
+    "rank": ("k", [N_("the likeliest"), N_("2 to 10"), N_("11 to 100"), N_("101 to 1,000"), N_("beyond")]),
+    "entropy": ("e", [N_("sure"), N_("under 1.5 nats"), "2.5", "3.5", "5", N_("anything goes")]),
 }
 
 
@@ -64,4 +65,4 @@ def untold(can: Capabilities, *logs: RunLog) -> dict[str, str]:
     told = {"rank": can.rank, "entropy": can.entropy}
     if any(known(part).any() for part in parts):
         told = {lens: any((known(part) & known(part, lens)).any() for part in parts) for lens in told}
-    return {lens: not_told([f"the {lens}"]) for lens in told if not told[lens]}
+    return {lens: not_told([gettext(NAMES[lens])]) for lens in told if not told[lens]}

@@ -5,7 +5,10 @@ All of it follows from the folder: nothing is asked of the model.
 
 from functools import lru_cache
 
-from generate import Config, ModelFolder, Refusal, counted
+from babel.numbers import format_compact_decimal
+
+from generate import N_, Config, ModelFolder, Refusal, counted, gettext, languages, retelling
+from webapp.views.sentences import listed
 
 # A sentence in each; how many tokens it takes tells whether a vocabulary was made for it.
 SENTENCES = {
@@ -34,7 +37,10 @@ def parameters(config: Config) -> int:
 
 
 def rounded(count: int) -> str:
-    """As in `7.0 million` and `1.6 billion`, in three digits at the most."""
+    """As in `7.0 million` and `1.6 billion`, in three digits at the most; elsewhere in the powers that are counted there."""
+    if languages.current() is not languages.ENGLISH:
+        digits = 1 if len(str(count)) % 4 in (0, 3) else 2
+        return format_compact_decimal(count, locale=languages.language(), fraction_digits=digits)
     for size, name in ((10**9, "billion"), (10**6, "million"), (1000, "thousand")):
         if count >= 0.9995 * size:
             value = count / size
@@ -42,10 +48,21 @@ def rounded(count: int) -> str:
     return str(count)
 
 
+def source_told(folder: ModelFolder) -> str:
+    """One sentence on where it is from; "" where its folder does not say."""
+    source = retelling.retold(folder.source) if folder.source else ""
+    return gettext("{sentence}.", sentence=source[:1].upper() + source[1:]) if source else ""
+
+
 def size_told(config: Config) -> str:
     """One sentence on how large it is."""
     layers = counted(config.n_layer, "layer")
-    return f"{rounded(parameters(config))} parameters in {layers} of width {config.n_embd:,}. The smallest GPT-2 of OpenAI’s has 124 million."
+    return gettext(
+        "{count} parameters in {layers} of width {width:,}. The smallest GPT-2 of OpenAI’s has 124 million.",
+        count=rounded(parameters(config)),
+        layers=layers,
+        width=config.n_embd,
+    )
 
 
 @lru_cache(64)
@@ -66,8 +83,17 @@ def tokens_a_word(folder: ModelFolder) -> dict[str, float]:
 def window_told(folder: ModelFolder) -> str:
     """One sentence on how far back it sees."""
     window, rate = folder.config.n_positions, tokens_a_word(folder).get("English")
-    words = f", in English about {round(window / rate / RARER, -1):,.0f} words" if rate else ""
-    return f"It sees the last {counted(window)} of a text{words}. What stands further back it does not know any more."
+    if not rate:
+        return gettext(
+            "It sees the last {tokens} of a text. What stands further back it does not know any more.",
+            tokens=counted(window),
+        )
+    return gettext(
+        "It sees the last {tokens} of a text, in English about {words:,.0f} words. What stands further back it does not "
+        "know any more.",
+        tokens=counted(window),
+        words=round(window / rate / RARER, -1),
+    )
 
 
 def languages_known(folder: ModelFolder) -> list[str]:
@@ -79,15 +105,20 @@ def languages_told(folder: ModelFolder) -> str:
     """One or two sentences on the languages for which its vocabulary was made."""
     known = languages_known(folder)
     spelled = [name for name, rate in tokens_a_word(folder).items() if rate > LETTERS.get(name, MANY)]
-    said = [f"Its {counted(folder.config.vocab_size)} were made for {joined(known)}."] if known else []
+    said = []
+    if known:
+        tokens = counted(folder.config.vocab_size)
+        said.append(gettext("Its {tokens} were made for {languages}.", tokens=tokens, languages=joined(known)))
     if known and spelled:
-        said.append(f"It has to spell {joined(spelled)} in pieces of letters, and will stumble there.")
-    return (
-        " ".join(said) or "Its tokens were made for no language that this page knows; it spells all of them in pieces."
-    )
+        said.append(
+            gettext(
+                "It has to spell {languages} in pieces of letters, and will stumble there.", languages=joined(spelled)
+            )
+        )
+    none = N_("Its tokens were made for no language that this page knows; it spells all of them in pieces.")
+    return languages.spaced(said) or gettext(none)
 
 
 def joined(names: list[str]) -> str:
     """As in `English, German and French`."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    return listed([gettext(name) for name in names])

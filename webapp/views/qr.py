@@ -4,6 +4,8 @@ from io import BytesIO
 
 import segno
 
+from generate import gettext
+
 
 def qr_svg(address: str) -> str:
     """SVG that stands in a page or alone; it has a viewBox and no size, so that CSS gives it one.
@@ -17,7 +19,7 @@ def qr_svg(address: str) -> str:
         dark="#1c1915",
         light="#fff",
         border=4,
-        title=f"QR code of {address}",
+        title=gettext("QR code of {address}", address=address),
         xmldecl=False,
         omitsize=True,
         svgclass=None,

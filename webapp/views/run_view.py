@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from markupsafe import Markup
 
-from generate import UNK, RunLog, SampleLog, Vocabulary, context_at, counted, is_known
+from generate import UNK, RunLog, SampleLog, Vocabulary, context_at, counted, gettext, is_known, languages
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
@@ -46,16 +46,16 @@ class Shown:
 
 
 class Pieces:
-    """The HTML of all samples that somebody reads, as long as their logs are in memory."""
+    """The HTML of all samples that somebody reads, in each language, as long as their logs are in memory."""
 
     def __init__(self):
-        self._shown: WeakKeyDictionary[SampleLog, Shown] = WeakKeyDictionary()
+        self._shown: WeakKeyDictionary[SampleLog, dict[str, Shown]] = WeakKeyDictionary()
         self._sharing = threading.Lock()
 
     def of(self, sample: SampleLog) -> Shown:
-        """The one that all readers of a sample share."""
+        """The one that all readers of a sample share who have one language."""
         with self._sharing:
-            return self._shown.setdefault(sample, Shown())
+            return self._shown.setdefault(sample, {}).setdefault(languages.language(), Shown())
 
 
 class SampleView:
@@ -124,7 +124,7 @@ class RunView(Transcript):
     @property
     def opening(self) -> str:
         """The first words of the prompt, for a title."""
-        return " ".join(self.asked.split())[:60] or "A text from nothing"
+        return " ".join(self.asked.split())[:60] or gettext("A text from nothing")
 
     def context_at(self, count: int) -> tuple[range, range]:
         """The places of the tokens since the root that the model saw when `count` were there: those that were kept in
@@ -198,8 +198,13 @@ class RunView(Transcript):
 
 def moved_mark(kept: int) -> str:
     """HTML of the mark where the model's window was moved on, with so many of the first tokens kept in mind."""
-    first = f"the text’s first {counted(kept)} and " if kept else ""
-    return f'<i class="moved" title="From here on the model remembers only {first}the later half of what it saw."></i>'
+    told = gettext("From here on the model remembers only the later half of what it saw.")
+    if kept:
+        told = gettext(
+            "From here on the model remembers only the text’s first {tokens} and the later half of what it saw.",
+            tokens=counted(kept),
+        )
+    return f'<i class="moved" title="{escape(told)}"></i>'
 
 
 def shown(view: RunView) -> tuple[bool, list[dict]]:

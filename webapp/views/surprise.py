@@ -4,7 +4,7 @@ from unicodedata import east_asian_width
 
 import numpy as np
 
-from generate import Vocabulary, counted, known, perplexity, split_half_character
+from generate import Vocabulary, counted, gettext, known, perplexity, split_half_character
 from webapp.runs.transcript import Transcript
 
 LONGEST = 24  # characters of a word; what is longer stands in a script that does not part words
@@ -18,15 +18,25 @@ def verdict(view: Transcript, model: str) -> str:
     """
     records = view.log.prompt
     score = perplexity(records, view.vocabulary)
-    read = f"Read: {counted(len(records))}."
+    read = gettext("Read: {tokens}.", tokens=counted(len(records)))
     if score.perplexity is None:
-        return f"{read} Nothing came before it that could predict it." if len(records) == 1 else read
-    bits = "" if score.bits_per_byte is None else f", {score.bits_per_byte:.2f} bits per byte"
+        nothing = gettext("{read} Nothing came before it that could predict it.", read=read)
+        return nothing if len(records) == 1 else read
+    bits = score.bits_per_byte
+    bits = "" if bits is None else gettext(", {bits:.2f} bits per byte", bits=bits)
     of = f"{score.perplexity:.1f}" if score.perplexity < 9.95 else f"{score.perplexity:,.0f}"
-    of = of if score.perplexity < 1e7 else "more than ten million"
-    numbers = f"To {model} each was on average a choice among {of} (perplexity {rounded(score.perplexity)}{bits})"
+    of = of if score.perplexity < 1e7 else gettext("more than ten million")
+    numbers = gettext(
+        "To {model} each was on average a choice among {of} (perplexity {perplexity}{bits})",
+        model=model,
+        of=of,
+        perplexity=rounded(score.perplexity),
+        bits=bits,
+    )
     least = least_expected(records, view.vocabulary)
-    return f"{read} {numbers}; the least expected {least}." if least else f"{read} {numbers}."
+    if least:
+        return gettext("{read} {numbers}; the least expected {least}.", read=read, numbers=numbers, least=least)
+    return gettext("{read} {numbers}.", read=read, numbers=numbers)
 
 
 def rounded(perplexity: float) -> str:
@@ -52,13 +62,13 @@ def least_expected(records: np.ndarray, vocabulary: Vocabulary) -> str:
     if not found:
         return ""
     if found.isspace():
-        return "was a line break" if "\n" in found else "was a space"
+        return gettext("was a line break") if "\n" in found else gettext("was a space")
     start += len(found) - len(found.lstrip())
     found = found.strip()
     if not any(map(str.isalnum, found)):
-        return f"sign was “{found}”" if found.isprintable() else ""
+        return gettext("sign was “{sign}”", sign=found) if found.isprintable() else ""
     word = word_around(text, start, start + len(found))
-    return f"word was “{word}”" if word.isprintable() else ""
+    return gettext("word was “{word}”", word=word) if word.isprintable() else ""
 
 
 def characters(data: bytes) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from generate import is_known
+from generate import N_, gettext, is_known
 from webapp.runs.probabilities import alternatives, place_of
 from webapp.views.run_view import RunView
 from webapp.views.sentences import not_told, share
@@ -16,7 +16,12 @@ from webapp.views.tokens import BLANKS, escape, without_text
 
 WIDTHS = (("width", "logprob"), ("allowed_width", "sampled"))
 NUMBERS = ("logprob", "sampled_logprob", "rank", "entropy")  # of a record
-TOLD = {"logprob": "its probability", "rank": "its rank", "entropy": "the entropy", "cut": "what the sampler left"}
+TOLD = {
+    "logprob": N_("its probability"),
+    "rank": N_("its rank"),
+    "entropy": N_("the entropy"),
+    "cut": N_("what the sampler left"),
+}
 
 
 def describe(view: RunView, record: np.void, before: np.ndarray, written: bool, blocked: Sequence[int] = ()) -> dict:
@@ -39,7 +44,11 @@ def describe(view: RunView, record: np.void, before: np.ndarray, written: bool, 
         "known": is_known(record),
         "unknown": why_unknown(view, len(before)),
         "untold": not_told(
-            [name for field, name in TOLD.items() if (written or field != "cut") and not is_known(record, field)]
+            [
+                gettext(name)
+                for field, name in TOLD.items()
+                if (written or field != "cut") and not is_known(record, field)
+            ]
         ),
         "share": share(own["logprob"]),
         "sampled": share(own["sampled_logprob"]),
@@ -56,13 +65,13 @@ def why_unknown(view: RunView, place: int) -> str:
     """Why nothing is known of the prompt's token `place`."""
     log = view.log
     if place == 0:
-        return "The first token: nothing came before it that could predict it."
+        return gettext("The first token: nothing came before it that could predict it.")
     first = 0 if view.unread.start else view.unread.stop  # of those in the window
     if (
         place not in view.unread and place != first and any(map(len, log.samples))
     ):  # it was read, as something follows it
-        return not_told(["what the model thought of the prompt"])
-    return "It lies before the model's window and was not read." if log.done else "It is being read."
+        return not_told([gettext("what the model thought of the prompt")])
+    return gettext("It lies before the model's window and was not read.") if log.done else gettext("It is being read.")
 
 
 def bar(view: RunView, one: dict, here: bool) -> dict:

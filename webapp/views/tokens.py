@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from markupsafe import escape as markup_escape
 
-from generate import CharacterGate, Vocabulary
+from generate import CharacterGate, Vocabulary, gettext
 
 # C0 controls that HTML drops or hides are shown by their Unicode pictures; tab, LF and CR stay themselves
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"} | {0x7F: 0x2421}
@@ -87,7 +87,7 @@ def cells(
 
 def without_text(vocabulary: Vocabulary) -> str:
     """What a token is called that has no text: of several, nobody tells which ends a text."""
-    return "end of text" if len(vocabulary.special) <= 1 else "special token"
+    return gettext("end of text") if len(vocabulary.special) <= 1 else gettext("special token")
 
 
 def token_html(cell: Cell, named: str) -> str:

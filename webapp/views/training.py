@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from generate import ModelFolder, Refusal, counted
+from generate import N_, ModelFolder, Refusal, counted, gettext, languages
 from webapp.views.curve import Curve, Loss, draw
-from webapp.views.sentences import moment
+from webapp.views.sentences import listed, moment
 from webapp.views.training_record import TrainingSample, entries, losses, number, part, samples, words
 
 SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
@@ -17,7 +17,7 @@ SHOWN, FOLDED = 3, 40  # samples in sight, and at most folded away
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of what else there is to know; `code` is what a person would copy: a hash, a command. Where it is a moment,
+    """A line of what else there is to know, whose name is put into the page's language by its template; `code` is what a person would copy: a hash, a command. Where it is a moment,
     `when` is it as ISO 8601 has it."""
 
     name: str
@@ -55,7 +55,7 @@ def read_training(raw: dict) -> Training:
     kept = {kind: up_to(best, found) for kind, found in evaluations.items()}
     newest = samples(raw.get("samples"))[::-1]
     return Training(
-        sentence=" ".join(filter(None, (trained(raw), *brought(**kept), ended(raw, best)))),
+        sentence=languages.spaced(filter(None, (trained(raw), *brought(**kept), ended(raw, best)))),
         curve=draw(history, evaluations["validation"]),
         shown=tuple(newest[:SHOWN]),
         folded=tuple(spread(newest[SHOWN:], FOLDED)),
@@ -63,34 +63,36 @@ def read_training(raw: dict) -> Training:
     )
 
 
-PLACES = {"train": "training text", "validation": "held-out text", "test": "test text"}
+PLACES = {"train": N_("training text"), "validation": N_("held-out text"), "test": N_("test text")}
 FILES = 20  # named at most
 
 
 def trained(raw: dict) -> str:
     """From what, on what, and how long."""
-    base = "nothing" if raw.get("model", ...) is None else words(part(raw.get("model")).get("name"))
+    base = gettext("nothing") if raw.get("model", ...) is None else words(part(raw.get("model")).get("name"))
     names = [name for file in entries(raw.get("data")) if (name := words(file.get("name")))]
-    much = f" ({amount(raw, 'train')})" if amount(raw, "train") else ""
-    said = [f"from {base}" if base else "", f"on {joined(names)}{much}" if names else "", duration(raw.get("seconds"))]
-    return f"Trained {' '.join(filter(None, said))}." if any(said) else "run.json does not say what it was trained on."
+    much = gettext(" ({amount})", amount=amount(raw, "train")) if amount(raw, "train") else ""
+    said = [
+        gettext("from {base}", base=base) if base else "",
+        gettext("on {files}{amount}", files=joined(names), amount=much) if names else "",
+        duration(raw.get("seconds")),
+    ]
+    if not any(said):
+        return gettext("run.json does not say what it was trained on.")
+    return gettext("Trained {how}.", how=languages.spaced(filter(None, said)))
 
 
 def joined(names: list[str]) -> str:
     """As in "one", "one and two", "one, two and 7 other files"."""
-    names = [*names[:2], f"{len(names) - 2:,} other files"] if len(names) > 3 else names
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    more = gettext("{count:,} other files", count=len(names) - 2)
+    return listed([*names[:2], more] if len(names) > 3 else names)
 
 
 def amount(raw: dict, which: str) -> str:
     """How much text there was for training, validation or test."""
-    counts = [how_many(number(part(raw.get(f"{what}s")).get(which)), what) for what in ("document", "token")]
-    return ", ".join(filter(None, counts))
-
-
-def how_many(count: float | None, one: str) -> str:
-    """As in "1 document" and "12 documents"; "" for none."""
-    return counted(round(count), one) if count else ""
+    documents, tokens = (number(part(raw.get(name)).get(which)) for name in ("documents", "tokens"))
+    counts = [counted(round(documents), "document") if documents else "", counted(round(tokens)) if tokens else ""]
+    return gettext(", ").join(filter(None, counts))
 
 
 def duration(value: object) -> str:
@@ -98,16 +100,17 @@ def duration(value: object) -> str:
     if (seconds := number(value)) is None:
         return ""
     if seconds < 90:
-        return f"in {how_many(max(1, round(seconds)), 'second')}"
+        return gettext("in {time}", time=counted(max(1, round(seconds)), "second"))
     if seconds < 90 * 60:
-        return f"in {round(seconds / 60)} minutes"
-    return f"in {seconds / 3600:,.1f} hours"
+        return gettext("in {count} minutes", count=round(seconds / 60))
+    return gettext("in {count:,.1f} hours", count=seconds / 3600)
 
 
 def brought(validation: list[Loss], test: list[Loss]) -> list[str]:
     """What training did to the perplexity on text that it did not learn from; one sentence for each part."""
     return [
-        went(f"Perplexity on {PLACES[name]}", found) for name, found in (("validation", validation), ("test", test))
+        went(gettext("Perplexity on {text}", text=gettext(PLACES[name])), found)
+        for name, found in (("validation", validation), ("test", test))
     ]
 
 
@@ -118,9 +121,12 @@ def went(what: str, found: list[Loss]) -> str:
         return ""
     first, last = (rounded(one.perplexity) for one in (known[0], known[-1]))
     if len(known) == 1:
-        return f"{what} {'was' if known[0].step == 0 else 'is'} {first}{' before' if known[0].step == 0 else ''}."
-    since = f" at step {known[0].step:,.0f}" if known[0].step else ""
-    return f"{what} stayed at {last}." if first == last else f"{what} went from {first}{since} to {last}."
+        told = N_("{what} was {value} before.") if known[0].step == 0 else N_("{what} is {value}.")
+        return gettext(told, what=what, value=first)
+    if first == last:
+        return gettext("{what} stayed at {value}.", what=what, value=last)
+    since = gettext(" at step {step:,.0f}", step=known[0].step) if known[0].step else ""
+    return gettext("{what} went from {first}{since} to {last}.", what=what, first=first, since=since, last=last)
 
 
 def up_to(best: float | None, found: list[Loss]) -> list[Loss]:
@@ -131,8 +137,9 @@ def up_to(best: float | None, found: list[Loss]) -> list[Loss]:
 def ended(raw: dict, best: float | None) -> str:
     """One sentence where a training was stopped, or where its best weights were kept; else ""."""
     if raw.get("state") == "stopped":
-        return "It was stopped before its last step."
-    return "" if best is None else f"The weights of step {best:,.0f} were the best, and were kept."
+        return gettext("It was stopped before its last step.")
+    kept = N_("The weights of step {step:,.0f} were the best, and were kept.")
+    return "" if best is None else gettext(kept, step=best)
 
 
 def rounded(value: float) -> str:
@@ -145,21 +152,21 @@ def rounded(value: float) -> str:
 def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
     """All that has no place of its own: how it was made, of what, what it came to, its options."""
     if command := words(raw.get("command")):
-        yield Fact("command", "", command)
+        yield Fact(N_("command"), "", command)
     base = part(raw.get("model"))
     if words(base.get("fingerprint")):
-        yield Fact("base model", words(base.get("name")), words(base["fingerprint"]))
-    yield from file_facts("data", entries(raw.get("data")))
-    yield from file_facts("held-out data", entries(raw.get("validation_data")))
+        yield Fact(N_("base model"), words(base.get("name")), words(base["fingerprint"]))
+    yield from file_facts(N_("data"), entries(raw.get("data")))
+    yield from file_facts(N_("held-out data"), entries(raw.get("validation_data")))
     for which, name in PLACES.items():
         if said := "; ".join(filter(None, (amount(raw, which), evaluated(evaluations.get(which))))):
             yield Fact(name, said)
     if started := words(raw.get("started")):
         yield date(started)
-    if place := " on ".join(filter(None, (words(raw.get("precision")), words(raw.get("device"))))):
-        yield Fact("precision", place)
+    if place := gettext(" on ").join(filter(None, (words(raw.get("precision")), words(raw.get("device"))))):
+        yield Fact(N_("precision"), place)
     if (steps := number(raw.get("steps"))) is not None:
-        yield Fact("steps", f"{steps:,.0f}")
+        yield Fact(N_("steps"), f"{steps:,.0f}")
     for name, value in part(raw.get("options")).items():
         if (said := plain(value)) is not None:
             yield Fact(words(name), said)
@@ -168,11 +175,12 @@ def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
 def file_facts(kind: str, found: list[dict]) -> Iterator[Fact]:
     """A line for each file with its name, bytes and sha256; past FILES only how many more there are."""
     for file in found[:FILES]:
-        said = ", ".join(filter(None, (words(file.get("name")), how_many(number(file.get("bytes")), "byte"))))
+        size = number(file.get("bytes"))
+        said = gettext(", ").join(filter(None, (words(file.get("name")), counted(round(size), "byte") if size else "")))
         if said:
             yield Fact(kind, said, words(file.get("sha256")))
     if len(found) > FILES:
-        yield Fact(kind, f"and {how_many(len(found) - FILES, 'file')} more")
+        yield Fact(kind, gettext("and {files} more", files=counted(len(found) - FILES, "file")))
 
 
 def evaluated(found: list[Loss] | None) -> str:
@@ -180,26 +188,30 @@ def evaluated(found: list[Loss] | None) -> str:
     if not found:
         return ""
     last = found[-1]
-    said = f"{last.loss:.3f} nats a token" + (f", {last.bits_per_byte:.3f} bits a byte" if last.bits_per_byte else "")
-    return f"{said}; before training {found[0].loss:.3f} nats" if found[0].step == 0 < last.step else said
+    said = gettext("{loss:.3f} nats a token", loss=last.loss)
+    if last.bits_per_byte:
+        said += gettext(", {bits:.3f} bits a byte", bits=last.bits_per_byte)
+    if found[0].step == 0 < last.step:
+        said += gettext("; before training {loss:.3f} nats", loss=found[0].loss)
+    return said
 
 
 def date(started: str) -> Fact:
     """When it began: an ISO date as the site's pages write one, or the text as it is."""
     try:
         when = datetime.fromisoformat(started).astimezone(UTC)
-        return Fact("started", moment(when), when=when.isoformat())
+        return Fact(N_("started"), moment(when), when=when.isoformat())
     except (ValueError, OverflowError):
-        return Fact("started", started)
+        return Fact(N_("started"), started)
 
 
 def plain(value: object) -> str | None:
     """An option's value in words; None for what is neither text nor number nor a list of those."""
     if isinstance(value, list):
         said = [plain(one) for one in value if not isinstance(one, list)]
-        return ", ".join(filter(None, said)) or "none"
+        return gettext(", ").join(filter(None, said)) or gettext("none")
     if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
+        return gettext({None: N_("none"), True: N_("yes"), False: N_("no")}[value])
     if isinstance(value, int | float):
         return f"{value:.10g}" if abs(value) <= 1e300 else None
     return words(value) if isinstance(value, str) else None

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from itertools import groupby
 
-from generate import counted
+from generate import N_, counted, gettext, languages
 from webapp.views.curve import percent, round_step
 from webapp.watch.disk import FULL, LOW, Disk
 from webapp.watch.history import HOUR, History, Series
 from webapp.watch.numbers import Numbers
 
 REFUSALS = {
-    "line": "the line was full",
-    "streams": "no stream was free",
-    "api": "the API was busy",
-    "often": "too often from one address",
-    "request": "it could not be done as it was asked",
+    "line": N_("the line was full"),
+    "streams": N_("no stream was free"),
+    "api": N_("the API was busy"),
+    "often": N_("too often from one address"),
+    "request": N_("it could not be done as it was asked"),
 }
 
 
@@ -46,21 +46,25 @@ def charts(history: History, now: Numbers) -> list[Chart]:
     speed = history.rates(lambda moment: moment.written)
     refused = [(ago, rate * 60) for ago, rate in history.rates(lambda moment: moment.refused)]
     found = [
-        draw("Tokens a second", f"{last_of(speed):,.0f}", {"": speed}, "{:,.0f}"),
+        draw(gettext("Tokens a second"), f"{last_of(speed):,.0f}", {"": speed}, "{:,.0f}"),
         draw(
-            "Being written, and waiting",
+            gettext("Being written, and waiting"),
             f"{rows:,} · {waiting:,}",
-            {"written": history.values(lambda m: m.rows), "waiting": history.values(lambda m: m.waiting)},
+            {N_("written"): history.values(lambda m: m.rows), N_("waiting"): history.values(lambda m: m.waiting)},
             "{:,.0f}",
         ),
-        draw("To the first token", seconds(last_of(first)), {"": first}, "{:g} s"),
-        draw("A step of the model", f"{last_of(steps):,.1f} ms", {"": steps}, "{:g} ms"),
+        draw(gettext("To the first token"), seconds(last_of(first)), {"": first}, "{:g} s"),
+        draw(gettext("A step of the model"), f"{last_of(steps):,.1f} ms", {"": steps}, "{:g} ms"),
         draw(
-            "Open streams", f"{now.streams:,}", {"": history.values(lambda m: m.streams)}, "{:,.0f}", now.most_streams
+            gettext("Open streams"),
+            f"{now.streams:,}",
+            {"": history.values(lambda m: m.streams)},
+            "{:,.0f}",
+            now.most_streams,
         ),
-        draw("Refused in a minute", f"{last_of(refused):,.0f}", {"": refused}, "{:,.0f}"),
+        draw(gettext("Refused in a minute"), f"{last_of(refused):,.0f}", {"": refused}, "{:,.0f}"),
         draw(
-            "Room on the disk",
+            gettext("Room on the disk"),
             size(now.disk_free),
             {"": gigabytes(history, "disk_free")},
             "{:g} GB",
@@ -68,7 +72,12 @@ def charts(history: History, now: Numbers) -> list[Chart]:
         ),
     ]
     if now.memory is not None:
-        found.insert(-1, draw("Memory", size(now.memory), {"": gigabytes(history, "memory")}, "{:g} GB"))
+        found.insert(
+            -1,
+            draw(
+                languages.pgettext("machine", "Memory"), size(now.memory), {"": gigabytes(history, "memory")}, "{:g} GB"
+            ),
+        )
     return found
 
 
@@ -112,10 +121,11 @@ def top_of(value: float) -> float:
 def described(title: str, now: str, values: list[float], words: str, ago: float) -> str:
     """A chart for those who cannot see it."""
     if not values:
-        return f"{title}: nothing yet."
-    within = "hour" if ago > HOUR * 0.9 else counted(max(1, round(ago / 60)), "minute")
+        return gettext("{title}: nothing yet.", title=title)
+    within = gettext("hour") if ago > HOUR * 0.9 else counted(max(1, round(ago / 60)), "minute")
     least, most = (words.format(float(f"{value:.3g}")) for value in (min(values), max(values)))
-    return f"{title}: {now} now; in the last {within} between {least} and {most}."
+    told = N_("{title}: {now} now; in the last {time} between {least} and {most}.")
+    return gettext(told, title=title, now=now, time=within, least=least, most=most)
 
 
 def last_of(series: Series) -> float:
@@ -176,12 +186,18 @@ def facts(now: Numbers) -> list[str]:
     """What has no chart, in sentences."""
     found = []
     if errors := now.all.ended["error"]:
-        found.append(f"{counted(errors, 'sample')} ended with an error since the server began.")
-    found += [f"{counted(count, 'time')} refused, as {REFUSALS[why]}." for why, count in now.refused.items() if count]
+        told = N_("{samples} ended with an error since the server began.")
+        found.append(gettext(told, samples=counted(errors, "sample")))
+    found += [
+        gettext("{times} refused, as {why}.", times=counted(count, "time"), why=gettext(REFUSALS[why]))
+        for why, count in now.refused.items()
+        if count
+    ]
     if now.answers["5xx"]:
-        found.append(f"{counted(now.answers['5xx'], 'answer')} said that the server was busy or at fault.")
+        told = N_("{answers} said that the server was busy or at fault.")
+        found.append(gettext(told, answers=counted(now.answers["5xx"], "answer")))
     if now.stored.size is not None:
-        found.append(f"The database has {size(now.stored.size)}.")
+        found.append(gettext("The database has {size}.", size=size(now.stored.size)))
     return found
 
 
@@ -190,9 +206,9 @@ def verdict(now: Numbers, problem: str | None, disk: Disk) -> tuple[bool, str]:
     if problem is not None:
         return False, problem
     if not now.stored.answers:
-        return False, "The database has not answered at the last look."
+        return False, gettext("The database has not answered at the last look.")
     if disk.is_full:
-        return False, FULL
+        return False, gettext(FULL)
     if now.disk_free < LOW:
-        return False, f"The disk is nearly full: {size(now.disk_free)} are left."
-    return True, "All is well."
+        return False, gettext("The disk is nearly full: {size} are left.", size=size(now.disk_free))
+    return True, gettext("All is well.")

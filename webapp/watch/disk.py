@@ -4,11 +4,13 @@ import shutil
 import time
 from pathlib import Path
 
+from generate import N_, gettext
+
 LOW = 256 * 2**20  # bytes; an upload leaves as many free
 STAYS = 15.0  # seconds that a disk counts as full after it refused something; what waits is tried again all the time
 
-NEARLY = "This server’s disk is nearly full: what is written from now on may not be kept."
-FULL = "This server’s disk is full: what is written now is not kept until there is room again. What was kept stays."
+NEARLY = N_("This server’s disk is nearly full: what is written from now on may not be kept.")
+FULL = N_("This server’s disk is full: what is written now is not kept until there is room again. What was kept stays.")
 
 
 class Disk:
@@ -33,8 +35,8 @@ class Disk:
     def notice(self) -> str:
         """What is said at the bar; "" while there is room."""
         if self.is_full:
-            return FULL
-        return NEARLY if self.free < LOW else ""
+            return gettext(FULL)
+        return gettext(NEARLY) if self.free < LOW else ""
 
     def refuses(self) -> None:
         """The database has just found no room."""

@@ -10,7 +10,7 @@ from itertools import accumulate, groupby
 
 from PIL import Image, ImageDraw
 
-from generate import Refusal
+from generate import N_, Refusal, gettext
 from webapp.views.card.clusters import tidy
 from webapp.views.card.directions import MARKS, in_display, way
 from webapp.views.card.typefaces import BOX_WIDTH, SMALLEST, Ink, face, measured
@@ -28,6 +28,8 @@ LEFT, RIGHT = EDGES[0] + MARGINS[0], EDGES[2] - MARGINS[0]  # of the text
 ROOM = (RIGHT - LEFT, EDGES[3] - EDGES[1] - 2 * MARGINS[1])
 SIZES = (72, 64, 56, 49, 43, 38, 34, SMALLEST)  # of the type
 LEADING, CAPITAL, DESCENT = 1.42, 0.67, 0.25  # em: from line to line, over the baseline, under it
+
+BLACK, RED = N_("You write in black,\n"), N_("the model goes on in red.")
 
 MOST = 1300  # characters of each half that are looked at, or 520 Chinese ones; whatever they are, fewer fit
 
@@ -122,7 +124,7 @@ def halves(parts: list[tuple[str, bool]]) -> tuple[list[tuple[str, Ink]], list[t
     inked = [(tidy(text), MODEL if by_model else PERSON) for text, by_model in parts]
     seen = [place for place, (text, _) in enumerate(inked) if text.strip().strip(MARKS)]
     if not seen:
-        return [("You write in black,\n", PERSON)], [("the model goes on in red.", MODEL)]
+        return [(gettext(BLACK), PERSON)], [(gettext(RED), MODEL)]
     inked = inked[seen[0] : seen[-1] + 1]
     inked[0] = (inked[0][0].lstrip(), inked[0][1])
     inked[-1] = (inked[-1][0].rstrip(), inked[-1][1])

@@ -1,0 +1,198 @@
+"""In Chromium with zh-CN: no English word on any page, but names, what people and models wrote, and what programs read."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from browser import Window, opened, unfold
+from operating import operator_cookie
+from test_accessibility import PATHS, server  # noqa: F401 - a fixture
+from waiting import until
+
+pytestmark = pytest.mark.long
+
+NAMES = {
+    *(
+        "Rubric",
+        "GPT-2",
+        "OpenAI",
+        "API",
+        "Python",
+        "TensorFlow",
+        "PyTorch",
+        "transformers",
+        "nanoGPT",
+        "GGUF",
+        "README",
+    ),
+    *(
+        "Hugging",
+        "Face",
+        "Hub",
+        "nshepperd",
+        "gpt-2-simple",
+        "storyteller",
+        "tiny",
+        "other",
+        "slow",
+        "broken",
+        "trained",
+    ),
+    *("English", "token", "nat", "MB", "GB", "kB", "UTC", "QR", "JSON", "Lines", "CSV", "TSV", "Parquet", "Cookie"),
+    *("Ctrl", "Alt", "Enter", "Esc", "Escape", "Tab", "Page", "Up", "Down", "HOST", "PUBLIC_URL", "UNK", "DRY", "XTC"),
+    *(
+        "float32",
+        "bfloat16",
+        "int8",
+        "float16",
+        "cpu",
+        "cuda",
+        "auto",
+        "sha256",
+        "logit",
+        "id",
+        "min_p",
+        "BERT",
+        "LoRA",
+    ),
+    *(
+        "gzip",
+        "zip",
+        "tar",
+        "npz",
+        "bos",
+        "eos",
+        "pad",
+        "file",
+        "line",
+        "blank-line",
+        "utf-8",
+        "yes",
+        "no",
+        "JOKE",
+        "text",
+    ),
+    *("Beta", "Dropout", "stable", "constant", "cosine", "linear", "adamw", "muon", "documents", "windows", "horse"),
+    *("encoder", "json", "vocab", "bpe", "tokenizer", "meta", "pkl", "gz", "ckpt", "pt", "pytorch_model", "bin", "txt"),
+}
+PRESETS = {"nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"}
+# what is on a page for people to read, in sight or to be heard, but for texts, code and what says that it is in English
+READ = """() => {
+  const apart = '.story, .cm-content, code, pre, kbd, script, style, [lang="en"], [lang=""], .readme, .token-name, .name, '
+    + 'select[name=model] option, .chip, .address, .near, .typed, svg.curve .step, svg.curve .loss, bdi, .moved-most th, .wordmark, .fold';
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.nodeType === Node.TEXT_NODE ? node.parentElement : node;
+    if (element.closest(apart)) continue;
+    if (node.nodeType === Node.TEXT_NODE) found.push(node.data);
+    else for (const name of ['title', 'aria-label', 'placeholder', 'alt', 'data-title', 'data-unit', 'aria-valuetext']) {
+      if (node.hasAttribute(name)) found.push(node.getAttribute(name));
+    }
+  }
+  return [document.title, ...found].map(text => text.trim()).filter(Boolean);
+}"""
+
+
+def english_words(page) -> list[str]:
+    """What is told on a page with a word in it that is no name, addresses and numbers left out."""
+    found = []
+    for text in page.evaluate(READ):
+        bare = re.sub(
+            r"https?://\S+|/[\w./-]+|“[^”]*”|‹[^›]*›|\b[0-9a-f]{8,}\b|[\w-]+\.(png|txt|json|css|bin)\b", " ", text
+        )
+        if words := [w for w in re.findall(r"[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]", bare) if w not in NAMES | PRESETS]:
+            found.append(f"{' '.join(words)}: {text[:120]}")
+    return sorted(set(found))
+
+
+@pytest.fixture(scope="module")
+def visit(browser, server):  # noqa: F811
+    """A visitor from China, with runs of every kind."""
+    window = Window(browser, server, locale="zh-CN")
+
+    def start(path="/runs", **fields) -> str:
+        form = {"prompt": "从前有一只狐狸", "model": "tiny", "max_new_tokens": "30", "seed": "1"} | fields
+        answer = window.context.request.post(server.url + path, form=form, max_redirects=0)
+        assert answer.status == 303, answer.text()
+        run = answer.headers["location"]
+        if fields.get("model") != "slow":
+            window.context.request.get(f"{server.url}/r/{run.rsplit('/', 1)[1]}/events")
+        return run.removeprefix("/r/")
+
+    one = start()
+    about = {"key": "k" * 22, "edits": [[0, 0, "一张稿纸"]]}
+    assert window.context.request.post(f"{server.url}/sheets", data=about).status == 201
+    runs = {"one": one, "many": start(samples="3"), "child": start(f"/r/{one}/continue"), "deleted": start()}
+    window.context.request.post(f"{server.url}/r/{runs['deleted']}/delete")
+    runs["other"] = start(f"/r/{one}/beside", model="other").rsplit("/", 1)[1]
+    runs["score"] = start(f"/r/{one}/shift", model="other").rsplit("/", 1)[1]
+    yield SimpleNamespace(window=window, page=window.page, url=server.url, runs=runs, start=start)
+    window.context.close()
+
+
+def assert_chinese(page) -> None:
+    assert page.evaluate("document.documentElement.lang") == "zh-Hans"
+    assert not (found := english_words(page)), "\n".join(found)
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/v1"])
+def test_no_page_has_an_english_word_but_names(visit, path):
+    visit.page.goto(visit.url + path.format(**visit.runs))
+    page = visit.page
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert_chinese(page)
+
+
+@pytest.mark.parametrize("path", ["/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach"])
+def test_no_page_of_the_operator_s_has_one(visit, server, path):  # noqa: F811
+    name, value = operator_cookie(server.folder / "instance")
+    visit.window.context.add_cookies([{"name": name, "value": value, "url": server.url}])
+    visit.page.goto(visit.url + path)
+    visit.page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    found = english_words(visit.page)
+    visit.window.context.clear_cookies(name=name)
+    assert not found, "\n".join(found)
+
+
+def test_a_sheet_that_is_written_on_has_none(visit):
+    """The bar, the panel of a word, suggestions, versions, a refusal, the dialog for sharing."""
+    page = visit.page
+    visit.window.type("从前有一只狐狸", "/?model=tiny&max_new_tokens=12&seed=1")
+    page.keyboard.press("Control+Enter")
+    visit.window.wait_until_written()
+    assert_chinese(page)
+    page.keyboard.press("Tab")
+    page.wait_for_selector("#suggestions li")
+    assert_chinese(page)
+    page.keyboard.press("Escape")
+    unfold(page)
+    assert_chinese(page)
+    page.fill("[name=temperature]", "hot")
+    page.click("#write-on")
+    page.wait_for_selector(".said")
+    assert "有多大胆：temperature 必须是 0 到 5 的数" in page.inner_text(".said")
+    page.click("[data-share]:visible")
+    page.wait_for_selector("dialog .ways")
+    assert_chinese(page)
+
+
+def test_a_run_that_is_being_written_tells_so_in_chinese(visit):
+    run, page = visit.start(model="slow", max_new_tokens="4096", samples="2"), visit.page
+    page.goto(f"{visit.url}/r/{run}")
+    until(lambda: len(visit.window.story()) > 20)
+    assert page.inner_text("#status") == "正在写……"
+    assert_chinese(page)
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#tools >> text=重写")
+    assert "写了" in page.inner_text("#ending-0")
+    assert_chinese(page)
+
+
+def test_the_switch_works_without_a_script(browser, server):  # noqa: F811
+    with opened(browser, server, locale="zh-CN", java_script_enabled=False) as window:
+        window.page.goto(f"{server.url}/runs?q=fox")
+        window.page.click(".foot button")
+        assert window.page.url == f"{server.url}/runs?q=fox"
+        assert window.page.locator("h1").inner_text() == "Your sheets"
+        assert window.page.locator(".foot button").inner_text() == "中文"
