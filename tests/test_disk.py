@@ -124,7 +124,7 @@ def test_who_asks_for_something_that_cannot_be_kept_is_told_so_politely(a):
         assert not a.state.registry.entries(), "nothing is left of it"
         sheet = {"key": "k" * 22, "edits": [[0, 0, "the old king " * 700]]}
         if a.app.config["SETTINGS"]["DATABASE_URL"] == "":
-            answer = a.visitor.post("/sheets", json=sheet)
+            answer = a.visitor.post("/sheets", json=sheet, headers={"Accept": "application/json"})
             assert (answer.status_code, answer.get_json()["problem"]) == (503, SAID)
         else:  # SQLite finds room for a short one
             body = {"model": "tiny", "prompt": "the", "max_tokens": 1, "store": True}

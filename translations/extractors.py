@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from babel.messages.extract import extract_javascript
 
 MARKS = {"gettext", "N_", "Problem", "Broken"}
-REFUSALS = {"Refusal", "Busy", "BadRequest", "Question", "Damaged", "UploadRefusal", "Missing"}
+REFUSALS = {"NoRoom", "Refusal", "Busy", "BadRequest", "Question", "Damaged", "UploadRefusal", "Missing"}
 REFUSALS |= {
     "UnknownHeads",
     "UnknownVocabulary",
