@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generate.errors import Refusal
-from generate.values import addresses, database, folder, host, key, one_of, public_url, rate, whole
+from generate.values import addresses, database, folder, host, key, one_of, password, public_url, rate, whole
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,13 @@ SETTINGS = (
         "SECRET_KEY",
         "",
         "Key that signs the cookies, the same for all servers that share a database; empty: made once, in the instance folder.",
+        secret=True,
+    ),
+    Setting(
+        "RUBRIC_PASSWORD",
+        "",
+        "Password without which nothing is shown; empty: what `rubric password` has stored, or else everybody may come in.",
+        password,
         secret=True,
     ),
     Setting(

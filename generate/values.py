@@ -13,6 +13,7 @@ WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)  # of a host
 PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/*", re.ASCII)
 DATABASE = re.compile(r"[a-z0-9]+(\+[a-z0-9_]+)?://", re.ASCII)
+SHORTEST, LONGEST = 8, 200  # characters of a password
 KEY = re.compile(r"[!-~]*", re.ASCII)
 MOST_ADDRESSES = 64
 PORTS = {"http": 80, "https": 443}
@@ -40,6 +41,13 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def password(text: str) -> str:
+    """A password, or nothing."""
+    if text and not (SHORTEST <= len(text) <= LONGEST):
+        raise Refusal("must have from {low} to {high} characters", low=SHORTEST, high=LONGEST)
+    return text
 
 
 def folder(text: str) -> str:

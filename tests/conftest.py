@@ -47,6 +47,9 @@ ON_BOTH_DATABASES = {  # they store, read and delete
         "test_migrations",
         "test_presses",
         "test_nasty_values",
+        "test_taken_down",
+        "test_blocked",
+        "test_reports",
     ),
 }
 

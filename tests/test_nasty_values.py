@@ -105,6 +105,20 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "replay.begin": "nonce",
     "replay.show": "whole",
     "operator.enter": "key",
+    "private.ask": "to",
+    "private.enter": "to password",
+    "crawlers.robots": "",
+    "stored.stored": "",
+    **dict.fromkeys(("report.run", "report.sheet"), ""),
+    **dict.fromkeys(("report.report_run", "report.report_sheet"), "reason words nonce"),
+    "moderation.written": "q which by page",
+    "moderation.one": "",
+    **{f"moderation.{name}": "nonce" for name in ("hide", "show", "delete", "put_aside")},
+    "moderation.block": "days nonce",
+    "moderation.blocked": "",
+    "moderation.block_address": "address days nonce",
+    "moderation.lift": "address nonce",
+    "moderation.block_one_key": "name days nonce",
     "operator.go": "nonce",
     "workshop.jobs": "",
     "bring.page": "",
@@ -182,6 +196,7 @@ def valid(visitor) -> dict:
         "path": "htmx.min.js",
         "filename": "rubric.css",
         "_path": "x",
+        "kind": "run",
     }
     app = visitor.client.application
     with app.app_context():

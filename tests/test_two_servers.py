@@ -11,6 +11,7 @@ from http.cookies import SimpleCookie
 import pytest
 from browser import Server, answer_to
 from conftest import parse_events, pictured, taken_in
+from operating import operator_cookie
 from sqlalchemy import create_engine, text
 from waiting import until
 
@@ -71,6 +72,7 @@ class Viewer:
 
     def __init__(self, server, run):
         self._url, self.text, self.steps, self.end, self.last = f"{server.url}{run}/events", "", [], None, None
+        self.told = ""  # what its last piece of the page was
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -86,6 +88,8 @@ class Viewer:
                         block = ""
 
     def _take(self, event):
+        if "event" not in event:
+            self.told = event["data"]
         self.last = event.get("id", self.last)
         if (text := taken_in(self.text, event)) != self.text:
             self.text = text
@@ -178,3 +182,25 @@ def test_a_server_that_is_shut_down_hands_its_runs_over_at_once(servers):
     until(lambda: there.end, what="the end")
     assert there.wait().text == pictured(stored(b, run)["samples"][0]["text"])
     assert stored(b, run)["samples"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("what", ["hide", "delete"])
+def test_what_the_operator_takes_down_on_one_server_cuts_off_who_watches_on_the_other(servers, what):
+    a, b = servers
+    owner, operator = Person(), Person()
+    run = owner.start(a, max_new_tokens=4096)
+    viewers = [Viewer(a, run), Viewer(b, run)]
+    for viewer in viewers:
+        until(lambda viewer=viewer: viewer.text, what="text on both servers")
+    name, value = operator_cookie(b.folder / "instance")
+    operator.cookies[name] = value
+    told = time.monotonic()
+    assert operator.post(f"{b.url}/workshop/written/run/{run[3:]}/{what}").status == 303
+    for viewer in viewers:
+        viewer.wait()
+        assert "whoever runs this server has taken it down" in viewer.told
+    print(f"cut off after {time.monotonic() - told:.2f} s")
+    for server in servers:
+        for end in ("", ".png", ".txt", "/embed"):
+            with pytest.raises(urllib.error.HTTPError, match="410"):
+                urllib.request.urlopen(f"{server.url}{run}{end}", timeout=60)

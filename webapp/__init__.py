@@ -7,16 +7,31 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from generate import Engine, Refusal, counted, files, read_settings
-from webapp.http import answers, assets, body, compression, errors, languages, once, operator, place, request, security
+from webapp.http import (
+    answers,
+    assets,
+    body,
+    compression,
+    errors,
+    languages,
+    once,
+    operator,
+    place,
+    private,
+    request,
+    security,
+)
 from webapp.http.at_home import at_home
 from webapp.http.json_text import Provider
 from webapp.http.visitors import secret_key
+from webapp.moderation import blocks
 from webapp.routes import (
     api,
     api_page,
     api_tokens,
     bring,
     comparison,
+    crawlers,
     events,
     exports,
     health,
@@ -24,13 +39,16 @@ from webapp.routes import (
     keeping,
     metrics,
     model,
+    moderation,
     my_runs,
     replay,
+    report,
     run,
     samples,
     sharing,
     sheet,
     sheet_events,
+    stored,
     suggestions,
     teach,
     token,
@@ -39,6 +57,7 @@ from webapp.routes import (
     workshop,
 )
 from webapp.routes import operator as operator_page
+from webapp.routes import private as private_page
 from webapp.runs.tables import connect
 from webapp.state import State, state
 from webapp.views.model_facts import source_told
@@ -100,7 +119,9 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     answers.register(app, app.extensions["rubric"].answers)
     errors.register(app)
     languages.register(app)  # so that whatever answers knows in which
-    operator.register(app)  # before all else that looks at a request
+    private.register(app)  # before all else that looks at a request
+    operator.register(app)
+    blocks.register(app)
     compression.register(app)
     assets.register(app)
     app.context_processor(request.layout)
@@ -136,6 +157,11 @@ def build(settings: dict, engine: Engine | None) -> Flask:
         bring,
         keeping,
         operator_page,
+        private_page,
+        crawlers,
+        report,
+        stored,
+        moderation,
         workshop,
         teach,
         metrics,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from generate import N_, Help, RawHelp, Refusal, gettext, languages
 from webapp import create_app
-from webapp.commands import backup, keys, operator_link, serve
+from webapp.commands import backup, keys, operator_link, password, serve
 
 COMMANDS = {
     "serve": (serve.MEANING, serve.describe, serve.run),
     "keys": (keys.MEANING, keys.describe, keys.run),
+    "password": (password.MEANING, password.describe, password.run),
     "operator-link": (operator_link.MEANING, operator_link.describe, operator_link.run),
     "backup": (N_("all that is stored in one file; servers may go on writing"), backup.describe, backup.run_backup),
     "restore": (N_("what a backup holds, into an empty database"), backup.describe, backup.run_restore),

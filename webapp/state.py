@@ -19,6 +19,8 @@ from webapp.jobs.bringing import Bringing
 from webapp.jobs.export import Export
 from webapp.jobs.runner import Runner
 from webapp.jobs.service import Jobs
+from webapp.moderation import blocks, reports
+from webapp.moderation.taking_down import TakingDown
 from webapp.runs import replays
 from webapp.runs.choices import Choices
 from webapp.runs.examples import Examples
@@ -101,6 +103,7 @@ class State:
         self.runner = Runner(self.jobs, settings["RUBRIC_NICE"])
         self.desks = Desks()
         self.sheets = Sheets(self.service, self.vocabularies, self.sources, self.desks)
+        self.taking_down = TakingDown(self.service, self.sheets)
         self.suggestions = Suggestions(self.sheets, self.models, self.vocabularies)
         self.uploads = Uploads(Path(app.instance_path) / "uploads")
         self.bringing = Bringing(self.jobs, self.uploads)
@@ -131,12 +134,13 @@ class State:
                 Job("index_words", partial(index_words, self.vocabularies), 1.0),
                 Job("index_sheets", partial(index_sheets, self.sources), 1.0),
                 Job("scrub", self.removal.scrub, 2.0),
-                Job("notice_removed", self._notice_removed, 5.0),
+                Job("notice_removed", self._notice_removed, 0.5),
                 Job("expire_sheets", partial(expire_sheets, self.removal, settings["RUBRIC_KEEP_DAYS"]), 60.0),
                 Job("expire", self.removal.expire, 60.0),
                 Job("expire_suggestions", self.suggestions.expire, 5.0),
                 Job("expire_presses", self.presses.expire, 60.0),
                 Job("expire_uploads", self.uploads.expire, 60.0),
+                Job("forget_addresses", self._forget_moderated, 60.0),
                 Job("clock", self.clock.set, 60.0),
                 Job("jobs", self.runner.tend, 0.5),
                 Job("sweep_brought", self.bringing.sweep, 1.0),
@@ -166,10 +170,10 @@ class State:
         self.scheduler.close()
 
     def forget_removed(self) -> None:
-        """Let nothing in memory tell of runs that are gone: no picture, no replay, and no text that the engine remembers."""
+        """Let nothing in memory tell of what is gone or hidden: no picture, no replay, and no text that the engine remembers."""
         self.removal.notice()  # what is forgotten here need not be noticed again
         replayed = self.replays.run_ids()
-        there = set(db.session.scalars(select(Run.id).where(Run.id.in_(replayed))))
+        there = set(db.session.scalars(select(Run.id).where(Run.id.in_(replayed), Run.hidden.is_(None))))
         self.replays.forget(replayed - there)
         self.cards.forget()
         self.sources.forget()
@@ -180,6 +184,10 @@ class State:
     def _notice_removed(self) -> None:
         if self.removal.notice():
             self.forget_removed()
+
+    def _forget_moderated(self) -> None:
+        if blocks.forget_addresses() | reports.forget_reports():
+            self.removal.scrubbed = False
 
     def look(self, run: Run) -> RunView:
         """A stored run as pages show it; raises RemovedRun when it was deleted a moment ago."""

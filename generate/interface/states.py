@@ -30,6 +30,7 @@ class Withdrawal(StrEnum):
 
     MOVED = "moved"  # another server goes on with it
     DELETED = "deleted"
+    TAKEN_DOWN = "taken down"  # by whoever runs the server
 
 
 BY_ITSELF = frozenset((FinishReason.STOP, FinishReason.LENGTH))

@@ -299,7 +299,15 @@ class Page {
     this.root.querySelector("[data-share]").href = `${address}/share`;
     if (another) this.say("status", translated("This is a sheet of your own now; the one that it came from stays as it is."));
     this.stream?.close();
-    this.stream = new Stream(`${address}/events`, (name, data) => this.session.hear(name, data), (kind) => this.troubles.hears(kind));
+    const hear = (name, data) => name === "gone" ? this.leave() : this.session.hear(name, data);
+    this.stream = new Stream(`${address}/events`, hear, (kind) => this.troubles.hears(kind));
+  }
+
+  // The sheet was deleted or taken down: the page that stands at its address now says so.
+  leave() {
+    this.session.gone = true;
+    this.stream.close();
+    location.replace(this.address);
   }
 
   refused(refusal) {

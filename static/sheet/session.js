@@ -61,6 +61,7 @@ export class Session {
         copy.unsent.takeBack();
         if (![403, 409].includes(refused.status)) throw refused;
         await this.catchUp(); // it is somebody else's, or was changed elsewhere
+        if (refused.status === 403 && copy.own) throw refused; // neither: nothing can be written from here
       }
     }
   }

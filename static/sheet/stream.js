@@ -1,6 +1,6 @@
 // Hears what happens to a sheet: one EventSource, which is opened anew when it has fallen silent.
 
-const NAMES = ["sheet", "tokens", "again", "over", "status", "watching", "beat", "busy"];
+const NAMES = ["sheet", "tokens", "again", "over", "status", "watching", "beat", "busy", "gone"];
 const SILENCE = 6000; // milliseconds; the server says something every second
 const CUT = 2500; // milliseconds after a line was cut; where the server lives, it is back after one
 const LATER = 5000; // milliseconds after which a server is asked again that has no place for one more reader

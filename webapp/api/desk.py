@@ -97,11 +97,11 @@ class Desk:
             )
 
     def completion(
-        self, body: Mapping[str, object], owner: str, link: Callable[[str], str]
+        self, body: Mapping[str, object], owner: str, link: Callable[[str], str], address: str | None = None
     ) -> tuple[Asked, Completion]:
         """Take a request; what it wants is in line, or soon will be. Raises Refusal naming the field at fault.
 
-        Whoever takes it closes its work.
+        What is kept of it notes the `address` that asks, by its keyed hash. Whoever takes it closes its work.
         """
         asked = read(body)
         folder = self.model(asked["model"])
@@ -118,7 +118,7 @@ class Desk:
             parse_special = asked["parse_special"] is not False
             texts = [(prompt, self.ids_of(folder, prompt, parse_special)) for prompt in asked.prompts]
             parts = [plan(asked, prompt, ids, folder, sampling, can.beyond_window) for prompt, ids in texts]
-            work = Work(self._engines, folder, owner, parts)
+            work = Work(self._engines, folder, owner, parts, address)
             try:
                 work.advance()  # what an engine refuses is refused before an answer begins
             except BaseException:

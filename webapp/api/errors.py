@@ -36,6 +36,12 @@ class NoKey(Wrong):
     status, kind, code = 401, "authentication_error", "invalid_api_key"
 
 
+class KeyBlocked(Wrong):
+    """A key that is good for nothing for a time."""
+
+    status, kind, code = 403, "permission_error", "key_blocked"
+
+
 class Failed(Refusal):
     """The model failed, or the run was taken away."""
 

@@ -1,6 +1,6 @@
 """What every request of the API passes: who may ask, how many at once, and the headers and errors that its clients know.
 
-A key is needed unless the request comes from this very machine, and from no web page but ours.
+A key is needed unless the request comes from this very machine, and from no web page but ours, and the server is not private.
 """
 
 import logging
@@ -16,6 +16,7 @@ from generate import Busy, Refusal
 from webapp.api.errors import INVALID, SERVER, NoKey, body_of, status_of, told
 from webapp.api.keys import owner_of
 from webapp.http.at_home import at_home
+from webapp.http.private import is_private
 from webapp.runs.registry import Streams
 
 log = logging.getLogger(__name__)
@@ -50,10 +51,10 @@ def open_to_keys(view: Callable) -> Callable:
 
 
 def find_owner() -> None:
-    """Whose request it is, as `g.owner`; raises NoKey."""
+    """Whose request it is, as `g.owner`; raises NoKey, and KeyBlocked."""
     key = bearer(request.headers)
     g.owner = owner_of(key) if key else None
-    if g.owner is None and at_home():
+    if g.owner is None and is_keyless():
         g.owner = NOBODY
     if g.owner is None:
         raise NoKey(
@@ -61,6 +62,11 @@ def find_owner() -> None:
             if key
             else "A key is needed: send Authorization: Bearer KEY."
         )
+
+
+def is_keyless() -> bool:
+    """Whether this request needs no key. Where a password opens the page, nothing that runs here comes in without one."""
+    return at_home() and not is_private()
 
 
 def bearer(headers: Headers) -> str | None:

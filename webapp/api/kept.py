@@ -25,14 +25,15 @@ class Kept:
         owner: str,
         text: str | None = None,
         first_sample: int = 0,
+        address: str | None = None,
     ) -> tuple[str, RunLog]:
-        """Start a run and store it, of a prompt that was given as `text` (None: by its ids); returns its id and its log.
-        Raises Refusal, and Busy."""
+        """Start a run and store it, of a prompt that was given as `text` (None: by its ids), for somebody at an address, by
+        its keyed hash; returns its id and its log. Raises Refusal, and Busy."""
         typed = None if text is None else as_typed(text, folder)
         records = unknown_records(ids, folder.config.vocab_size)
         beginning = Beginning(records, (len(ids),), typed=typed, first_sample=first_sample)
         with self._app.app_context():  # a stream may have left that of its request
-            run_id = self._service.start(folder, beginning, sampling, owner)
+            run_id = self._service.start(folder, beginning, sampling, owner, address=address)
             log = self._service.log_of(find_run(run_id))
         self._watched[run_id] = self._registry.join(run_id, log)
         return run_id, log

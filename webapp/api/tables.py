@@ -1,10 +1,11 @@
 """What is kept of keys: names, and hashes that no key can be made from."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import DateTime, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.runs.moments import now
 from webapp.runs.tables import db
 
 
@@ -14,4 +15,5 @@ class ApiKey(db.Model):
     hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(60), unique=True)
     owner: Mapped[str] = mapped_column(String(32))
-    created: Mapped[datetime] = mapped_column(DateTime, default=lambda: datetime.now(UTC).replace(tzinfo=None))  # UTC
+    created: Mapped[datetime] = mapped_column(DateTime, default=now)  # UTC
+    blocked_until: Mapped[datetime | None] = mapped_column(DateTime)  # until when it is good for nothing

@@ -31,9 +31,10 @@ class Keeper(Protocol):
         owner: str,
         text: str | None = None,
         first_sample: int = 0,
+        address: str | None = None,
     ) -> tuple[str, RunLog]:
-        """Start a run and store it, of a prompt that was given as `text` (None: by its ids); returns its id and its log.
-        Raises Refusal, and Busy."""
+        """Start a run and store it, of a prompt that was given as `text` (None: by its ids), for somebody at an address, by
+        its keyed hash; returns its id and its log. Raises Refusal, and Busy."""
 
     def end(self, run_id: str) -> None:
         """Nobody reads its log for an answer any more; if it is being written, that ends."""
@@ -144,9 +145,11 @@ def plan(
 class Work:
     """The runs of one request, in the order of its prompts."""
 
-    def __init__(self, engines: Engines, folder: ModelFolder, owner: str, parts: list[Part]):
+    def __init__(
+        self, engines: Engines, folder: ModelFolder, owner: str, parts: list[Part], address: str | None = None
+    ):
         self.parts, self.folder = parts, folder
-        self._engines, self._owner = engines, owner
+        self._engines, self._owner, self._address = engines, owner, address
         self._runs = [run for part in parts for run in part.runs]
         self._awaited: tuple[RunLog, int] | None = None  # the first log that is open, and its version at the last look
 
@@ -187,7 +190,7 @@ class Work:
         try:
             if run.keep:
                 run.run_id, run.log = self._engines.keeper.start(
-                    self.folder, run.ids, run.sampling, self._owner, run.text, run.first_sample
+                    self.folder, run.ids, run.sampling, self._owner, run.text, run.first_sample, self._address
                 )
             else:
                 request = Request(self.folder, run.sampling, run.first_sample, self._owner, run.statistics)

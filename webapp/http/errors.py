@@ -15,10 +15,10 @@ SENTENCES = {
     404: N_("There is no such page here. Perhaps the link lost a letter on its way."),
     405: N_("This address does not take that kind of request."),
     413: N_("That is more text than this server takes at once."),
-    429: N_("Many runs were started from this network address in a short time; please wait a minute."),
     500: N_("Something broke on our side. What was already written is kept."),
 }
 TITLES = {
+    401: N_("A password is needed"),
     404: N_("Not found"),
     405: N_("Not that way"),
     410: N_("Gone"),
@@ -56,7 +56,7 @@ def http_error(error: HTTPException):
     if isinstance(error, BadHost):  # then no page has an address
         return Response(gettext("The request names no host that there can be.") + "\n", 400, mimetype="text/plain")
     custom = error.description != type(error).description
-    sentence = error.description if custom and error.code not in (405, 413, 429) else SENTENCES.get(error.code)
+    sentence = error.description if custom and error.code not in (405, 413) else SENTENCES.get(error.code)
     answer = said(error.code, gettext(sentence or error.description))
     for name in ("Allow", "Retry-After"):
         if value := dict(error.get_headers()).get(name):

@@ -7,9 +7,10 @@ from flask import Flask, abort, current_app, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
-from generate import origin_of
+from generate import N_, origin_of
 from webapp.http.request import settings
 
+MANY_RUNS = N_("Many runs were started from this network address in a short time; please wait a minute.")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -23,20 +24,34 @@ HEADERS = {
 
 def limited(view: Callable) -> Callable:
     """Mark a view that starts a run: each address may ask for it only so often. Stands under the view's route."""
-    view.limited = True
-    return view
+    return limited_to(None, MANY_RUNS)(view)
+
+
+def limited_to(limit: str | None, sentence: str) -> Callable:
+    """Mark a view that each address may ask for so often, in Flask-Limiter's words, or of all that share
+    RUBRIC_RATE_LIMIT (None); `sentence` is for who asks oftener."""
+
+    def mark(view: Callable) -> Callable:
+        view.limited = limit, sentence
+        return view
+
+    return mark
 
 
 def register(app: Flask) -> None:
-    """Add headers, refusal and limit to an app that has all its views; answers 429 beyond RUBRIC_RATE_LIMIT."""
+    """Add headers, refusal and limits to an app that has all its views; answers 429 beyond them."""
     app.before_request(refuse_foreign_forms)
     app.after_request(add_headers)
     app.add_template_global(style_nonce)
     limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
-    shared = limiter.shared_limit(lambda: settings()["RUBRIC_RATE_LIMIT"], scope="writing")  # whatever asks for it
+    shared = limiter.shared_limit(
+        lambda: settings()["RUBRIC_RATE_LIMIT"], scope="writing", error_message=MANY_RUNS
+    )  # whatever asks for it
     for name, view in list(app.view_functions.items()):
-        if getattr(view, "limited", False):
-            app.view_functions[name] = shared(view)
+        if limited := getattr(view, "limited", None):
+            limit, sentence = limited
+            mark = shared if limit is None else limiter.limit(limit, error_message=sentence)
+            app.view_functions[name] = mark(view)
 
 
 def refuse_foreign_forms() -> None:

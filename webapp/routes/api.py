@@ -30,7 +30,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 def completions():
     """Write on from one prompt or several."""
     client = Client.of_request()
-    asked, completion = state().api.completion(json_body(), g.owner, links())
+    asked, completion = state().api.completion(json_body(), g.owner, links(), g.address)
     g.held.callback(completion.work.close)
     if asked["stream"]:
         return event_stream(Streamed(pieces(completion, client), g.held.pop_all()))

@@ -8,6 +8,7 @@ from webapp.api.fields import FIELDS, OURS
 from webapp.api.guard import MOST
 from webapp.http.at_home import connects_at_home
 from webapp.http.json_body import Body
+from webapp.http.private import is_private
 from webapp.http.request import home_link, settings
 from webapp.http.visitors import visitor
 from webapp.runs.repository import find_run
@@ -93,5 +94,5 @@ def address() -> str:
 
 
 def needs_key() -> bool:
-    """Whether clients need one: those of this machine do not."""
-    return not (home_link()["local"] and connects_at_home(request.environ))
+    """Whether clients need one: those of this machine do not, unless the server is private."""
+    return is_private() or not (home_link()["local"] and connects_at_home(request.environ))

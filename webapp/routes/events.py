@@ -19,10 +19,10 @@ from webapp.http.request import BadRequest
 from webapp.http.visitors import visitor
 from webapp.runs.kinds import GoneReason
 from webapp.runs.registry import hold
-from webapp.runs.repository import find_run, get_run, is_gone
+from webapp.runs.repository import find_run, get_run, why_gone
 from webapp.state import State, state
 from webapp.views.run_view import RunView, SampleView, tool_facts
-from webapp.views.sentences import DELETED, watched_by
+from webapp.views.sentences import GONE, watched_by
 from webapp.views.tokens import escape
 
 blueprint = Blueprint("events", __name__)
@@ -34,6 +34,7 @@ COME_BACK = 5000  # milliseconds after which a reader who found no room tries ag
 CURSOR = re.compile(r"(\d{1,5}-)?\d{1,7}(\.\d{1,7})*", re.ASCII)
 AT = re.compile(r"([a-z]-)?", re.ASCII)
 STORY = "<!-- story -->"
+REASONS = {Withdrawal.DELETED: GoneReason.DELETED, Withdrawal.TAKEN_DOWN: GoneReason.TAKEN_DOWN}
 
 
 class Over(StrEnum):
@@ -50,7 +51,7 @@ class Closing:
 
     tools: str
     sample_tools: list[str]
-    deleted: str
+    gone: dict[Withdrawal, str]
 
 
 @blueprint.get("/r/<run_id>/events")
@@ -78,7 +79,7 @@ def events(run_id: str):
             sample_tools=[
                 one_line(render_template("partials/sample_tools.html", run=run, number=n)) for n in range(len(sent))
             ],
-            deleted=one_line(render_template("partials/deleted.html")),
+            gone={why: one_line(render_template("partials/gone.html", reason=REASONS[why])) for why in REASONS},
         )
     )
     parts = follow(here, view, restarts, sent, "prompt" in request.args, closing, at)
@@ -90,10 +91,10 @@ def events(run_id: str):
 
 def telling_gone(run_id: str) -> list[str]:
     """The event that says that a run was here once, and why it is gone; [] where none was."""
-    gone = is_gone(run_id)
-    if gone is None:
+    reason = why_gone(run_id)
+    if reason is None:
         return []
-    page = render_template("partials/deleted.html", expired=gone.reason == GoneReason.EXPIRED)
+    page = render_template("partials/gone.html", reason=reason)
     return [event(None, partial("#main", "innerHTML", one_line(page)))]
 
 
@@ -141,11 +142,11 @@ def follow(
     told, status, watching, beat = not tell_prompt, "", 0, time.monotonic()
     yield event(EventName.BEAT, "hello")
     while state.scheduler.alive():
-        version, done = view.log.version, view.log.done
-        if view.log.withdrawn is Withdrawal.MOVED:
+        version, done, why = view.log.version, view.log.done, view.log.withdrawn
+        if why is Withdrawal.MOVED:
             break
-        if view.log.withdrawn is Withdrawal.DELETED:
-            yield event(None, partial("#main", "innerHTML", closing.deleted if closing else gettext(DELETED)))
+        if why is not None:
+            yield event(None, partial("#main", "innerHTML", closing.gone[why] if closing else gettext(GONE[why])))
             yield event(EventName.DONE, Over.DELETED)
             return
         parts = [partial(f"#{at}sample-{r.number}", r.swap, text) for r in readers if (text := r.news()) is not None]
@@ -203,7 +204,9 @@ def grow(state: State, view: RunView, head: str, tail: str) -> Iterator[str]:
         else:
             yield '<span class="continuation">'
         yield from grow_sample(state, view, SampleView(view, number))
-        yield f'{"" if several else "</span>"}</p><p class="quiet">{escape(view.ending(number))}</p>'
+        yield f'{"" if several else "</span>"}</p><p class="quiet">{escape(gettext(GONE[view.log.withdrawn]) if view.log.withdrawn in GONE else view.ending(number))}</p>'
+        if view.log.withdrawn in GONE:
+            break
     yield tail
 
 

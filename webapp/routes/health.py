@@ -2,6 +2,7 @@
 
 from flask import Blueprint
 
+from webapp.http.private import is_inside
 from webapp.state import state
 
 blueprint = Blueprint("health", __name__)
@@ -15,6 +16,7 @@ def healthz():
 
 @blueprint.get("/readyz")
 def readyz():
-    """200 when a model is loaded and the engine steps; 503 with the reason when not."""
+    """200 when a model is loaded and the engine steps; 503 with the reason when not; no more than that to who is kept out."""
     problem = state().models.problem()
-    return ({"ready": False, "reason": problem}, 503) if problem else {"ready": True, "models": state().models.loaded()}
+    told = {"reason": problem} if problem else {"models": state().models.loaded()}
+    return {"ready": problem is None} | (told if is_inside() else {}), 503 if problem else 200

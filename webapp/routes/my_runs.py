@@ -8,7 +8,7 @@ from generate import Refusal
 from webapp.http.request import link_to
 from webapp.http.visitors import require_owner, visitor
 from webapp.runs.registry import hold
-from webapp.runs.repository import RemovedRun, find_run
+from webapp.runs.repository import RemovedRun, find_run, get_run
 from webapp.runs.search import runs_of
 from webapp.runs.tables import Run, db
 from webapp.sheets.search import counts_of, entries_of
@@ -63,12 +63,12 @@ def each_run(state: State, ids: list[str], start: str) -> Iterator[str]:
     """One line of JSON after the other. No database session is held while a line is on its way."""
     for run_id in ids:
         with state.app.app_context():
-            run = db.session.get(Run, run_id)
+            run = get_run(run_id)
             try:
                 view = state.look(run) if run else None
             except RemovedRun:
                 view = None
-            if view is None:  # deleted meanwhile
+            if view is None:  # deleted or hidden meanwhile
                 continue
             facts = facts_of(run, view, start + run_id)
         yield from written(facts, view)

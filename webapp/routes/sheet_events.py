@@ -1,4 +1,4 @@
-"""A sheet as it is written, in server-sent events: that it is another one now, and the tokens of its open run."""
+"""A sheet as it is written, in server-sent events: that it is another one now, or gone, and the tokens of its open run."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from webapp.runs.repository import get_run
 from webapp.sheets.desks import Desk, News
 from webapp.sheets.pieces import unfinished
 from webapp.sheets.sources import said_by
-from webapp.sheets.store import find_sheet
+from webapp.sheets.store import HiddenSheet, UnknownSheet, find_sheet
 from webapp.state import State, state
 from webapp.views.lenses import classes
 from webapp.views.run_view import RunView
@@ -31,7 +31,11 @@ SOON = 1000  # milliseconds after which one comes back whose line was cut
 @blueprint.get("/s/<sheet_id>/events")
 def events(sheet_id: str):
     """What happens to a sheet from now on. Others than its owner hear of its writings alone."""
-    sheet, here = find_sheet(sheet_id), state()
+    here = state()
+    try:
+        sheet = find_sheet(sheet_id)
+    except (UnknownSheet, HiddenSheet):  # a browser would ask for ever after anything but an answer
+        return event_stream(iter([told("gone")]))
     news = News(sheet.rev, sheet.shown_rev, sheet.run_id)
     parts = follow(here, sheet_id, sheet.owner == visitor(), news)
     try:
@@ -46,12 +50,15 @@ def told(name: str, retry: int | None = None, /, **data: object) -> str:
 
 
 def follow(here: State, sheet_id: str, mine: bool, news: News) -> Iterator[str]:
-    """Yield events until the server closes."""
+    """Yield events until the server closes, or the sheet is gone."""
     desk = here.desks.join(sheet_id, news)
     reader, rev = None, None
     try:
         beat = time.monotonic()
         while here.scheduler.alive():
+            if desk.gone:
+                yield told("gone")
+                return
             news = desk.news
             if (now := news.rev if mine else news.shown) != rev:
                 first, rev = rev is None, now
@@ -85,7 +92,7 @@ def breathe(desk: Desk, news: News, reader: "Reader | None") -> None:
         desk.wait(news, BEAT)
         return
     time.sleep(FLUSH)
-    if desk.news == news:
+    if desk.news == news and not desk.gone:
         reader.view.log.wait(reader.version, BEAT - FLUSH)
 
 

@@ -4,6 +4,7 @@ from flask import Blueprint, abort, redirect, render_template, url_for
 
 from webapp.http.request import to_job
 from webapp.jobs.tables import Job
+from webapp.moderation.reports import count_reported
 from webapp.state import state
 from webapp.views.job_view import JobView
 
@@ -13,7 +14,8 @@ blueprint = Blueprint("workshop", __name__, url_prefix="/workshop")
 @blueprint.get("")
 def jobs():
     """What is being done, what waits, and what was done."""
-    return render_template("pages/workshop.html", views=list(map(look, state().jobs.all())))
+    views = list(map(look, state().jobs.all()))
+    return render_template("pages/workshop.html", views=views, reported=count_reported())
 
 
 @blueprint.get("/jobs/<job_id>")

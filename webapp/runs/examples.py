@@ -16,9 +16,9 @@ from sqlalchemy.exc import IntegrityError
 
 from generate import BY_ITSELF, Busy, Example, ModelFolder, Refusal, RunState, Sampling, languages, parse_with_preset
 from webapp.runs.derivation import fresh
-from webapp.runs.kinds import NOBODY
+from webapp.runs.kinds import NOBODY, GoneReason
 from webapp.runs.models import Models
-from webapp.runs.repository import get_run, is_gone
+from webapp.runs.repository import get_run, why_gone
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, db
 
@@ -99,13 +99,15 @@ class Examples:
         return None
 
     def _start(self, folder: ModelFolder, example: Example, name: str) -> None:
+        if any(why_gone(id_of(name, number)) == GoneReason.TAKEN_DOWN for number in range(TRIES)):
+            return  # another try would say the same
         for number in range(TRIES):
             run_id = id_of(name, number)
             run = get_run(run_id)
             if run is not None and run.state != RunState.DONE:
                 self._service.log_of(run)  # as one who watches: until it is done it is not given up
                 return
-            if run is None and is_gone(run_id) is None:
+            if run is None and why_gone(run_id) is None:
                 try:
                     self._service.start(folder, fresh(folder, example.prompt), asked(folder, example), NOBODY, run_id)
                 except IntegrityError:  # another server of this database was quicker

@@ -12,6 +12,7 @@ from sqlalchemy.orm import defer
 
 from generate import RunLog, RunState, Withdrawal
 from webapp.runs.registry import Clock, Entry, Registry
+from webapp.runs.repository import withdrawn
 from webapp.runs.tables import Block, Progress, Run, Sample, Watch, db
 
 AWAY = 6.0  # seconds after which another server's word on who watches there counts no more
@@ -64,11 +65,14 @@ def catch_up(entries: dict[str, Entry], now: float) -> None:
     runs = {run.id: run for run in db.session.scalars(facts.execution_options(populate_existing=True))}
     for block in new_blocks(entries):
         append(entries[block.run_id].log, block)
+    gone = withdrawn(run_id for run_id in entries if run_id not in runs)
     for run_id, entry in entries.items():
-        if run_id in runs:
-            read_progress(entry, runs[run_id], now)
+        if run_id not in runs:
+            entry.log.withdraw(gone.get(run_id, Withdrawal.DELETED))
+        elif runs[run_id].hidden:
+            entry.log.withdraw(Withdrawal.TAKEN_DOWN)
         else:
-            entry.log.withdraw(Withdrawal.DELETED)
+            read_progress(entry, runs[run_id], now)
     for sample in ended:
         log = entries[sample.run_id].log
         log.finish(log.samples[sample.number], sample.finish_reason, sample.text_end, sample.problem)

@@ -20,6 +20,7 @@ class GoneReason(StrEnum):
 
     DELETED = "deleted"  # by who started it
     EXPIRED = "expired"  # it was older than this server keeps runs
+    TAKEN_DOWN = "taken"  # hidden or deleted by whoever runs the server
 
 
 NOBODY = ""  # the owner of runs that the server makes by itself: no cookie holds it

@@ -1,4 +1,4 @@
-"""A run's family: everything that came from the same root, as a small tree, deleted runs included by name alone.
+"""A run's family: everything that came from the same root, as a small tree, deleted and hidden runs included by name alone.
 
 An edited prompt stands beside the prompt it was, as a root of its own.
 """
@@ -67,7 +67,7 @@ def climb(run: Run, members: dict[str, Member]) -> None:
 
 def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
     """Add the children of some runs; return the ids of the new ones."""
-    columns = load_only(Run.id, Run.owner, Run.parent_id, Run.relation, Run.parent_sample, Run.created)
+    columns = load_only(Run.id, Run.owner, Run.parent_id, Run.relation, Run.parent_sample, Run.created, Run.hidden)
     runs = select(Run).where(Run.parent_id.in_(ids)).options(columns).order_by(Run.created).limit(MOST)
     gone = select(Gone).where(Gone.parent_id.in_(ids)).limit(MOST)
     new = [one for one in [*db.session.scalars(runs), *db.session.scalars(gone)] if one.id not in members]
@@ -76,8 +76,8 @@ def descend(ids: list[str], members: dict[str, Member]) -> list[str]:
 
 
 def member(found: Run | Gone) -> Member:
-    """A run, or the mark of one that is gone, as the tree shows it."""
-    if isinstance(found, Gone):
+    """A run, or what is left to be seen of one that is gone or hidden, as the tree shows it."""
+    if isinstance(found, Gone) or found.hidden:
         return Member(found.id, found.parent_id, None, "", gone=True)
     link = f"/r/{found.id}"
     if found.relation in PAIRS:

@@ -8,8 +8,8 @@ from generate import Engine, FinishReason, RunState, Withdrawal
 from webapp.runs import lease
 from webapp.runs.full import DiskFull
 from webapp.runs.registry import Clock, Entry, Registry
-from webapp.runs.repository import each_alone, end_sample
-from webapp.runs.tables import Block, Gone, Progress, Run, db
+from webapp.runs.repository import each_alone, end_sample, withdrawn
+from webapp.runs.tables import Block, Progress, Run, db
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Recorder:
         stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
         lost = {run_id: Withdrawal.MOVED for run_id in ours if run_id not in held}
         if lost:
-            lost |= dict.fromkeys(db.session.scalars(select(Gone.id).where(Gone.id.in_(lost))), Withdrawal.DELETED)
+            lost |= withdrawn(lost)
         db.session.commit()
         for run_id, (counts, done, told) in stored.items():
             entry = ours[run_id]
@@ -65,7 +65,9 @@ class Recorder:
             ours[run_id].log.withdraw(why)
             self._engine.cancel(ours[run_id].log)
             self._registry.drop(run_id, ours[run_id])
-        if Withdrawal.DELETED in lost.values():  # what was written until now is remembered as it ends
+        if any(
+            why is not Withdrawal.MOVED for why in lost.values()
+        ):  # what was written until now is remembered as it ends
             self._engine.forget()
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs that go: deleted by their owner, or past the time that this server keeps them. Nothing but a mark is left."""
+"""Runs that go: deleted by their owner or by whoever runs the server, or past the time that this server keeps them. Nothing but a mark is left."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,24 +37,26 @@ class Removal:
     def __init__(self, keep_days: float, leaving: Callable[[str], None]):
         self._keep_days, self._leaving = keep_days, leaving
         self.scrubbed = True  # no deleted text is left in a log of the database
-        self._gone: int | None = None  # runs that are gone, as far as this server has noticed
+        self._gone: tuple | None = None  # what is gone and what is hidden, as far as this server has noticed
 
-    def delete(self, run: Run) -> bool:
-        """Its owner wants it gone: at once and for real. A server that writes it notices at its next saving."""
+    def delete(self, run: Run, reason: GoneReason) -> bool:
+        """Somebody wants it gone: at once and for real. A server that writes it notices at its next saving."""
         self._leaving(run.id)
-        found = remove(run.id, run.parent_id, GoneReason.DELETED)
+        found = remove(run.id, run.parent_id, reason)
         for score in db.session.scalars(
             select(Run.id).where(Run.parent_id == run.id, Run.relation == Relation.SCORE)
         ).all():
-            remove(score, run.id, GoneReason.DELETED)  # it is the same text, read by another model
+            remove(score, run.id, reason)  # it is the same text, read by another model
         db.session.commit()
         self.scrubbed = False
         self.scrub()
         return found
 
     def notice(self) -> bool:
-        """Whether runs have gone since the last look, whichever server removed them."""
-        before, self._gone = self._gone, db.session.scalar(select(func.count()).select_from(Gone))
+        """Whether runs have gone or were hidden since the last look, whichever server did that."""
+        gone = select(func.count()).select_from(Gone)
+        hidden = select(func.count(Run.hidden), func.max(Run.hidden)).where(Run.hidden.is_not(None))
+        before, self._gone = self._gone, (db.session.scalar(gone), *db.session.execute(hidden).one())
         return before not in (None, self._gone)
 
     def scrub(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from generate import ModelFolder, Problem, Refusal, RunLog, RunState, Vocabulary, record_dtype
+from generate import ModelFolder, Problem, Refusal, RunLog, RunState, Vocabulary, Withdrawal, record_dtype
 from webapp.runs.full import DiskFull
 from webapp.runs.kinds import GoneReason, Relation
 from webapp.runs.lease import CHANGE
@@ -27,7 +27,7 @@ class UnknownRun(Refusal):
 
 
 class RemovedRun(Refusal):
-    """There was such a run, and it was deleted, or its time was over. `status` is what HTTP calls it."""
+    """There was such a run, and it was deleted or hidden, or its time was over. `status` is what HTTP calls it."""
 
     status = 410
 
@@ -39,6 +39,8 @@ def unknown_run() -> UnknownRun:
 
 def removed_run(reason: str = GoneReason.DELETED) -> RemovedRun:
     """The refusal for a run that is gone; `reason` is a `GoneReason`."""
+    if reason == GoneReason.TAKEN_DOWN:
+        return RemovedRun("This run is gone: whoever runs this server has taken it down.")
     return RemovedRun(
         "This run is gone: the person who started it has deleted it."
         if reason == GoneReason.DELETED
@@ -157,14 +159,34 @@ def add_run(**fields) -> Run:
     return run
 
 
-def get_run(run_id: str) -> Run | None:
-    """The stored run, or None."""
+def any_run(run_id: str) -> Run | None:
+    """The stored run, hidden or not, or None."""
     return db.session.get(Run, run_id) if is_name(run_id) else None
 
 
-def is_gone(run_id: str) -> Gone | None:
-    """The mark that a run was here once."""
-    return db.session.get(Gone, run_id) if is_name(run_id) else None
+def get_run(run_id: str) -> Run | None:
+    """The stored run, or None; None also for one that is hidden."""
+    run = any_run(run_id)
+    return None if run is None or run.hidden else run
+
+
+def why_gone(run_id: str) -> str | None:
+    """Why a run is gone that was here once, a `GoneReason`; None where none was."""
+    run = any_run(run_id)
+    if run is not None:
+        return GoneReason.TAKEN_DOWN if run.hidden else None
+    gone = db.session.get(Gone, run_id) if is_name(run_id) else None
+    return gone.reason if gone else None
+
+
+def withdrawn(ids: Iterable[str]) -> dict[str, Withdrawal]:
+    """Those of some runs that are gone or hidden, each with what its readers are told."""
+    ids = list(ids)
+    found = {}
+    for name, reason in db.session.execute(select(Gone.id, Gone.reason).where(Gone.id.in_(ids))):
+        found[name] = Withdrawal.TAKEN_DOWN if reason == GoneReason.TAKEN_DOWN else Withdrawal.DELETED
+    hidden = db.session.scalars(select(Run.id).where(Run.id.in_(ids), Run.hidden.is_not(None)))
+    return found | dict.fromkeys(hidden, Withdrawal.TAKEN_DOWN)
 
 
 def is_name(run_id: str) -> bool:
@@ -173,11 +195,11 @@ def is_name(run_id: str) -> bool:
 
 
 def find_run(run_id: str) -> Run:
-    """The stored run; raises UnknownRun, or RemovedRun when it was there once."""
+    """The stored run; raises UnknownRun, or RemovedRun when it was there once, or is hidden."""
     run = get_run(run_id)
     if run is None:
-        gone = is_gone(run_id)
-        raise removed_run(gone.reason) if gone else unknown_run()
+        reason = why_gone(run_id)
+        raise removed_run(reason) if reason else unknown_run()
     return run
 
 

@@ -33,6 +33,6 @@ def texts_of(said: Transcript, typed: str | None) -> list[str]:
 
 
 def runs_of(owner: str | None, words: str = "") -> Select:
-    """The runs of an owner, those that hold all of some words in a row."""
-    found = select(Run).where(Run.owner == owner) if owner else select(Run).where(Run.id.is_(None))
+    """The runs of an owner that are not hidden, those that hold all of some words in a row."""
+    found = select(Run).where(Run.owner == owner if owner else Run.id.is_(None), Run.hidden.is_(None))
     return found.where(Run.words.contains(words.lower(), autoescape=True)) if words else found

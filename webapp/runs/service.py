@@ -23,7 +23,7 @@ from generate import (
 )
 from webapp.runs.derivation import Beginning, joined
 from webapp.runs.follower import show_state
-from webapp.runs.kinds import Relation
+from webapp.runs.kinds import GoneReason, Relation
 from webapp.runs.lease import LEASE
 from webapp.runs.models import Models
 from webapp.runs.registry import Clock, Registry
@@ -130,20 +130,25 @@ class Service:
         db.session.commit()
         self.cancel(run_id)
 
-    def cancel(self, run_id: str, withdrawal: Withdrawal | None = None) -> None:
-        """End a run at once if it is this server that writes it; its readers leave if it is withdrawn too."""
+    def cancel(self, run_id: str) -> None:
+        """End a run at once if it is this server that writes it."""
         entry = self._registry.get(run_id)
         if entry is not None and entry.ours:
-            if withdrawal is not None:
-                entry.log.withdraw(withdrawal)
             self._models.engine.cancel(entry.log)
 
-    def delete(self, run: Run) -> bool:
+    def withdraw(self, run_id: str, why: Withdrawal) -> None:
+        """Send a run's readers away from here at once, whoever writes it; those of other servers follow by themselves."""
+        entry = self._registry.get(run_id)
+        if entry is not None:
+            entry.log.withdraw(why)
+            self.cancel(run_id)
+
+    def delete(self, run: Run, reason: GoneReason = GoneReason.DELETED) -> bool:
         """Remove a run for good, at once. False: it was gone already."""
         run_id = run.id
-        found = self._removal.delete(run)
+        found = self._removal.delete(run, reason)
         if found:
-            self.cancel(run_id, Withdrawal.DELETED)
+            self.withdraw(run_id, Withdrawal.TAKEN_DOWN if reason == GoneReason.TAKEN_DOWN else Withdrawal.DELETED)
         return found
 
     def oversize(self, ids: Iterable[int], vocabulary: Vocabulary) -> int:
@@ -156,7 +161,7 @@ class Service:
     def kept_score(self, run: Run, folder: ModelFolder) -> str | None:
         """The id of the run in which these weights read this text, or are reading it."""
         same = (Run.parent_id == run.id) & (Run.relation == Relation.SCORE) & (Run.fingerprint == folder.fingerprint())
-        for found in db.session.scalars(select(Run).where(same).order_by(Run.created.desc())):
+        for found in db.session.scalars(select(Run).where(same, Run.hidden.is_(None)).order_by(Run.created.desc())):
             log = self.log_of(found)
             if not log.done or log.samples[0].finish_reason == FinishReason.LENGTH:
                 return found.id

@@ -9,7 +9,7 @@ Plain column types, so that one migration history serves SQLite and PostgreSQL. 
 """
 
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from flask import Flask
@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from generate import Problem, Refusal, RunLog, RunState, files
+from webapp.runs.moments import now
 
 # Another server's machine may freeze while it holds a lock, or lose its network: these bound how long others wait.
 POSTGRESQL = {
@@ -91,7 +92,7 @@ class Run(db.Model):
     __table_args__ = (Index("ix_run_owner_created", "owner", "created"),)
 
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
-    created: Mapped[datetime] = mapped_column(DateTime, default=lambda: datetime.now(UTC).replace(tzinfo=None))  # UTC
+    created: Mapped[datetime] = mapped_column(DateTime, default=now)  # UTC
     owner: Mapped[str] = mapped_column(String(32))
     state: Mapped[str] = mapped_column(String(10), index=True, default=RunState.WRITING)
     model: Mapped[str] = mapped_column(String(255))
@@ -121,6 +122,10 @@ class Run(db.Model):
     origins: Mapped[list | None] = mapped_column(
         JSON(none_as_null=True)
     )  # of the prompt's tokens, as `Origins` packs them
+    hidden: Mapped[datetime | None] = mapped_column(DateTime, index=True)  # since when only the operator sees it
+    address: Mapped[str | None] = mapped_column(
+        String(64), index=True, default=lambda: db.session.info.get("address")
+    )  # a keyed hash of where it was asked for, for a while
     samples: Mapped[list["Sample"]] = relationship(order_by="Sample.number", cascade="all, delete-orphan")
 
 
@@ -187,6 +192,11 @@ class Press(db.Model):
     owner: Mapped[str] = mapped_column(String(32))
     created: Mapped[float] = mapped_column(Float, index=True)
     address: Mapped[str | None] = mapped_column(Text)
+
+
+def asked_from(address: str | None) -> None:
+    """Note the keyed hash of the address that asks, for all runs that this session adds."""
+    db.session.info["address"] = address
 
 
 def connect(app: Flask) -> None:

@@ -22,7 +22,7 @@ class Desk:
     """One sheet that somebody watches."""
 
     def __init__(self, news: News):
-        self.news, self.readers = news, 0
+        self.news, self.readers, self.gone = news, 0, False
         self.changed = threading.Condition()
 
     def tell(self, news: News) -> None:
@@ -32,10 +32,16 @@ class Desk:
                 self.news = news
                 self.changed.notify_all()
 
-    def wait(self, news: News, timeout: float) -> News:
-        """What there is once it differs from `news`, after `timeout` seconds at the latest."""
+    def end(self) -> None:
+        """The sheet is not there any more, or not to be seen: wake the readers, who leave."""
         with self.changed:
-            self.changed.wait_for(lambda: self.news != news, timeout)
+            self.gone = True
+            self.changed.notify_all()
+
+    def wait(self, news: News, timeout: float) -> News:
+        """What there is once it differs from `news` or the sheet is gone, after `timeout` seconds at the latest."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.gone or self.news != news, timeout)
             return self.news
 
 
@@ -49,7 +55,9 @@ class Desks:
     def join(self, sheet_id: str, news: News) -> Desk:
         """One more watches a sheet, until `leave`."""
         with self._lock:
-            desk = self._desks.setdefault(sheet_id, Desk(news))
+            desk = self._desks.get(sheet_id)
+            if desk is None or desk.gone:  # it is shown again, and those who were sent away are leaving
+                desk = self._desks[sheet_id] = Desk(news)
             desk.readers += 1
         desk.tell(news)
         return desk
@@ -58,8 +66,8 @@ class Desks:
         """One less watches a sheet."""
         with self._lock:
             desk.readers -= 1
-            if not desk.readers:
-                self._desks.pop(sheet_id, None)
+            if not desk.readers and self._desks.get(sheet_id) is desk:
+                del self._desks[sheet_id]
 
     def tell(self, sheet_id: str, news: News) -> None:
         """A sheet was changed."""
@@ -68,12 +76,24 @@ class Desks:
         if desk is not None:
             desk.tell(news)
 
+    def end(self, sheet_id: str) -> None:
+        """A sheet is gone, or hidden."""
+        with self._lock:
+            desk = self._desks.get(sheet_id)
+        if desk is not None:
+            desk.end()
+
     def look(self) -> None:
-        """See what other servers changed; needs an app context."""
+        """See what other servers changed, removed or hid; needs an app context."""
         with self._lock:
             watched = list(self._desks)
         if not watched:
             return
         columns = select(Sheet.id, Sheet.rev, Sheet.shown_rev, Sheet.run_id)
-        for sheet_id, *news in db.session.execute(columns.where(Sheet.id.in_(watched))).all():
-            self.tell(sheet_id, News(*news))
+        seen = Sheet.id.in_(watched) & Sheet.hidden.is_(None)
+        found = {sheet_id: News(*news) for sheet_id, *news in db.session.execute(columns.where(seen)).all()}
+        for sheet_id in watched:
+            if sheet_id in found:
+                self.tell(sheet_id, found[sheet_id])
+            else:
+                self.end(sheet_id)

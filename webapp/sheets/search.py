@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import Select, Text, cast, func, literal, or_, select, union_all, update
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, or_, select, union_all, update
 
 from webapp.runs.kinds import Relation
 from webapp.runs.lease import CHANGE
@@ -18,17 +18,26 @@ REST = timedelta(seconds=2)  # without a change, before a sheet is made searchab
 
 
 def sheets_of(owner: str | None, words: str = "") -> Select:
-    """The sheets of an owner in which anything was ever written; those that hold all of some words in a row.
+    """The sheets of an owner in which anything was ever written and that are not hidden; those that `holds` some words."""
+    found = select(Sheet).where(
+        Sheet.owner == owner if owner else Sheet.id.is_(None), is_used(), Sheet.hidden.is_(None)
+    )
+    return found.where(holds(words)) if words else found
 
-    They are looked for in what the sheet holds, and in its runs: each has the text that it went on from.
+
+def is_used() -> ColumnElement[bool]:
+    """The condition that anything was ever written in a sheet."""
+    return or_(Sheet.changes > 0, Sheet.run_id.is_not(None), cast(Sheet.spans, Text) != "[]")
+
+
+def holds(words: str) -> ColumnElement[bool]:
+    """The condition that a sheet holds all of some words in a row.
+
+    They are looked for in what it holds, and in its runs: each has the text that it went on from.
     """
-    used = or_(Sheet.changes > 0, Sheet.run_id.is_not(None), cast(Sheet.spans, Text) != "[]")
-    found = select(Sheet).where(Sheet.owner == owner, used) if owner else select(Sheet).where(Sheet.id.is_(None))
-    if not words:
-        return found
     its_own, there = Run.sheet_id == Sheet.id, Run.words.contains(words.lower(), autoescape=True)
     in_a_run = select(Run.id).where(its_own, there).correlate(Sheet).exists()
-    return found.where(or_(Sheet.words.contains(words.lower(), autoescape=True), in_a_run))
+    return or_(Sheet.words.contains(words.lower(), autoescape=True), in_a_run)
 
 
 def entries_of(owner: str | None, words: str = "") -> Select:
@@ -50,8 +59,9 @@ def counts_of(owner: str | None, words: str = "") -> dict[str, int]:
 
 
 def sheet_with(run: Run) -> str | None:
-    """The id of the sheet that a run is a version of, if that is still there."""
-    return run.sheet_id and db.session.scalar(select(Sheet.id).where(Sheet.id == run.sheet_id))
+    """The id of the sheet that a run is a version of, if that is still there to be seen."""
+    seen = (Sheet.id == run.sheet_id) & Sheet.hidden.is_(None)
+    return run.sheet_id and db.session.scalar(select(Sheet.id).where(seen))
 
 
 def index_sheets(sources: Sources) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from generate import ModelFolder, Refusal, RunState, Sampling
 from webapp.runs.derivation import Beginning
-from webapp.runs.repository import Vocabularies, find_run, get_run
+from webapp.runs.kinds import GoneReason
+from webapp.runs.repository import Vocabularies, any_run, find_run, get_run
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, db
 from webapp.sheets.content import Content, closed, edited, flipped, put_back, put_in
@@ -30,6 +31,7 @@ from webapp.sheets.store import (
     moved,
     note_key,
     remove_sheet,
+    require_shown,
     rev_after,
     sheet_made_by,
     stale,
@@ -91,6 +93,7 @@ class Sheets:
         sheet_id = sheet_made_by(key)
         made = db.session.get(Sheet, sheet_id)
         if made is not None and (is_new or made.owner == owner):
+            require_shown(made)
             return made
         try:
             return self._made(sheet_id if made is None else secrets.token_urlsafe(12), owner, spans, edits, key, about)
@@ -245,13 +248,22 @@ class Sheets:
 
     def delete(self, sheet_id: str, owner: str | None) -> None:
         """Remove a sheet with its history and all runs that were written in it; commits."""
-        sheet = locked(sheet_id, owner)
+        self.remove(locked(sheet_id, owner), GoneReason.DELETED)
+
+    def remove(self, sheet: Sheet, reason: GoneReason) -> None:
+        """Remove a sheet whosoever it is, with its history and all runs that were written in it; commits."""
+        sheet_id = sheet.id
         runs = db.session.scalars(select(Run.id).where(Run.sheet_id == sheet_id)).all()
         remove_sheet(sheet)
         db.session.commit()
         for run_id in runs:
-            if run := get_run(run_id):
-                self._runs.delete(run)
+            if run := any_run(run_id):
+                self._runs.delete(run, reason)
+        self._desks.end(sheet_id)
+
+    def hidden(self, sheet_id: str) -> None:
+        """A sheet was hidden: send its readers here away at once."""
+        self._desks.end(sheet_id)
 
     # What is not asked from outside
 

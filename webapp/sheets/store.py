@@ -28,6 +28,12 @@ class UnknownSheet(Refusal):
     status = 404
 
 
+class HiddenSheet(Refusal):
+    """It is there, and nobody but the operator sees it. `status` is what HTTP calls it."""
+
+    status = 410
+
+
 class Foreign(Refusal):
     """It is another visitor's. `status` is what HTTP calls it."""
 
@@ -45,12 +51,24 @@ def stale(rev: int) -> Stale:
     return Stale("The sheet was changed elsewhere meanwhile; it is at revision {rev}.", "rev", rev=rev)
 
 
+def any_sheet(sheet_id: str) -> Sheet | None:
+    """A stored sheet, hidden or not, or None."""
+    return db.session.get(Sheet, sheet_id) if len(sheet_id) <= 24 and "\0" not in sheet_id else None
+
+
 def find_sheet(sheet_id: str) -> Sheet:
-    """A stored sheet; raises UnknownSheet."""
-    found = db.session.get(Sheet, sheet_id) if len(sheet_id) <= 24 and "\0" not in sheet_id else None
+    """A stored sheet; raises UnknownSheet or HiddenSheet."""
+    found = any_sheet(sheet_id)
     if found is None:
         raise UnknownSheet("There is no such sheet here. Perhaps the link lost a letter on its way, or it was deleted.")
+    require_shown(found)
     return found
+
+
+def require_shown(sheet: Sheet) -> None:
+    """Raise HiddenSheet for one that is hidden."""
+    if sheet.hidden:
+        raise HiddenSheet("This sheet is gone: whoever runs this server has taken it down.")
 
 
 def content_of(sheet: Sheet) -> Content:
@@ -83,10 +101,11 @@ def add_sheet(sheet_id: str, owner: str, content: Content) -> Sheet:
 
 
 def locked(sheet_id: str, owner: str | None) -> Sheet:
-    """A sheet that nobody else changes until the transaction ends; raises UnknownSheet, or Foreign unless it is the owner's."""
+    """A sheet that nobody else changes until the transaction ends; raises UnknownSheet or HiddenSheet, or
+    Foreign unless it is the owner's."""
     find_sheet(sheet_id)
     sheet = hold(sheet_id)
-    if sheet is None:
+    if sheet is None or sheet.hidden:  # since a moment ago
         db.session.rollback()
         return find_sheet(sheet_id)
     if sheet.owner != owner:

@@ -213,10 +213,11 @@ class Suggestions:
         self._drop(old)
 
     def forget(self) -> None:
-        """Let go of those whose sheet is gone."""
+        """Let go of those whose sheet is gone, or hidden."""
         with self._lock:
             kept = list(self._all.values())
-        there = set(db.session.scalars(select(Sheet.id).where(Sheet.id.in_({one.sheet_id for one in kept}))))
+        shown = Sheet.id.in_({one.sheet_id for one in kept}) & Sheet.hidden.is_(None)
+        there = set(db.session.scalars(select(Sheet.id).where(shown)))
         self._drop([one for one in kept if one.sheet_id not in there])
 
     def _outdone(self, new: Suggestion) -> list[Suggestion]:

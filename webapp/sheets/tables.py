@@ -1,16 +1,12 @@
 """What is kept of sheets: what each holds now, the changes that led there, and the runs that it refers to."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import JSON, DateTime, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.runs.moments import now
 from webapp.runs.tables import db
-
-
-def now() -> datetime:
-    """This moment, UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Sheet(db.Model):
@@ -43,6 +39,7 @@ class Sheet(db.Model):
     lens: Mapped[str] = mapped_column(String(20), default="")
     keys: Mapped[list] = mapped_column(JSON, default=list)
     words: Mapped[str | None] = mapped_column(Text)  # its text in lower case, for searching; None: not yet made
+    hidden: Mapped[datetime | None] = mapped_column(DateTime, index=True)  # since when only the operator sees it
 
 
 class Change(db.Model):

@@ -6,7 +6,20 @@ from datetime import datetime
 
 from babel.dates import format_datetime
 
-from generate import LISTS, N_, OPTIONS, FinishReason, Outlook, RunLog, RunState, counted, gettext, languages, ngettext
+from generate import (
+    LISTS,
+    N_,
+    OPTIONS,
+    FinishReason,
+    Outlook,
+    RunLog,
+    RunState,
+    Withdrawal,
+    counted,
+    gettext,
+    languages,
+    ngettext,
+)
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
 from webapp.views.presets import USUAL
@@ -39,7 +52,10 @@ RELATIONS = {
     None: N_("the beginning"),
 }
 AT_SENTENCE = N_("Stopped at a sentence: {count:,} of {tokens}.")
-DELETED = N_("Deleted.")
+GONE = {
+    Withdrawal.DELETED: N_("Deleted."),
+    Withdrawal.TAKEN_DOWN: N_("Taken down by whoever runs this server."),
+}
 RARE = {option.name: USUAL[option.name] for option in OPTIONS + LISTS if option.more}
 TITLES = {option.name: option.title for option in OPTIONS + LISTS}
 OFF = {option.name: option.off for option in OPTIONS if option.off is not None}

@@ -186,7 +186,7 @@ def versions_of(sheet: Sheet, sources: Sources) -> list[dict]:
 
 def versions(sheet: Sheet, most: int | None = None) -> Sequence[Row]:
     """The runs of a sheet, each with its `id` and when it was `created`; the newest first, and all unless `most` are wanted."""
-    columns = select(Run.id, Run.created).where(Run.sheet_id == sheet.id)
+    columns = select(Run.id, Run.created).where(Run.sheet_id == sheet.id, Run.hidden.is_(None))
     return db.session.execute(columns.order_by(Run.created.desc(), Run.id).limit(most)).all()
 
 
