@@ -9,6 +9,8 @@ from operating import operator_cookie
 from test_accessibility import PATHS, server  # noqa: F401 - a fixture
 from waiting import until
 
+from generate import LISTS, OPTIONS
+
 pytestmark = pytest.mark.long
 
 NAMES = {
@@ -75,10 +77,22 @@ NAMES = {
     *("Beta", "Dropout", "stable", "constant", "cosine", "linear", "adamw", "muon", "documents", "windows", "horse"),
     *("encoder", "json", "vocab", "bpe", "tokenizer", "meta", "pkl", "gz", "ckpt", "pt", "pytorch_model", "bin", "txt"),
 }
+TECHNICAL = {option.name for option in OPTIONS + LISTS} | {"parse_special", "include_usage", "token_id", "max_tokens"}
+TECHNICAL |= {
+    "endoftext",
+    "OpenAPI",
+    "completions",
+    "lm-evaluation-harness",
+    "png",
+    "bit",
+    "false",
+    "gpt2-medium",
+    "hot",
+}
 PRESETS = {"nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"}
 # what is on a page for people to read, in sight or to be heard, but for texts, code and what says that it is in English
 READ = """() => {
-  const apart = '.story, .cm-content, code, pre, kbd, script, style, [lang="en"], [lang=""], .readme, .token-name, .name, '
+  const apart = '.story, .cm-content, noscript, h1[dir], .versions a, .example, textarea, #suggestions, .trained, .bars,  code, pre, kbd, script, style, [lang="en"], [lang=""], .readme, .token-name, .name, '
     + 'select[name=model] option, .chip, .address, .near, .typed, svg.curve .step, svg.curve .loss, bdi, .moved-most th, .wordmark, .fold';
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
@@ -90,7 +104,8 @@ READ = """() => {
       if (node.hasAttribute(name)) found.push(node.getAttribute(name));
     }
   }
-  return [document.title, ...found].map(text => text.trim()).filter(Boolean);
+  const title = document.querySelector('.story') ? [] : [document.title]; // which may be a text's beginning
+  return [...title, ...found].map(text => text.trim()).filter(Boolean);
 }"""
 
 
@@ -99,9 +114,13 @@ def english_words(page) -> list[str]:
     found = []
     for text in page.evaluate(READ):
         bare = re.sub(
-            r"https?://\S+|/[\w./-]+|“[^”]*”|‹[^›]*›|\b[0-9a-f]{8,}\b|[\w-]+\.(png|txt|json|css|bin)\b", " ", text
+            r"https?://\S+|/[\w./-]+|“[^”]*”|‹[^›]*›|\b[0-9a-f]{8,}\b|(?<![\w-])\d[\w.-]*|'[^']*'|[\w-]+\.(png|txt|json|css|bin)\b",
+            " ",
+            text,
         )
-        if words := [w for w in re.findall(r"[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]", bare) if w not in NAMES | PRESETS]:
+        if words := [
+            w for w in re.findall(r"[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]", bare) if w not in NAMES | PRESETS | TECHNICAL
+        ]:
             found.append(f"{' '.join(words)}: {text[:120]}")
     return sorted(set(found))
 

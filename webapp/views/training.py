@@ -159,7 +159,7 @@ def facts(raw: dict, evaluations: dict[str, list[Loss]]) -> Iterator[Fact]:
     yield from file_facts(N_("data"), entries(raw.get("data")))
     yield from file_facts(N_("held-out data"), entries(raw.get("validation_data")))
     for which, name in PLACES.items():
-        if said := "; ".join(filter(None, (amount(raw, which), evaluated(evaluations.get(which))))):
+        if said := gettext("; ").join(filter(None, (amount(raw, which), evaluated(evaluations.get(which))))):
             yield Fact(name, said)
     if started := words(raw.get("started")):
         yield date(started)
