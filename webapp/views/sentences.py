@@ -22,6 +22,7 @@ from generate import (
 )
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
+from webapp.sheets.beginnings import Begun
 from webapp.views.presets import USUAL
 from webapp.views.surprise import verdict
 
@@ -110,6 +111,22 @@ def ending(run: Transcript, options: Mapping, number: int, model: str) -> str:
     if reason == FinishReason.STOP and options["stop"] and sample.size(run.vocabulary) != sample.text_end:
         return gettext("Reached a stop string after {tokens}; Continue goes on past it.", tokens=tokens)
     return gettext(ENDINGS[reason], tokens=tokens, count=len(sample)) if reason in ENDINGS else ""
+
+
+def special_said(begun: Begun) -> str:
+    """What became of the special tokens of a run that a sheet goes on from; "" where it has none."""
+    said = []
+    if begun.named:
+        said.append("Special tokens stand in the black text by their names, and are read as such.")
+    if begun.nameless:
+        verb = "is" if begun.nameless == 1 else "are"
+        said.append(
+            f"{counted(begun.nameless, 'special token')} {verb} left out: the model that has names for them is not here."
+        )
+    if begun.unseen:
+        verb = "stays" if begun.unseen == 1 else "stay"
+        said.append(f"{counted(begun.unseen, 'special token')} among the red words {verb} there unseen.")
+    return " ".join(said)
 
 
 def watched_by(viewers: int) -> str:
