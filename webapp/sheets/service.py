@@ -153,11 +153,9 @@ class Sheets:
             note_key(sheet, asked.key)
             sheet.shown, sheet.shown_rev, sheet.run_id = sheet.spans, sheet.shown_rev + 1, run_id
             sheet.options = wish.fields
-            if writing:
-                self._runs.cancel(writing.run)
             kept = {"sheet_id": sheet.id, "origins": draft.packed_origins()}
             self._runs.start(wish.folder, beginning, wish.going_on(draft), sheet.owner, run_id, **kept)
-        if writing:
+        if writing:  # not before the new run has a place in the line: else a full one would end the old for nothing
             self._runs.stop(find_run(writing.run))
         return self._told(sheet_id)
 
