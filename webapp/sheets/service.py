@@ -216,7 +216,7 @@ class Sheets:
                     "Only the model that wrote this word, or one with its tokens, can go on from another.", "model"
                 )
             record = chosen_record(parent, log, origin, way.chosen, wish.folder)
-            draft.add([way.chosen], [None], True)
+            draft.add_chosen(way.chosen, wish.folder.tokenizer.vocabulary)
         beginning, same = beginning_of(draft, wish.folder, parent, log, number)
         if record is not None and same >= len(draft.ids) - 1:
             beginning.records[-1:] = record
