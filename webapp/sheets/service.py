@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from generate import ModelFolder, Refusal, RunState, Sampling
 from webapp.runs.derivation import Beginning
 from webapp.runs.kinds import GoneReason
-from webapp.runs.repository import Vocabularies, any_run, find_run, get_run
+from webapp.runs.repository import Vocabularies, find_run, get_run
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, db
 from webapp.sheets.content import Content, closed, edited, flipped, put_back, put_in
@@ -27,6 +27,7 @@ from webapp.sheets.store import (
     changed,
     content_of,
     find_sheet,
+    hold_copies,
     locked,
     moved,
     note_key,
@@ -246,17 +247,17 @@ class Sheets:
 
     def delete(self, sheet_id: str, owner: str | None) -> None:
         """Remove a sheet with its history and all runs that were written in it; commits."""
+        if find_sheet(sheet_id).owner == owner:
+            hold_copies(sheet_id)
         self.remove(locked(sheet_id, owner), GoneReason.DELETED)
 
     def remove(self, sheet: Sheet, reason: GoneReason) -> None:
-        """Remove a sheet whosoever it is, with its history and all runs that were written in it; commits."""
+        """Remove a sheet whosoever it is, with its history and all runs that were written in it, together or not at all;
+        commits."""
         sheet_id = sheet.id
-        runs = db.session.scalars(select(Run.id).where(Run.sheet_id == sheet_id)).all()
+        runs = db.session.execute(select(Run.id, Run.parent_id).where(Run.sheet_id == sheet_id)).all()
         remove_sheet(sheet)
-        db.session.commit()
-        for run_id in runs:
-            if run := any_run(run_id):
-                self._runs.delete(run, reason)
+        self._runs.delete_all([tuple(run) for run in runs], reason)
         self._desks.end(sheet_id)
 
     def hidden(self, sheet_id: str) -> None:
