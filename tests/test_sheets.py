@@ -1,6 +1,8 @@
 """A sheet over its routes: what is typed, what a model writes in it, and how it is taken back."""
 
 import json
+import math
+import re
 import secrets
 import threading
 
@@ -503,6 +505,7 @@ def test_a_token_that_a_stop_string_cut_is_in_no_event_and_black_in_the_state_to
     page.open("Once upon a time").write(model="storyteller", max_new_tokens="20", min_new_tokens="0", stop=word[2:4])
     red, black = page.state["spans"][1:]
     assert black == {"text": word[:2]}
+    assert re.fullmatch(r"Reached a stop string after [0-9]+ tokens\.", page.state["status"])
     heard = parse_events("".join(first_events(page, 3)))
     tokens, over = (json.loads(one["data"]) for one in heard[1:])
     assert tokens["cells"] == red["cells"]

@@ -218,7 +218,7 @@ class State:
     def sheet_state(self, sheet: Sheet, visitor: str | None) -> dict:
         """A sheet as its page has it, for one visitor."""
         run, mine = get_run(sheet.run_id) if sheet.run_id else None, sheet.owner == visitor
-        status = self.look(run).status if run is not None else str
+        status = partial(self.look(run).status, in_sheet=True) if run is not None else str
         options = sheet.options if mine else self._options_shown(run)
         return state_of(sheet, mine, self.sources, options, self._folder(options), status)
 
