@@ -11,6 +11,8 @@ from test_my_runs import listed
 from test_sheets import Page
 from waiting import until
 
+from webapp.runs import removal
+from webapp.runs.removal import remove
 from webapp.runs.tables import Gone, Run, db
 from webapp.sheets.tables import Change, Reference, Sheet, now
 
@@ -300,6 +302,24 @@ def test_deleting_a_sheet_removes_its_versions_and_its_entry_says_so(page, visit
     assert visitor.get("/runs.jsonl").text == ""
     copied.look()
     assert copied.text == page.text
+
+
+def test_a_server_that_dies_while_a_sheet_is_deleted_leaves_all_of_it_or_nothing(page, visitor, monkeypatch):
+    page.open("Once upon").write().write()
+    before, removed = page.look(), []
+
+    def dies_at_the_second(run_id, *more):
+        removed.append(run_id)
+        return remove(run_id, *more) if len(removed) == 1 else 1 / 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, "remove", dies_at_the_second)
+        assert visitor.post(f"{page.address}/delete").status_code == 500
+    assert len(removed) == 2
+    assert page.look() == before
+    assert listed(visitor) == [page.address]
+    assert visitor.post(f"{page.address}/delete").status_code == 303
+    assert listed(visitor) == []
 
 
 def test_a_sheet_s_delete_button_pressed_twice_deletes_one_sheet(page, visitor):

@@ -1,6 +1,8 @@
 """A sheet over its routes: what is typed, what a model writes in it, and how it is taken back."""
 
 import json
+import math
+import re
 import secrets
 import threading
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import until
 
-from generate import RunState, context_at
+from generate import Busy, RunState, context_at
 from webapp.runs.repository import stored_log
 from webapp.runs.tables import Run, db
 from webapp.sheets import service
@@ -177,6 +179,26 @@ def test_another_word_is_a_try_with_the_tail_set_aside(page):
     assert page.state["aside"]
     page.do("flip", to=0)
     assert page.inks == whole
+
+
+@pytest.mark.parametrize("what", ["write", "retry"])
+def test_a_press_that_finds_the_line_full_leaves_the_writing_as_it_is(page, app, monkeypatch, what):
+    page.open("Once upon")
+    options = {"max_new_tokens": "400", "min_new_tokens": "400", "model": "tiny", "seed": "1"}
+    page.do("write", at=9, options=options)
+    until(lambda: page.look()["open"]["tokens"] > 5)
+    run, before = page.state["open"]["run"], page.state["versions"]
+
+    def full(*_):
+        raise Busy("The line is full.", 5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app.extensions["rubric"].engine, "submit", full)
+        page.do(what, 503, options=options, **({"at": 9} if what == "write" else {}))
+    page.rest()
+    assert page.state["versions"][0]["run"] == before[0]["run"] == run
+    assert len(page.http.get(f"/r/{run}.json").get_json()["samples"][0]["tokens"]) == 400
+    assert "Stopped at its length" in page.state["status"]
 
 
 def test_the_same_request_is_done_once(page):
@@ -483,6 +505,7 @@ def test_a_token_that_a_stop_string_cut_is_in_no_event_and_black_in_the_state_to
     page.open("Once upon a time").write(model="storyteller", max_new_tokens="20", min_new_tokens="0", stop=word[2:4])
     red, black = page.state["spans"][1:]
     assert black == {"text": word[:2]}
+    assert re.fullmatch(r"Reached a stop string after [0-9]+ tokens\.", page.state["status"])
     heard = parse_events("".join(first_events(page, 3)))
     tokens, over = (json.loads(one["data"]) for one in heard[1:])
     assert tokens["cells"] == red["cells"]

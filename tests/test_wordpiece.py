@@ -11,6 +11,7 @@ import torch
 from chinese import CHARACTERS, PIECES, SIGNS, WORDS, make_chinese, vocabulary
 from conftest import taken_in, until
 from test_convert_gguf import write
+from test_sheet_beginnings import opened, typed_behind
 from test_sheets import Page
 from transformers import BertTokenizer, GPT2LMHeadModel
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
@@ -338,6 +339,37 @@ def test_a_sheet_keeps_what_was_typed_and_writes_on_behind_it(visitor, served):
     assert page.text.startswith(f"{PROMPT}{written}\n我爱你")
     told = visitor.json(f"/r/{page.state['versions'][0]['run']}")
     assert told["prompt"]["typed"] == f"{PROMPT}{written}\n我爱你"
+
+
+def test_another_word_in_a_sheet_is_part_of_what_its_run_says_was_typed(visitor, served, chinese):
+    tokens = check_folder(chinese).tokenizer.vocabulary.tokens
+    page = Page(visitor).open(PROMPT)
+    page.write(model=served, top_k="0", temperature="1")
+    before, span = page.text, page.state["spans"][1]
+    token = visitor.json(f"/r/{span['run']}")["samples"][0]["tokens"][3]
+    other = next(one for one in token["alternatives"] if one["id"] != token["id"] and one["id"] > 5)
+    wish = {"model": served, "max_new_tokens": "4", "min_new_tokens": "4"}
+    page.do("word", run=span["run"], sample=0, place=3, token=other["id"], options=wish)
+    page.rest()
+    prompt = visitor.json(f"/r/{page.state['versions'][0]['run']}")["prompt"]
+    first = "".join(text for text, *_ in span["cells"][:3])
+    assert before.startswith(PROMPT + first)
+    assert prompt["typed"] == PROMPT + first + tokens[other["id"]].decode()
+    assert page.text.startswith(prompt["typed"])
+
+
+@pytest.mark.parametrize("sample", ["", "&sample=0"])
+def test_a_sheet_that_goes_on_from_a_run_shows_what_was_typed_and_can_be_typed_in(visitor, served, sample):
+    run = visitor.start("我  爱\n你", model=served, max_new_tokens=5, top_k=0, temperature=1)
+    said = visitor.finish(run)["samples"][0]["text"] if sample else ""
+    page = opened(visitor, f"/?parent={run[3:]}{sample}")
+    assert page.text == "我  爱\n你" + said
+    made = typed_behind(page)
+    assert made.inks == [*page.inks, ("!", None)]
+    again = opened(visitor, f"/?parent={made.write(model=served).state['versions'][0]['run']}&sample=0")
+    assert again.text == made.text
+    assert again.inks[:5] == made.inks[:5]
+    assert [bool(where) for _, where in again.inks] == [bool(where) for _, where in made.inks]
 
 
 def test_a_completion_that_is_kept_keeps_its_prompt_as_it_was_given(visitor, served):

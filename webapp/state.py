@@ -39,6 +39,7 @@ from webapp.runs.search import index_words
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, check_tables, db, folder_of_database
 from webapp.runs.takeover import Takeover
+from webapp.sheets.beginnings import Begun, begun_with
 from webapp.sheets.desks import Desks
 from webapp.sheets.expiry import expire_sheets
 from webapp.sheets.remains import keep_text
@@ -197,6 +198,13 @@ class State:
         except ObjectDeletedError:
             raise removed_run() from None
 
+    def begun_with(self, run: Run, number: int | None, seen: int | None = None) -> Begun:
+        """What a sheet holds that goes on from a run, as `beginnings.begun_with` has it; needs an app context."""
+        view, folder = self.look(run), None
+        with suppress(Refusal):
+            folder = self.models.find_for(run)
+        return begun_with(run, view.log, number, seen, view.text_from, view.vocabulary, folder)
+
     def wish(self, given: dict[str, str], once: dict[str, str] | None = None) -> Wish:
         """How a model shall write in a sheet, from the form's fields, or from those for `once`; the sheet keeps the
         form's. Raises Refusal."""
@@ -210,7 +218,7 @@ class State:
     def sheet_state(self, sheet: Sheet, visitor: str | None) -> dict:
         """A sheet as its page has it, for one visitor."""
         run, mine = get_run(sheet.run_id) if sheet.run_id else None, sheet.owner == visitor
-        status = self.look(run).status if run is not None else str
+        status = partial(self.look(run).status, in_sheet=True) if run is not None else str
         options = sheet.options if mine else self._options_shown(run)
         return state_of(sheet, mine, self.sources, options, self._folder(options), status)
 

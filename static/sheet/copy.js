@@ -18,10 +18,15 @@ export class Copy {
   constructor(view, state) {
     Object.assign(this, { view, open: null, from: state.from, unsent: new Unsent(view.state.doc) });
     this.take(state, "end");
-    if (state.id || state.from) return;
-    const nothing = textOf(""); // text that came by the address is typed text, and sent with the first key
-    this.unsent = new Unsent(nothing);
-    if (view.state.doc.length) this.unsent.add(difference(nothing, view.state.doc), false);
+    if (state.typed !== null) this.begin(textOf(state.typed));
+  }
+
+  // Text that came by the address is typed text, and sent with the first key.
+  begin(text) {
+    const changes = difference(this.unsent.base, text);
+    if (changes.empty) return;
+    this.view.dispatch({ changes, selection: { anchor: text.length }, annotations: remote.of(true) });
+    this.unsent.add(changes, false);
   }
 
   // Whether it is stored, and the visitor's own.

@@ -79,13 +79,15 @@ export class Session {
   async create() {
     const { copy } = this;
     const request = { ...this.batch(), ...this.page.fields() };
-    if (copy.from) request.from = copy.from;
+    if (copy.from) request.from = { ...copy.basis, ...copy.from };
     let state;
     try {
       state = await this.ask("sheets", request);
     } catch (refused) {
       copy.unsent.takeBack();
-      throw refused;
+      if (refused.status !== 409) throw refused;
+      await this.catchUp(); // the one that it comes from was changed just now
+      return this.create();
     }
     await this.composed();
     copy.unsent.confirm();

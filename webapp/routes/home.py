@@ -23,7 +23,7 @@ from webapp.http.visitors import make_visitor, visitor
 from webapp.runs import derivation
 from webapp.runs.examples import examples_of
 from webapp.runs.kinds import Relation
-from webapp.runs.repository import RemovedRun, UnknownRun, find_run
+from webapp.runs.repository import RemovedRun, UnknownRun, find_run, get_run
 from webapp.runs.tables import Run
 from webapp.sheets.store import find_sheet
 from webapp.state import state
@@ -32,7 +32,7 @@ from webapp.views.lenses import LEGENDS, untold
 from webapp.views.presets import OWN, as_meant, preset_of, to_write_on, when_empty
 from webapp.views.run_view import RunView, SampleView
 from webapp.views.sentences import outlook, with_title
-from webapp.views.sheet_state import EMPTY, text_in
+from webapp.views.sheet_state import EMPTY, state_begun, text_in
 from webapp.views.sliders import grouped, stops_of
 
 blueprint = Blueprint("home", __name__)
@@ -56,14 +56,23 @@ def home():
     parent = find_run(parent_id)
     view, models = state().look(parent), state().models
     offered = parent.model if models.is_served(parent.model) else models.preferred(settings()["RUBRIC_MODEL"])
-    values = to_write_on(parent.options, models.defaults_of(offered) or {})
-    number = request.args.get("sample", type=int)
-    if number is not None and 0 <= number < len(view.log.samples):
-        values |= {"parent_sample": number, "samples": 1}
+    sent = request.args.to_dict()
+    number = sample_in(sent.get("sample", sent.get("parent_sample")), view)
+    values = text_to_change(view, parent, number)
+    if "model" in sent:  # the form was filled in with it before, and all its fields are in the address
+        values.pop("parse_special", None)
     else:
-        number = None
-    values |= text_to_change(view, parent, number) | {"model": parent.model, "parent": parent.id}
-    return filled_in(values | request.args.to_dict(), parent=parent)
+        values |= to_write_on(parent.options, models.defaults_of(offered) or {}) | {"model": parent.model}
+    values |= {} if number is None else {"samples": 1}
+    values |= sent | {"parent": parent.id, "parent_sample": number}
+    return filled_in(values, parent=parent, typed=sent.get("prompt"))
+
+
+def sample_in(text: str | int | None, view: RunView) -> int | None:
+    """The number of a run's sample; None where it names none of them."""
+    number = str(text)
+    there = number.isascii() and number.isdigit() and len(number) < 9 and int(number) < len(view.log.samples)
+    return int(number) if there else None
 
 
 @blueprint.get("/s/<sheet_id>")
@@ -89,10 +98,12 @@ def text_to_change(view: RunView, parent: Run, number: int | None) -> dict[str, 
     """The fields of a run's text, that of sample `number` after it if one is named; special tokens by their names."""
     ids = view.prompt_ids[view.text_from :].tolist()
     fields = {"prompt": view.asked}
-    if view.typed is None and not view.vocabulary.special.isdisjoint(ids):
+    if not view.vocabulary.special.isdisjoint(ids):
         with suppress(Refusal):  # the model is gone, and with it what its special tokens are called
-            spelled = state().models.find_for(parent).tokenizer.spell(ids)
-            fields = {"prompt": split_half_character(spelled)[0].decode("utf-8", "replace"), "parse_special": "on"}
+            folder = state().models.find_for(parent)
+            fields["parse_special"] = "on"
+            if view.typed is None:
+                fields["prompt"] = split_half_character(folder.tokenizer.spell(ids))[0].decode("utf-8", "replace")
     if number is not None:
         fields["prompt"] += view.text(number).removesuffix("\ufffd")
     return fields
@@ -113,9 +124,10 @@ def form(values: dict, **more) -> str:
     asked = values.get("model") if here.models.is_served(values.get("model")) else None
     chosen = served.get(asked) or served.get(usual)
     preset, shown_sheet = preset_of(values) or OWN, more.pop("sheet", None)
+    typed = more.pop("typed", values.get("prompt"))
     return render_template(
         "pages/home.html",
-        sheet=shown_sheet or beginning_sheet(values, chosen),
+        sheet=shown_sheet or beginning_sheet(values, typed, chosen),
         values=values,
         defaults=when_empty(preset, dict(chosen.defaults if chosen else ())),
         presets=PRESETS,
@@ -151,17 +163,28 @@ def demo_of(folder: ModelFolder | None) -> dict | None:
     return {"run": run, "view": view, "html": SampleView(view, 0).news() or ""}
 
 
-def beginning_sheet(values: dict, folder: ModelFolder | None) -> dict:
-    """The state of a sheet that is not stored yet: what the form holds is unsent typing, unless it is a run's text.
+def beginning_sheet(values: dict, typed: str | None, folder: ModelFolder | None) -> dict:
+    """The state of a sheet that is not stored yet: the run's text that it goes on from, if it does, and what was `typed`
+    in its place (None: nothing was).
 
     `folder` is the model that would go on.
     """
-    text = values.get("prompt", "")
-    hint = script_hint(text, folder) if folder else ""
-    begun = EMPTY | {"spans": [{"text": text}] if text else [], "caret": len(text), "hint": hint}
-    if values.get("parent"):
-        begun["from"] = {"run": values["parent"], "sample": values.get("parent_sample")}
-    return begun
+    run = get_run(values.get("parent") or "")
+    begun = EMPTY if run is None else begun_from(run, values.get("parent_sample"), folder)
+    if values.get("lens") in LEGENDS:
+        begun = begun | {"lens": values["lens"]}
+    if typed is None or (not typed and run is None):
+        return begun
+    text = plain_text(typed)
+    return begun | {"typed": text, "caret": len(text), "hint": script_hint(text, folder) if folder else ""}
+
+
+def begun_from(run: Run, sample: str | int | None, folder: ModelFolder | None) -> dict:
+    """The state of a sheet that goes on from a run's sample, or from its prompt alone."""
+    number = sample_in(sample, state().look(run))
+    begun = state().begun_with(run, number)
+    about = {"run": run.id, "sample": number, "seen": begun.seen}
+    return state_begun(begun, state().sources, folder) | {"from": about}
 
 
 @blueprint.post("/runs")

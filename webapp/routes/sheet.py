@@ -1,7 +1,5 @@
 """What is done to a sheet: typing, writing on, another try, undo. Everything here speaks JSON; the page is the form's."""
 
-from contextlib import suppress
-
 from flask import Blueprint, Response, jsonify, redirect, session, url_for
 
 from generate import Refusal
@@ -9,11 +7,11 @@ from webapp.http.json_body import Body
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.repository import find_run
-from webapp.sheets.beginnings import spans_of_run
+from webapp.sheets.content import Content, closed
 from webapp.sheets.pieces import Origin
 from webapp.sheets.service import Asked
 from webapp.sheets.spans import Spans, spans_from_json
-from webapp.sheets.store import find_sheet, rev_after
+from webapp.sheets.store import find_sheet, rev_after, stale
 from webapp.sheets.tables import Sheet
 from webapp.sheets.ways import AnotherWord, Retry, Way, WriteOn
 from webapp.state import state
@@ -158,13 +156,13 @@ def begun(sheet_id: str, body: Body, way: Way) -> Response:
 
 
 def spans_from(source: Body | None) -> Spans:
-    """What a new sheet begins with; raises Refusal where that is not there."""
+    """What a new sheet begins with, just as its page shows it; raises Refusal where that is not there, or is another text
+    by now."""
     here = state()
     if source is None:
         return ()
     if "sheet" in source:
-        other = find_sheet(source.string("sheet"))
-        return spans_from_json(other.spans if other.owner == visitor() else other.shown)
+        return spans_of_sheet(source)
     run = find_run(source.string("run"))
     view = here.look(run)
     number = source.whole("sample", default=None)
@@ -172,11 +170,18 @@ def spans_from(source: Body | None) -> Spans:
         raise Refusal(
             "sample must be from 0 to {most}, not {number}.", "sample", most=len(view.log.samples) - 1, number=number
         )
-    tokens = [view.vocabulary.tokens[index] for index in view.prompt_ids.tolist()]
-    folder = None
-    with suppress(Refusal):  # the model is gone, or its tokens are others now
-        folder = here.models.find_for(run)
-    return spans_of_run(run, view.log, number, view.text_from, tokens, folder)
+    return here.begun_with(run, number, source.whole("seen", default=None)).spans
+
+
+def spans_of_sheet(source: Body) -> Spans:
+    """Those that a visitor sees of a sheet at `rev`, with the `seen` tokens of what is being written in it, if a page says
+    so; raises Stale where it was changed since."""
+    other = find_sheet(source.string("sheet"))
+    mine = other.owner == visitor()
+    rev = other.rev if mine else other.shown_rev
+    if source.whole("rev", default=rev) != rev:
+        raise stale(rev)
+    return closed(Content(spans_from_json(other.spans if mine else other.shown)), source.whole("seen", default=None))
 
 
 def told(sheet: Sheet) -> Response:

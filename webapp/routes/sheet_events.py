@@ -135,7 +135,7 @@ class Reader:
             yield from self._tokens(released, done, end)
         here = self._here
         problem = here.models.problem() if here.registry.writes(self.run_id) else None
-        if not done and (now := self.view.status(problem)) != self._status:
+        if not done and (now := self.view.status(problem, in_sheet=True)) != self._status:
             self._status = now
             yield told("status", text=now)
         if (watching := 0 if done else here.registry.watching(self.run_id)) != self._watching:

@@ -1,6 +1,6 @@
 """Runs that go: deleted by their owner or by whoever runs the server, or past the time that this server keeps them. Nothing but a mark is left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, select, text, update
@@ -39,17 +39,23 @@ class Removal:
         self.scrubbed = True  # no deleted text is left in a log of the database
         self._gone: tuple | None = None  # what is gone and what is hidden, as far as this server has noticed
 
-    def delete(self, run: Run, reason: GoneReason) -> bool:
-        """Somebody wants it gone: at once and for real. A server that writes it notices at its next saving."""
-        self._leaving(run.id)
-        found = remove(run.id, run.parent_id, reason)
-        for score in db.session.scalars(
-            select(Run.id).where(Run.parent_id == run.id, Run.relation == Relation.SCORE)
-        ).all():
-            remove(score, run.id, reason)  # it is the same text, read by another model
+    def delete(self, runs: Iterable[tuple[str, str | None]], reason: GoneReason) -> bool:
+        """Somebody wants some gone, each an id and its parent's: at once, for real, and all or none, with whatever the caller
+        has changed. A server that writes one notices at its next saving. False: all were gone already.
+        """
+        found = [self._take_out(*run, reason) for run in runs]
         db.session.commit()
         self.scrubbed = False
         self.scrub()
+        return any(found)
+
+    def _take_out(self, run_id: str, parent_id: str | None, reason: GoneReason) -> bool:
+        self._leaving(run_id)
+        found = remove(run_id, parent_id, reason)
+        for score in db.session.scalars(
+            select(Run.id).where(Run.parent_id == run_id, Run.relation == Relation.SCORE)
+        ).all():
+            remove(score, run_id, reason)  # it is the same text, read by another model
         return found
 
     def notice(self) -> bool:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sqlalchemy import select, update
@@ -145,9 +145,15 @@ class Service:
 
     def delete(self, run: Run, reason: GoneReason = GoneReason.DELETED) -> bool:
         """Remove a run for good, at once. False: it was gone already."""
-        run_id = run.id
-        found = self._removal.delete(run, reason)
-        if found:
+        return self.delete_all([(run.id, run.parent_id)], reason)
+
+    def delete_all(self, runs: Sequence[tuple[str, str | None]], reason: GoneReason) -> bool:
+        """Remove runs for good, each an id and its parent's, in one transaction with whatever the caller has changed; commits.
+
+        False: all were gone already.
+        """
+        found = self._removal.delete(runs, reason)
+        for run_id, _ in runs if found else ():
             self.withdraw(run_id, Withdrawal.TAKEN_DOWN if reason == GoneReason.TAKEN_DOWN else Withdrawal.DELETED)
         return found
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from generate import ModelFolder, Refusal, RunLog, known, unknown_records
+from generate import ModelFolder, Refusal, RunLog, Vocabulary, known, unknown_records
 from webapp.runs.derivation import Beginning, add_turn
 from webapp.runs.kinds import Relation
 from webapp.runs.probabilities import as_chosen
@@ -33,6 +33,12 @@ class Draft:
         self.ids += ids
         self.origins += origins
         self.authors = add_turn(self.authors, len(ids), by_model)
+
+    def add_chosen(self, index: int, vocabulary: Vocabulary) -> None:
+        """Go on with a token that a person chose in the place of another."""
+        self.add([index], [None], True)
+        if self.typed is not None:
+            self.typed += vocabulary.tokens[index].decode("utf-8", "replace")
 
     def packed_origins(self) -> list:
         """What a run's row says of the origins: [count] of typed tokens, [count, run, sample, first place] of others."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from generate import ModelFolder, Refusal, RunState, Sampling
 from webapp.runs.derivation import Beginning
 from webapp.runs.kinds import GoneReason
-from webapp.runs.repository import Vocabularies, any_run, find_run, get_run
+from webapp.runs.repository import Vocabularies, find_run, get_run
 from webapp.runs.service import Service
 from webapp.runs.tables import Run, db
 from webapp.sheets.content import Content, closed, edited, flipped, put_back, put_in
@@ -27,6 +27,7 @@ from webapp.sheets.store import (
     changed,
     content_of,
     find_sheet,
+    hold_copies,
     locked,
     moved,
     note_key,
@@ -153,11 +154,9 @@ class Sheets:
             note_key(sheet, asked.key)
             sheet.shown, sheet.shown_rev, sheet.run_id = sheet.spans, sheet.shown_rev + 1, run_id
             sheet.options = wish.fields
-            if writing:
-                self._runs.cancel(writing.run)
             kept = {"sheet_id": sheet.id, "origins": draft.packed_origins()}
             self._runs.start(wish.folder, beginning, wish.going_on(draft), sheet.owner, run_id, **kept)
-        if writing:
+        if writing:  # not before the new run has a place in the line: else a full one would end the old for nothing
             self._runs.stop(find_run(writing.run))
         return self._told(sheet_id)
 
@@ -218,7 +217,7 @@ class Sheets:
                     "Only the model that wrote this word, or one with its tokens, can go on from another.", "model"
                 )
             record = chosen_record(parent, log, origin, way.chosen, wish.folder)
-            draft.add([way.chosen], [None], True)
+            draft.add_chosen(way.chosen, wish.folder.tokenizer.vocabulary)
         beginning, same = beginning_of(draft, wish.folder, parent, log, number)
         if record is not None and same >= len(draft.ids) - 1:
             beginning.records[-1:] = record
@@ -248,17 +247,17 @@ class Sheets:
 
     def delete(self, sheet_id: str, owner: str | None) -> None:
         """Remove a sheet with its history and all runs that were written in it; commits."""
+        if find_sheet(sheet_id).owner == owner:
+            hold_copies(sheet_id)
         self.remove(locked(sheet_id, owner), GoneReason.DELETED)
 
     def remove(self, sheet: Sheet, reason: GoneReason) -> None:
-        """Remove a sheet whosoever it is, with its history and all runs that were written in it; commits."""
+        """Remove a sheet whosoever it is, with its history and all runs that were written in it, together or not at all;
+        commits."""
         sheet_id = sheet.id
-        runs = db.session.scalars(select(Run.id).where(Run.sheet_id == sheet_id)).all()
+        runs = db.session.execute(select(Run.id, Run.parent_id).where(Run.sheet_id == sheet_id)).all()
         remove_sheet(sheet)
-        db.session.commit()
-        for run_id in runs:
-            if run := any_run(run_id):
-                self._runs.delete(run, reason)
+        self._runs.delete_all([tuple(run) for run in runs], reason)
         self._desks.end(sheet_id)
 
     def hidden(self, sheet_id: str) -> None:

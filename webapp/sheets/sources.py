@@ -78,7 +78,9 @@ class Sources:
             row, entry = facts[run_id], self._registry.get(run_id)
             records = entry.log.prompt if entry else unpack(packed, row.vocab_size)
             over = entry is None and row.state == RunState.DONE  # until then more is learned of its tokens
-            found[run_id, PROMPT] = self._reading(row, records.copy(), None, over)
+            tokens = self._vocabularies.find(row.vocabulary_id).tokens
+            said = Said([tokens[index] for index in records["id"].tolist()], "", over)
+            found[run_id, PROMPT] = Reading(said, records.copy(), row.vocabulary_id, row.fingerprint)
         samples = {name for name in wanted if name[1] != PROMPT and name[0] in facts}
         live = {name: entry.log for name in samples if (entry := self._registry.get(name[0]))}
         for (run_id, number), log in live.items():

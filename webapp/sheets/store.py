@@ -124,6 +124,14 @@ def hold(sheet_id: str) -> Sheet | None:
     return db.session.get(Sheet, sheet_id, populate_existing=True)
 
 
+def hold_copies(sheet_id: str) -> None:
+    """Hold a sheet and all that refer to its runs, in one order by all who do this, as what is removed with it changes them."""
+    runs = select(Run.id).where(Run.sheet_id == sheet_id)
+    others = db.session.scalars(select(Reference.sheet_id).where(Reference.run_id.in_(runs)))
+    for one in sorted({sheet_id, *others}):
+        hold(one)
+
+
 def note_key(sheet: Sheet, key: str) -> None:
     """Remember that a request was done, and where it led. Does not commit."""
     sheet.keys = [*sheet.keys, [key, sheet.rev]][-KEYS:]

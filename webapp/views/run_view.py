@@ -185,15 +185,16 @@ class RunView(Transcript):
         mark = moved_mark(len(kept)) if newest.start != before.start else ""
         return f"{mark}{token_html(cell, classes(records))}"
 
-    def status(self, problem: str | None = None) -> str:
-        """One sentence on where the run stands; `problem` is why the engine is not ready, if it is not."""
-        return status(self.log, self.model, problem) or self.ending(0)
+    def status(self, problem: str | None = None, in_sheet: bool = False) -> str:
+        """One sentence on where the run stands, on its page or `in_sheet`; `problem` is why the engine is not ready, if it is
+        not."""
+        return status(self.log, self.model, problem) or self.ending(0, in_sheet)
 
-    def ending(self, number: int) -> str:
+    def ending(self, number: int, in_sheet: bool = False) -> str:
         """One sentence on how a sample ended, or ""."""
         if self.log.withdrawn:  # what ends there is not the run
             return ""
-        return ending(self, self.options, number, self.model)
+        return ending(self, self.options, number, self.model, in_sheet)
 
 
 def moved_mark(kept: int) -> str:

@@ -22,6 +22,7 @@ from generate import (
 )
 from webapp.runs.kinds import Relation
 from webapp.runs.transcript import Transcript
+from webapp.sheets.beginnings import Begun
 from webapp.views.presets import USUAL
 from webapp.views.surprise import verdict
 
@@ -95,8 +96,8 @@ def told_options(options: Mapping) -> list[tuple]:
     ]
 
 
-def ending(run: Transcript, options: Mapping, number: int, model: str) -> str:
-    """How sample `number` of a run of `model` with these options ended, or ""."""
+def ending(run: Transcript, options: Mapping, number: int, model: str, in_sheet: bool = False) -> str:
+    """How sample `number` of a run of `model` with these options ended, or ""; on its own page, or `in_sheet`."""
     sample = run.log.samples[number]
     reason, tokens = sample.finish_reason, counted(len(sample))
     if reason == FinishReason.LENGTH and options["max_new_tokens"] == 0:
@@ -108,8 +109,24 @@ def ending(run: Transcript, options: Mapping, number: int, model: str) -> str:
     if reason == FinishReason.UNWATCHED and not len(sample):
         return gettext("Left the line: no page was connected to it.")
     if reason == FinishReason.STOP and options["stop"] and sample.size(run.vocabulary) != sample.text_end:
+        if in_sheet:
+            return gettext("Reached a stop string after {tokens}.", tokens=tokens)
         return gettext("Reached a stop string after {tokens}; Continue goes on past it.", tokens=tokens)
     return gettext(ENDINGS[reason], tokens=tokens, count=len(sample)) if reason in ENDINGS else ""
+
+
+def special_said(begun: Begun) -> str:
+    """What became of the special tokens of a run that a sheet goes on from; "" where it has none."""
+    said = []
+    if begun.named:
+        said.append(gettext("Special tokens stand in the black text by their names, and are read as such."))
+    if begun.nameless:
+        told = "Special tokens that are left out, as the model that has names for them is not here: {count:,}."
+        said.append(gettext(told, count=begun.nameless))
+    if begun.unseen:
+        told = "Special tokens that stay among the red words, unseen: {count:,}."
+        said.append(gettext(told, count=begun.unseen))
+    return " ".join(said)
 
 
 def watched_by(viewers: int) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import Row, select
 
 from generate import ModelFolder, context_at
 from webapp.runs.tables import Run, db
+from webapp.sheets.beginnings import Begun
 from webapp.sheets.content import Content
 from webapp.sheets.pieces import Cell, Piece, pieces_of, text_of
 from webapp.sheets.prompt import memory_ids
@@ -18,6 +19,7 @@ from webapp.sheets.store import content_of
 from webapp.sheets.tables import Sheet
 from webapp.views.hints import stumble
 from webapp.views.lenses import classes, classes_of_each
+from webapp.views.sentences import special_said
 
 VERSIONS = 50  # of the newest runs
 WORDS = 8  # of each that are shown
@@ -40,7 +42,8 @@ EMPTY = {
     "status": "",
     "hint": "",
     "caret": None,
-    "from": None,
+    "from": None,  # what it goes on from, which is not stored yet
+    "typed": None,  # the whole text as an address or a form brought it, which is not stored yet
 }
 
 
@@ -84,6 +87,19 @@ def state_of(
         }
         | (private if mine else {})
     )
+
+
+def state_begun(begun: Begun, sources: Sources, folder: ModelFolder | None) -> dict:
+    """What the page of a sheet shows that goes on from a run and is not stored yet. Needs an app context."""
+    found = sources.read(begun.spans)
+    pieces = pieces_of(begun.spans, found)
+    return EMPTY | {
+        "spans": spans_with_cells(pieces, found),
+        "edge": edge_of(pieces, folder, ""),
+        "status": special_said(begun),
+        "hint": stumble(begun.spans, folder),
+        "caret": len(text_of(pieces)),
+    }
 
 
 def can_of(sheet: Sheet) -> dict[str, bool]:
