@@ -1,6 +1,6 @@
 // The sheet's script: where a page holds a sheet, the editor takes the textarea's place, and the bar gets its buttons.
 
-import { drawAside, drawVersions, whenChanged } from "./around.js";
+import { drawAside, whenChanged } from "./around.js";
 import { Bar } from "./bar.js";
 import { cellAt, cells, tokensIn } from "./cells.js";
 import { showCode } from "./code.js";
@@ -21,6 +21,7 @@ import { setLens } from "./shades.js";
 import { Stream } from "./stream.js";
 import { Suggest, isMac } from "./suggest.js";
 import { Troubles } from "./troubles.js";
+import { Versions } from "./versions.js";
 
 const NOT_OPTIONS = ["prompt", "nonce", "lens", "parent", "parent_sample", "memory"];
 const KEY = matchMedia("(hover: hover)").matches ? ` (${isMac ? "⌘" : "Ctrl"} ↵)` : "";
@@ -49,6 +50,7 @@ class Page {
     this.form.prompt.hidden = true;
     this.box.hidden = false;
     this.session = new Session(this.view, this, this.base, state);
+    this.versions = new Versions(root.querySelector("#versions"), this.base, (from) => this.older(from));
     this.suggest = new Suggest(root.querySelector(".suggestions"), this.base, this.view, this.session, this);
     this.settled(state);
     this.troubles.draw();
@@ -281,8 +283,17 @@ class Page {
     this.say("status", state.status);
     this.say("script", state.hint);
     drawAside(this.root.querySelector(".aside ol"), state.aside, (piece) => this.session.press("back", { piece }));
-    drawVersions(this.root.querySelector("#versions"), state.versions, this.base);
+    this.versions.draw(state.versions, state.version_count);
     this.drawn();
+  }
+
+  async older(from) {
+    try {
+      return (await this.session.ask(`versions?from=${from}`)).versions;
+    } catch (refused) {
+      this.refused(refused);
+      return [];
+    }
   }
 
   grows() {

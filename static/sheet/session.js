@@ -53,9 +53,10 @@ export class Session {
       }
       const request = { ...this.batch(), ...copy.basis };
       try {
-        const { rev, length, hint, undo, redo } = await this.ask("edits", request);
+        const { rev, length, edge, hint, undo, redo } = await this.ask("edits", request);
         copy.confirm(rev);
         this.page.stored({ undo, redo }, hint);
+        if (!copy.open) copy.edgeAt(edge);
         if (!copy.open && points(copy.unsent.base) !== length) this.lookAgain(); // it holds something else: then ours is wrong
       } catch (refused) {
         copy.unsent.takeBack();
@@ -237,7 +238,7 @@ export class Session {
     if (!this.copy.tokens(data)) this.lookAgain();
   }
 
-  over({ run, tokens, text }) {
+  over({ run, tokens, text, rev, edge }) {
     this.page.say("status", text);
     const { open, unsent } = this.copy;
     if (open?.run !== run || unsent.stops) return;
@@ -245,6 +246,7 @@ export class Session {
       this.lookAgain();
     } else {
       this.copy.close();
+      if (rev === this.copy.rev) this.copy.edgeAt(edge);
       this.page.drawn();
     }
   }
