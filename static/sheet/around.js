@@ -33,4 +33,11 @@ export function whenChanged(field, send) {
     soon = setTimeout(now, 600);
   });
   field.addEventListener("change", now);
+  const take = (value) => {
+    if (field.value === value) sent = value;
+    if (field.value !== sent) return;
+    sent = value;
+    if (field.value !== value) field.value = value;
+  };
+  return { now, take };
 }
