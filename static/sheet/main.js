@@ -173,6 +173,7 @@ class Page {
     if (demo) this.demo = new Demo(demo, this.base, (word, form) => this.goOn(word, form));
     watchExamples(() => this.form.model.value, (prompt, once) => {
       if (this.isAsked()) return;
+      this.session.divide();
       this.view.dispatch({ changes: { from: 0, to: this.view.state.doc.length, insert: prompt }, selection: { anchor: prompt.length }, userEvent: "input" });
       this.view.focus();
       this.begins();

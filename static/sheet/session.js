@@ -48,6 +48,12 @@ export class Session {
     if (this.copy.unsent.fresh.length && !this.view.composing) this.inTurn(() => this.sendTyping());
   }
 
+  // What is typed from now on is taken back by itself.
+  divide() {
+    const { unsent } = this.copy;
+    if (unsent.fresh.length) unsent.send(newKey());
+  }
+
   async sendTyping() {
     const { copy } = this;
     while (copy.unsent.all.length) {
