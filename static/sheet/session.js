@@ -7,7 +7,7 @@ import { ask, newKey } from "./requests.js";
 const QUIET = 300; // milliseconds without a key, after which what was typed is sent
 const LATEST = 1000; // milliseconds after the first key that is not sent, at which it is sent anyway
 const AGAIN = ["write", "retry", "word"]; // presses that mean the same after the sheet was changed elsewhere
-const OTHERS = "What is to be kept in mind was changed in another window too: what stands here takes its place. Undo brings that back.";
+const OTHERS = () => translated("What is to be kept in mind was changed in another window too: what stands here takes its place. Undo brings that back.");
 
 export class Session {
   // `page` shows what is not text: settled(state), stored({undo, redo}, hint), noted(the same), drawn(), grows(), say(slot, sentence),
@@ -244,7 +244,7 @@ export class Session {
   minds(memory) {
     this.page.settle();
     if (this.unset.memory === memory) delete this.unset.memory;
-    else if (this.unset.memory !== undefined && memory !== this.memory) this.page.say("other", OTHERS);
+    else if (this.unset.memory !== undefined && memory !== this.memory) this.page.say("other", OTHERS());
     this.memory = memory;
   }
 
