@@ -36,7 +36,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same")
 
 ON_BOTH_DATABASES = {  # they store, read and delete
-    *("test_runs", "test_sheets", "test_my_runs", "test_my_sheets", "test_fork", "test_samples"),
+    *("test_runs", "test_sheets", "test_drafts", "test_my_runs", "test_my_sheets", "test_fork", "test_samples"),
     *(
         "test_api_keys",
         "test_backup",

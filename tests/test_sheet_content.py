@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,7 +126,9 @@ def some_change(data, content, source):
     at = data.draw(st.integers(0, length))
     run, chosen = source.add(data.draw(tokens)), data.draw(st.sampled_from([None, 1]))
     source.add(data.draw(st.lists(st.sampled_from(WORDS), min_size=2, max_size=2)), PROMPT, run)
-    match data.draw(st.sampled_from(["type", "write", "retry", "flip", "back", "word"])):
+    match data.draw(st.sampled_from(["type", "write", "retry", "flip", "back", "word", "mind"])):
+        case "mind":
+            return replace(content, memory=data.draw(texts))
         case "type":
             return edited(content, [(at, data.draw(st.integers(0, length - at)), data.draw(texts))], source)
         case "write":

@@ -20,6 +20,7 @@ from webapp.sheets.content import Content
 from webapp.sheets.pieces import Cell, Origin
 from webapp.sheets.sources import Sources
 from webapp.sheets.spans import Written
+from webapp.views import versions
 from webapp.views.sheet_state import open_run
 
 JSON = {"Accept": "application/json"}
@@ -363,6 +364,77 @@ def test_what_is_kept_in_mind_stands_first_in_every_prompt_and_stays_in_a_full_w
     assert "Rei" not in page.text
 
 
+def test_where_the_window_begins_is_told_with_the_end_of_a_writing_and_with_what_was_typed_or_set(page, friend):
+    page.open("and so").write(max_new_tokens="90", min_new_tokens="90")
+    assert page.state["edge"] > 0
+    for reader in (page, Page(friend, page.address)):
+        heard = parse_events("".join(first_events(reader, 3)))
+        over = json.loads(next(one["data"] for one in heard if one["event"] == "over"))
+        state = reader.look()
+        assert (over["rev"], over["edge"]) == (state["rev"], state["edge"])
+    shorter = page.do("edits", edits=[[0, len(page.text) - 10, ""]])
+    assert (shorter["edge"], page.state["edge"]) == (None, None)
+    longer = page.do("edits", edits=[[0, 0, "the fox and the sea " * 20]])
+    assert longer["edge"] == page.state["edge"] > 100
+    wider = page.do("settings", options={"model": "storyteller"})
+    assert (wider["edge"], page.state["edge"]) == (None, None)
+    minded = page.do("settings", options={"model": "tiny"}, memory="a fox, Rei")
+    assert minded["edge"] == page.state["edge"] >= longer["edge"]
+
+
+def test_what_is_kept_in_mind_is_taken_back_and_done_again_as_typing_is(page):
+    page.open("one", memory="a fox")
+    page.do("settings", memory="a fox, Rei", lens="rank")
+    page.type(3, 0, " two")
+    seen = []
+    while page.state["undo"]:
+        page.do("undo")
+        seen.append((page.state["memory"], page.text))
+    assert seen == [("a fox, Rei", "one"), ("a fox", "one"), ("a fox", ""), ("", "")]
+    assert page.state["lens"] == "rank"
+    while page.state["redo"]:
+        page.do("redo")
+    assert (page.state["memory"], page.text) == ("a fox, Rei", "one two")
+
+
+def test_what_another_window_wants_kept_in_mind_is_not_overwritten_unknown(page):
+    page.open("one", memory="a fox")
+    told = page.do("settings", memory="a fox, Rei", known_memory="a fox")
+    assert (told["rev"], told["undo"]) == (page.state["rev"], True)
+    page.do("settings", 409, memory="a hen", known_memory="a fox")
+    assert page.look()["memory"] == "a fox, Rei"
+    again = page.do("settings", memory="a fox, Rei", known_memory="a fox")
+    assert again["rev"] == told["rev"], "the same that comes again changes nothing"
+    page.do("settings", lens="rank", known_memory="a fox")
+    page.do("settings", memory="", known_memory="a fox, Rei")
+    assert page.state["memory"] == ""
+
+
+def test_what_is_to_be_kept_in_mind_is_news_to_the_owner_s_other_windows_and_to_nobody_else(page, friend):
+    page.open("one").write()
+    other = Page(friend, page.address)
+    before, seen = page.state["rev"], other.look()
+    page.do("settings", lens="rank")
+    assert page.state["rev"] == before
+    page.do("settings", memory="a fox")
+    assert page.state["rev"] == before + 1
+    assert other.look() == seen
+
+
+def test_all_versions_of_a_sheet_are_counted_and_the_older_ones_told_when_they_are_asked_for(page, monkeypatch):
+    monkeypatch.setattr(versions, "SHOWN", 2)
+    page.open("one")
+    for _ in range(5):
+        page.write(max_new_tokens="1", min_new_tokens="1")
+    assert (len(page.state["versions"]), page.state["version_count"]) == (2, 5)
+    told = [page.http.get(f"{page.address}/versions?from={n}").get_json()["versions"] for n in (2, 4, 5)]
+    assert [len(one) for one in told] == [2, 1, 0]
+    runs = [one["run"] for one in [*page.state["versions"], *told[0], *told[1]]]
+    exported = page.http.get(f"{page.address}.json").get_json()["versions"]
+    assert runs == [one["run"] for one in exported]
+    assert page.http.get(f"{page.address}/versions?from=x", headers=JSON).get_json()["field"] == "from"
+
+
 def test_the_prompt_of_a_writing_knows_where_each_of_its_tokens_is_from(page, app):
     page.open("Once upon").write()
     span = page.state["spans"][1]
@@ -386,15 +458,28 @@ def saved(app, run_id):
 
 
 def every_red_character_was_written(page, runs):
-    """By the record of the runs, whatever was asked; `runs` are those that were looked at before."""
-    for character, origin in page.inks:
-        if origin:
-            run = runs.get(origin[0]) or page.http.get(f"/r/{origin[0]}.json").get_json()
-            if run["samples"][0]["finish_reason"]:
-                runs[origin[0]] = run
-            tokens = run["prompt"]["tokens"] if origin[1] < 0 else run["samples"][origin[1]]["tokens"]
-            near = b"".join(bytes(token["bytes"]) for token in tokens[max(0, origin[2] - 1) : origin[2] + 4])
-            assert character in near.decode("utf-8", "replace") + "\ufffd"
+    """By the record of the runs, whatever was asked: each cell says what its own tokens say, and is coloured as likely as they
+    were. `runs` are those that were looked at before."""
+    spans = page.state["spans"]
+    for number, span in enumerate(spans):
+        if "text" in span:
+            continue
+        run = runs.get(span["run"]) or page.http.get(f"/r/{span['run']}.json").get_json()
+        if run["samples"][0]["finish_reason"]:
+            runs[span["run"]] = run
+        tokens = run["prompt"]["tokens"] if span["sample"] < 0 else run["samples"][span["sample"]]["tokens"]
+        place = span["from"]
+        for first, (text, count, look) in enumerate(span["cells"]):
+            own, place = tokens[place : place + count], place + count
+            data = b"".join(bytes(token["bytes"]) for token in own)
+            is_shared = (
+                first == 0 and number > 0 and "cells" in spans[number - 1]
+            )  # its first half is of the run before
+            assert text == data.decode("utf-8", "replace") or (is_shared and text.encode().endswith(data)), (text, own)
+            told = [token["logprob"] for token in own]
+            if not is_shared and None not in told:
+                border = sum(sum(told) < math.log(p) for p in (0.5, 0.2, 0.1, 0.03, 0.01, 0.001))
+                assert f"p{border}" in look.split(), (look, told)
 
 
 json_values = st.recursive(
@@ -492,7 +577,8 @@ def test_a_sheet_s_page_is_named_after_its_first_words_and_has_the_picture_of_it
 
 def test_a_friend_hears_of_each_writing_and_its_tokens_but_not_of_typing(page, friend):
     page.open("Once upon").write()
-    assert names_heard(friend, page, lambda: page.type(0, 0, "unsent ")) == []
+    quietly = lambda: (page.type(0, 0, "unsent "), page.do("settings", memory="a secret"))  # noqa: E731
+    assert names_heard(friend, page, quietly) == []
     heard = names_heard(friend, page, lambda: page.write())
     assert "sheet" in heard
     assert "tokens" in heard

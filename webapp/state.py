@@ -55,7 +55,7 @@ from webapp.views.hints import stumble
 from webapp.views.presets import as_meant, to_write_on
 from webapp.views.replay import judge
 from webapp.views.run_view import Pieces, RunView
-from webapp.views.sheet_state import state_of
+from webapp.views.sheet_state import can_of, edge_seen, measures_of, state_of
 from webapp.watch.disk import Disk
 from webapp.watch.gauges import Gauges
 from webapp.watch.history import EVERY
@@ -222,9 +222,18 @@ class State:
         options = sheet.options if mine else self._options_shown(run)
         return state_of(sheet, mine, self.sources, options, self._folder(options), status)
 
-    def hint(self, sheet: Sheet) -> str:
-        """What the model of a sheet would stumble over if it went on; "" for nothing."""
-        return stumble(spans_from_json(sheet.spans), self._folder(sheet.options))
+    def noted(self, sheet: Sheet) -> dict:
+        """What the page of a sheet is told of what was typed or set: what can be taken back and done again, how long the
+        text is, where the model's window begins in it, and what the model would stumble over."""
+        folder = self._folder(sheet.options)
+        hint = stumble(spans_from_json(sheet.spans), folder)
+        return {"hint": hint} | can_of(sheet) | measures_of(sheet, self.sources, folder)
+
+    def edge(self, sheet: Sheet, visitor: str | None) -> dict[str, int | None]:
+        """Where the model's window begins in what a visitor sees of a sheet, and the revision of that."""
+        mine = sheet.owner == visitor
+        options = sheet.options if mine else self._options_shown(get_run(sheet.run_id) if sheet.run_id else None)
+        return edge_seen(sheet, mine, self.sources, self._folder(options))
 
     def _folder(self, options: dict[str, str]) -> ModelFolder | None:
         """The model that the form's fields name; None where it is not here."""

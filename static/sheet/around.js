@@ -1,6 +1,6 @@
-// What stands around the text: what was set aside, the versions, and what is kept in mind.
+// What stands around the text: what was set aside, and what is kept in mind.
 
-function element(tag, properties, ...children) {
+export function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
@@ -17,18 +17,8 @@ export function drawAside(box, pieces, putBack) {
   box.parentElement.hidden = !pieces.length;
 }
 
-const moment = (when) => new Date(when).toLocaleString(clockLanguage, { dateStyle: "medium", timeStyle: "short" });
-
-// The writings of the model, newest first, each with its permanent link.
-export function drawVersions(box, versions, base) {
-  box.querySelector("summary").textContent = translated("Versions ({count})", { count: versions.length });
-  box.querySelector("ol").replaceChildren(...versions.map(({ run, words, when }) => element("li", {},
-    element("a", { href: `${base}r/${run}`, textContent: words || translated("(nothing yet)"), dir: "auto" }),
-    element("time", { dateTime: when, textContent: moment(when) }))));
-  box.hidden = !versions.length;
-}
-
-// A field that is sent some moments after the last key in it, and when it is left.
+// A field that is sent some moments after the last key in it, and when it is left. Answers `now()`, which sends at once what
+// was typed, and `take(value)`, which puts another one in from elsewhere, unless something was typed that was not sent yet.
 export function whenChanged(field, send) {
   let sent = field.value;
   let soon;
@@ -43,4 +33,11 @@ export function whenChanged(field, send) {
     soon = setTimeout(now, 600);
   });
   field.addEventListener("change", now);
+  const take = (value) => {
+    if (field.value === value) sent = value;
+    if (field.value !== sent) return;
+    sent = value;
+    if (field.value !== value) field.value = value;
+  };
+  return { now, take };
 }

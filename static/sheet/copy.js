@@ -61,15 +61,14 @@ export class Copy {
     const changes = this.unsent.over(news);
     this.unsent.judge(start);
     const own = this.unsent.all.map((step) => step.changes);
-    const moved = (position) => (position === null ? null : own.reduce((at, one) => one.mapPos(at, -1), position));
-    const here = (count) => (count === null ? null : moved(unitsAt(doc, count)));
+    const here = (count) => (count === null ? null : this.moved(unitsAt(doc, count)));
     const anchor = own.length ? null : { end: here(state.caret), change: endOf(news) }[caret] ?? null;
     this.view.dispatch({
       changes,
       selection: anchor === null ? undefined : { anchor },
       effects: [
         setCells.of(own.reduce(through, RangeSet.of(ranges))),
-        setOpenStart.of(moved(start)),
+        setOpenStart.of(this.moved(start)),
         setEdge.of(here(state.edge)),
       ],
       annotations: remote.of(true),
@@ -104,6 +103,16 @@ export class Copy {
     });
     this.open.tokens = to;
     return true;
+  }
+
+  // The model's window begins so many characters into what the server has (null: it sees all).
+  edgeAt(count) {
+    this.view.dispatch({ effects: setEdge.of(this.moved(count === null ? null : unitsAt(this.unsent.base, count))), annotations: remote.of(true) });
+  }
+
+  // A position in what the server has, behind what was typed since.
+  moved(position) {
+    return position === null ? null : this.unsent.all.reduce((at, { changes }) => changes.mapPos(at, -1), position);
   }
 
   // What was being written has ended.

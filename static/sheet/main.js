@@ -1,6 +1,6 @@
 // The sheet's script: where a page holds a sheet, the editor takes the textarea's place, and the bar gets its buttons.
 
-import { drawAside, drawVersions, whenChanged } from "./around.js";
+import { drawAside, whenChanged } from "./around.js";
 import { Bar } from "./bar.js";
 import { cellAt, cells, tokensIn } from "./cells.js";
 import { showCode } from "./code.js";
@@ -21,6 +21,7 @@ import { setLens } from "./shades.js";
 import { Stream } from "./stream.js";
 import { Suggest, isMac } from "./suggest.js";
 import { Troubles } from "./troubles.js";
+import { Versions } from "./versions.js";
 
 const NOT_OPTIONS = ["prompt", "nonce", "lens", "parent", "parent_sample", "memory"];
 const KEY = matchMedia("(hover: hover)").matches ? ` (${isMac ? "⌘" : "Ctrl"} ↵)` : "";
@@ -48,7 +49,12 @@ class Page {
     showCode(root.querySelector("#as-code"), this.base, this);
     this.form.prompt.hidden = true;
     this.box.hidden = false;
+    this.memory = root.querySelector("#memory");
+    this.memory.value = state.memory;
+    this.memory.closest("details").open = state.memory !== "";
+    this.kept = whenChanged(this.memory, (memory) => this.session.settings({ memory }));
     this.session = new Session(this.view, this, this.base, state);
+    this.versions = new Versions(root.querySelector("#versions"), this.base, (from) => this.older(from));
     this.suggest = new Suggest(root.querySelector(".suggestions"), this.base, this.view, this.session, this);
     this.settled(state);
     this.troubles.draw();
@@ -123,7 +129,7 @@ class Page {
 
   // What is typed can always be taken back, also before the server knows of it.
   able(name) {
-    if (name === "undo" && this.session.copy.unsent.all.length) return true;
+    if (name === "undo" && (this.session.copy.unsent.all.length || this.session.unset.memory !== undefined)) return true;
     if (name === "retry") return this.tries.count > 0;
     return this.can[name];
   }
@@ -167,6 +173,7 @@ class Page {
     if (demo) this.demo = new Demo(demo, this.base, (word, form) => this.goOn(word, form));
     watchExamples(() => this.form.model.value, (prompt, once) => {
       if (this.isAsked()) return;
+      this.session.divide();
       this.view.dispatch({ changes: { from: 0, to: this.view.state.doc.length, insert: prompt }, selection: { anchor: prompt.length }, userEvent: "input" });
       this.view.focus();
       this.begins();
@@ -212,12 +219,8 @@ class Page {
   }
 
   watch(state) {
-    this.memory = this.root.querySelector("#memory");
-    this.memory.value = state.memory;
-    this.memory.closest("details").open = state.memory !== "";
     const versions = this.root.querySelector("#versions");
     versions.addEventListener("toggle", () => versions.open && this.session.copy.id && this.session.lookAgain()); // the newest has grown since it was drawn
-    whenChanged(this.memory, (memory) => this.session.settings({ memory }));
     const lens = this.form.querySelector(`[name=lens][value="${CSS.escape(state.lens)}"]`);
     if (lens) lens.checked = true;
     this.view.dispatch({ effects: setLens.of(this.lens()) });
@@ -226,10 +229,31 @@ class Page {
       if (target.name === "lens") {
         this.view.dispatch({ effects: setLens.of(this.lens()) });
         this.session.settings({ lens: this.lens() });
+        this.remember();
       } else if (target.name && !NOT_OPTIONS.includes(target.name)) {
         this.session.settings({ options: this.fields().options });
+        this.remember();
       }
     });
+  }
+
+  // Until there is a sheet that has them, the settings are in the page's address, and so survive a reload.
+  remember() {
+    if (this.session.copy.id || location.pathname !== this.base) return;
+    const address = new URL(location.href);
+    const { options } = this.fields();
+    const told = { ...options, lens: this.lens() };
+    for (const name of new Set([...this.form.elements].map((field) => field.name))) {
+      if (name !== "lens" && (!name || NOT_OPTIONS.includes(name))) continue;
+      if (told[name]) address.searchParams.set(name, told[name]);
+      else address.searchParams.delete(name);
+    }
+    history.replaceState(history.state, "", address);
+  }
+
+  // What was typed into a field goes now.
+  settle() {
+    this.kept.now();
   }
 
   // The chosen model's end token, where the caret is.
@@ -270,8 +294,12 @@ class Page {
 
   // What was typed is stored; `hint` is what the model would stumble over.
   stored(can, hint) {
-    this.can = can;
     this.problem.stored();
+    this.noted(can, hint);
+  }
+
+  noted(can, hint) {
+    this.can = can;
     this.say("script", hint);
     this.drawn();
   }
@@ -280,9 +308,20 @@ class Page {
     [this.tries, this.can] = [state.tries, { undo: state.undo, redo: state.redo }];
     this.say("status", state.status);
     this.say("script", state.hint);
+    if (state.memory && !this.memory.value) this.memory.closest("details").open = true;
+    if (state.mine && this.session.unset.memory === undefined) this.kept.take(state.memory);
     drawAside(this.root.querySelector(".aside ol"), state.aside, (piece) => this.session.press("back", { piece }));
-    drawVersions(this.root.querySelector("#versions"), state.versions, this.base);
+    this.versions.draw(state.versions, state.version_count);
     this.drawn();
+  }
+
+  async older(from) {
+    try {
+      return (await this.session.ask(`versions?from=${from}`)).versions;
+    } catch (refused) {
+      this.refused(refused);
+      return [];
+    }
   }
 
   grows() {

@@ -7,14 +7,18 @@ import { ask, newKey } from "./requests.js";
 const QUIET = 300; // milliseconds without a key, after which what was typed is sent
 const LATEST = 1000; // milliseconds after the first key that is not sent, at which it is sent anyway
 const AGAIN = ["write", "retry", "word"]; // presses that mean the same after the sheet was changed elsewhere
+const OTHERS = () => translated("What is to be kept in mind was changed in another window too: what stands here takes its place. Undo brings that back.");
 
 export class Session {
-  // `page` shows what is not text: settled(state), stored({undo, redo}, hint), drawn(), grows(), say(slot, sentence),
-  // watching(n), refused(refusal), opened(id, another), has `troubles`, and tells fields() and what one `can`
+  // `page` shows what is not text: settled(state), stored({undo, redo}, hint), noted(the same), drawn(), grows(), say(slot, sentence),
+  // watching(n), refused(refusal), opened(id, another), has `troubles`, sends what waits in a field by settle(), and tells
+  // fields() and what one `can`
   constructor(view, page, base, state) {
     Object.assign(this, { view, page, base, held: [], pressing: null, catching: false, waiting: 0, gone: false });
     this.copy = new Copy(view, state);
     this.newest = this.copy.rev; // that was heard of
+    this.unset = {}; // settings that the server does not know yet
+    this.memory = state.memory; // as it knows it
     this.turn = Promise.resolve();
   }
 
@@ -44,6 +48,12 @@ export class Session {
     if (this.copy.unsent.fresh.length && !this.view.composing) this.inTurn(() => this.sendTyping());
   }
 
+  // What is typed from now on is taken back by itself.
+  divide() {
+    const { unsent } = this.copy;
+    if (unsent.fresh.length) unsent.send(newKey());
+  }
+
   async sendTyping() {
     const { copy } = this;
     while (copy.unsent.all.length) {
@@ -53,9 +63,10 @@ export class Session {
       }
       const request = { ...this.batch(), ...copy.basis };
       try {
-        const { rev, length, hint, undo, redo } = await this.ask("edits", request);
+        const { rev, length, edge, hint, undo, redo } = await this.ask("edits", request);
         copy.confirm(rev);
         this.page.stored({ undo, redo }, hint);
+        if (!copy.open) copy.edgeAt(edge);
         if (!copy.open && points(copy.unsent.base) !== length) this.lookAgain(); // it holds something else: then ours is wrong
       } catch (refused) {
         copy.unsent.takeBack();
@@ -89,6 +100,7 @@ export class Session {
       await this.catchUp(); // the one that it comes from was changed just now
       return this.create();
     }
+    for (const [name, value] of Object.entries(this.unset)) if (request[name] === value || name === "options") delete this.unset[name];
     await this.composed();
     copy.unsent.confirm();
     const another = copy.id !== null;
@@ -103,11 +115,13 @@ export class Session {
   // belongs after it, if the state does not.
   press(what, body = {}, caretOf = null) {
     this.page.say("other", null);
+    this.page.settle();
     return this.page.troubles.press(this.inTurn(async () => {
       this.pressing = what;
       this.page.drawn();
       try {
         await this.sendTyping();
+        if (AGAIN.includes(what)) await this.sendSettings(); // what was refused is refused once more, and nothing written
         if (what in this.page.can && !this.page.can[what]) return; // those that were pressed before it have done all
         if (!this.copy.own) await this.create();
         const state = await this.pressed(what, body);
@@ -152,11 +166,32 @@ export class Session {
   }
 
   settings(what) {
-    if (!this.copy.own) return; // the first key takes them along
-    this.inTurn(async () => {
-      const { hint } = await this.ask("settings", { key: newKey(), ...what });
-      this.page.say("script", hint);
-    });
+    Object.assign(this.unset, what);
+    // with something to keep in mind a sheet begins; all else goes along with its first key
+    if (this.copy.own || (this.copy.id === null && this.unset.memory)) this.inTurn(() => this.sendSettings());
+  }
+
+  async sendSettings() {
+    const { copy } = this;
+    while (copy.mine && Object.keys(this.unset).length) {
+      if (!copy.own) {
+        await this.create();
+        continue;
+      }
+      const sent = { ...this.unset };
+      try {
+        const { rev, hint, edge, undo, redo } = await this.ask("settings", { key: newKey(), known_memory: this.memory, ...sent });
+        for (const [name, value] of Object.entries(sent)) if (this.unset[name] === value) delete this.unset[name];
+        this.memory = sent.memory ?? this.memory;
+        if (rev === copy.rev + 1) copy.rev = rev; // else something else was changed too
+        this.newest = Math.max(this.newest, rev);
+        this.page.noted({ undo, redo }, hint);
+        if (!copy.open) copy.edgeAt(edge);
+      } catch (refused) {
+        if (refused.status !== 409) throw refused;
+        await this.catchUp();
+      }
+    }
   }
 
   // --- one after the other
@@ -200,8 +235,17 @@ export class Session {
   take(state, caret) {
     const isOther = this.copy.take(state, caret);
     this.newest = Math.max(this.newest, state.rev);
+    if (state.mine) this.minds(state.memory);
     this.page.settled(state);
     return isOther;
+  }
+
+  // The server has so much to keep in mind.
+  minds(memory) {
+    this.page.settle();
+    if (this.unset.memory === memory) delete this.unset.memory;
+    else if (this.unset.memory !== undefined && memory !== this.memory) this.page.say("other", OTHERS());
+    this.memory = memory;
   }
 
   // --- what the server says
@@ -237,7 +281,7 @@ export class Session {
     if (!this.copy.tokens(data)) this.lookAgain();
   }
 
-  over({ run, tokens, text }) {
+  over({ run, tokens, text, rev, edge }) {
     this.page.say("status", text);
     const { open, unsent } = this.copy;
     if (open?.run !== run || unsent.stops) return;
@@ -245,6 +289,7 @@ export class Session {
       this.lookAgain();
     } else {
       this.copy.close();
+      if (rev === this.copy.rev) this.copy.edgeAt(edge);
       this.page.drawn();
     }
   }
@@ -252,8 +297,10 @@ export class Session {
   // The page is left: what was typed goes now, also behind what is under way. Browsers send it though nobody waits for it.
   leave() {
     const { copy } = this;
-    if (!this.waiting) this.flush();
-    else if (copy.unsent.fresh.length && copy.unsent.batches.length && copy.own) {
+    const isFree = !this.waiting;
+    if (isFree) this.flush();
+    this.page.settle();
+    if (!isFree && copy.unsent.fresh.length && copy.unsent.batches.length && copy.own) {
       const behind = copy.unsent.batches.at(-1).key;
       const key = newKey();
       const body = JSON.stringify({ key, behind, ...copy.basis, edits: copy.unsent.send(key) });

@@ -116,6 +116,7 @@ export class Suggest {
     this.turns = isSame ? this.turns + 1 : 0;
     this.asked = { doc, at: selection.main.to };
     this.page.clear();
+    this.page.settle();
     this.at = selection.main.to;
     this.rows = Array.from({ length: COUNT }, (_, number) => ({ number, cells: [], taken: 0 }));
     this.lines = new Lines();

@@ -1,5 +1,5 @@
 // What was typed and is not yet known to be stored: changes on top of the text that the server has. `base` is that text;
-// `batches` are on their way, each {key, steps} by the key of its request; `fresh` came after them. What others changed
+// `batches` are on their way or next, each {key, steps} by the key of its request; `fresh` came after them. What others changed
 // meanwhile is put below all.
 
 import { touches } from "./marks.js";

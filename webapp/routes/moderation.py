@@ -20,7 +20,8 @@ from webapp.sheets.tables import Sheet
 from webapp.state import state
 from webapp.views.excerpts import entries
 from webapp.views.exports import text_of_run
-from webapp.views.sheet_state import text_shown, versions
+from webapp.views.sheet_state import text_shown
+from webapp.views.versions import versions
 
 blueprint = Blueprint("moderation", __name__, url_prefix="/workshop")
 

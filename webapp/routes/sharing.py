@@ -15,7 +15,8 @@ from webapp.state import state
 from webapp.views.exports import text_of_run
 from webapp.views.qr import qr_svg
 from webapp.views.run_view import shown
-from webapp.views.sheet_state import text_shown, versions
+from webapp.views.sheet_state import text_shown
+from webapp.views.versions import versions
 
 blueprint = Blueprint("sharing", __name__)
 

@@ -1,6 +1,6 @@
 """What is done to a sheet: typing, writing on, another try, undo. Everything here speaks JSON; the page is the form's."""
 
-from flask import Blueprint, Response, jsonify, redirect, session, url_for
+from flask import Blueprint, Response, jsonify, redirect, request, session, url_for
 
 from generate import Refusal
 from webapp.http.json_body import Body
@@ -16,7 +16,7 @@ from webapp.sheets.tables import Sheet
 from webapp.sheets.ways import AnotherWord, Retry, Way, WriteOn
 from webapp.state import state
 from webapp.views.lenses import LEGENDS
-from webapp.views.sheet_state import can_of, length_of
+from webapp.views.versions import versions_of
 
 blueprint = Blueprint("sheet", __name__)
 
@@ -40,14 +40,21 @@ def current(sheet_id: str):
     return told(find_sheet(sheet_id))
 
 
+@blueprint.get("/s/<sheet_id>/versions")
+def older(sheet_id: str):
+    """Its versions from number `from` on, of which a page shows the newest."""
+    first = request.args.get("from", "")
+    if not (first.isascii() and first.isdigit() and len(first) < 9):
+        raise Refusal("from must be a whole number, not {text!r}.", "from", text=first[:40])
+    return jsonify(versions=versions_of(find_sheet(sheet_id), state().sources, int(first)))
+
+
 @blueprint.post("/s/<sheet_id>/edits")
 def type_in(sheet_id: str):
-    """Typing. Answers where it led, how long the sheet's text is, which the page compares with its own, what can be taken
-    back and done again, and what the model would stumble over."""
+    """Typing. Answers where it led, and what there is to note; the page compares the length with its own."""
     body = Body.read()
     sheet = state().sheets.type(sheet_id, asked(body), body.edits())
-    length, can = length_of(sheet, state().sources), can_of(sheet)
-    return jsonify(rev=rev_after(sheet, body.key()), length=length, hint=state().hint(sheet), **can)
+    return jsonify(rev=rev_after(sheet, body.key()), **state().noted(sheet))
 
 
 @blueprint.post("/s/<sheet_id>/write")
@@ -110,10 +117,12 @@ def back(sheet_id: str):
 
 @blueprint.post("/s/<sheet_id>/settings")
 def settle(sheet_id: str):
-    """Options, what is to be kept in mind, the lens. Answers what the model that was chosen would stumble over."""
-    given = {name: value for name, value in about_of(Body.read()).items() if value is not None}
-    state().sheets.settle(sheet_id, visitor(), given)
-    return jsonify(hint=state().hint(find_sheet(sheet_id)))
+    """Options, what is to be kept in mind, the lens. Answers what there is to note then."""
+    body = Body.read()
+    given = {name: value for name, value in about_of(body).items() if value is not None}
+    memory, known = given.pop("memory", None), body.string("known_memory", None)
+    sheet = state().sheets.settle(sheet_id, visitor(), given, memory, known)
+    return jsonify(rev=sheet.rev, **state().noted(sheet))
 
 
 @blueprint.post("/s/<sheet_id>/stop")

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from flask import Blueprint
 
@@ -37,7 +38,7 @@ def events(sheet_id: str):
     except (UnknownSheet, HiddenSheet):  # a browser would ask for ever after anything but an answer
         return event_stream(iter([told("gone")]))
     news = News(sheet.rev, sheet.shown_rev, sheet.run_id)
-    parts = follow(here, sheet_id, sheet.owner == visitor(), news)
+    parts = follow(here, sheet_id, visitor(), sheet.owner == visitor(), news)
     try:
         return event_stream(hold(here.streams, here.registry, parts))
     except Busy:
@@ -49,8 +50,8 @@ def told(name: str, retry: int | None = None, /, **data: object) -> str:
     return event(name, json.dumps(data, separators=(",", ":")), retry=retry)
 
 
-def follow(here: State, sheet_id: str, mine: bool, news: News) -> Iterator[str]:
-    """Yield events until the server closes, or the sheet is gone."""
+def follow(here: State, sheet_id: str, reading: str | None, mine: bool, news: News) -> Iterator[str]:
+    """Yield events until the server closes, or the sheet is gone; `reading` is the visitor who hears them, `mine` whether it is their sheet."""
     desk = here.desks.join(sheet_id, news)
     reader, rev = None, None
     try:
@@ -66,7 +67,7 @@ def follow(here: State, sheet_id: str, mine: bool, news: News) -> Iterator[str]:
             if news.run_id and (reader is None or reader.run_id != news.run_id or reader.moved):
                 reader = replaced(here, reader, news.run_id)
             if reader:
-                yield from reader.news()
+                yield from reader.news(lambda: edge(here, sheet_id, reading))
             if time.monotonic() - beat >= BEAT:
                 beat = time.monotonic()
                 yield told("beat")
@@ -84,6 +85,13 @@ def replaced(here: State, reader: "Reader | None", run_id: str) -> "Reader | Non
     with here.app.app_context():
         run = get_run(run_id)
         return Reader(here, here.look(run)) if run else None
+
+
+def edge(here: State, sheet_id: str, reading: str | None) -> dict[str, int | None]:
+    """Where the model's window begins in what a reader sees, and the revision of that; {} where the sheet is gone."""
+    with here.app.app_context(), suppress(UnknownSheet, HiddenSheet):
+        return here.edge(find_sheet(sheet_id), reading)
+    return {}
 
 
 def breathe(desk: Desk, news: News, reader: "Reader | None") -> None:
@@ -116,8 +124,8 @@ class Reader:
         self._here.registry.leave(self._entry)
         self._entry = None
 
-    def news(self) -> Iterator[str]:
-        """Events of what is new in its log since the last call."""
+    def news(self, edge: Callable[[], dict]) -> Iterator[str]:
+        """Events of what is new in its log since the last call; `edge` tells where the model's window begins by now."""
         if self.over:
             return
         log, sample = self.view.log, self.view.log.samples[0]
@@ -143,7 +151,8 @@ class Reader:
             yield told("watching", n=watching)
         if done:
             self.over = True
-            yield told("over", run=self.run_id, tokens=self.sent + self._is_cut, text=self.view.status())
+            tokens = self.sent + self._is_cut
+            yield told("over", run=self.run_id, tokens=tokens, text=self.view.status(in_sheet=True), **edge())
 
     def _tokens(self, released: int, done: bool, end: int | None) -> Iterator[str]:
         """The whole cells up to `released`; once all is `done`, up to the token in which the text ends at byte `end`.

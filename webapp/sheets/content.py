@@ -30,12 +30,14 @@ class Try:
 
 @dataclass(frozen=True)
 class Content:
-    """A sheet's text, what was set aside (the newest first), and the tries at the place of the last writing."""
+    """A sheet's text, what was set aside (the newest first), the tries at the place of the last writing, and what the model
+    shall keep in mind."""
 
     spans: Spans = ()
     aside: tuple[Spans, ...] = ()
     tries: tuple[Try, ...] = ()
     current: int = 0
+    memory: str = ""
 
     @property
     def open(self) -> Written | None:
@@ -118,7 +120,8 @@ def wrote(content: Content, at: int, run: str, source: Source) -> Content:
     """A run goes on from a place in the text; what stands behind it is set aside. Raises Refusal for a wrong place."""
     before, after = cut(pieces_of(content.spans, source), at)
     aside = with_piece(content.aside, spans_of(after))
-    return Content((*spans_of(before), Written(run, 0, 0, None)), aside, (Try(run, Origin(run, 0, 0)),))
+    spans, tries = (*spans_of(before), Written(run, 0, 0, None)), (Try(run, Origin(run, 0, 0)),)
+    return replace(content, spans=spans, aside=aside, tries=tries, current=0)
 
 
 def put_in(content: Content, at: int, written: Spans, source: Source) -> Content:
@@ -146,7 +149,8 @@ def retried(content: Content, run: str) -> Content:
     aside = with_piece(content.aside, rest[max(mine, default=0) + 1 :])
     anchor = old.anchor if lead else Origin(run, 0, 0)
     tries = (*left(content, rest).tries, Try(run, anchor, len(lead)))[-MOST_TRIES:]
-    return Content((*head, *lead, Written(run, 0, 0, None)), aside, tries, len(tries) - 1)
+    spans = (*head, *lead, Written(run, 0, 0, None))
+    return replace(content, spans=spans, aside=aside, tries=tries, current=len(tries) - 1)
 
 
 def nothing_to_retry() -> Refusal:
@@ -168,7 +172,8 @@ def with_word(content: Content, token: Origin, run: str, chosen: int | None) -> 
     word = () if chosen is None else (Written(run, PROMPT, chosen, chosen + 1),)
     anchor = Origin(run, 0, 0) if chosen is None else Origin(run, PROMPT, chosen)
     tries = (*before, Try(run, anchor, len(word)))[-MOST_TRIES:]
-    return Content((*head, *word, Written(run, 0, 0, None)), aside, tries, len(tries) - 1)
+    spans = (*head, *word, Written(run, 0, 0, None))
+    return replace(content, spans=spans, aside=aside, tries=tries, current=len(tries) - 1)
 
 
 def not_there() -> tuple[Spans, Spans]:
@@ -185,7 +190,8 @@ def flipped(content: Content, to: int) -> Content:
         return content
     tries, shown = list(left(content, here[1]).tries), content.tries[to]
     tries[to] = replace(shown, spans=(), aside=())
-    return Content(normal([*here[0], *shown.spans]), shown.aside, tuple(tries), to)
+    spans = normal([*here[0], *shown.spans])
+    return replace(content, spans=spans, aside=shown.aside, tries=tuple(tries), current=to)
 
 
 def left(content: Content, rest: Spans) -> Content:

@@ -16,7 +16,8 @@ from webapp.sheets.spans import Typed, normal, spans_from_json, spans_to_json
 
 
 def change_between(before: Content, after: Content) -> dict:
-    """What is stored of a change: where two texts differ, and what was set aside and the tries where they do.
+    """What is stored of a change: where two texts differ, and what was set aside, the tries and what is kept in mind where
+    they do.
 
     `head` and `tail` count what stays, `left` and `right` characters that stay of the typed text next to it.
     """
@@ -37,6 +38,8 @@ def change_between(before: Content, after: Content) -> dict:
     if (before.tries, before.current) != (after.tries, after.current):
         change["tries"] = exchange(before.tries, after.tries, tries_to_json)
         change["current"] = [before.current, after.current]
+    if before.memory != after.memory:
+        change["memory"] = [before.memory, after.memory]
     return change
 
 
@@ -81,10 +84,12 @@ def swapped(content: Content, change: dict, side: str) -> Content:
     first = here[0].text[: change["left"]] if change["left"] else ""
     last = here[-1].text[len(here[-1].text) - change["right"] :] if change["right"] else ""
     text = normal([*head, Typed(first), *spans_from_json(change[side]), Typed(last), *tail])
-    aside, tries, current = content.aside, content.tries, content.current
+    aside, tries, current, memory = content.aside, content.tries, content.current, content.memory
     if "aside" in change:
         aside = exchanged(aside, change["aside"], side, aside_from_json)
     if "tries" in change:
         tries = exchanged(tries, change["tries"], side, tries_from_json)
         current = change["current"][side == "inserted"]
-    return Content(text, aside, tries, current)
+    if "memory" in change:
+        memory = change["memory"][side == "inserted"]
+    return Content(text, aside, tries, current, memory)

@@ -103,13 +103,15 @@ class Sheets:
             return find_sheet(sheet_id)
 
     def _made(self, sheet_id: str, owner: str, spans: Spans, edits: Edits, key: str, about: dict) -> Sheet:
-        content = Content(spans)
-        after = self._typed(content, edits, self.sources.read(spans), None)
-        self._check_size(about.get("memory", ""), "memory")
+        content, memory = Content(spans), about.pop("memory", "")
+        self._check_size(memory, "memory")
+        minded = replace(content, memory=memory)
+        after = self._typed(minded, edits, self.sources.read(spans), None)
         sheet = add_sheet(sheet_id, owner, content)
         for name, value in about.items():
             setattr(sheet, name, value)
-        changed(sheet, content, after)
+        changed(sheet, content, minded)  # can be taken back by itself
+        changed(sheet, minded, after)
         note_key(sheet, key)
         db.session.commit()
         return sheet
@@ -229,13 +231,24 @@ class Sheets:
             )
         return replace(beginning, relation=way.relation) if way.relation and parent else beginning
 
-    def settle(self, sheet_id: str, owner: str | None, about: dict) -> None:
-        """Note options, what is to be kept in mind, or the lens; commits."""
-        self._check_size(about.get("memory", ""), "memory")
+    def settle(self, sheet_id: str, owner: str | None, about: dict, memory: str | None, known: str | None) -> Sheet:
+        """Note options or the lens, and what is to be kept in mind, which can be taken back as typing can; commits.
+
+        Raises Stale where something else is kept in mind by now than was `known` (None: whatever it is).
+        """
+        self._check_size(memory or "", "memory")
         sheet = locked(sheet_id, owner)
+        before = content_of(sheet)
+        if memory is not None and known not in (None, before.memory) and memory != before.memory:
+            rev = sheet.rev
+            db.session.rollback()
+            raise stale(rev)
         for name, value in about.items():
             setattr(sheet, name, value)
+        if memory is not None:
+            changed(sheet, before, replace(before, memory=memory))
         db.session.commit()
+        return self._told(sheet_id)
 
     def stop(self, sheet_id: str, owner: str | None) -> None:
         """End the run that is being written; what it wrote stays."""

@@ -73,15 +73,15 @@ def require_shown(sheet: Sheet) -> None:
 
 def content_of(sheet: Sheet) -> Content:
     """What a sheet holds now."""
-    return Content(
-        spans_from_json(sheet.spans), aside_from_json(sheet.aside), tries_from_json(sheet.tries), sheet.current
-    )
+    aside, tries = aside_from_json(sheet.aside), tries_from_json(sheet.tries)
+    return Content(spans_from_json(sheet.spans), aside, tries, sheet.current, sheet.memory)
 
 
 def put(sheet: Sheet, content: Content) -> None:
     """Note in a sheet's row what it holds now. Does not commit."""
     sheet.spans, sheet.aside = spans_to_json(content.spans), aside_to_json(content.aside)
     sheet.tries, sheet.current = tries_to_json(content.tries), content.current
+    sheet.memory = content.memory
 
 
 def sheet_made_by(key: str) -> str:

@@ -12,7 +12,8 @@ from webapp.sheets.sources import Sources
 from webapp.sheets.spans import PROMPT
 from webapp.sheets.tables import Sheet
 from webapp.views.run_view import RunView
-from webapp.views.sheet_state import inks_of, spans_with_cells, versions, visible
+from webapp.views.sheet_state import inks_of, spans_with_cells, visible
+from webapp.views.versions import versions
 
 BATCH = 64  # tokens written at once, so that a large run neither fills the memory nor holds up the others
 

@@ -121,11 +121,9 @@ def special_said(begun: Begun) -> str:
     if begun.named:
         said.append(gettext("Special tokens stand in the black text by their names, and are read as such."))
     if begun.nameless:
-        told = "Special tokens that are left out, as the model that has names for them is not here: {count:,}."
-        said.append(gettext(told, count=begun.nameless))
+        said.append(gettext("Special tokens left out, as their model is not here: {count:,}.", count=begun.nameless))
     if begun.unseen:
-        told = "Special tokens that stay among the red words, unseen: {count:,}."
-        said.append(gettext(told, count=begun.unseen))
+        said.append(gettext("Special tokens unseen among the red words: {count:,}.", count=begun.unseen))
     return " ".join(said)
 
 

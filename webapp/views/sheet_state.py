@@ -2,27 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
-from sqlalchemy import Row, select
 
-from generate import ModelFolder, context_at
-from webapp.runs.tables import Run, db
+from generate import ModelFolder
 from webapp.sheets.beginnings import Begun
 from webapp.sheets.content import Content
 from webapp.sheets.pieces import Cell, Piece, pieces_of, text_of
-from webapp.sheets.prompt import memory_ids
 from webapp.sheets.sources import Found, Sources
-from webapp.sheets.spans import Spans, Typed, Written, runs_in, spans_from_json
+from webapp.sheets.spans import Spans, Typed, runs_in, spans_from_json
 from webapp.sheets.store import content_of
 from webapp.sheets.tables import Sheet
+from webapp.views.edge import edge_of
 from webapp.views.hints import stumble
 from webapp.views.lenses import classes, classes_of_each
 from webapp.views.sentences import special_said
-
-VERSIONS = 50  # of the newest runs
-WORDS = 8  # of each that are shown
+from webapp.views.versions import count_versions, versions_of
 
 EMPTY = {
     "id": None,
@@ -39,6 +34,7 @@ EMPTY = {
     "lens": "",
     "edge": None,
     "versions": [],
+    "version_count": 0,
     "status": "",
     "hint": "",
     "caret": None,
@@ -81,6 +77,7 @@ def state_of(
             "options": options,
             "edge": edge_of(pieces, folder, sheet.memory if mine else ""),
             "versions": versions_of(sheet, sources),
+            "version_count": count_versions(sheet),
             # Asked after the text was read: a run that ended between the two would else be over and still writing.
             "status": status() if sheet.run_id in runs_in(content.spans) else "",
             "caret": len(text_of(pieces)),
@@ -125,12 +122,20 @@ def text_in(spans: Sequence[dict]) -> str:
     return "".join(span["text"] if "text" in span else "".join(cell[0] for cell in span["cells"]) for span in spans)
 
 
-def length_of(sheet: Sheet, sources: Sources) -> int:
-    """Characters of a sheet's whole text, those of a run that is being written not counted."""
+def measures_of(sheet: Sheet, sources: Sources, folder: ModelFolder | None) -> dict[str, int | None]:
+    """Of a sheet's whole text, that of a run that is being written not counted: its `length` in characters, and its `edge`."""
     content = Content(spans_from_json(sheet.spans))
     found = sources.read(content.spans)
     growing = found.growing(content.open) is not None
-    return len(text_of(pieces_of(content.spans[:-1] if growing else content.spans, found, growing)))
+    pieces = pieces_of(content.spans[:-1] if growing else content.spans, found, growing)
+    return {"length": len(text_of(pieces)), "edge": edge_of(pieces, folder, sheet.memory)}
+
+
+def edge_seen(sheet: Sheet, mine: bool, sources: Sources, folder: ModelFolder | None) -> dict[str, int | None]:
+    """The `edge` in what somebody sees of a sheet, and the `rev` of which it is."""
+    pieces = visible(sheet, mine, sources)[3]
+    edge = edge_of(pieces, folder, sheet.memory if mine else "")
+    return {"rev": sheet.rev if mine else sheet.shown_rev, "edge": edge}
 
 
 def open_run(content: Content, pieces: Sequence[Piece]) -> dict:
@@ -191,56 +196,3 @@ def inks_of(spans: Spans, found: Found) -> list[dict]:
         else:
             parts.append({"text": piece.text, "red": red})
     return parts
-
-
-def versions_of(sheet: Sheet, sources: Sources) -> list[dict]:
-    """The newest runs of a sheet, each with the first words that it wrote."""
-    rows = versions(sheet, VERSIONS)
-    found = sources.read(tuple(Written(row.id, 0, 0, None) for row in rows))
-    return [{"run": r.id, "words": first_words(found, r.id), "when": f"{r.created.isoformat()}Z"} for r in rows]
-
-
-def versions(sheet: Sheet, most: int | None = None) -> Sequence[Row]:
-    """The runs of a sheet, each with its `id` and when it was `created`; the newest first, and all unless `most` are wanted."""
-    columns = select(Run.id, Run.created).where(Run.sheet_id == sheet.id, Run.hidden.is_(None))
-    return db.session.execute(columns.order_by(Run.created.desc(), Run.id).limit(most)).all()
-
-
-def first_words(found: Found, run: str) -> str:
-    """What a run wrote first."""
-    tokens = found(run, 0).tokens[: WORDS * 4]
-    return " ".join(b"".join(tokens).decode("utf-8", "ignore").split()[:WORDS])
-
-
-def edge_of(pieces: Sequence[Piece], folder: ModelFolder | None, memory: str) -> int | None:
-    """The place of the first character that the model would see if it went on at the end, beside what it keeps in mind.
-
-    None where it sees all, or is not here.
-    """
-    if folder is None or len(text_of(pieces).encode("utf-8", "replace")) < folder.config.n_positions // 2:
-        return None
-    keep = len(memory_ids(memory, folder))
-    counts = [keep, *(tokens_in(piece, folder) for piece in pieces)]
-    ends = np.cumsum(counts)
-    first = context_at(int(ends[-1]), folder.config.n_positions, keep)[1].start
-    if first <= keep:
-        return None
-    place = 0
-    for piece, (start, end) in zip(pieces, pairwise(ends.tolist()), strict=True):
-        if end > first:
-            return place + inside(piece, first - start, folder)
-        place += len(piece.text)
-    return place
-
-
-def tokens_in(piece: Piece, folder: ModelFolder) -> int:
-    """How many tokens a piece has for a model."""
-    return len(piece.origins) if isinstance(piece, Cell) else len(folder.tokenizer.encode(piece.text, True))
-
-
-def inside(piece: Piece, tokens: int, folder: ModelFolder) -> int:
-    """How many characters of a piece its first tokens are; a cell is not cut."""
-    if isinstance(piece, Cell):
-        return 0
-    data = folder.tokenizer.vocabulary.bytes_of(folder.tokenizer.encode(piece.text, True)[:tokens])
-    return len(data.decode("utf-8", "ignore"))
