@@ -22,6 +22,8 @@ NAMES = {
         "Python",
         "TensorFlow",
         "PyTorch",
+        "Prometheus",
+        "ms",
         "transformers",
         "nanoGPT",
         "GGUF",
