@@ -91,6 +91,7 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "my_runs.delete": "nonce",
     "home.sheet": "",
     "sheet.current": "",
+    "sheet.older": "from",
     "sheet_events.events": "",
     "sheet.delete": "nonce",
     "model.samples": "",

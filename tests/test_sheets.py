@@ -1,6 +1,7 @@
 """A sheet over its routes: what is typed, what a model writes in it, and how it is taken back."""
 
 import json
+import math
 import re
 import secrets
 import threading
