@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import ROOT
 from operating import operator_cookie
 from test_curve import RUN
 from waiting import until
+from werkzeug.security import generate_password_hash
 
 pytestmark = pytest.mark.long
 
@@ -32,11 +34,17 @@ PATHS = [
     "/runs",
     "/runs?q=old",
     "/runs?q=nowhere",
+    "/r/{one}/report",
+    "/stored",
     "/models/storyteller",
     "/models/trained",
     "/models/broken",
     "/no-such-page",
     "/r/no-such-run",
+]
+OF_THE_OPERATOR = [
+    *("/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach", "/workshop/well"),
+    *("/workshop/written", "/workshop/written?which=hidden", "/workshop/written/run/{one}", "/workshop/blocks"),
 ]
 
 
@@ -49,6 +57,17 @@ def server(tmp_path_factory, models):
         yield server
     (models / "broken").rmdir()
     shutil.rmtree(trained)
+
+
+@contextmanager
+def private(server):
+    """A server that shows nothing without a password meanwhile."""
+    file = server.folder / "instance" / "password"
+    file.write_text(generate_password_hash("open sesame"))
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
@@ -111,17 +130,25 @@ def test_a_page_shuts_nobody_out(visit, path):
     assert not (found := violations(visit.page)), found
 
 
-@pytest.mark.parametrize(
-    "path", ["/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach", "/workshop/well"]
-)
+@pytest.mark.parametrize("path", OF_THE_OPERATOR)
 def test_a_page_of_the_operator_s_shuts_nobody_out(visit, server, path):
     name, value = operator_cookie(server.folder / "instance")
     visit.window.context.add_cookies([{"name": name, "value": value, "url": server.url}])
-    answer = visit.page.goto(visit.url + path)
+    answer = visit.page.goto(visit.url + path.format(**visit.runs))
     found = violations(visit.page)
     visit.window.context.clear_cookies(name=name)
     assert answer.status == 200
     assert not found, found
+
+
+def test_the_page_that_asks_for_the_password_shuts_nobody_out(visit, server):
+    with private(server):
+        visit.page.goto(visit.url + "/runs")
+        assert not (found := violations(visit.page)), found
+        visit.page.fill("#password", "a wrong one")
+        visit.page.click("button")
+        visit.page.wait_for_selector("#wrong")
+        assert not (found := violations(visit.page)), found
 
 
 @pytest.mark.parametrize("send", ["form.requestSubmit()", "form.submit()"], ids=["by htmx", "without scripts"])

@@ -20,6 +20,8 @@ from webapp import create_app
 from webapp.api.keys import add_key
 from webapp.commands.backup import back_up, copy, restore, tables_of
 from webapp.jobs.tables import Job
+from webapp.moderation import blocks, reports
+from webapp.moderation.tables import Kind
 from webapp.runs.tables import Watch, db
 
 
@@ -67,7 +69,7 @@ def refusal(server, work, path) -> str:
 
 
 def some_of_everything(server) -> list[str]:
-    """Runs with two samples and with bans, one in a sheet, one that is gone and one that is watched; a key and a job."""
+    """Runs with two samples and with bans, one in a sheet, one that is gone, one that is watched and reported; a key, a job, a block."""
     written = [
         server.write(max_new_tokens=30, samples=2),
         server.write("从前 🦊", banned_phrases="a", max_new_tokens=9),
@@ -84,6 +86,8 @@ def some_of_everything(server) -> list[str]:
             Job(id="job", kind="convert", title="A job", arguments=["a"], makes="b", machine="m", state="done")
         )
         db.session.commit()
+        reports.report(Kind.RUN, written[0][3:], "a visitor", "other", "von nebenan 🦊")
+        blocks.block("0f" * 32, blocks.span_of("7"))
     return [*written, f"/r/{state['versions'][0]['run']}"]
 
 

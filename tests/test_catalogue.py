@@ -16,7 +16,7 @@ from translations.extractors import REFUSALS
 PACKAGES = ("generate", "convert", "finetune", "webapp")
 FOLDERS = (*PACKAGES, "templates", "static", "models/storyteller")
 KEYWORDS = {"gettext": None, "_": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
-OF_THE_API = {"Wrong", "TooLong", "UnknownModel", "NotHere", "NoKey", "Failed"}  # which is English
+OF_THE_API = {"Wrong", "TooLong", "UnknownModel", "NotHere", "NoKey", "KeyBlocked", "Failed"}  # which is English
 IN_ENGLISH = (
     "webapp/api/",
     "webapp/routes/api.py",
@@ -29,6 +29,7 @@ NO_SENTENCES = {  # texts for models, what only logs and programs read, parts of
     "static/sheet/code.js": {"there is no sheet, for a reason that the page says"},
     "templates/pages/bring.html": {"/home/me/checkpoint/run1"},
     "templates/pages/embed.html": {'class="framed"'},
+    "templates/pages/private_frame.html": {'class="framed"'},
     "templates/partials/macros.html": {"findAll button"},
     "webapp/routes/api_page.py": {"Once upon a time"},
     "webapp/runs/examples.py": ...,

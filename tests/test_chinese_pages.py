@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from browser import Window, opened, unfold
 from operating import operator_cookie
-from test_accessibility import PATHS, server  # noqa: F401 - a fixture
+from test_accessibility import OF_THE_OPERATOR, PATHS, private, server  # noqa: F401 - a fixture
 from waiting import until
 
 from generate import LISTS, OPTIONS
@@ -22,6 +22,8 @@ NAMES = {
         "Python",
         "TensorFlow",
         "PyTorch",
+        "Prometheus",
+        "ms",
         "transformers",
         "nanoGPT",
         "GGUF",
@@ -163,15 +165,22 @@ def test_no_page_has_an_english_word_but_names(visit, path):
     assert_chinese(page)
 
 
-@pytest.mark.parametrize("path", ["/workshop", "/workshop/bring", "/workshop/models", "/workshop/teach"])
+@pytest.mark.parametrize("path", OF_THE_OPERATOR)
 def test_no_page_of_the_operator_s_has_one(visit, server, path):  # noqa: F811
     name, value = operator_cookie(server.folder / "instance")
     visit.window.context.add_cookies([{"name": name, "value": value, "url": server.url}])
-    visit.page.goto(visit.url + path)
+    visit.page.goto(visit.url + path.format(**visit.runs))
     visit.page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
     found = english_words(visit.page)
     visit.window.context.clear_cookies(name=name)
     assert not found, "\n".join(found)
+
+
+def test_the_page_that_asks_for_the_password_has_none(visit, server):  # noqa: F811
+    with private(server):
+        visit.page.goto(visit.url + "/runs")
+        assert "密码" in visit.page.inner_text("label")
+        assert_chinese(visit.page)
 
 
 def test_a_sheet_that_is_written_on_has_none(visit):

@@ -50,6 +50,8 @@ JSON = {  # the fields that each view reads of a JSON object
     "sheet.stop": "",
     "sheet.take": "key rev seen suggestion sample from to at",
     "suggestions.suggest": "rev at turn options",
+    "api_page.sheet_code": "rev at options",
+    "api_page.empty_code": "memory options",
     "api.completions": "model prompt max_tokens n stream seed echo logprobs stop logit_bias store stream_options",
     "api_tokens.tokenize": "model prompt add_special_tokens return_token_strs",
     "api_tokens.detokenize": "model tokens",
@@ -89,6 +91,7 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "my_runs.delete": "nonce",
     "home.sheet": "",
     "sheet.current": "",
+    "sheet.older": "from",
     "sheet_events.events": "",
     "sheet.delete": "nonce",
     "model.samples": "",
@@ -99,7 +102,6 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "api_page.page": "",
     "api_page.description": "",
     "api_page.run_code": "",
-    "api_page.form_code": f"prompt model parse_special {OPTIONS}",
     "api_tokens.tokenizer_info": "model",
     **dict.fromkeys(JSON, ""),
     "replay.begin": "nonce",
@@ -148,6 +150,7 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "npm": "v",
     "static": "v",
     "favicon": "",
+    "language": "language",
 }
 HEADERS = (
     "Host",

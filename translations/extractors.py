@@ -25,7 +25,7 @@ REFUSALS |= {
     "UnknownRun",
     "RemovedRun",
 }
-REFUSALS |= {"Forgotten", "UnknownSheet", "Foreign", "Stale"}
+REFUSALS |= {"Forgotten", "UnknownSheet", "Foreign", "Stale", "HiddenSheet", "Enough", "Blocked"}
 TABLES = {"Option": (5, 6), "ListOption": (2, 3, 4), "Preset": (1, 2), "Setting": (3,), "Field": (1, 2, 4)}
 TABLES |= {"Group": (0,), "numeric": (2,)}
 PARSERS = {

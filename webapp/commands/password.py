@@ -6,10 +6,10 @@ import sys
 
 from flask import current_app
 
-from generate import Refusal
+from generate import N_, Refusal, gettext
 from webapp.http import private
 
-MEANING = "a password without which nothing is shown"
+MEANING = N_("a password without which nothing is shown")
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -24,24 +24,24 @@ def run(asked: argparse.Namespace) -> None:
     except OSError as error:
         raise Refusal("{path} cannot be written: {reason}.", path=error.filename, reason=error.strerror) from None
     if private.settings()["RUBRIC_PASSWORD"]:
-        print("RUBRIC_PASSWORD is set, and comes before it.", file=sys.stderr)
+        print(gettext("RUBRIC_PASSWORD is set, and comes before it."), file=sys.stderr)
 
 
 def change(off: bool) -> None:
     """Do it; raises Refusal and OSError."""
     if off:
         there = private.remove(current_app)
-        print("Everybody may come in." if there else "There was no password.")
+        print(gettext("Everybody may come in.") if there else gettext("There was no password."))
         return
     private.store(current_app, given())
-    print("From now on nothing is shown without it. Who had given another has to give this one.")
+    print(gettext("From now on nothing is shown without it. Who had given another has to give this one."))
 
 
 def given() -> str:
     """The password: typed twice unseen at a terminal, else a line of standard input. Raises Refusal where the two differ."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\n")
-    first = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != first:
+    first = getpass.getpass(gettext("Password: "))
+    if getpass.getpass(gettext("Once more: ")) != first:
         raise Refusal("The two are not the same; nothing was changed.")
     return first

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from flask import Flask, g, request
 from sqlalchemy import delete, select, update
 
-from generate import Refusal
+from generate import N_, Refusal
 from webapp.http.addresses import asking
 from webapp.http.operator import is_operator
 from webapp.moderation.tables import BlockedAddress
@@ -14,7 +14,12 @@ from webapp.runs.moments import minute, now
 from webapp.runs.tables import Run, asked_from, db
 
 KEPT = timedelta(days=7)  # that the hash of an address stands beside a run
-SPANS = {"1": "a day", "7": "a week", "30": "thirty days", "365": "a year"}  # that somebody can be blocked for
+SPANS = {
+    "1": N_("a day"),
+    "7": N_("a week"),
+    "30": N_("thirty days"),
+    "365": N_("a year"),
+}  # that somebody can be blocked for
 STAY_OPEN = {"run.stop", "my_runs.delete", "sheet.stop", "sheet.delete"}  # what ends something of one's own
 READING = ("GET", "HEAD", "OPTIONS")
 

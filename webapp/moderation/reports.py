@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import and_, delete, func, not_, or_, select
 
-from generate import Refusal
+from generate import N_, Refusal
 from webapp.moderation.tables import Kind, Report
 from webapp.runs.lease import CHANGE
 from webapp.runs.moments import now
@@ -13,11 +13,11 @@ from webapp.runs.tables import Run, db
 from webapp.sheets.tables import Sheet
 
 REASONS = {
-    "hurts": "It threatens or insults somebody",
-    "private": "It tells something private about somebody",
-    "illegal": "It is against the law",
-    "spam": "It is advertising, or put here to mislead",
-    "other": "Something else",
+    "hurts": N_("It threatens or insults somebody"),
+    "private": N_("It tells something private about somebody"),
+    "illegal": N_("It is against the law"),
+    "spam": N_("It is advertising, or put here to mislead"),
+    "other": N_("Something else"),
 }
 MOST_WORDS = 500  # characters
 A_DAY = 5  # reports of one visitor

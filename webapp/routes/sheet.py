@@ -42,11 +42,11 @@ def current(sheet_id: str):
 
 @blueprint.get("/s/<sheet_id>/versions")
 def older(sheet_id: str):
-    """Its versions from number `from` on (0: from the newest), of which a page shows the newest."""
-    first = request.args.get("from", "0")
+    """Its versions from number `from` on, of which a page shows the newest."""
+    sheet, first = find_sheet(sheet_id), request.args.get("from", "")
     if not (first.isascii() and first.isdigit() and len(first) < 9):
-        raise Refusal("from must be a whole number, not {text!r}.", "from", text=first[:40])
-    return jsonify(versions=versions_of(find_sheet(sheet_id), state().sources, int(first)))
+        raise Refusal("{name} must be a whole number, not {text!r}.", "from", name="from", text=first[:40])
+    return jsonify(versions=versions_of(sheet, state().sources, int(first)))
 
 
 @blueprint.post("/s/<sheet_id>/edits")
