@@ -17,7 +17,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import JSON, Connection, Engine, MetaData, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from generate import Refusal, files, gettext, write_whole
+from generate import Refusal, files, gettext, write_secret
 from webapp.http.visitors import secret_key
 from webapp.runs.tables import check_tables, db, reach
 
@@ -74,7 +74,7 @@ def restore(path: Path) -> int:
             count = copy(source, target)
     upgrade()
     if about["secret_key"]:
-        write_whole(Path(current_app.instance_path) / "secret_key", about["secret_key"].encode(), mode=0o600)
+        write_secret(Path(current_app.instance_path) / "secret_key", about["secret_key"].encode())
     return count
 
 
