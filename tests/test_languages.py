@@ -48,6 +48,8 @@ def language_of(page: str) -> str:
         ("zh-TW,zh;q=0.9", "zh-Hans"),
         ("de-DE,de;q=0.9,zh;q=0.5,en;q=0.3", "zh-Hans"),
         ("en;q=0.5,zh;q=0.9", "zh-Hans"),
+        ("de, zh;q=0", "en"),
+        ("zh-CN;q=0, zh;q=0.1", "zh-Hans"),
         ("fr", "en"),
         ("*", "en"),
         (";;q=x,,-", "en"),
