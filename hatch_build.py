@@ -1,15 +1,20 @@
-"""What a build of the package does first: npm brings and makes the scripts and typefaces of its pages, as the Makefile has it.
+"""What a build of the package does first, as the Makefile has it: npm brings and makes the scripts and typefaces of its pages,
+and Babel makes the catalogues that programs read of those that people translate.
 
 A wheel, and an sdist too, holds all of that, so that whoever installs one needs no Node. What is here already and newer
 than what it is made from is left as it is.
 """
 
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NO_NODE = (
@@ -35,6 +40,21 @@ class PagesHook(BuildHookInterface):
                 )
             if arguments == BRING:
                 (Path(self.root) / "node_modules/ready").touch()  # as `make` does, which then need not
+        compile_catalogues(Path(self.root))
+
+
+def compile_catalogues(root: Path) -> None:
+    """Make each messages.mo that is older than what it is made of; several processes may do it at once."""
+    for source in root.glob("translations/*/LC_MESSAGES/messages.po"):
+        target = source.with_suffix(".mo")
+        if not is_older(target, [source]):
+            continue
+        with source.open("rb") as file:
+            catalogue = read_po(file, locale=source.parts[-3])
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
+            write_mo(file, catalogue)
+        os.chmod(file.name, 0o644)  # a temporary file is its owner's alone, and who installs a package is another
+        os.replace(file.name, target)
 
 
 def missing(root: Path) -> Iterator[tuple[str, ...]]:

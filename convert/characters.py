@@ -13,7 +13,10 @@ from generate import Refusal, character_level, refuse_mistaken
 
 FILE = "meta.pkl"
 LARGEST = 16 * 2**20  # bytes; all of Unicode's characters take less
-BROKEN = (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+BROKEN = (
+    *(pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError),
+    *(MemoryError, RecursionError),
+)
 
 
 class Plain(pickle.Unpickler):
@@ -43,11 +46,24 @@ def read_meta(file: Path) -> tokenizers.Tokenizer:
     except BROKEN:
         raise Refusal("{file} cannot be read; copy it again.", file=file.name) from None
     ids, characters = (meta.get(name) for name in ("stoi", "itos")) if isinstance(meta, dict) else (None, None)
-    if not isinstance(ids, dict) or not isinstance(characters, dict) or not all(map(is_character, ids)):
+    if not is_vocabulary(ids) or not isinstance(characters, dict):
         raise Refusal("{file} holds no stoi and itos of single characters, as nanoGPT writes them.", file=file.name)
-    if characters != {index: character for character, index in ids.items()} or sorted(characters) != [*range(len(ids))]:
+    inverse = {index: character for character, index in ids.items()}
+    if characters != inverse or any(map(is_no_id, characters)) or sorted(characters) != [*range(len(ids))]:
         raise Refusal("{file}: its stoi and itos do not belong together; copy it again.", file=file.name)
     return character_level(ids)
+
+
+def is_vocabulary(value: object) -> bool:
+    """Whether something gives ids to characters, to one at least."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(map(is_character, value)) and not any(map(is_no_id, value.values()))
+
+
+def is_no_id(value: object) -> bool:
+    """Whether a value is no whole number; False is none, though it equals 0."""
+    return type(value) is not int
 
 
 def is_character(value: object) -> bool:

@@ -111,8 +111,10 @@ def gguf_vocabulary(file: Path) -> Bpe:
             kind=cut if kind == "gpt2" else kind,
         )
     tokens, merges = value_of(file, "tokenizer.ggml.tokens"), value_of(file, "tokenizer.ggml.merges")
-    kinds = value_of(file, "tokenizer.ggml.token_type") or [NORMAL] * len(tokens or [])
-    if not tokens or merges is None or len(kinds) != len(tokens):
+    kinds = value_of(file, "tokenizer.ggml.token_type")
+    kinds = [NORMAL] * len(tokens) if kinds is None and isinstance(tokens, list) else kinds
+    told = is_list(tokens, str) and is_list(merges, str) and is_list(kinds, int)
+    if not told or not tokens or len(kinds) != len(tokens):
         raise Refusal("{file} lacks a part of its vocabulary; bring the model's own with --vocab.", file=file.name)
     normal = {token: index for index, token in enumerate(tokens) if kinds[index] == NORMAL}
     special = {tokens[index]: index for index, kind in enumerate(kinds) if kind in (CONTROL, USER_DEFINED)}
@@ -124,6 +126,11 @@ def gguf_vocabulary(file: Path) -> Bpe:
         added = AddedToken(token, special=kinds[index] == CONTROL, normalized=False)
         (tokenizer.add_special_tokens if kinds[index] == CONTROL else tokenizer.add_tokens)([added])
     return Bpe(tokenizer, file.name)
+
+
+def is_list(value: object, kind: type) -> bool:
+    """Whether a fact is a list of one kind of values."""
+    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
 
 
 def gguf_ends(file: Path) -> dict[str, int]:

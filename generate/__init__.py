@@ -13,7 +13,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 from generate import files, languages
 from generate.errors import Busy, NoRoom, Problem, Refusal
 from generate.folders import retold as retelling
-from generate.folders.atomic import check_target, half_made, in_place_of, sync, write_json, write_whole
+from generate.folders.atomic import check_target, half_made, in_place_of, sync, write_json, write_secret, write_whole
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
 from generate.folders.download import pull_from_hub
@@ -168,6 +168,7 @@ __all__ = [
     "window_start",
     "without_effect",
     "write_json",
+    "write_secret",
     "write_whole",
 ]
 

@@ -17,12 +17,12 @@ sys.path.insert(0, str(ROOT))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["LC_ALL"] = "C.UTF-8"  # English, whoever runs the tests
 
-from catalogues import compile_all
 from waiting import until
 
 from generate import LocalEngine, ModelFolder, Request, find_model, parse_sampling
+from hatch_build import compile_catalogues
 
-compile_all()  # what `make` does, where pytest is called by itself
+compile_catalogues(ROOT)  # what `make` does, where pytest is called by itself
 MODELS = ROOT / "models"
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
 

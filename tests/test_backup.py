@@ -194,6 +194,39 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(house, tmp_path
     assert rows(first) == before
 
 
+def test_a_backup_with_a_damaged_page_is_one_sentence_and_changes_nothing(house, tmp_path):
+    """A page with rows of the longest table, in the middle of the file."""
+    first, again = house(), house()
+    for n in range(20):
+        first.write(max_new_tokens=1, prompt=f"{n} the old king " * 20)
+    file = backed_up(first, tmp_path / "all")
+    with sqlite3.connect(file) as connection:
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'run'").fetchone()[0]
+        connection.execute("UPDATE rubric_backup SET revision = '0005'")
+    data = bytearray(file.read_bytes())
+    data[(page - 1) * size : page * size] = b"\xff" * size
+    file.write_bytes(data)
+    before, version = rows(again), version_of(again)
+    said = refusal(again, restore, file)
+    assert said.startswith(f"{file} cannot be read: ")
+    assert "\n" not in said
+    assert (rows(again), version_of(again)) == (before, version)
+
+
+def version_of(server) -> str:
+    with server.app.app_context(), db.engine.connect() as connection:
+        return connection.scalar(text("SELECT version_num FROM alembic_version"))
+
+
+@pytest.mark.parametrize("name", ["a?mode=memory", "a#b", "a%41b", "文 件"])
+def test_a_backup_may_have_any_name(house, tmp_path, name):
+    first = house()
+    file = backed_up(first, tmp_path / name)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert rows(restored(house(), file)) == rows(first)
+
+
 def test_a_restore_that_breaks_off_leaves_an_empty_database(house, tmp_path, monkeypatch):
     first, again = house(), house()
     first.write(max_new_tokens=3)
@@ -207,6 +240,7 @@ def test_a_restore_that_breaks_off_leaves_an_empty_database(house, tmp_path, mon
         patched.setattr("webapp.commands.backup.copy", half)
         with again.app.app_context(), pytest.raises(OSError, match="full"):
             restore(file)
+    assert version_of(again) == version_of(first)
     assert rows(restored(again, file)) == rows(first)
 
 

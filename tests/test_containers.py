@@ -1,13 +1,18 @@
-"""What Dockerfile, compose.yaml and the first page of a Space say of each other and of the settings."""
+"""What Dockerfile, compose.yaml and the first page of a Space say of each other, of the settings, and of what a build finds."""
 
 import json
 import re
+import shutil
 import subprocess
+import tomllib
+from fnmatch import fnmatch
 
+import pytest
 import yaml
 from conftest import ROOT
 
 from generate import SETTINGS
+from hatch_build import PagesHook
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # those that Spaces know
@@ -45,6 +50,60 @@ def test_what_the_image_is_set_to_is_a_setting_and_its_port_is_told_everywhere()
     assert instructions("EXPOSE") == [given["PORT"]]
     assert compose()["services"]["caddy"]["command"].endswith(f" --to rubric:{given['PORT']}")
     assert space()["app_port"] == int(given["PORT"])
+
+
+BUILD = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+INCLUDED = list(BUILD["targets"]["wheel"]["force-include"])
+
+
+def kept() -> list[str]:
+    """What git keeps, or will: files that are not ignored."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [name for name in listed.split("\0") if name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> list[str]:
+    """What the build hook adds: packages of npm's and what npm makes of our scripts, as they are listed, and what it makes
+    without npm, which is tried."""
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    brought = [f"{name}/" for name, about in packages.items() if name and not about.get("dev")]
+    command = json.loads((ROOT / "package.json").read_text())["scripts"]["build"]
+    scripts = [f"static/{name}.js" for name in re.findall(r"(\S+)=static/\S+", command)]
+    root = tmp_path_factory.mktemp("sdist")
+    (root / "PKG-INFO").touch()  # which has no npm asked
+    shutil.copytree(ROOT / "translations", root / "translations", ignore=shutil.ignore_patterns("*.mo"))
+    before = set(root.rglob("*"))
+    PagesHook(str(root), {}, None, None, str(root), "wheel").initialize("standard", {})
+    return [*brought, *scripts, *(str(path.relative_to(root)) for path in set(root.rglob("*")) - before)]
+
+
+def is_in(name: str, files: list[str]) -> bool:
+    """Whether a file, a folder or a pattern of either is among files, or in a folder that ends in a slash there."""
+    parts = name.count("/") + 1
+    return any(
+        fnmatch("/".join(file.split("/")[:parts]), name)
+        or (file.endswith("/") and fnmatch(file, "/".join(name.split("/")[: file.count("/")]) + "/"))
+        for file in files
+    )
+
+
+def test_what_a_package_must_hold_is_in_git_or_made_by_the_build(made):
+    files = kept()
+    assert [name for name in (*INCLUDED, *BUILD["artifacts"]) if not is_in(name, [*files, *made])] == []
+    ignored = [name for name in INCLUDED if not is_in(name, files)]
+    assert len(ignored) > 3
+    missing = [name for name in ignored if not any(fnmatch(name, pattern) for pattern in BUILD["artifacts"])]
+    assert missing == [], "an sdist would lack it"
+
+
+def test_what_a_package_must_hold_reaches_the_image_or_is_made_there(made):
+    left_out = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] not in "#!"]
+    for name in INCLUDED:
+        if any(fnmatch(name, pattern) or name.startswith(f"{pattern}/") for pattern in left_out):
+            assert is_in(name, made) or f"!{name}" in (ROOT / ".dockerignore").read_text().splitlines(), name
+    assert "translations" not in left_out
 
 
 def test_without_the_address_of_torch_the_build_says_what_is_missing():

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from test_convert import run_convert
 
 from convert.folder import convert
+from convert.from_gguf import gguf_vocabulary
 from convert.source import find_source
 from convert.to_gguf import to_gguf
 from generate import Refusal, check_folder, logits_of
@@ -127,6 +128,34 @@ def test_a_gguf_of_another_kind_is_named(model, tmp_path, changes, sentence):
     done = run_convert(tmp_path / "other.gguf", tmp_path / "made", "--no-check")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"merges": [1, 2]},
+        {"merges": "a b"},
+        {"token_type": 1},
+        {"token_type": [1.0, 3.0]},
+        {"token_type": ["1", "3"]},
+        {"tokens": 7},
+        {"tokens": "ab"},
+        {"tokens": [1, 2]},
+    ],
+    ids=str,
+)
+def test_a_vocabulary_of_the_wrong_kind_of_values_is_refused(tmp_path, facts):
+    writer = gguf.GGUFWriter(tmp_path / "odd.gguf", "gpt2")
+    writer.add_tokenizer_model("gpt2")
+    told = {"tokens": ["a", "b"], "merges": ["a b"], "token_type": [1, 3]} | facts
+    add = {list: writer.add_array, int: writer.add_uint32, str: writer.add_string}
+    for name, value in told.items():
+        add[type(value)](f"tokenizer.ggml.{name}", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(Refusal, match=r"odd\.gguf lacks a part of its vocabulary"):
+        gguf_vocabulary(tmp_path / "odd.gguf")
 
 
 def test_a_damaged_gguf_is_refused_wherever_it_is_cut(model, tmp_path):

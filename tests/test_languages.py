@@ -5,10 +5,11 @@ import os
 import re
 
 import pytest
-from catalogues import compile_all
+from conftest import ROOT
 
 from generate import Problem, Refusal, counted, languages, retelling
 from generate.__main__ import main as generate
+from hatch_build import compile_catalogues
 from webapp.http.languages import COOKIE
 
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
@@ -47,6 +48,8 @@ def language_of(page: str) -> str:
         ("zh-TW,zh;q=0.9", "zh-Hans"),
         ("de-DE,de;q=0.9,zh;q=0.5,en;q=0.3", "zh-Hans"),
         ("en;q=0.5,zh;q=0.9", "zh-Hans"),
+        ("de, zh;q=0", "en"),
+        ("zh-CN;q=0, zh;q=0.1", "zh-Hans"),
         ("fr", "en"),
         ("*", "en"),
         (";;q=x,,-", "en"),
@@ -239,7 +242,7 @@ def test_a_command_explains_itself_in_the_user_s_language(terminal, capsys):
 
 
 def test_the_catalogue_is_compiled():
-    compile_all()
+    compile_catalogues(ROOT)
     assert isinstance(languages.catalogue(languages.CHINESE), languages.GNUTranslations)
     assert languages.catalogue("en") is languages.ENGLISH
     assert languages.catalogue("nowhere") is languages.ENGLISH

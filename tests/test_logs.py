@@ -6,6 +6,10 @@ import urllib.request
 
 import pytest
 from browser import get, serving, start_run
+from gunicorn.config import Config
+from gunicorn.http.errors import NoMoreData, ParseException
+from gunicorn.http.message import Request
+from gunicorn.http.unreader import SocketUnreader
 from sqlalchemy.exc import IntegrityError, OperationalError
 from waiting import until
 
@@ -36,6 +40,9 @@ QUOTING = [
     Refusal("{text!r} is not a number.", text=TEXT),
     IntegrityError("INSERT INTO run VALUES (?)", (TEXT,), ValueError("UNIQUE constraint failed: run.id")),
     OperationalError("SELECT ?", {"prompt": TEXT}, ValueError(f'invalid input: "{TEXT}"\nDETAIL: {TEXT}')),
+    OperationalError("SELECT ?", {"prompt": TEXT}, ValueError(f'invalid input: "a "{TEXT}" b"')),
+    OperationalError("SELECT ?", {"prompt": TEXT}, ValueError(f'invalid input: "a "{TEXT}\n"')),
+    NoMoreData(TEXT.encode()),
 ]
 
 
@@ -56,16 +63,51 @@ def test_what_a_system_or_a_database_says_is_told():
     assert "No space left" in Plain().format(record("x", error=raised(OSError(28, "No space left on device"))))
 
 
-@pytest.mark.parametrize(
-    "message", ["Error handling request /?prompt=wistful%20hedgehogs&x=1", "Invalid request from ip=203.0.113.7: 3"]
-)
-def test_of_a_server_s_message_the_query_and_the_address_are_left_out(message):
+SENT = {
+    f"GET /?prompt={TEXT} HTTP/1.1\r\n\r\n": "InvalidHTTPVersion",
+    f"GET /?prompt=don't+tell+{TEXT.replace(' ', '+')}\r\n\r\n": "InvalidRequestLine",
+    f"{TEXT}\r\n\r\n": "InvalidRequest",  # the rest of a body that was longer than its Content-Length
+    f"POST / HTTP/1.1\r\nprompt {TEXT}: x\r\n\r\n": "InvalidHeaderName",
+    f"POST / HTTP/1.1\r\nTransfer-Encoding: {TEXT}\r\n\r\n": "UnsupportedTransferCoding",
+}
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8::77"])
+@pytest.mark.parametrize(("sent", "kind"), SENT.items(), ids=SENT.values())
+def test_of_a_request_that_gunicorn_cannot_read_the_kind_of_the_error_is_told_alone(sent, kind, address):
+    """As its worker does it, with its own reader of requests."""
     for form in (Plain(), Json()):
-        line = form.format(record(message, name="gunicorn.error"))
-        assert not any(word in line for word in ("wistful", "hedgehogs", "203.0.113"))
-        assert message.split()[0] in line
-    v6 = Plain().format(record("Invalid request from ip=2001:db8::77: bad", name="gunicorn.error"))
-    assert "2001" not in v6.partition("gunicorn.error")[2]
+        try:
+            Request(Config(), SocketUnreader(Pieces(sent)), (address, 1))
+        except ParseException as error:
+            message = f"Invalid request from ip={address}: {error}"
+            line = form.format(record(message, name="gunicorn.error"))
+        assert any(word in message for word in TEXT.split())
+        assert f"Invalid request: {kind}" in line
+        assert not any(secret in line for secret in (*TEXT.split(), "tell", address))
+
+
+class Pieces:
+    """A client's end, from which all comes at once, and nothing after it."""
+
+    def __init__(self, sent: str):
+        self.left = [sent.encode(), b""]
+
+    def recv(self, _: int) -> bytes:
+        return self.left.pop(0) if self.left else b""
+
+
+def test_of_what_gunicorn_says_its_words_and_numbers_are_told_and_no_address():
+    said = lambda *message: Plain().format(record(*message, name="gunicorn.error"))  # noqa: E731
+    for address in ("/?prompt=don't+tell+hedgehogs", "/r/secret", "203.0.113.7"):
+        for words in ("Error handling request %s", "Error handling request %s %s"):
+            line = said(words, *["POST", address][-words.count("%s") :])
+            assert "Error handling request …" in line
+            assert address not in line
+    assert "hedgehogs" not in said("Error handling request /?prompt=don't+tell+hedgehogs")
+    assert "Worker (pid:7) was sent SIGKILL! Perhaps" in said("Worker (pid:%s) was sent %s! Perhaps", 7, "SIGKILL")
+    assert ":8000" in said("Connection in use: %s", "http://[::1]:8000")
+    assert "hedgehogs" not in said(f"Traceback (most recent call last):\n  {TEXT}")
 
 
 def test_a_message_with_line_breaks_is_one_line():
@@ -117,6 +159,7 @@ def test_the_root_stays_quiet_whatever_ours_tell():
     for level in ("error", "info"):
         found = config("json", level)
         assert found["root"]["level"] == "WARNING"
+        assert found["loggers"].pop("gunicorn.access")["level"] == "CRITICAL", "its lines hold addresses"
         assert {one["level"] for one in found["loggers"].values()} == {level.upper()}
 
 

@@ -71,25 +71,55 @@ def test_what_happened_is_told(app, visitor):
     until(lambda: scraped(visitor)[("rubric_rows", ("model", "tiny"))] == 0, what="the end of all rows")
 
 
+def makes_steps(app, writer) -> bool:
+    """Whether the page's engine is the session's; of one behind an address no steps are told."""
+    return app.extensions["rubric"].engine is writer.engine
+
+
 def test_a_step_counts_once_however_many_rows_it_has(app, visitor, writer):
     before = scraped(visitor)
     finished(writer.submit("the old king", samples=8, max_new_tokens=30))
-    if app.extensions["rubric"].engine is writer.engine:  # steps that others make are not told
-        wrote = lambda: grown(before, scraped(visitor), "rubric_tokens_total", model="tiny", kind="written")  # noqa: E731
-        until(lambda: wrote() == 240, 10, "the count of all tokens")
-        after = scraped(visitor)
-        assert grown(before, after, "rubric_step_seconds_count", model="tiny") < 80
-        assert grown(before, after, "rubric_tokens_total", model="tiny", kind="read") > 0
+    if not makes_steps(app, writer):
+        assert "rubric_step_seconds_count" not in {key[0] for key in scraped(visitor)}
+        return
+    wrote = lambda: grown(before, scraped(visitor), "rubric_tokens_total", model="tiny", kind="written")  # noqa: E731
+    until(lambda: wrote() == 240, 10, "the count of all tokens")
+    after = scraped(visitor)
+    assert 0 < grown(before, after, "rubric_step_seconds_count", model="tiny") < 80
+    assert grown(before, after, "rubric_tokens_total", model="tiny", kind="read") > 0
 
 
-def test_histograms_are_cumulative_and_end_in_their_count(app, visitor):
+def test_histograms_are_cumulative_and_end_in_their_count(app, visitor, writer):
     visitor.finish(visitor.start(max_new_tokens=3))
     found = scraped(visitor)
-    for name in ("rubric_first_token_seconds", "rubric_step_seconds"):
+    for name in ("rubric_first_token_seconds", *["rubric_step_seconds"] * makes_steps(app, writer)):
         buckets = [value for key, value in found.items() if key[0] == f"{name}_bucket" and ("model", "tiny") in key]
-        if buckets:
-            assert buckets == sorted(buckets)
-            assert buckets[-1] == found[(f"{name}_count", ("model", "tiny"))]
+        assert len(buckets) > 5
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == found[(f"{name}_count", ("model", "tiny"))] > 0
+
+
+def test_a_scrape_is_answered_when_all_places_of_the_api_are_taken(app, visitor):
+    slots = app.extensions["rubric"].api.slots
+    taken = 0
+    try:
+        while slots.take():
+            taken += 1
+        assert visitor.get("/v1/models", headers=HOME).status_code == 503
+        assert scraped(visitor)[("rubric_ready",)] == 1
+        assert not slots.take(), "a scrape gives back no place that it did not take"
+    finally:
+        for _ in range(taken):
+            slots.give_back()
+    assert taken > 0
+
+
+def test_in_private_mode_a_scrape_needs_a_key_and_no_password(serve):
+    closed = serve(RUBRIC_PASSWORD="open sesame")
+    assert closed.visitor.get("/metrics", headers=HOME).status_code == 401
+    with closed.app.app_context():
+        key = add_key("watcher")
+    assert ("rubric_ready",) in scraped(closed.visitor, Authorization=f"Bearer {key}")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Private mode: without the password nothing is shown but where it is asked for; programs bring a key."""
 
 import io
+import os
 import re
 
 import pytest
@@ -12,6 +13,7 @@ from generate import Refusal, read_settings
 from webapp.__main__ import main
 from webapp.api.keys import add_key, revoke_key
 from webapp.http import private
+from webapp.http.visitors import secret_key
 from webapp.routes.private import TRIES
 
 PASSWORD = "open sesame"
@@ -73,7 +75,7 @@ def test_every_address_but_the_login_static_files_and_health_sends_strangers_awa
             if rule.endpoint == "operator.enter":
                 assert answer.status_code == 404, told  # a link with its key is the operator's way in
                 continue
-            if method == "OPTIONS" and rule.endpoint.startswith(("api.", "api_tokens.")):
+            if method == "OPTIONS" and rule.endpoint.startswith(("api.", "api_tokens.", "metrics.")):
                 assert not answer.data, told
                 continue
             seen += 1
@@ -230,6 +232,45 @@ def test_the_command_stores_a_hash_that_counts_from_the_next_request_on(command,
     assert run("--off") == 0
     assert visitor.get("/runs", headers=json).status_code == 200
     assert "Everybody may come in." in capsys.readouterr().out
+
+
+def test_what_root_stores_belongs_to_the_service_whose_folder_it_is(command, tmp_path, monkeypatch):
+    server, run = command
+    is_root, given_away = os.geteuid() == 0, []
+    if is_root:
+        os.chown(tmp_path, 12345, 12346)
+    else:
+        monkeypatch.setattr("os.geteuid", lambda: 0)
+        monkeypatch.setattr("os.fchown", lambda _, *owner: given_away.append(owner))
+    assert run(typed=f"{PASSWORD}\n") == 0
+    file, folder = private.file_in(server.app).stat(), tmp_path.stat()
+    assert (file.st_mode & 0o777, file.st_uid, file.st_gid) == (0o600, folder.st_uid, folder.st_gid)
+    assert given_away == ([] if is_root else [(folder.st_uid, folder.st_gid)])
+    (tmp_path / "other").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    part = tmp_path / f"other/.secret_key.{os.getpid()}"
+    part.symlink_to(elsewhere)  # as whoever has the folder may put it there
+    secret_key(tmp_path / "other")
+    assert elsewhere.read_bytes() == b""
+    assert elsewhere.stat().st_uid == os.getuid()
+
+
+def test_by_a_hash_that_the_server_may_not_read_nobody_comes_in_and_the_log_says_why(command, monkeypatch, caplog):
+    server, run = command
+    assert run(typed=f"{PASSWORD}\n") == 0
+
+    class Shut:
+        def read_text(self, _):
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(private, "file_in", lambda _: Shut())
+    visitor = Visitor(server.app)
+    assert visitor.get("/runs", headers={"Accept": "application/json"}).status_code == 401
+    assert visitor.get("/login").status_code == 200
+    assert enter_with(visitor, PASSWORD).status_code == 401
+    assert enter_with(visitor, "").status_code == 401
+    assert "password may not be read by the server" in caplog.text
 
 
 def test_a_password_that_is_too_short_is_refused_without_showing_it(command, capsys):

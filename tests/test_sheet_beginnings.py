@@ -13,6 +13,8 @@ from test_sheets import Page
 from waiting import until
 
 from generate import RunLog, check_folder, unknown_records
+from webapp.runs.derivation import edit
+from webapp.runs.typed import as_typed, before
 from webapp.sheets.beginnings import begun_with
 from webapp.sheets.spans import PROMPT, Typed, Written
 
@@ -152,6 +154,28 @@ def test_the_token_that_stands_for_an_empty_prompt_is_in_no_sheet(tiny):
 @pytest.fixture(scope="module")
 def chinese(tmp_path_factory):
     return check_folder(make_chinese(tmp_path_factory.mktemp("chinese") / "zh"))
+
+
+@pytest.mark.parametrize("text", ["[CLS]我爱你", "[CLS]", "[SEP]我 爱", "[CLS] 我[UNK]\n爱"])
+@pytest.mark.parametrize("parse_special", [False, True])
+def test_the_name_of_a_special_token_that_a_prompt_begins_with_is_in_it_once(chinese, text, parse_special):
+    """Whether it was that token, or letters."""
+    ids = chinese.encode_prompt(text, parse_special)
+    found = [before(text, ids, (len(ids),), place, chinese) for place in range(len(ids) + 1)]
+    assert found[-1] == text
+    assert all(text.startswith(part) for part in found), found
+    assert found == sorted(found, key=len)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("我\ud83e", "我�"), ("\udd8a我\0", "�我�"), ("\ud83e\udd8a?", "🦊?"), ("Fox  我", "Fox  我")]
+)
+def test_half_a_surrogate_pair_is_kept_as_the_sign_for_it(chinese, tiny, text, kept):
+    assert as_typed(text, chinese) == kept
+    assert as_typed(text, tiny) is None
+    ids = edit(*run_of(tiny, [[5]]), None, text, tiny).ids
+    said = f"{kept[:-1]}\0" if text.endswith("\0") else kept  # which tokens can say
+    assert tiny.tokenizer.vocabulary.bytes_of(ids).decode() == said
 
 
 texts = st.text(alphabet="我爱你 \n，Fox龘", max_size=6)

@@ -61,7 +61,7 @@ def outcome(town: subprocess.Popen, seconds: float) -> dict:
 
 class Town:
     def __init__(self, port: int, seconds: float, tokens: int, file: TextIO):
-        self.file, self.port, self.tokens, self.until = port, tokens, time.monotonic() + seconds
+        self.port, self.tokens, self.file, self.until = port, tokens, file, time.monotonic() + seconds
         self.dice = random.Random(7)
         self.runs: list[str] = []
         self.answers, self.impolite, self.alive = Counter(), [], []

@@ -34,15 +34,31 @@ def check_target(target: Path, force: bool, source: Path | None = None) -> None:
         raise Refusal("There is no folder {folder} to put {name} into.", folder=target.parent, name=target.name)
 
 
-def write_whole(file: Path, body: bytes, mode: int = 0o666) -> None:
-    """Put `body` into `file`, made with `mode` (less the umask); whoever reads sees the old content or the new one.
+def write_whole(file: Path, body: bytes) -> None:
+    """Put `body` into `file`; whoever reads sees the old content or the new one.
 
     Raises OSError where it cannot be written; the file is then as it was, and nothing is left beside it.
     """
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        part.touch(mode)
         part.write_bytes(body)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_secret(file: Path, body: bytes) -> None:
+    """As `write_whole`, into a file that nobody but its folder's owner may read: root, too, writes it for the service whose
+    folder that is. Raises OSError as that does."""
+    part, folder = file.with_name(f".{file.name}.{os.getpid()}"), file.parent.stat()
+    try:
+        part.unlink(missing_ok=True)  # of a process that was killed
+        # made here and nowhere else: who has the folder could have put a link there, to a file that root would give away
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as stream:
+            if folder.st_uid != os.geteuid() == 0:
+                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            stream.write(body)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

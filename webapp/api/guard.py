@@ -28,12 +28,13 @@ EXPOSED = "x-request-id, retry-after"
 DAY = 86_400
 
 
-def guard(blueprint: Blueprint) -> None:
-    """Put all this around the views of a blueprint."""
+def guard(blueprint: Blueprint, takes_place: bool = True) -> None:
+    """Put all this around the views of a blueprint; with `takes_place` each request of it counts among those at once."""
     blueprint.before_request(answer_preflight)
     blueprint.before_request(name_request)
     blueprint.before_request(find_owner)
-    blueprint.before_request(take_slot)
+    if takes_place:
+        blueprint.before_request(take_slot)
     blueprint.after_request(add_headers)
     blueprint.teardown_request(let_go)
     blueprint.register_error_handler(Refusal, refused)
@@ -42,7 +43,8 @@ def guard(blueprint: Blueprint) -> None:
 
 
 def open_to_keys(view: Callable) -> Callable:
-    """Mark a view that forms of other sites may be sent to, as it asks for a key. Stands under the view's route."""
+    """Mark a view that needs no password, and that forms of other sites may be sent to, as it asks for a key. Stands under the
+    view's route."""
     view.open_to_keys = True
     return view
 

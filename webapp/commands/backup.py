@@ -14,10 +14,10 @@ from pathlib import Path
 
 from flask import current_app
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import JSON, Connection, Engine, MetaData, create_engine, select, text
+from sqlalchemy import JSON, URL, Connection, Engine, MetaData, create_engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from generate import Refusal, files, gettext, write_whole
+from generate import Refusal, files, gettext, write_secret
 from webapp.http.visitors import secret_key
 from webapp.runs.tables import check_tables, db, reach
 
@@ -42,7 +42,7 @@ def back_up(path: Path) -> int:
     try:
         part.unlink(missing_ok=True)
         part.touch(mode=0o600)
-        with disposed(create_engine(f"sqlite:///{part}")) as engine:
+        with disposed(create_engine(URL.create(drivername="sqlite", database=str(part.absolute())))) as engine:
             db.metadata.create_all(engine)
             with snapshot() as source, engine.begin() as target:
                 count = copy(source, target)
@@ -60,21 +60,25 @@ def back_up(path: Path) -> int:
 def restore(path: Path) -> int:
     """Put what `back_up` wrote into the database, which must be empty, and bring it up to date; how many rows that was.
 
-    Needs an app context. Raises Refusal where the file is none, or of a newer version, and where something is stored already.
+    Needs an app context. Raises Refusal where the file is none, damaged, or of a newer version, and where something is stored
+    already.
     """
     if not path.is_file():
         raise Refusal("There is no file {path}.", path=str(path))
-    file = create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&uri=true")
-    with disposed(file) as engine, engine.connect() as source:
+    address = URL.create(drivername="sqlite", database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"})
+    with disposed(create_engine(address)) as engine, engine.connect() as source:
         about = noted(source, path)
         check_empty()
+        check_readable(source, path)
         downgrade(revision="base")
-        upgrade(revision=about["revision"])
-        with db.engine.begin() as target:
-            count = copy(source, target)
-    upgrade()
+        try:
+            upgrade(revision=about["revision"])
+            with db.engine.begin() as target:
+                count = copy(source, target)
+        finally:
+            upgrade()  # also where it breaks off, so that servers find the tables that they know
     if about["secret_key"]:
-        write_whole(Path(current_app.instance_path) / "secret_key", about["secret_key"].encode(), mode=0o600)
+        write_secret(Path(current_app.instance_path) / "secret_key", about["secret_key"].encode())
     return count
 
 
@@ -141,6 +145,18 @@ def noted(source: Connection, path: Path) -> dict:
     if about["format"] > FORMAT or about["revision"] not in known:
         raise Refusal("{path} was made by a newer Rubric; install that first.", path=str(path))
     return about
+
+
+def check_readable(source: Connection, path: Path) -> None:
+    """Raise Refusal unless all rows can be read: a damaged page is noticed before anything is changed."""
+    try:
+        for table in tables_of(source).values():
+            for _ in source.execution_options(stream_results=True).execute(select(table)):
+                pass
+    except (DatabaseError, ValueError, TypeError) as error:
+        raise Refusal(
+            "{path} cannot be read: {reason}.", path=str(path), reason=getattr(error, "orig", error)
+        ) from None
 
 
 def check_empty() -> None:

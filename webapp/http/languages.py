@@ -47,7 +47,7 @@ def wanted() -> str:
     if request.path.startswith(API):
         return "en"
     told = (request.headers.get(HEADER), request.args.get(FIELD), request.cookies.get(COOKIE))
-    named = [*filter(None, told), *request.accept_languages.values()]
+    named = [*filter(None, told), *(tag for tag, quality in request.accept_languages if quality > 0)]
     return next((BY_FIRST[first] for name in named if (first := name.split("-")[0].lower()) in BY_FIRST), "en")
 
 

@@ -7,6 +7,7 @@ programs bring a key of the API.
 
 import hashlib
 import hmac
+import logging
 import os
 from pathlib import Path
 
@@ -24,12 +25,15 @@ from flask import (
 )
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from generate import N_, Refusal, read_settings, write_whole
+from generate import N_, Refusal, read_settings, write_secret
 from webapp.http.operator import is_operator
 from webapp.http.request import is_fragment, settings
 from webapp.http.security import allow_frames
 
+log = logging.getLogger(__name__)
+
 FILE = "password"
+UNREADABLE = ""  # no password has this for its hash
 OPEN = {  # what is answered without it: the way in, what that looks like, what a machine asks
     *("private.ask", "private.enter", "operator.enter"),
     *("static", "npm", "favicon"),
@@ -45,13 +49,16 @@ def register(app: Flask) -> None:
 
 
 def secret() -> str | None:
-    """What is known of the password: itself, or its hash; None where there is none."""
+    """What is known of the password: itself, or its hash; None where there is none. Nobody gets in by a hash that the server
+    may not read."""
     if settings()["RUBRIC_PASSWORD"]:
         return settings()["RUBRIC_PASSWORD"]
     try:
         return file_in(current_app).read_text("utf-8")
     except FileNotFoundError:
         return None
+    except PermissionError:
+        return UNREADABLE
 
 
 def file_in(app: Flask) -> Path:
@@ -64,7 +71,7 @@ def store(app: Flask, given: str) -> None:
     password = read_settings({"RUBRIC_PASSWORD": given})["RUBRIC_PASSWORD"]
     if not password:
         raise Refusal("No password was given; `rubric password --off` lets everybody in.")
-    write_whole(file_in(app), generate_password_hash(password).encode(), mode=0o600)
+    write_secret(file_in(app), generate_password_hash(password).encode())
 
 
 def is_private() -> bool:
@@ -75,6 +82,8 @@ def is_private() -> bool:
 def is_right(given: str) -> bool:
     """Whether this is the password; how long that takes tells nothing of it."""
     known, given = secret(), given.strip()
+    if known == UNREADABLE:
+        log.error("%s may not be read by the server: give it to the server's user, or set another password", FILE)
     if not settings()["RUBRIC_PASSWORD"]:
         return known is not None and check_password_hash(known, given)
     hashes = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (known, given))

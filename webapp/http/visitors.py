@@ -5,14 +5,14 @@ from pathlib import Path
 
 from flask import session
 
-from generate import Refusal, write_whole
+from generate import Refusal, write_secret
 
 
 def secret_key(instance: Path) -> bytes:
     """The key that signs cookies: made once, kept in the instance folder, readable by its owner alone."""
     file = instance / "secret_key"
     if not file.exists() or not file.stat().st_size:
-        write_whole(file, secrets.token_hex(32).encode(), mode=0o600)
+        write_secret(file, secrets.token_hex(32).encode())
     return file.read_bytes()
 
 

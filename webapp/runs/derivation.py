@@ -12,7 +12,7 @@ from generate import ModelFolder, Refusal, RunLog, Vocabulary, known, unknown_re
 from webapp.runs.kinds import Relation
 from webapp.runs.probabilities import as_chosen
 from webapp.runs.tables import Run
-from webapp.runs.typed import as_typed, before, gone_on
+from webapp.runs.typed import as_typed, before, gone_on, without_halves
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ def edit(
     the text names special tokens, those that were in the run already included.
     """
     records, authors = joined(parent, log, number)
-    data, tokenizer = text.encode("utf-8", "replace"), folder.tokenizer
+    data, tokenizer = without_halves(text).encode(), folder.tokenizer
     ids = records["id"].tolist()
     tokens = [tokenizer.spelled(i) if parse_special else tokenizer.vocabulary.tokens[i] for i in ids]
     if ids and ids[0] in tokenizer.vocabulary.special and not data.startswith(tokens[0]):

@@ -8,7 +8,12 @@ from generate import ModelFolder, Refusal, Vocabulary
 def as_typed(text: str, folder: ModelFolder) -> str | None:
     """The text, if a model's tokens need not say all of it and so it is to be stored; half a surrogate pair, which no
     database takes, as U+FFFD."""
-    return None if folder.tokenizer.is_lossless else text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return None if folder.tokenizer.is_lossless else without_halves(text).replace("\0", "\ufffd")
+
+
+def without_halves(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which is no character."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def gone_on(typed: str | None, ids: Sequence[int], vocabulary: Vocabulary) -> str | None:
@@ -86,11 +91,20 @@ def begun(part: str, ids: Sequence[int], place: int, folder: ModelFolder) -> str
 
 def places_in(text: str, ids: Sequence[int], folder: ModelFolder) -> list[tuple[int, int]]:
     """Where tokens begin and end in a text, as far as the text by itself is cut into the same ones."""
-    tokenizer, special = folder.tokenizer, folder.tokenizer.vocabulary.special
-    first = int(bool(ids) and ids[0] in special and not text.startswith(tokenizer.special_names[ids[0]]))
-    found = [(0, 0)] * first  # the token that stands before every prompt
+    special = folder.tokenizer.vocabulary.special
+    firsts = (0, 1) if ids and ids[0] in special else (0,)
+    parses = (False,) if special.isdisjoint(ids) else (False, True)
+    return max((read_as(text, ids, folder, first, parse) for first in firsts for parse in parses), key=len)
+
+
+def read_as(
+    text: str, ids: Sequence[int], folder: ModelFolder, first: int, parse_special: bool
+) -> list[tuple[int, int]]:
+    """The same if the text begins at the token `first`, 1 where one that is not in it stands before a prompt, and if the names
+    of special tokens in it are those tokens or plain words, which both may be."""
+    found = [(0, 0)] * first
     try:
-        told = tokenizer.places(text, not special.isdisjoint(ids[first:]))
+        told = folder.tokenizer.places(text, parse_special)
     except Refusal:
         return found
     for index, (token, start, end) in zip(ids[first:], told, strict=False):

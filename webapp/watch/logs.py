@@ -1,13 +1,14 @@
 """What is logged: a line each, as words or as JSON.
 
 Nothing that people write goes into it. Of an exception its kind is told, and the places that it came through; its message only
-where the system, a database or a library made it, as others quote what they could not use. Of an address the part after its "?"
-is left out, and numbers of the network are.
+where the system, a database or a library made it, as others quote what they could not use. Of what gunicorn says its own words
+are told and its numbers, and of a request that it could not read the kind of the error: it quotes addresses, and bodies too.
 """
 
 import json
 import logging
 import re
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -19,22 +20,29 @@ from generate import Refusal, files
 TOLD = (OSError, MemoryError, RuntimeError, AttributeError, TypeError, ImportError, AssertionError)
 PLACES = 6  # of an exception that are told, the innermost last
 MOST = 300  # characters of a message
-QUERY = re.compile(r"\?[^\s'\"]*")  # what follows in an address: ?prompt= may hold a text
 NETWORK = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b|\[?\b(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}\b\]?", re.I)
-QUOTED = re.compile(r"\"[^\"]*\"")  # what a database could not read, which may be a text
-OF_GUNICORN = "gunicorn."  # loggers that put addresses of requests and of clients into their messages
+QUOTED = re.compile(r"\".*", re.S)  # what a database could not read may be a text, in which there may be quotes too
+OF_GUNICORN = "gunicorn."  # loggers that put addresses, and whatever could not be read, into their messages
+UNREADABLE = "Invalid request"  # how one of their messages begins, which is put together already
+OURS = ("Starting gunicorn", "Listening at", "Using worker", "Connection in use", "Invalid address", "Can't connect to")
+SIGNAL = re.compile(r"SIG[A-Z]+[0-9]?")
 
 
 def config(form: str, level: str) -> dict:
     """What `logging.config.dictConfig` takes; `form` is `plain` or `json`, `level` the least that is told of."""
     told = {"level": level.upper(), "propagate": True}  # gunicorn's own do not, by themselves
+    requests = {
+        "level": "CRITICAL",
+        "propagate": True,
+    }  # webapp/http/answers.py has a line for each, without its address
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": Plain if form == "plain" else Json}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"level": "WARNING", "handlers": ["console"]},
-        "loggers": {name: dict(told) for name in ("webapp", "generate", "gunicorn.error", "gunicorn.access")},
+        "loggers": {name: dict(told) for name in ("webapp", "generate", "gunicorn.error")}
+        | {"gunicorn.access": requests},
     }
 
 
@@ -68,10 +76,25 @@ def said(record: logging.LogRecord) -> str:
     """Its message, without what only a stranger's address says. A gunicorn logger may log an exception as its message."""
     if isinstance(record.msg, BaseException):
         return told_of(record.msg)
-    message = record.getMessage()
-    if record.name.startswith(OF_GUNICORN):
-        message = NETWORK.sub("…", QUERY.sub("?…", message))
-    return message
+    return of_gunicorn(record) if record.name.startswith(OF_GUNICORN) else record.getMessage()
+
+
+def of_gunicorn(record: logging.LogRecord) -> str:
+    """What gunicorn's words are, with numbers, names of signals and what it says of itself; all else may be a stranger's."""
+    words, values = str(record.msg), record.args if isinstance(record.args, tuple) else ()
+    if words.startswith(UNREADABLE):
+        kind = sys.exc_info()[0]  # it is told while the error is dealt with
+        return f"{UNREADABLE}: {kind.__name__}" if kind else UNREADABLE
+    if not values:
+        return NETWORK.sub("…", first_line(words).partition("?")[0])
+    if not words.startswith(OURS):
+        values = tuple(value if is_plain(value) else "…" for value in values)
+    return NETWORK.sub("…", words % values)
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value of a message can be nobody's text."""
+    return isinstance(value, int) or (isinstance(value, str) and SIGNAL.fullmatch(value) is not None)
 
 
 def has_error(record: logging.LogRecord) -> bool:
@@ -95,7 +118,8 @@ def kind_of(error: BaseException) -> str:
         return f"{name}: {type(error.orig).__name__}: {QUOTED.sub('…', first_line(error.orig))}"
     if isinstance(error, Refusal):
         return f"{name}: {error.problem.message[:MOST]}"  # without its values
-    return f"{name}: {first_line(error)}" if isinstance(error, TOLD) else name
+    is_told = isinstance(error, TOLD) and not type(error).__module__.startswith(OF_GUNICORN)  # NoMoreData quotes a body
+    return f"{name}: {first_line(error)}" if is_told else name
 
 
 def first_line(error: object) -> str:
