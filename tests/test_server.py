@@ -18,7 +18,6 @@ from conftest import ROOT, parse_events, pictured, taken_in
 from waiting import until
 
 from generate import record_dtype
-from hatch_build import compile_catalogues
 
 
 def chunks(url: str) -> list[bytes]:
@@ -155,7 +154,6 @@ def test_a_form_that_does_not_arrive_whole_is_the_sender_s_fault_and_starts_noth
 
 def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):
     """It is not started: a test listens on this machine alone."""
-    compile_catalogues(ROOT)
     code = (
         "import os, runpy; conf = runpy.run_path('gunicorn.conf.py'); "
         "print(conf['bind'], conf['worker_class'], conf['workers'], conf['threads']); conf['say_where'](); "
