@@ -40,7 +40,7 @@ screenshot: .venv/ready-dev node_modules/ready static/sheet.min.js $(CATALOGUE) 
 translations: .venv/ready  ## find the sentences in the code, and bring their catalogues up to date
 	@$(BIN)/python -m babel.messages.frontend -q extract -F translations/babel.cfg --no-default-keywords \
 	  -k gettext -k _ -k ngettext:1,2 -k pgettext:1c,2 --add-location=file --no-wrap --sort-by-file \
-	  -o translations/messages.pot generate convert finetune webapp templates static models/storyteller
+	  -o translations/messages.pot generate convert finetune webapp templates static models/storyteller gunicorn.conf.py wsgi.py
 	@$(BIN)/python -m babel.messages.frontend -q update -i translations/messages.pot -d translations -l zh_Hans \
 	  --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --no-wrap
 	@$(MAKE) --no-print-directory $(CATALOGUE)

@@ -5,19 +5,27 @@ import socket
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from gunicorn.workers import gthread
 
-from generate import Refusal, address_on_the_network, files, read_settings
+from generate import Refusal, address_on_the_network, files, gettext, languages, read_settings
 from webapp.http.operator import link_for
 from webapp.watch import logs
 
 PATIENCE = 30  # seconds a client may take to send the next bytes of a request, or to take the next of an answer
 
+
+def terminal() -> AbstractContextManager:
+    """While this lasts, what is printed is told in the terminal's language; the log stays English."""
+    return languages.speaking(languages.asked_for())
+
+
 try:
     settings = read_settings()
 except Refusal as refusal:
-    sys.exit(f"rubric: {refusal}")
+    with terminal():
+        sys.exit(f"rubric: {refusal}")
 bind = (
     f"[{settings['HOST']}]:{settings['PORT']}" if ":" in settings["HOST"] else f"{settings['HOST']}:{settings['PORT']}"
 )
@@ -67,21 +75,22 @@ def is_no_timeout(record: logging.LogRecord) -> bool:
 def say_where():
     """Print the address of the page, and the one that friends can open if HOST lets them in."""
     host, port = settings["HOST"], settings["PORT"]
-    print(f"\n  Rubric is at http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}", flush=True)
-    if host in ("0.0.0.0", "::"):
-        address = address_on_the_network() or socket.gethostname()
-        print(f"  Friends on the same network: http://{address}:{port}", flush=True)
-    print("  Ctrl-C stops it.\n", flush=True)
+    here = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"
+    with terminal():
+        lines = [gettext("Rubric is at {address}", address=here)]
+        if host in ("0.0.0.0", "::"):
+            address = f"http://{address_on_the_network() or socket.gethostname()}:{port}"
+            lines.append(gettext("Friends on the same network: {address}", address=address))
+        print("", *lines, gettext("Ctrl-C stops it."), sep="\n  ", end="\n\n", flush=True)
 
 
 def say_who(app):
     """Print the operator's link, until somebody has opened one."""
     keys = app.extensions["operator"]
     if not keys.has_operator():
-        print(
-            f"  To bring and teach models, open this; it works once, within a day:\n  {link_for(keys.new_link_key(), settings)}\n",
-            flush=True,
-        )
+        with terminal():
+            told = gettext("To bring and teach models, open this; it works once, within a day:")
+        print(f"  {told}\n  {link_for(keys.new_link_key(), settings)}\n", flush=True)
 
 
 def post_worker_init(worker):

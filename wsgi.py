@@ -9,7 +9,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"  # the server never asks the network for a model
 
 import generate
-from generate import Engine, Refusal, models_folder, read_settings
+from generate import Engine, Refusal, languages, models_folder, read_settings
 from webapp import create_app
 
 
@@ -37,6 +37,7 @@ try:
     app = create_app(settings, engine)
     app.extensions["rubric"].start()
 except Refusal as refusal:
-    print(f"rubric: {refusal}", file=sys.stderr)
+    with languages.speaking(languages.asked_for()):
+        print(f"rubric: {refusal}", file=sys.stderr)
     sys.exit(4)  # gunicorn's code for an app that cannot be loaded: its master gives up instead of trying again
 engine.start(app.extensions["rubric"].models.preferred(settings["RUBRIC_MODEL"]))

@@ -18,7 +18,7 @@ from finetune.part import Part
 from finetune.sources import find_sources
 from finetune.split import FEWEST_TOKENS, split, whole
 from finetune.start import Start, from_nothing
-from generate import N_, Refusal, counted, gettext, read_vocabulary
+from generate import N_, Problem, Refusal, counted, gettext, read_vocabulary
 
 PARTS = {"train": N_("train"), "validation": N_("validation"), "test": N_("test")}
 
@@ -31,7 +31,7 @@ class Data:
     cut: bool  # there were too few documents to deal out whole ones
     sources: tuple[dict, ...]
     validation_sources: tuple[dict, ...] = ()
-    assumed: tuple[str, ...] = ()  # lines that say how tables were read
+    assumed: tuple[Problem, ...] = ()  # lines that say how tables were read
 
     @property
     def told(self) -> str:
@@ -69,20 +69,20 @@ def reading(options: Options) -> Reading:
     return Reading(o.documents, o.format, o.encoding, o.column or None, o.field or None, o.header)
 
 
-def assumptions(options: Options, scratch: Path, *given: Sequence[str]) -> tuple[str, ...]:
+def assumptions(options: Options, scratch: Path, *given: Sequence[str]) -> tuple[Problem, ...]:
     """How the tables among the files were read, a line for each way, and which files were misread, by their looks."""
-    found: dict[str, list[str]] = {}
+    found: dict[Problem, list[str]] = {}
     doubts = []
     files = [find_sources(some, scratch) for some in given if some and not is_encoding(some)]
     for source in dict.fromkeys(chain.from_iterable(files)):
         if how := layout(source, reading(options)):
-            found.setdefault(str(how), []).append(source.name)
+            found.setdefault(how.told, []).append(source.name)
         if doubt := misread(source, reading(options)):
-            doubts.append(f"{doubt}.")
+            doubts.append(Problem("{doubt}.", doubt=doubt))
     return tuple(doubts) + tuple(
-        gettext("{file}: {how}.", file=files[0], how=how)
+        Problem("{file}: {how}.", file=files[0], how=how)
         if len(files) == 1
-        else gettext("{file} and {count:,} more: {how}.", file=files[0], count=len(files) - 1, how=how)
+        else Problem("{file} and {count:,} more: {how}.", file=files[0], count=len(files) - 1, how=how)
         for how, files in found.items()
     )
 
@@ -109,7 +109,7 @@ def encoded(
         return opened(Path(given[0]), options, start)
     sources = find_sources(given, scratch)
     size = sum(source.stat().st_size for source in sources)
-    bar = tqdm(total=size, unit="B", unit_scale=True, desc="tokenising", disable=None, leave=False)
+    bar = tqdm(total=size, unit="B", unit_scale=True, desc=gettext("tokenising"), disable=None, leave=False)
     with bar if shows else nullcontext():
         step = bar.update if shows else (lambda size: None)
         return by(sources, reading(options), start.tokenizer, start.begin, start.end, place, step)

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from finetune.formats import LONGEST, lines, listed
-from generate import N_, Problem, Refusal, gettext
+from generate import Problem, Refusal, gettext
 
 SPACE = re.compile(r"[ \t\n\r]*")
 NAMES = {
-    dict: N_("an object"),
-    list: N_("an array"),
-    str: N_("a text"),
-    bool: N_("a truth value"),
-    type(None): N_("null"),
+    dict: Problem("an object"),
+    list: Problem("an array"),
+    str: Problem("a text"),
+    bool: Problem("a truth value"),
+    type(None): Problem("null"),
 }
+NUMBER = Problem("a number")
 
 
 def json_rows(source: Path, blocks: Iterable[str], field: str | None, as_lines: bool) -> Iterator[str]:
@@ -143,7 +144,11 @@ def text_of(where: Refusal, value: Any, field: str | None) -> str:
     if isinstance(value, str) and field is None:
         return value
     if not isinstance(value, dict):
-        raise Refusal("{where}: it holds no object, but {kind}.", where=where, kind=NAMES.get(type(value), "a number"))
+        raise Refusal(
+            "{where}: it holds no object, but {kind}.",
+            where=where,
+            kind=NAMES.get(type(value), NUMBER),
+        )
     name = next(iter(value)) if field is None and len(value) == 1 else field
     if name is None:
         raise Refusal(

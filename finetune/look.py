@@ -24,7 +24,8 @@ def look_and_print(given: dict, options: Options, models: Path, journal: Journal
     print(*found.assumed, found.told, sep="\n")
     for name, text in ends.items():
         print(f"\n{name}: {text!r}")
-    journal.tell("found", **found.facts(), cut=found.cut, assumed=list(found.assumed), ends=ends)
+    assumed = [{"message": line.message, "values": line.as_json()} for line in found.assumed]
+    journal.tell("found", **found.facts(), cut=found.cut, assumed=assumed, ends=ends)
 
 
 def ends_of(found: data.Data, start: Start) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Watch(TrainerCallback):
         self.begun = self.last = time.monotonic()
         self.before = self.record.facts["seconds"]
         self.bar = tqdm(
-            total=state.max_steps, initial=state.global_step, unit="step", disable=None if self.shows else True, leave=False
+            total=state.max_steps, initial=state.global_step, unit=gettext("step"), disable=None if self.shows else True, leave=False
         )  # fmt: skip
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from finetune.formats import LONGEST, column_index, lines, listed
 from finetune.header import has_header
-from generate import N_, Refusal, gettext
+from generate import Problem, Refusal
 
 HEAD = 2**18  # characters at the beginning of a file by which it is judged
 SEPARATOR = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)  # Excel's first line
 DELIMITERS = (",", ";", "\t")
-NAMES = {",": N_("commas"), ";": N_("semicolons"), "\t": N_("tabs")}
+NAMES = {",": Problem("commas"), ";": Problem("semicolons"), "\t": Problem("tabs")}
 Rows = list[list[str]]
 
 
@@ -29,13 +29,18 @@ class Layout:
     columns: list[str]
     header: bool
 
-    def __str__(self) -> str:
-        between = gettext(NAMES.get(self.delimiter, repr(self.delimiter)))
-        between += "" if self.quoted else gettext(", quotation marks are text")
+    @property
+    def told(self) -> Problem:
+        """How it is read, as a part of a sentence."""
+        between = NAMES.get(self.delimiter, repr(self.delimiter))
+        if not self.quoted:
+            between = Problem("{between}, quotation marks are text", between=between)
         if self.header:
-            told = N_("cells between {between}; the first row is the header ({columns})")
-            return gettext(told, between=between, columns=listed(self.columns))
-        return gettext("cells between {between}; no header, the first row is a document too", between=between)
+            columns = listed(self.columns)
+            return Problem(
+                "cells between {between}; the first row is the header ({columns})", between=between, columns=columns
+            )
+        return Problem("cells between {between}; no header, the first row is a document too", between=between)
 
 
 def table_rows(source: Path, blocks: Iterable[str], usual: str, column: str | None, header: str) -> Iterator[str]:

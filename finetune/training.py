@@ -62,7 +62,7 @@ class Training:
             clear_work(task)
         self.record = self.make_record()
         self.record.journal = task.journal
-        self.say(*plan.data.assumed, plan.data.told, *telling.of_unknown(plan), *plan.choices)
+        self.say(*map(str, plan.data.assumed), plan.data.told, *telling.of_unknown(plan), *plan.choices)
 
     def make_record(self) -> Record:
         """A new run.json, or with --resume the one that is there, cut back to the checkpoint's step."""

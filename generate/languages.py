@@ -99,16 +99,20 @@ def language_of(environment: Mapping[str, str]) -> str:
     return CHINESE if wanted.lower().replace("-", "_").split(".")[0].split("_")[0] == "zh" else "en"
 
 
-def speak_as_asked() -> None:
-    """Let this process tell in its user's language, if its output can hold that. For terminals; servers' logs are English."""
-    global _own
-    words = catalogue(language_of(os.environ))
+def asked_for() -> NullTranslations:
+    """The catalogue of the language of this process's user; English where its output cannot hold that."""
     try:
         "中文".encode(sys.stderr.encoding or "ascii")
         "中文".encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
-        words = ENGLISH
-    _own = words
+        return ENGLISH
+    return catalogue(language_of(os.environ))
+
+
+def speak_as_asked() -> None:
+    """Let this process tell in its user's language. For terminals; servers' logs are English."""
+    global _own
+    _own = words = asked_for()
     if words is not ENGLISH:  # argparse asks Python's own gettext, which goes by this
         os.environ["LANGUAGE"] = CHINESE
         bindtextdomain("messages", str(TRANSLATIONS))

@@ -9,12 +9,13 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 from conftest import ROOT
 from test_house import kinds_of_refusals
-from unmarked import in_python, in_script, in_template
+from unmarked import extracted, in_python, in_script, in_template
 
-from translations.extractors import REFUSALS
+from translations.extractors import REFUSALS, python, script
 
 PACKAGES = ("generate", "convert", "finetune", "webapp")
 FOLDERS = (*PACKAGES, "templates", "static", "models/storyteller")
+SERVER = ("gunicorn.conf.py", "wsgi.py")
 KEYWORDS = {"gettext": None, "_": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
 OF_THE_API = {"Wrong", "TooLong", "UnknownModel", "NotHere", "NoKey", "KeyBlocked", "Failed"}  # which is English
 IN_ENGLISH = (
@@ -81,6 +82,9 @@ def sentences() -> dict[tuple, str | tuple]:
     for folder in FOLDERS:
         for _, _, message, _, context in extract_from_dir(ROOT / folder, methods, options, KEYWORDS):
             found[context, message if isinstance(message, str) else message[0]] = message
+    for file in SERVER:
+        for text in extracted(python, ROOT / file):
+            found[None, text] = text
     return found
 
 
@@ -101,8 +105,9 @@ def of(message) -> str:
         (in_template, "templates/**/*.html"),
         (in_script, "static/**/*.js"),
         *((in_python, f"{package}/**/*.py") for package in PACKAGES),
+        *((in_python, file) for file in SERVER),
     ],
-    ids=["templates", "scripts", *PACKAGES],
+    ids=["templates", "scripts", *PACKAGES, *SERVER],
 )
 def test_no_sentence_is_in_no_catalogue(find, pattern):
     assert unmarked(find, pattern) == {}
@@ -120,14 +125,29 @@ def test_no_sentence_is_in_no_catalogue(find, pattern):
         (in_script, 'say(translated("It was lost."), "classname")', True),
         (in_script, 'say("It was lost.")', False),
         (in_script, "say(`It has ${n} words`)", False),
+        (in_script, 'say(`<p class="x">${translated("It was lost.")}</p>`)', True),
+        (in_script, 'say(`<p class="x">${shown("It was lost.")}</p>`)', False),
+        (in_script, "say(`<p class='x'>It was lost.</p>`)", False),
         (in_python, "def f():\n    'It is documented here.'\n    log.info('It was said here.')", True),
         (in_python, "told = gettext('It was {what} here.', what=x) + counted(2, 'head')", True),
         (in_python, "told = 'It was said here.'", False),
         (in_python, "told = f'{n} words were said'", False),
+        (in_python, "raise Refusal('It is {kind}.', kind=Problem(NAMES.get(kind, N_('a number'))))", True),
+        (in_python, "raise Refusal('It is {kind}.', kind=NAMES.get(kind, 'a number'))", False),
+        (in_python, "raise Refusal('It is {kind}.', kind='short' if n < 3 else name)", False),
+        (in_python, "bar = tqdm(total=size, unit='B', desc=gettext('reading'))", True),
+        (in_python, "bar = tqdm(total=size, unit='B', desc='reading')", False),
     ],
 )
 def test_a_sentence_without_a_mark_is_found(find, code, is_marked):
     assert (list(find(code)) == []) is is_marked
+
+
+def test_a_sentence_is_found_wherever_it_stands_in_a_script():
+    wanted = re.compile(r'\btranslated\(\s*"((?:[^"\\]|\\.)*)"')
+    for file in (file for file in (ROOT / "static").rglob("*.js") if not file.name.endswith(".min.js")):
+        found = {text for _, text in extracted(script, file)}
+        assert set(wanted.findall(file.read_text())) <= found, file.name
 
 
 def test_every_kind_of_refusal_is_looked_through():
@@ -147,9 +167,9 @@ def test_every_sentence_is_put_into_chinese(catalogue):
 
 
 def placeholders(text: str) -> tuple[set, set]:
-    """Those of a sentence: str.format's, and those of templates and argparse."""
+    """Those of a sentence: str.format's, each with how it is written (`!r`, `:,`), and those of templates and argparse."""
     try:
-        ours = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+        ours = {(name, form, how) for _, name, how, form in Formatter().parse(text) if name is not None}
     except ValueError:
         ours = set()
     return ours, set(PERCENT.findall(text))

@@ -36,14 +36,9 @@ NAMES = {
         "nshepperd",
         "gpt-2-simple",
         "storyteller",
-        "tiny",
-        "other",
-        "slow",
-        "broken",
-        "trained",
     ),
-    *("English", "token", "nat", "MB", "GB", "kB", "UTC", "QR", "JSON", "Lines", "CSV", "TSV", "Parquet", "Cookie"),
-    *("Ctrl", "Alt", "Enter", "Esc", "Escape", "Tab", "Page", "Up", "Down", "HOST", "PUBLIC_URL", "UNK", "DRY", "XTC"),
+    *("English", "token", "nat", "MB", "GB", "kB", "UTC", "QR", "JSON", "CSV", "TSV", "Parquet", "Cookie"),
+    *("Ctrl", "Alt", "Enter", "Esc", "Escape", "Tab", "HOST", "PUBLIC_URL", "UNK", "DRY", "XTC"),
     *(
         "float32",
         "bfloat16",
@@ -51,7 +46,6 @@ NAMES = {
         "float16",
         "cpu",
         "cuda",
-        "auto",
         "sha256",
         "logit",
         "id",
@@ -67,16 +61,13 @@ NAMES = {
         "bos",
         "eos",
         "pad",
-        "file",
-        "line",
-        "blank-line",
         "utf-8",
-        "yes",
-        "no",
         "JOKE",
-        "text",
     ),
-    *("Beta", "Dropout", "stable", "constant", "cosine", "linear", "adamw", "muon", "documents", "windows", "horse"),
+    *(
+        "Beta",
+        "Dropout",
+    ),
     *("encoder", "json", "vocab", "bpe", "tokenizer", "meta", "pkl", "gz", "ckpt", "pt", "pytorch_model", "bin", "txt"),
 }
 TECHNICAL = {option.name for option in OPTIONS + LISTS} | {"parse_special", "include_usage", "token_id", "max_tokens"}
@@ -91,11 +82,15 @@ TECHNICAL |= {
     "gpt2-medium",
     "hot",
 }
+WHOLE = ("Page Up", "Page Down", "JSON Lines", "horse = -5", "JOKE: {text}", "file、line、blank-line")  # as they stand
+MODELS = re.compile(
+    r"(?<![A-Za-z] )\b(tiny|other|slow|broken|trained)\b(?! [A-Za-z])"
+)  # of this server, in no English phrase
 PRESETS = {"nshepperd", "gpt-2-simple", "summaries", "wikitext", "jokes", "blocks"}
 # what is on a page for people to read, in sight or to be heard, but for texts, code and what says that it is in English
 READ = """() => {
   const apart = '.story, .cm-content, noscript, h1[dir], .versions a, .example, textarea, #suggestions, .trained, .bars,  code, pre, kbd, script, style, [lang="en"], [lang=""], .readme, .token-name, .name, '
-    + 'select[name=model] option, .chip, .address, .near, .typed, svg.curve .step, svg.curve .loss, bdi, .moved-most th, .wordmark, .fold';
+    + 'select[name=model] option, .chip, .address, .near, .typed, svg.curve .step, svg.curve .loss, bdi, .moved-most th, .wordmark, .fold, form.teach option';
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -115,10 +110,12 @@ def english_words(page) -> list[str]:
     """What is told on a page with a word in it that is no name, addresses and numbers left out."""
     found = []
     for text in page.evaluate(READ):
+        for whole in WHOLE:
+            text = text.replace(whole, " ")
         bare = re.sub(
             r"https?://\S+|/[\w./-]+|“[^”]*”|‹[^›]*›|\b[0-9a-f]{8,}\b|(?<![\w-])\d[\w.-]*|'[^']*'|[\w-]+\.(png|txt|json|css|bin)\b",
             " ",
-            text,
+            MODELS.sub(" ", text),
         )
         if words := [
             w for w in re.findall(r"[A-Za-z][A-Za-z0-9_-]*[A-Za-z0-9]", bare) if w not in NAMES | PRESETS | TECHNICAL

@@ -401,7 +401,7 @@ def test_a_first_row_is_taken_for_a_header_only_where_the_rows_show_it(tmp_path,
         assert "nothing tells whether its first row" in refusal(source, column=column)
     else:
         assert read(source, column=column) == texts[header:]
-        assert ("no header" in str(documents.layout(source, Reading(column=column)))) != header
+        assert ("no header" in str(documents.layout(source, Reading(column=column)).told)) != header
     assert read(source, column=column, header="no") == texts
     if header is not False:
         assert read(source, column=column, header="yes") == texts[1:]
@@ -632,7 +632,7 @@ def test_only_text_is_looked_at_for_tables(data, model):
     Path("held.csv").write_text("text,n\none,1\n")
     encoded(["data"], Options(), start, Path("made"), Path("scratch"), False, write_encoding)
     (told,) = assumptions(Options(), Path("scratch"), ["made"], ["held.csv"])
-    assert told.startswith("held.csv: ")
+    assert str(told).startswith("held.csv: ")
     assert assumptions(Options(), Path("scratch"), ["made"], []) == ()
 
 

@@ -44,7 +44,9 @@ def test_a_job_does_not_go_on_from_a_training_of_the_terminal_and_does_not_remov
     workshop.until(job, JobState.DRAFT)
     folder = begun(workshop, "new")
     workshop.ask("begin", job)
-    assert workshop.until(job, JobState.FAILED).sentence == BEGUN.format("new")
+    failed = workshop.until(job, JobState.FAILED)
+    assert failed.sentence == BEGUN.format("new")
+    assert failed.progress["problem"] == {"message": BEGUN.format("{name}"), "values": {"name": "new"}}, "to be retold"
     workshop.ask("throw_away", job)
     workshop.until(job, None)
     assert (folder / "checkpoint-5").exists()

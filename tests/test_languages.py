@@ -6,11 +6,19 @@ import re
 
 import pytest
 from conftest import ROOT
+from werkzeug.exceptions import BadRequestKeyError, UnsupportedMediaType, default_exceptions
 
+from finetune.json_rows import text_of
+from finetune.tables import Layout
 from generate import Problem, Refusal, counted, languages, retelling
 from generate.__main__ import main as generate
 from hatch_build import compile_catalogues
+from webapp.http.errors import http_error
 from webapp.http.languages import COOKIE
+from webapp.jobs.service import STATES
+from webapp.jobs.tables import Job, JobState
+from webapp.jobs.titles import title_of
+from webapp.views.job_view import JobView
 
 CHINESE = {"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -194,6 +202,54 @@ def test_what_is_kept_with_models_in_english_is_told_in_chinese(in_chinese):
         "它像训练过的模型，但用 12 个头"
     )
     assert retelling.retold("my own words") == "my own words"
+
+
+def test_no_error_is_told_in_werkzeug_s_english(app):
+    chinese = languages.catalogue(languages.CHINESE)
+    media = UnsupportedMediaType("Did not attempt to load JSON data, as the type was another.")
+    for error in (*(kind() for kind in default_exceptions.values()), BadRequestKeyError("field"), media):
+        with app.test_request_context(headers={"Accept": "application/json"}), languages.speaking(chinese):
+            told = http_error(error).get_json()["problem"]
+        assert HAN.search(told), error
+        assert not re.search("[a-z]{3}", told), error
+
+
+def test_what_is_no_object_of_json_is_named_in_chinese(in_chinese):
+    for value in (1, 1.5, "x", [], None, True):
+        with pytest.raises(Refusal) as caught:
+            text_of(Refusal("{file}, line {line}", file="a.json", line=2), value, "text")
+        assert not re.search("[a-z]{3}", str(caught.value).replace("a.json", "").replace("（null）", ""))
+
+
+def test_what_a_look_assumed_of_a_table_is_told_in_the_page_s_language(in_chinese):
+    how = Problem("{file}: {how}.", file="a.csv", how=Layout(";", False, 0, ["a", "b"], True).told)
+    found = {"assumed": [{"message": how.message, "values": how.as_json()}, "kept by an earlier version"]}
+    view = JobView.of(Job(kind="finetune", progress={"found": found}), 0, "here")
+    assert view.assumed == [
+        "a.csv：单元格用分号，引号算作文字隔开；第一行是表头（a, b）。",
+        "kept by an earlier version",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "total", "told", "fact"),
+    [
+        ("steps", 1000, "停在第 120 步，共 1,000 步。", "120 / 1,000 步"),
+        ("bytes", 3e6, "停在 0.0 / 3.0 MB。", "0.0 / 3.0 MB"),
+    ],
+)
+def test_how_far_a_job_is_is_counted_in_chinese(in_chinese, unit, total, told, fact):
+    job = Job(kind="convert", makes="old", title="Bring old", about={}, state="stopped")
+    job.progress = {"done": 120, "total": total, "unit": unit}
+    view = JobView.of(job, 0, "here")
+    assert view.sentence.startswith(told)
+    assert view.facts[0] == fact
+    assert title_of(job) == "导入 old"
+
+
+def test_each_state_of_a_job_has_a_chinese_name(in_chinese):
+    assert set(STATES) == set(JobState)
+    assert all(HAN.search(str(name)) and not re.search("[a-z]", str(name)) for name in STATES.values())
 
 
 # The terminal

@@ -155,16 +155,18 @@ def test_a_form_that_does_not_arrive_whole_is_the_sender_s_fault_and_starts_noth
 def test_a_server_for_the_network_prints_an_address_for_friends(tmp_path):
     """It is not started: a test listens on this machine alone."""
     code = (
-        "import runpy; conf = runpy.run_path('gunicorn.conf.py'); "
-        "print(conf['bind'], conf['worker_class'], conf['workers'], conf['threads']); conf['say_where']()"
+        "import os, runpy; conf = runpy.run_path('gunicorn.conf.py'); "
+        "print(conf['bind'], conf['worker_class'], conf['workers'], conf['threads']); conf['say_where'](); "
+        "os.environ['LC_ALL'] = 'zh_CN.UTF-8'; conf['say_where']()"
     )
-    environment = {**os.environ, "HOST": "0.0.0.0", "PORT": "9000"}
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    environment = {**os.environ, "HOST": "0.0.0.0", "PORT": "9000", "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
     assert "0.0.0.0:9000 gthread 1 320" in out.stdout
     assert "http://127.0.0.1:9000" in out.stdout
     assert "Friends on the same network: http://" in out.stdout
+    assert "Rubric 的地址：http://127.0.0.1:9000" in out.stdout, "to an operator who reads Chinese"
+    assert "同一网络里的朋友用：http://" in out.stdout
 
 
 @pytest.mark.long

@@ -10,7 +10,7 @@ import jinja2
 from babel.messages.jslexer import tokenize
 from jinja2 import nodes
 
-from translations.extractors import MARKS, PARSERS, REFUSALS, TABLES
+from translations.extractors import EXPRESSION, MARKS, PARSERS, REFUSALS, TABLES, expressions
 
 NAMES = {
     "Rubric",
@@ -114,14 +114,12 @@ def in_script(source: str) -> Iterator[str]:
     before = ["", ""]
     for token in tokenize(source, jsx=False):
         text = token.value[1:-1] if token.type in ("string", "template_string") else ""
-        if (
-            SENTENCE.search(re.sub(r"\$\{.*?\}", "x", text))
-            and before != ["translated", "("]
-            and "<p class" not in text
-        ):
+        if SENTENCE.search(re.sub(r"<[^>]*>", "", EXPRESSION.sub("x", text))) and before != ["translated", "("]:
             yield text
         if token.type not in ("linecomment", "multilinecomment"):
             before = [before[1], token.value]
+    for _, inner in expressions(source):
+        yield from in_script(inner)
 
 
 # Python
@@ -144,14 +142,37 @@ def in_node(node: ast.AST, marked: bool) -> Iterator[str]:
             for part in parts:
                 yield from in_node(part, marked) if not isinstance(part, ast.Constant) else ()
             return
+        case ast.Call(func=ast.Name(id="tqdm"), keywords=given):  # a bar's words
+            bare = (
+                word.value for word in given if word.arg in ("desc", "unit") and isinstance(word.value, ast.Constant)
+            )
+            yield from (value.value for value in bare if value.value != "B")
+            return
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
             logged = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) in ENGLISH
             told = MARKS | REFUSALS | PARSERS | TABLES.keys() | {"ngettext", "pgettext", "counted", "abort"}
+            if name in MARKS | REFUSALS:
+                yield from unmarked_values(node)
             marked = marked or logged or name in told | OURS | ASKS
         case ast.Assign(targets=[ast.Name(id="HELP")]) | ast.ClassDef(name="Group"):
             marked = True
     for child in children(node):
         yield from in_node(child, marked)
+
+
+def unmarked_values(call: ast.Call) -> Iterator[str]:
+    """Words that a call puts into the placeholders of its sentence as they are: `x="a"`, a choice, what `.get` finds else."""
+    for word in call.keywords:
+        if word.arg == "name":  # a field's
+            continue
+        given = [word.value]
+        if isinstance(word.value, ast.IfExp):
+            given = [word.value.body, word.value.orelse]
+        elif isinstance(word.value, ast.Call) and getattr(word.value.func, "attr", "") == "get":
+            given = word.value.args[1:]
+        for value in given:
+            if isinstance(value, ast.Constant) and isinstance(value.value, str) and words(value.value):
+                yield value.value
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:

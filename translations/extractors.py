@@ -5,10 +5,13 @@ In Python: the first argument of gettext, ngettext, N_, Problem and of every ref
 """
 
 import ast
+import io
 import json
+import re
 from collections.abc import Iterator
 
 from babel.messages.extract import extract_javascript
+from babel.messages.jslexer import tokenize
 
 MARKS = {"gettext", "N_", "Problem", "Broken"}
 REFUSALS = {"NoRoom", "Refusal", "Busy", "BadRequest", "Question", "Damaged", "UploadRefusal", "Missing"}
@@ -36,6 +39,7 @@ PARSERS = {
 HELPS = {"help", "description", "epilog"}
 TOKENS = "token"  # what is counted where nothing is named
 SCRIPTS = "script"
+EXPRESSION = re.compile(r"\$\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 Found = Iterator[tuple[int, str, object, list[str]]]
 
@@ -102,10 +106,21 @@ def manifest(fileobj, keywords, tags, options) -> Found:
 
 def script(fileobj, keywords, tags, options) -> Found:
     """Sentences of a script, in a context of their own: a page brings these and no others."""
-    for line, _, text, comments in extract_javascript(fileobj, {"translated": None}, tags, options):
+    source = fileobj.read()
+    for line, _, text, comments in extract_javascript(io.BytesIO(source), {"translated": None}, tags, options):
         sentence = text if isinstance(text, str) else text[0]
         if sentence:
             yield line, "pgettext", (SCRIPTS, sentence), comments
+    for line, inner in expressions(source.decode()):
+        for _, name, text, comments in script(io.BytesIO(inner.encode()), keywords, tags, options):
+            yield line, name, text, comments
+
+
+def expressions(source: str) -> Iterator[tuple[int, str]]:
+    """What stands in ${} in the texts of a script, with the line of its text."""
+    for token in tokenize(source, jsx=False):
+        if token.type == "template_string":
+            yield from ((token.lineno, found[1]) for found in EXPRESSION.finditer(token.value))
 
 
 def template(fileobj, keywords, tags, options) -> Found:

@@ -17,6 +17,7 @@ from generate.folders.model_folder import ModelFolder
 from generate.interface.log import RunLog, SampleLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason
+from generate.languages import gettext
 from generate.sampling.options import LISTS, Sampling
 from generate.sampling.perplexity import perplexity
 from generate.sampling.presets import parse_with_preset
@@ -177,7 +178,7 @@ def json_line(sample: SampleLog, n: int, text: str, prompt: str, sampling: Sampl
 def show_progress(run: RunLog, sampling: Sampling) -> None:
     """Show a bar on standard error until the run is done."""
     version = 0
-    with tqdm(total=sampling.samples * sampling.max_new_tokens, unit=" tokens", disable=None) as bar:
+    with tqdm(total=sampling.samples * sampling.max_new_tokens, unit=gettext(" tokens"), disable=None) as bar:
         while not run.done:
             version = run.wait(version, 1)
             bar.update(sum(len(sample) for sample in run.samples) - bar.n)

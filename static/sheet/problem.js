@@ -21,7 +21,8 @@ export class Problem {
     const title = input?.dataset?.title;
     Object.assign(this, { field, status, input, value: input?.value });
     const words = Object.assign(document.createElement("p"), { className: "said" });
-    words.textContent = [title ? translated("{title}: {message}", { title, message }) : message, NEXT[field]].filter(Boolean).join(" ");
+    const first = title ? translated("{title}: {message}", { title, message }) : message;
+    words.textContent = NEXT[field] ? translated("{first} {second}", { first, second: NEXT[field] }) : first;
     words.setAttribute("role", "alert");
     this.box.replaceChildren(words);
     if (input) this.open(input);

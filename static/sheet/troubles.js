@@ -32,7 +32,7 @@ export class Troubles {
 
   // What became of requests: "silent", "refusing" with what the server says, or null.
   asks(kind, sentence = null) {
-    this.server = kind && { kind, sentence: sentence && `${sentence} ${AGAIN}` };
+    this.server = kind && { kind, sentence: sentence && translated("{first} {second}", { first: sentence, second: AGAIN }) };
     this.draw();
   }
 

@@ -12,12 +12,19 @@ from webapp.http.request import is_fragment
 log = logging.getLogger(__name__)
 
 SENTENCES = {
+    400: N_("This request did not arrive as it should; please try again."),
     404: N_("There is no such page here. Perhaps the link lost a letter on its way."),
     405: N_("This address does not take that kind of request."),
     413: N_("That is more text than this server takes at once."),
+    414: N_("This address is too long."),
+    415: N_("This address does not take that kind of data."),
+    416: N_("This file has no such part."),
     500: N_("Something broke on our side. What was already written is kept."),
 }
+OTHERWISE = N_("This request cannot be answered.")
+OF_WERKZEUG = (405, 413, 415)  # whose descriptions are never ours
 TITLES = {
+    400: N_("That did not arrive"),
     401: N_("A password is needed"),
     404: N_("Not found"),
     405: N_("Not that way"),
@@ -55,9 +62,8 @@ def http_error(error: HTTPException):
         return error
     if isinstance(error, BadHost):  # then no page has an address
         return Response(gettext("The request names no host that there can be.") + "\n", 400, mimetype="text/plain")
-    custom = error.description != type(error).description
-    sentence = error.description if custom and error.code not in (405, 413) else SENTENCES.get(error.code)
-    answer = said(error.code, gettext(sentence or error.description))
+    own = vars(error).get("description") if error.code not in OF_WERKZEUG else None  # what `abort` was given
+    answer = said(error.code, gettext(own or SENTENCES.get(error.code, OTHERWISE)))
     for name in ("Allow", "Retry-After"):
         if value := dict(error.get_headers()).get(name):
             answer.headers[name] = value

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from generate import Refusal, model_homes
 from webapp.jobs.service import Jobs
 from webapp.jobs.tables import AT_WORK, Job, JobState
+from webapp.jobs.titles import title_of
 from webapp.runs.tables import db
 
 BEGUN = (*AT_WORK, JobState.DRAFT, JobState.STOPPED)  # what would not be done any more without the model
@@ -39,7 +40,7 @@ def _require_none_of(states: tuple[JobState, ...], jobs: Jobs, name: str) -> Non
                 "A job of the workshop needs {name}: {title!r}. Let it end, or throw it away first.",
                 "model",
                 name=name,
-                title=job.title,
+                title=title_of(job),
             )
 
 

@@ -130,7 +130,7 @@ class Runner:
             if not looks and not is_held(folder):
                 sweep(self.jobs.out(job))
             if not looks and kind.saves and not claim(self.jobs.out(job), job.id):
-                self._end(job, JobState.FAILED, str(begun_at_terminal(job.makes)))
+                self._end(job, JobState.FAILED, self._told(job, progress, begun_at_terminal(job.makes).problem))
                 return
             child = Child(folder, job.kind, command, journal, self.jobs.models, self._nice)
         except BlockingIOError:  # that of an earlier server is not gone yet
@@ -201,6 +201,10 @@ class Runner:
             why = Problem(
                 "Its process ended with status {status} and without a word; it can be tried again.", status=status
             )
+        return self._told(job, progress, why)
+
+    def _told(self, job: Job, progress: Progress, why: Problem) -> str:
+        """The sentence of a problem, which is stored beside it as a message and values, to be told in other languages."""
         progress.problem = {"message": why.message, "values": why.as_json()}
         self.jobs.move(job, tuple(JobState), progress=progress.as_json())
         return str(why)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select, update
 
-from generate import Refusal, model_homes, write_whole
+from generate import Problem, Refusal, model_homes, write_whole
 from webapp.jobs.child import is_held
 from webapp.jobs.kinds import KINDS, clear, work_of
 from webapp.jobs.tables import Job, JobState, Wish
@@ -19,6 +19,15 @@ from webapp.runs.tables import db
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", re.ASCII)
 OPEN = (JobState.LOOKING, JobState.DRAFT, JobState.WAITING, JobState.RUNNING, JobState.STOPPED, JobState.FAILED)
 READY = (JobState.DRAFT, JobState.STOPPED, JobState.FAILED)  # what can be put in line
+STATES = {
+    JobState.LOOKING: Problem("being looked at"),
+    JobState.DRAFT: Problem("ready to begin"),
+    JobState.WAITING: Problem("waiting in line"),
+    JobState.RUNNING: Problem("being done"),
+    JobState.STOPPED: Problem("stopped"),
+    JobState.DONE: Problem("done"),
+    JobState.FAILED: Problem("at an end, undone"),
+}
 STRAY = 3600.0  # seconds after which a folder without a row is nobody's
 
 
@@ -181,7 +190,7 @@ class Jobs:
             values["arguments"] = list(arguments)
         before, job_id, renamed = self.out(job), job.id, values["makes"] != job.makes
         if not self.move(job, READY, **values):
-            raise Refusal("It is {state} by now, so it cannot be begun.", state=job.state)
+            raise Refusal("It is {state} by now, so it cannot be begun.", state=STATES[JobState(job.state)])
         if renamed:  # under another name it begins anew
             clear(before, job_id)
 

@@ -11,12 +11,12 @@ from webapp.http.errors import refused
 from webapp.http.request import to_job
 from webapp.http.visitors import make_visitor
 from webapp.jobs.tables import Job, JobState
+from webapp.jobs.titles import learning
 from webapp.runs import derivation
 from webapp.runs.examples import beginnings_of
 from webapp.runs.repository import find_run
 from webapp.runs.service import sampling_of
 from webapp.state import state
-from webapp.views.job_view import learning
 from webapp.views.presets import as_meant
 from webapp.views.teach_form import GROUPS, MINUTES, PRESETS, TEXTS, USUAL, arguments, file_name, read
 

@@ -42,7 +42,7 @@ def facts(raw: dict) -> Iterator[Fact]:
         False: gettext("each rounded from the checkpoint to another type"),
     }.get(raw.get("exact") if isinstance(raw.get("exact"), bool) else None)
     if count := number(raw.get("tensors")):
-        yield Fact(N_("tensors"), ", ".join(filter(None, (f"{count:,.0f}", how))))
+        yield Fact(N_("tensors"), gettext(", ").join(filter(None, (f"{count:,.0f}", how))))
     difference = number(raw.get("largest_difference"))
     if difference is not None or ("largest_difference" in raw and raw["largest_difference"] is None):
         differ = gettext("more than can be told") if difference is None else f"{difference:.1e}"

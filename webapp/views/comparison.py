@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from generate import counted, gettext, known
+from generate import N_, counted, gettext, known
 from webapp.runs import derivation
 from webapp.views.run_view import RunView
 from webapp.views.sentences import share
@@ -34,7 +34,8 @@ def degree(shift: float) -> str:
 def times(shift: float) -> str:
     """A shift in words: `3.1 times likelier`."""
     factor = math.exp(min(abs(shift), 40))
-    return gettext("{factor} times", factor=f"{factor:,.1f}" if factor < 9.95 else f"{factor:,.0f}")
+    told = N_("{factor} times likelier") if shift > 0 else N_("{factor} times less likely")
+    return gettext(told, factor=f"{factor:,.1f}" if factor < 9.95 else f"{factor:,.0f}")
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,7 @@ class Moved:
     @property
     def words(self) -> str:
         """The shift in words: `3.1 times likelier`."""
-        if self.shift > 0:
-            return gettext("{times} likelier", times=times(self.shift))
-        return gettext("{times} less likely", times=times(self.shift))
+        return times(self.shift)
 
     @property
     def shares(self) -> tuple[str, str]:

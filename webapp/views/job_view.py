@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from generate import N_, Problem, counted, gettext, languages
 from webapp.jobs.progress import Progress
 from webapp.jobs.tables import AT_WORK, Job, JobState
+from webapp.jobs.titles import title_of
 from webapp.views.curve import Curve, draw
 from webapp.views.sentences import about
 from webapp.views.training_record import TrainingSample, losses, number, samples
@@ -40,12 +41,7 @@ class JobView:
     @property
     def title(self) -> str:
         """What it is called, in the language of the page that shows it."""
-        if languages.current() is languages.ENGLISH:
-            return self.job.title
-        if self.job.kind == "convert":
-            return gettext("Bring {model}", model=self.job.makes)
-        model, files = self.job.about.get("model"), self.job.about.get("files")
-        return learning(model, files) if model and files else self.job.title
+        return title_of(self.job)
 
     @property
     def kind(self) -> str:
@@ -72,12 +68,11 @@ class JobView:
         if state == JobState.STOPPED:
             if not told.total:
                 return gettext("Stopped. It goes on from there when you like.")
-            return gettext(
-                "Stopped at {unit} {done:,.0f} of {total:,.0f}. It goes on from there when you like.",
-                unit=gettext(told.unit.removesuffix("s")),
-                done=told.done,
-                total=told.total,
-            )
+            reached = N_("Stopped at {done} of {total}. It goes on from there when you like.")
+            if told.unit == "steps":
+                reached = N_("Stopped at step {done} of {total}. It goes on from there when you like.")
+            total = amount(told.total, told.unit, named=told.unit != "steps")
+            return gettext(reached, done=amount(told.done, told.unit), total=total)
         return {
             JobState.LOOKING: gettext("Looking at it…"),
             JobState.DRAFT: self._said or gettext("This is what was found. Nothing has been learned yet."),
@@ -101,6 +96,12 @@ class JobView:
         if not problem or not self.job.sentence or languages.current() is languages.ENGLISH:
             return gettext(self.job.sentence)
         return str(Problem.from_json(problem["message"], problem["values"]))
+
+    @property
+    def assumed(self) -> list[str]:
+        """How its files were read, a sentence for each way."""
+        lines = self.progress.found.get("assumed", [])  # texts where an earlier version looked
+        return [line if isinstance(line, str) else str(Problem.from_json(**line)) for line in lines]
 
     @property
     def command(self) -> str:
@@ -158,15 +159,8 @@ class JobView:
         return samples(self.progress.samples)[: -SHOWN - 1 : -1]
 
 
-def learning(model: str, files: list[str]) -> str:
-    """What a training is called."""
-    if len(files) == 1:
-        return gettext("{model} learns {file}", model=model, file=files[0])
-    return gettext("{model} learns {file} and {count} more", model=model, file=files[0], count=len(files) - 1)
-
-
 def amount(count: float, unit: str, named: bool = False) -> str:
     """A number of units as people read it."""
     if unit == "bytes":
         return f"{count / 1e6:,.1f}{' MB' if named else ''}"
-    return f"{count:,.0f}{f' {gettext(unit)}' if named else ''}"
+    return counted(round(count), "step") if named and unit == "steps" else f"{count:,.0f}"

@@ -19,8 +19,9 @@ ENTROPY = (0.5, 1.5, 2.5, 3.5, 5.0)  # nats
 LOGPROB = np.log(PROBABILITY)
 
 NAMES = {"rank": N_("the rank"), "entropy": N_("the entropy")}
+BELOW = N_("20 %"), N_("10 %"), N_("3 %"), N_("1 %"), N_("0.1 %")
 LEGENDS = {
-    "probability": ("p", [N_("over {share} likely"), "20 %", "10 %", "3 %", "1 %", "0.1 %", N_("less")]),
+    "probability": ("p", [N_("over {share} likely"), *BELOW, N_("less")]),
     "rank": ("k", [N_("the likeliest"), N_("2 to 10"), N_("11 to 100"), N_("101 to 1,000"), N_("beyond")]),
     "entropy": ("e", [N_("sure"), N_("under 1.5 nats"), "2.5", "3.5", "5", N_("anything goes")]),
 }

@@ -124,7 +124,7 @@ def special_said(begun: Begun) -> str:
         said.append(gettext("Special tokens left out, as their model is not here: {count:,}.", count=begun.nameless))
     if begun.unseen:
         said.append(gettext("Special tokens unseen among the red words: {count:,}.", count=begun.unseen))
-    return " ".join(said)
+    return languages.spaced(said)
 
 
 def watched_by(viewers: int) -> str:
@@ -164,9 +164,9 @@ def share(logprob: float | None) -> str:
         return ""
     percent = 100 * math.exp(logprob)
     if percent >= 9.95:
-        return f"{percent:.0f} %"
+        return gettext("{percent:.0f} %", percent=percent)
     if percent >= 0.1:
-        return f"{percent:.2g} %"
+        return gettext("{percent:.2g} %", percent=percent)
     return gettext("1 in {count:,.0f}", count=math.exp(-logprob)) if logprob > -40 else gettext("next to never")
 
 

@@ -69,17 +69,18 @@ FILES = 20  # named at most
 
 def trained(raw: dict) -> str:
     """From what, on what, and how long."""
-    base = gettext("nothing") if raw.get("model", ...) is None else words(part(raw.get("model")).get("name"))
+    base = words(part(raw.get("model")).get("name"))
+    start = gettext("from {base}", base=base) if base else ""
     names = [name for file in entries(raw.get("data")) if (name := words(file.get("name")))]
     much = gettext(" ({amount})", amount=amount(raw, "train")) if amount(raw, "train") else ""
     said = [
-        gettext("from {base}", base=base) if base else "",
+        gettext("from nothing") if raw.get("model", ...) is None else start,
         gettext("on {files}{amount}", files=joined(names), amount=much) if names else "",
         duration(raw.get("seconds")),
     ]
     if not any(said):
         return gettext("run.json does not say what it was trained on.")
-    return gettext("Trained {how}.", how=languages.spaced(filter(None, said)))
+    return gettext("Trained {how}.", how=languages.pgettext("how it was trained", " ").join(filter(None, said)))
 
 
 def joined(names: list[str]) -> str:
