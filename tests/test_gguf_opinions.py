@@ -116,7 +116,7 @@ def test_the_package_s_reader_finds_the_ids_of_a_thousand_strings_and_the_same_l
     assert np.abs(ours[1] - log_probabilities(logits)).max() < 0.02  # what half precision leaves of the model
 
 
-@pytest.mark.long
+@pytest.mark.soak  # in CI nothing may be skipped
 def test_llama_finds_the_ids_of_a_thousand_strings_and_the_same_log_probabilities(written):
     file, made = written
     ids = made.encode_prompt(TEXT)
