@@ -283,8 +283,10 @@ def test_the_sheet_shows_its_text_as_code(browser, server):
         assert (sent["max_tokens"], sent["end_at_sentence"], sent["prompt"]) == (9, 64, "the old king")
         page.click("#as-code summary")
         remembered = page.locator("#memory")
+        page.click("[data-do=more]")
         page.click(".memory summary")
         remembered.fill("the young fox")
+        unfold(page)
         page.click("#as-code summary")
         until(lambda: "young fox" in curl(), what="the code with what is kept in mind")
         assert body_in(curl())["n_keep"] > 0

@@ -39,7 +39,7 @@ def page(window):
 
 def begin(window, text="the old", model="tiny"):
     """A sheet that is stored, and whose page hears the server."""
-    with window.page.expect_response("**/events"):
+    with window.page.expect_response("**/events*"):
         window.type(text, f"/?model={model}&seed=1&max_new_tokens=5")
 
 
@@ -103,10 +103,10 @@ def test_a_server_that_does_not_answer_is_told_from_being_offline(window, page):
 
 
 def test_a_line_that_was_cut_is_said_until_the_page_is_back(window, page):
-    page.route("**/events", lambda route: route.abort())
+    page.route("**/events*", lambda route: route.abort())
     window.type("the old", "/?model=tiny")
     says(page, "The connection was lost. This page comes back by itself; nothing that was written is gone.")
-    page.unroute("**/events")
+    page.unroute("**/events*")
     until(lambda: status(page) == "")
 
 
