@@ -70,15 +70,13 @@ def private(server):
         file.unlink()
 
 
-@pytest.fixture(scope="module", params=["light", "dark"])
-def visit(browser, server, request):
-    """One visitor's window, and the runs this visitor started."""
-    if not AXE.exists():
-        pytest.fail("axe-core is missing: `make node_modules/ready-dev` fetches it.", pytrace=False)
-    window = Window(browser, server, color_scheme=request.param)
+@contextmanager
+def visiting(browser, server, prompt: str, text: str, **options):
+    """One visitor's window, the runs this visitor started with a prompt, and a sheet with a text."""
+    window = Window(browser, server, **options)
 
     def start(path="/runs", **fields) -> str:
-        form = {"prompt": "The old king", "model": "tiny", "max_new_tokens": "30", "seed": "1"} | fields
+        form = {"prompt": prompt, "model": "tiny", "max_new_tokens": "30", "seed": "1"} | fields
         answer = window.context.request.post(server.url + path, form=form, max_redirects=0)
         assert answer.status == 303, answer.text()
         run = answer.headers["location"]
@@ -87,7 +85,7 @@ def visit(browser, server, request):
         return run.removeprefix("/r/")
 
     one = start()
-    about = {"key": "k" * 22, "edits": [[0, 0, "An old sheet"]]}
+    about = {"key": "k" * 22, "edits": [[0, 0, text]]}
     assert window.context.request.post(f"{server.url}/sheets", data=about).status == 201
     runs = {"one": one, "many": start(samples="3"), "child": start(f"/r/{one}/continue"), "deleted": start()}
     window.context.request.post(f"{server.url}/r/{runs['deleted']}/delete")
@@ -95,6 +93,15 @@ def visit(browser, server, request):
     runs["score"] = start(f"/r/{one}/shift", model="other").rsplit("/", 1)[1]
     yield SimpleNamespace(window=window, page=window.page, url=server.url, runs=runs, start=start)
     window.context.close()
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def visit(browser, server, request):
+    """A visitor of either taste."""
+    if not AXE.exists():
+        pytest.fail("axe-core is missing: `make node_modules/ready-dev` fetches it.", pytrace=False)
+    with visiting(browser, server, "The old king", "An old sheet", color_scheme=request.param) as visit:
+        yield visit
 
 
 UNFOLD = """() => {

@@ -1,12 +1,11 @@
 """In Chromium with zh-CN: no English word on any page, but names, what people and models wrote, and what programs read."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
-from browser import Window, opened, unfold
+from browser import opened, unfold
 from operating import operator_cookie
-from test_accessibility import OF_THE_OPERATOR, PATHS, private, server  # noqa: F401 - a fixture
+from test_accessibility import OF_THE_OPERATOR, PATHS, private, server, visiting  # noqa: F401 - a fixture
 from waiting import until
 
 from generate import LISTS, OPTIONS
@@ -126,27 +125,9 @@ def english_words(page) -> list[str]:
 
 @pytest.fixture(scope="module")
 def visit(browser, server):  # noqa: F811
-    """A visitor from China, with runs of every kind."""
-    window = Window(browser, server, locale="zh-CN")
-
-    def start(path="/runs", **fields) -> str:
-        form = {"prompt": "从前有一只狐狸", "model": "tiny", "max_new_tokens": "30", "seed": "1"} | fields
-        answer = window.context.request.post(server.url + path, form=form, max_redirects=0)
-        assert answer.status == 303, answer.text()
-        run = answer.headers["location"]
-        if fields.get("model") != "slow":
-            window.context.request.get(f"{server.url}/r/{run.rsplit('/', 1)[1]}/events")
-        return run.removeprefix("/r/")
-
-    one = start()
-    about = {"key": "k" * 22, "edits": [[0, 0, "一张稿纸"]]}
-    assert window.context.request.post(f"{server.url}/sheets", data=about).status == 201
-    runs = {"one": one, "many": start(samples="3"), "child": start(f"/r/{one}/continue"), "deleted": start()}
-    window.context.request.post(f"{server.url}/r/{runs['deleted']}/delete")
-    runs["other"] = start(f"/r/{one}/beside", model="other").rsplit("/", 1)[1]
-    runs["score"] = start(f"/r/{one}/shift", model="other").rsplit("/", 1)[1]
-    yield SimpleNamespace(window=window, page=window.page, url=server.url, runs=runs, start=start)
-    window.context.close()
+    """A visitor whose browser asks for Chinese."""
+    with visiting(browser, server, "从前有一只狐狸", "一张稿纸", locale="zh-CN") as visit:
+        yield visit
 
 
 def assert_chinese(page) -> None:

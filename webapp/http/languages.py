@@ -9,10 +9,11 @@ from gettext import NullTranslations
 from urllib.parse import urlsplit
 
 from babel.messages.mofile import read_mo
-from flask import Flask, Response, current_app, g, redirect, request, url_for
+from flask import Flask, Response, g, redirect, request, url_for
 from flask_babel import Babel, get_locale
 
 from generate import files, languages
+from webapp.http.cookies import keep
 
 NAMES = {"en": "English", languages.CHINESE: "中文"}
 TAGS = {"en": "en", languages.CHINESE: "zh-Hans"}  # as HTML has them
@@ -117,14 +118,5 @@ def choose():
     here = back.netloc == request.host and back.path.startswith("/") and not back.path.startswith("//")
     answer = redirect(f"{back.path}{f'?{back.query}' if back.query else ''}" if here else url_for("home.home"), 303)
     if tag in TAGS.values():
-        config = current_app.config
-        answer.set_cookie(
-            COOKIE,
-            tag,
-            max_age=STAYS,
-            path=config["SESSION_COOKIE_PATH"],
-            secure=config["SESSION_COOKIE_SECURE"],
-            httponly=True,
-            samesite="Lax",
-        )
+        keep(answer, COOKIE, tag, STAYS, samesite="Lax")
     return answer

@@ -14,6 +14,7 @@ from pathlib import Path
 from flask import Flask, abort, current_app, request
 from werkzeug.wrappers import Response
 
+from webapp.http.cookies import keep
 from webapp.http.request import settings
 
 COOKIE = "rubric_operator"
@@ -96,16 +97,7 @@ def hide_from_strangers() -> None:
 
 def remember(answer: Response, secret: str) -> Response:
     """The same answer, with the cookie: no other site's page can make a browser send it, and no script can read it."""
-    config = current_app.config
-    answer.set_cookie(
-        COOKIE,
-        secret,
-        max_age=STAYS,
-        path=config["SESSION_COOKIE_PATH"],
-        secure=config["SESSION_COOKIE_SECURE"],
-        httponly=True,
-        samesite="Strict",
-    )
+    keep(answer, COOKIE, secret, STAYS, samesite="Strict")
     return answer
 
 
