@@ -62,6 +62,16 @@ def caret(page, back=0):
         page.keyboard.press("ArrowLeft")
 
 
+def second_window(window, text):
+    """A window more on a sheet with a text."""
+    window.type(text)
+    is_stored(window, text)
+    second = window.context.new_page()
+    second.goto(window.page.url)
+    second.wait_for_selector(".acts.ready")
+    return second
+
+
 def test_the_caret_is_in_an_empty_sheet_and_typing_gives_it_an_address(window, page):
     window.type("")
     assert page.evaluate("document.activeElement.className").startswith("cm-content")
@@ -398,12 +408,7 @@ def test_what_was_typed_to_be_kept_in_mind_just_before_a_press_goes_to_the_model
 @pytest.mark.long
 def test_a_second_window_follows_what_is_to_be_kept_in_mind_and_overwrites_nothing_without_a_word(browser, server):
     window = Window(browser, server)  # Chromium itself notes in its console that one of them was told of the other
-    page = window.page
-    window.type("one")
-    is_stored(window, "one")
-    second = window.context.new_page()
-    second.goto(page.url)
-    second.wait_for_selector(".acts.ready")
+    page, second = window.page, second_window(window, "one")
     for one in (page, second):
         one.click("text=Keep in mind")
     page.fill("#memory", "a fox")
@@ -413,9 +418,9 @@ def test_a_second_window_follows_what_is_to_be_kept_in_mind_and_overwrites_nothi
     page.fill("#memory", "a hen")
     until(lambda: second.wait_for_timeout(20) or held, what="news for the second window")
     second.fill("#memory", "a fox, Rei")
-    second.unroute("**/state")
     for route in held:
         route.continue_()
+    second.unroute("**/state")
     until(lambda: page.input_value("#memory") == "a fox, Rei")
     said = "What is to be kept in mind was changed in another window too"
     until(lambda: second.inner_text("#sheet-status").startswith(said))
@@ -431,6 +436,7 @@ def test_all_versions_are_counted_and_the_older_ones_come_when_they_are_asked_fo
         page.keyboard.press("Control+Enter")
         page.wait_for_url("**/s/*")
         until(lambda: (s := state(window))["version_count"] == count and s["open"] is None)  # noqa: B023
+        page.wait_for_selector(".acts:not(.writing) #write-on[aria-busy=false]")  # a press before it has heard is none
     page.reload()
     unfold(page)
     page.click("text=Versions (52)")
@@ -477,11 +483,7 @@ def test_a_run_with_special_tokens_and_a_page_come_back_to_can_be_typed_in(windo
 
 
 def test_a_second_window_follows_and_what_is_typed_there_takes_over(window, page, browser):
-    window.type("one")
-    is_stored(window, "one")
-    second = window.context.new_page()
-    second.goto(page.url)
-    second.wait_for_selector(".cm-content")
+    second = second_window(window, "one")
     second.keyboard.press("Control+End")
     second.keyboard.type(" two")
     until(lambda: window.text() == "one two")
@@ -494,12 +496,7 @@ def test_a_second_window_follows_and_what_is_typed_there_takes_over(window, page
 
 def test_both_windows_type_at_once_and_nothing_is_lost(browser, server):
     window = Window(browser, server)  # Chromium itself notes in its console that one of them was told of the other
-    page = window.page
-    window.type("middle")
-    is_stored(window, "middle")
-    second = window.context.new_page()
-    second.goto(page.url)
-    second.wait_for_selector(".cm-content")
+    page, second = window.page, second_window(window, "middle")
     second.focus(".cm-content")
     second.keyboard.press("Control+Home")
     caret(page)
