@@ -78,6 +78,7 @@ export class Bar {
 
   // Not `disabled`: whoever works with the keyboard would lose the place.
   able(button, is) {
-    button.setAttribute("aria-disabled", String(!is));
+    const off = String(!is);
+    if (button.getAttribute("aria-disabled") !== off) button.setAttribute("aria-disabled", off); // asked for at each key
   }
 }

@@ -82,6 +82,13 @@ export function cellAt(state, position) {
   return found;
 }
 
+// Whether a text may have another number of tokens after an update: a key takes cells away or moves them, and all else that
+// changes them comes as an effect.
+export function mayCount({ state, startState, transactions }) {
+  const [before, now] = [startState.field(cells), state.field(cells)];
+  return now !== before && (now.size !== before.size || transactions.some(({ effects }) => effects.length > 0));
+}
+
 // How many tokens of a text a model wrote.
 export function tokensIn(state) {
   let sum = 0;

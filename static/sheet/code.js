@@ -28,10 +28,7 @@ export function showCode(box, base, page) {
     const { session, view } = page;
     const { options, memory } = page.fields();
     if (!view.state.doc.length && !session.copy.id) return asked("code", { options, memory });
-    await session.inTurn(async () => {
-      await session.sendTyping();
-      if (session.copy.mine && !session.copy.own) await session.create();
-    });
+    await session.inTurn(() => session.ready());
     const { id, basis } = session.copy;
     if (!id) throw new Error("there is no sheet, for a reason that the page says");
     return asked(`s/${id}/code`, { rev: basis.rev, at: points(view.state.doc), options });

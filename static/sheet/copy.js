@@ -2,12 +2,12 @@
 
 import { ChangeSet, RangeSet } from "@codemirror/state";
 import { addCells, contentOf, rangesOf, setCells, through } from "./cells.js";
-import { openStart, remote, setEdge, setOpenStart, touches } from "./marks.js";
+import { edge, openStart, remote, setEdge, setOpenStart, touches } from "./marks.js";
 import { difference, textOf, unitsAt } from "./points.js";
 import { Unsent } from "./unsent.js";
 
 // Where the last stretch ends that a change has put in or taken out; null when it is none.
-function endOf(changes) {
+export function endOf(changes) {
   let end = null;
   changes.iterChangedRanges((fromA, toA, fromB, toB) => { end = toB; });
   return end;
@@ -61,15 +61,14 @@ export class Copy {
     const changes = this.unsent.over(news);
     this.unsent.judge(start);
     const own = this.unsent.all.map((step) => step.changes);
-    const here = (count) => (count === null ? null : this.moved(unitsAt(doc, count)));
-    const anchor = own.length ? null : { end: here(state.caret), change: endOf(news) }[caret] ?? null;
+    const anchor = own.length ? null : { end: this.here(state.caret), change: endOf(news) }[caret] ?? null;
     this.view.dispatch({
       changes,
       selection: anchor === null ? undefined : { anchor },
       effects: [
         setCells.of(own.reduce(through, RangeSet.of(ranges))),
         setOpenStart.of(this.moved(start)),
-        setEdge.of(here(state.edge)),
+        setEdge.of(this.here(state.edge)),
       ],
       annotations: remote.of(true),
       scrollIntoView: anchor !== null && this.view.hasFocus,
@@ -107,7 +106,13 @@ export class Copy {
 
   // The model's window begins so many characters into what the server has (null: it sees all).
   edgeAt(count) {
-    this.view.dispatch({ effects: setEdge.of(this.moved(count === null ? null : unitsAt(this.unsent.base, count))), annotations: remote.of(true) });
+    const at = this.here(count);
+    if (at !== this.view.state.field(edge)) this.view.dispatch({ effects: setEdge.of(at), annotations: remote.of(true) });
+  }
+
+  // The position so many characters into what the server has, behind what was typed since.
+  here(count) {
+    return count === null ? null : this.moved(unitsAt(this.unsent.base, count));
   }
 
   // A position in what the server has, behind what was typed since.

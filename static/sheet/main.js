@@ -2,8 +2,9 @@
 
 import { drawAside, whenChanged } from "./around.js";
 import { Bar } from "./bar.js";
-import { cellAt, cells, tokensIn } from "./cells.js";
+import { cellAt, cells, mayCount, tokensIn } from "./cells.js";
 import { showCode } from "./code.js";
+import { endOf } from "./copy.js";
 import { Demo } from "./demo.js";
 import { typedEarly } from "./early.js";
 import { makeEditor } from "./editor.js";
@@ -67,7 +68,7 @@ class Page {
 
   early() {
     const changes = typedEarly(this.form.prompt, this.view.state.doc.toString());
-    if (changes) this.view.dispatch({ changes, selection: { anchor: changes.from + changes.insert.length }, userEvent: "input" });
+    if (changes) this.view.dispatch({ changes, selection: { anchor: endOf(changes) }, userEvent: "input" });
     if ("pressed" in this.form.prompt.dataset) this.write();
   }
 
@@ -121,7 +122,7 @@ class Page {
       changed: (update) => {
         this.peek?.update(update);
         this.suggest?.changed(update);
-        if (update.state.field(cells) !== update.startState.field(cells)) this.bar?.count(() => tokensIn(this.view.state));
+        if (mayCount(update)) this.bar?.count(() => tokensIn(this.view.state));
         if (this.session && (update.docChanged || update.selectionSet || update.focusChanged)) this.hint();
       },
     };

@@ -54,6 +54,12 @@ export class Session {
     if (unsent.fresh.length) unsent.send(newKey());
   }
 
+  // What was typed is stored; a sheet of one's own begins where there is none.
+  async ready() {
+    await this.sendTyping();
+    if (this.copy.mine && !this.copy.own) await this.create();
+  }
+
   async sendTyping() {
     const { copy } = this;
     while (copy.unsent.all.length) {

@@ -98,9 +98,9 @@ export const shades = ViewPlugin.fromClass(class {
     if (range || this.isOld) this.draw();
   }
 
-  update({ docChanged, changes, state, startState, viewportChanged, geometryChanged }) {
+  update({ docChanged, changes, state, startState, viewportChanged, viewportMoved, geometryChanged }) {
     if (docChanged) this.range = { from: changes.mapPos(this.range.from, -1), to: changes.mapPos(this.range.to, 1) };
-    if (viewportChanged) this.box = null;
+    if (viewportMoved) this.box = null; // mapped by a change, it is where it was
     this.isOld ||= docChanged || [cells, lens].some((field) => state.field(field) !== startState.field(field));
     if (this.isOld || geometryChanged || viewportChanged) this.look();
   }

@@ -129,8 +129,7 @@ export class Suggest {
   begin(lines, turn) {
     this.session.inTurn(async () => {
       const { session } = this;
-      await session.sendTyping();
-      if (session.copy.mine && !session.copy.own) await session.create();
+      await session.ready();
       if (this.lines !== lines) return; // it was closed meanwhile
       const at = points(this.view.state.doc, this.at);
       const body = { rev: session.copy.basis.rev, at, turn, options: this.page.fields().options };

@@ -2,7 +2,8 @@
 
 import { element } from "./around.js";
 
-const moment = (when) => new Date(when).toLocaleString(clockLanguage, { dateStyle: "medium", timeStyle: "short" });
+const moments = new Intl.DateTimeFormat(clockLanguage, { dateStyle: "medium", timeStyle: "short" });
+const moment = (when) => moments.format(new Date(when));
 
 export class Versions {
   // `older(from)` tells those from a number on
