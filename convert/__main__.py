@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
 def refused(problem: Problem, journal: Journal, again: bool = False) -> int:
     """Say why it was not done, and to programs whether the same may do `again`; returns the exit status."""
     sentence = printable(str(problem))
-    told = {"message": problem.message, "values": problem.as_json()}
+    told = problem.whole()
     journal.tell("refused", sentence=sentence, problem=told, again=again)
     print(f"convert: {sentence}", file=sys.stderr)
     return 1

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
 def refused(problem: Problem, journal: Journal) -> int:
     """Say why it was not done, once; returns the exit status."""
     if os.environ.get("RANK", "0") == "0":  # of several processes one tells
-        told = {"message": problem.message, "values": problem.as_json()}
+        told = problem.whole()
         journal.tell("refused", sentence=str(problem), problem=told)
         print(f"finetune: {problem}", file=sys.stderr)
     return 1

@@ -24,7 +24,7 @@ def look_and_print(given: dict, options: Options, models: Path, journal: Journal
     print(*found.assumed, found.told, sep="\n")
     for name, text in ends.items():
         print(f"\n{name}: {text!r}")
-    assumed = [{"message": line.message, "values": line.as_json()} for line in found.assumed]
+    assumed = [line.whole() for line in found.assumed]
     journal.tell("found", **found.facts(), cut=found.cut, assumed=assumed, ends=ends)
 
 

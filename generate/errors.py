@@ -35,6 +35,10 @@ class Problem:
         """The values as JSON has them, beside the message: a problem in them as `{"message", "values"}`."""
         return {name: plain(value) for name, value in self.values.items()}
 
+    def whole(self) -> dict:
+        """The message and the values, as `from_json` takes them."""
+        return {"message": self.message, "values": self.as_json()}
+
     @classmethod
     def from_json(cls, message: str, values: Mapping | None) -> "Problem":
         """From a message and what `as_json` gave; a sentence that was kept without values stays one."""
@@ -75,7 +79,7 @@ def plain(value: object) -> object:
     if isinstance(value, Refusal):
         value = value.problem
     if isinstance(value, Problem):
-        return {"message": value.message, "values": value.as_json()}
+        return value.whole()
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return value if value is None or type(value) in (bool, int, float, str) else str(value)

@@ -238,7 +238,8 @@ class RemoteEngine:
         sample, vocabulary = run.samples[number], job.request.folder.tokenizer.vocabulary
         try:
             await asyncio.shield(job.reading)
-            row = Row(job.request, run, number, self._tries(job), partial(self._goes_on, job))
+            tally = self._tallies.of(job.request.folder.name)
+            row = Row(job.request, run, number, self._tries(job), partial(self._goes_on, job, tally))
             before, begun = len(sample), time.monotonic()
             await row.write()
             if written := len(sample) - before:
@@ -272,9 +273,9 @@ class RemoteEngine:
         if not self._pool.has(job.request.folder):
             job.run.set_state(RunState.WAITING, 1)
 
-    def _goes_on(self, job: Job, tokens: int) -> None:
+    def _goes_on(self, job: Job, tally: Tally, tokens: int) -> None:
         """So many tokens of a run were written, perhaps after a pause."""
-        self._tallies.of(job.request.folder.name).written += tokens
+        tally.written += tokens
         job.run.count_first_token()
         if job.paused:
             job.paused = False

@@ -205,7 +205,7 @@ class Runner:
 
     def _told(self, job: Job, progress: Progress, why: Problem) -> str:
         """The sentence of a problem, which is stored beside it as a message and values, to be told in other languages."""
-        progress.problem = {"message": why.message, "values": why.as_json()}
+        progress.problem = why.whole()
         self.jobs.move(job, tuple(JobState), progress=progress.as_json())
         return str(why)
 
