@@ -4,11 +4,11 @@ What is kept of an address is a keyed hash, which nobody can turn back without t
 X-Forwarded-For says where TRUSTED_PROXIES lets it, and the connection elsewhere.
 """
 
-import hashlib
-import hmac
 from ipaddress import IPv6Address, ip_address
 
-from flask import current_app, request
+from flask import request
+
+from webapp.http.visitors import keyed_hash
 
 HOUSEHOLD = 8  # leading bytes of an IPv6 address that belong to one household or one machine; IPv4 has four
 
@@ -24,9 +24,7 @@ def hash_of(address: str) -> str | None:
         return None
     if isinstance(found, IPv6Address):
         found = found.ipv4_mapped or found
-    key = current_app.config["SECRET_KEY"]
-    key = key.encode() if isinstance(key, str) else key
-    return hmac.new(key, b"address " + found.packed[:HOUSEHOLD], hashlib.sha256).hexdigest()
+    return keyed_hash(b"address " + found.packed[:HOUSEHOLD])
 
 
 def asking() -> str | None:

@@ -29,6 +29,7 @@ from generate import N_, Refusal, read_settings, write_secret
 from webapp.http.operator import is_operator
 from webapp.http.request import is_fragment, settings
 from webapp.http.security import allow_frames
+from webapp.http.visitors import keyed_hash
 
 log = logging.getLogger(__name__)
 
@@ -90,32 +91,32 @@ def is_right(given: str) -> bool:
     return hmac.compare_digest(*hashes)
 
 
-def mark() -> str:
-    """What the cookie of one who gave the password holds."""
-    key = current_app.config["SECRET_KEY"]
-    key = key.encode() if isinstance(key, str) else key
-    return hmac.new(key, b"inside " + (secret() or "").encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+def mark(known: str) -> str:
+    """What the cookie of one who gave the password holds; `known` is what is stored of that."""
+    return keyed_hash(b"inside " + known.encode("utf-8", "replace"))
 
 
 def let_in() -> None:
     """The visitor has given the password."""
     session.permanent = True
-    session["inside"] = mark()
+    session["inside"] = mark(secret() or "")
 
 
 def is_inside() -> bool:
     """Whether the visitor may see anything: there is no password, they gave it, or they are the operator."""
-    if not is_private():
+    if (known := secret()) is None:
         return True
-    return hmac.compare_digest(str(session.get("inside", "")).encode(), mark().encode()) or is_operator()
+    return hmac.compare_digest(str(session.get("inside", "")).encode(), mark(known).encode()) or is_operator()
 
 
 def require_password() -> Response | None:
     """Lead who has not given the password to where it is asked for; 401 for what is no page."""
-    if request.endpoint in OPEN or is_inside():
+    if request.endpoint in OPEN:
         return None
     if getattr(current_app.view_functions.get(request.endpoint), "open_to_keys", False):
         return None  # it asks for a key
+    if is_inside():
+        return None
     if request.endpoint == "sharing.embed":  # no frame may show where the password is asked for
         return allow_frames(make_response(render_template("pages/private_frame.html"), 401))
     if request.method in ("GET", "HEAD") and request.accept_mimetypes.accept_html and not is_fragment():

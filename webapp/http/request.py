@@ -1,5 +1,6 @@
 """What a request asks for, and the addresses that answers name."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from flask import current_app, redirect, request, url_for
@@ -53,11 +54,17 @@ def layout() -> dict:
     return {"layout": "layout/fragment.html" if is_fragment() else "layout/page.html"}
 
 
-def whole_number(field: str, most: int | None = None) -> int:
-    """A field of the form that must be a whole number, up to `most` or of eight digits; raises Refusal if it is not."""
-    text = request.form.get(field, "")
-    whole = text.isascii() and text.isdigit() and len(text) < 9
-    if most is not None and not (whole and int(text) <= most):
+def whole_in(text: str) -> int | None:
+    """The whole number of at most eight digits that a text is; None where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def whole_number(field: str, most: int | None = None, given: Mapping[str, str] | None = None) -> int:
+    """A field that must be a whole number, up to `most` or of eight digits, of the form or of what else is `given`; raises
+    Refusal if it is not."""
+    text = (request.form if given is None else given).get(field, "")
+    number = whole_in(text)
+    if most is not None and (number is None or number > most):
         raise Refusal(
             "{name} must be a whole number from 0 to {most}, not {text!r}.",
             field,
@@ -65,9 +72,9 @@ def whole_number(field: str, most: int | None = None) -> int:
             most=most,
             text=text[:40],
         )
-    if not whole:
+    if number is None:
         raise Refusal("{name} must be a whole number, not {text!r}.", field, name=field, text=text[:40])
-    return int(text)
+    return number
 
 
 def to_run(run_id: str) -> Response:

@@ -1,9 +1,11 @@
 """Who a visitor is: a random name in a signed cookie, and no account."""
 
+import hashlib
+import hmac
 import secrets
 from pathlib import Path
 
-from flask import session
+from flask import current_app, session
 
 from generate import Refusal, write_secret
 
@@ -14,6 +16,12 @@ def secret_key(instance: Path) -> bytes:
     if not file.exists() or not file.stat().st_size:
         write_secret(file, secrets.token_hex(32).encode())
     return file.read_bytes()
+
+
+def keyed_hash(words: bytes) -> str:
+    """The hash of some words, 64 hex digits, which nobody can make without this server's secret."""
+    key = current_app.config["SECRET_KEY"]
+    return hmac.new(key.encode() if isinstance(key, str) else key, words, hashlib.sha256).hexdigest()
 
 
 def visitor() -> str | None:

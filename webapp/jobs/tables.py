@@ -1,11 +1,12 @@
 """What is kept of a job: what was asked for, where it stands, and how far its process says that it is."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import JSON, DateTime, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from webapp.runs.moments import now
 from webapp.runs.tables import db
 
 
@@ -29,11 +30,6 @@ class Wish(StrEnum):
 
     STOP = "stop"
     REMOVE = "remove"
-
-
-def now() -> datetime:
-    """This moment, UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Job(db.Model):

@@ -17,7 +17,7 @@ from generate import (
     split_half_character,
 )
 from webapp.http.errors import refused
-from webapp.http.request import home_link, is_fragment, link_to, settings, to_run, whole_number
+from webapp.http.request import home_link, is_fragment, link_to, settings, to_run, whole_in, whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs import derivation
@@ -70,9 +70,8 @@ def home():
 
 def sample_in(text: str | int | None, view: RunView) -> int | None:
     """The number of a run's sample; None where it names none of them."""
-    number = str(text)
-    there = number.isascii() and number.isdigit() and len(number) < 9 and int(number) < len(view.log.samples)
-    return int(number) if there else None
+    number = whole_in(str(text))
+    return number if number is not None and number < len(view.log.samples) else None
 
 
 @blueprint.get("/s/<sheet_id>")

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, jsonify, redirect, request, session, url_
 
 from generate import Refusal
 from webapp.http.json_body import Body
+from webapp.http.request import whole_number
 from webapp.http.security import limited
 from webapp.http.visitors import make_visitor, visitor
 from webapp.runs.repository import find_run
@@ -43,10 +44,8 @@ def current(sheet_id: str):
 @blueprint.get("/s/<sheet_id>/versions")
 def older(sheet_id: str):
     """Its versions from number `from` on, of which a page shows the newest."""
-    sheet, first = find_sheet(sheet_id), request.args.get("from", "")
-    if not (first.isascii() and first.isdigit() and len(first) < 9):
-        raise Refusal("{name} must be a whole number, not {text!r}.", "from", name="from", text=first[:40])
-    return jsonify(versions=versions_of(sheet, state().sources, int(first)))
+    sheet, first = find_sheet(sheet_id), whole_number("from", given=request.args)
+    return jsonify(versions=versions_of(sheet, state().sources, first))
 
 
 @blueprint.post("/s/<sheet_id>/edits")

@@ -50,8 +50,7 @@ class Recorder:
         held = lease.renew(self._server, ours, self._clock.now())
         stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
         lost = {run_id: Withdrawal.MOVED for run_id in ours if run_id not in held}
-        if lost:
-            lost |= withdrawn(lost)
+        lost |= withdrawn(lost)
         db.session.commit()
         for run_id, (counts, done, told) in stored.items():
             entry = ours[run_id]

@@ -1,13 +1,14 @@
 """Runs that go: deleted by their owner or by whoever runs the server, or past the time that this server keeps them. Nothing but a mark is left."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, func, select, text, update
 
 from generate import RunState
 from webapp.runs.kinds import NOBODY, GoneReason, Relation
 from webapp.runs.lease import CHANGE
+from webapp.runs.moments import now
 from webapp.runs.tables import BUSY, Block, Gone, Run, Sample, Watch, db
 
 EXPIRED = 200  # runs removed in one round
@@ -85,7 +86,7 @@ class Removal:
         nobody's, which the server wrote itself, stay."""
         if not self._keep_days:
             return
-        limit = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=self._keep_days)
+        limit = now() - timedelta(days=self._keep_days)
         old = (Run.created < limit) & (Run.state == RunState.DONE) & Run.sheet_id.is_(None) & (Run.owner != NOBODY)
         for run in db.session.execute(select(Run.id, Run.parent_id).where(old).limit(EXPIRED)).all():
             self._leaving(run.id)

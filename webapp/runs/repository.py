@@ -179,12 +179,18 @@ def why_gone(run_id: str) -> str | None:
     return gone.reason if gone else None
 
 
+def withdrawal_for(reason: str) -> Withdrawal:
+    """What readers of a run are told that is gone for a reason, a `GoneReason`."""
+    return Withdrawal.TAKEN_DOWN if reason == GoneReason.TAKEN_DOWN else Withdrawal.DELETED
+
+
 def withdrawn(ids: Iterable[str]) -> dict[str, Withdrawal]:
     """Those of some runs that are gone or hidden, each with what its readers are told."""
     ids = list(ids)
-    found = {}
-    for name, reason in db.session.execute(select(Gone.id, Gone.reason).where(Gone.id.in_(ids))):
-        found[name] = Withdrawal.TAKEN_DOWN if reason == GoneReason.TAKEN_DOWN else Withdrawal.DELETED
+    if not ids:
+        return {}
+    gone = db.session.execute(select(Gone.id, Gone.reason).where(Gone.id.in_(ids)))
+    found = {name: withdrawal_for(reason) for name, reason in gone}
     hidden = db.session.scalars(select(Run.id).where(Run.id.in_(ids), Run.hidden.is_not(None)))
     return found | dict.fromkeys(hidden, Withdrawal.TAKEN_DOWN)
 

@@ -29,7 +29,7 @@ from webapp.runs.models import Models
 from webapp.runs.registry import Clock, Registry
 from webapp.runs.removal import Removal
 from webapp.runs.replays import Replay, Replays, Written
-from webapp.runs.repository import Vocabularies, new_run, removed_run, stored_log
+from webapp.runs.repository import Vocabularies, new_run, removed_run, stored_log, withdrawal_for
 from webapp.runs.tables import Run, db
 from webapp.runs.typed import gone_on
 
@@ -154,7 +154,7 @@ class Service:
         """
         found = self._removal.delete(runs, reason)
         for run_id, _ in runs if found else ():
-            self.withdraw(run_id, Withdrawal.TAKEN_DOWN if reason == GoneReason.TAKEN_DOWN else Withdrawal.DELETED)
+            self.withdraw(run_id, withdrawal_for(reason))
         return found
 
     def oversize(self, ids: Iterable[int], vocabulary: Vocabulary) -> int:

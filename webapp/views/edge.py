@@ -19,29 +19,26 @@ def edge_of(pieces: Sequence[Piece], folder: ModelFolder | None, memory: str) ->
         return None
     try:
         keep = len(memory_ids(memory, folder))
-        counts = [keep, *(tokens_in(piece, folder) for piece in pieces)]
+        tokens = [tokens_in(piece, folder) for piece in pieces]
     except Refusal:
         return None
-    ends = np.cumsum(counts)
+    ends = np.cumsum([keep, *map(len, tokens)])
     first = context_at(int(ends[-1]), folder.config.n_positions, keep)[1].start
     if first <= keep:
         return None
     place = 0
-    for piece, (start, end) in zip(pieces, pairwise(ends.tolist()), strict=True):
-        if end > first:
-            return place + inside(piece, first - start, folder)
+    for piece, own, (start, end) in zip(pieces, tokens, pairwise(ends.tolist()), strict=True):
+        if end > first:  # a cell is not cut
+            return place + (0 if isinstance(piece, Cell) else characters_of(own[: first - start], folder))
         place += len(piece.text)
     return place
 
 
-def tokens_in(piece: Piece, folder: ModelFolder) -> int:
-    """How many tokens a piece has for a model."""
-    return len(piece.origins) if isinstance(piece, Cell) else len(folder.tokenizer.encode(piece.text, True))
+def tokens_in(piece: Piece, folder: ModelFolder) -> Sequence:
+    """A piece's tokens for a model: ids, or of a cell where they came from."""
+    return piece.origins if isinstance(piece, Cell) else folder.tokenizer.encode(piece.text, True)
 
 
-def inside(piece: Piece, tokens: int, folder: ModelFolder) -> int:
-    """How many characters of a piece its first tokens are; a cell is not cut."""
-    if isinstance(piece, Cell):
-        return 0
-    data = folder.tokenizer.vocabulary.bytes_of(folder.tokenizer.encode(piece.text, True)[:tokens])
-    return len(data.decode("utf-8", "ignore"))
+def characters_of(ids: list[int], folder: ModelFolder) -> int:
+    """How many whole characters some tokens are."""
+    return len(folder.tokenizer.vocabulary.bytes_of(ids).decode("utf-8", "ignore"))
