@@ -31,7 +31,7 @@ class Hand:
 
     def look(self):
         """Remember what the model wrote, as the page shows it; the last character may be a half one."""
-        self.seen.append("".join(c for c, name in self.shown() if name).rstrip("\ufffd"))
+        self.seen.append("".join(c for c, name in Walk.shown(self) if name).rstrip("\ufffd"))
 
     def type(self, *places):
         """One word, at the end or at the beginning."""
