@@ -1,5 +1,6 @@
 """A finished run, run again: the same to the last token, or the first that differs is named, with why."""
 
+import json
 import re
 import shutil
 from contextlib import closing
@@ -10,7 +11,7 @@ from conftest import TRICKY, make_model
 from fake_engine import FakeEngine
 from waiting import until
 
-from generate import Problem, RunLog, Vocabulary, unknown_records
+from generate import Problem, RunLog, Vocabulary, check_folder, unknown_records
 from webapp.runs import replays
 from webapp.runs.replays import Written, first_difference
 from webapp.views.replay import judge, quoted, reasons
@@ -114,6 +115,19 @@ def test_another_model_of_the_same_name_differs_from_a_token_on_and_is_told_by_i
     assert same.index(False) == place - 1
     assert then["fingerprint"] != now["fingerprint"]
     assert f"The weights are others now ({now['fingerprint'][:12]}; then {then['fingerprint'][:12]})." in said
+
+
+@pytest.mark.needs("loads_models")
+def test_what_the_earlier_weights_of_a_model_wrote_is_read_and_its_replay_says_so(visitor, models, changing):
+    run = visitor.start("the old king", model="changing", max_new_tokens=40, top_k=0)
+    then = visitor.finish(run)
+    changing(models / "other")
+    (models / "changing" / "rubric.json").write_text(json.dumps({"earlier": [then["fingerprint"]]}))
+    now = check_folder(models / "changing").fingerprint()
+    said = verdict_of(visitor, run)
+    weights = "It was written by the earlier changing ({}); the weights are others now ({})."
+    assert weights.format(then["fingerprint"][:12], now[:12]) in said
+    assert visitor.json(run)["samples"] == then["samples"]
     assert visitor.json(run) == then
 
 
@@ -275,8 +289,8 @@ def ids(*given) -> np.ndarray:
     return np.array(given, np.uint16)
 
 
-def written(*samples, ended="length", precision="float32", device="cpu", fingerprint="f" * 64) -> Written:
-    return Written(list(samples), [ended] * len(samples), WORDS, fingerprint, precision, device)
+def written(*samples, ended="length", precision="float32", device="cpu", fingerprint="f" * 64, earlier=None) -> Written:
+    return Written(list(samples), [ended] * len(samples), WORDS, fingerprint, precision, device, earlier)
 
 
 def written_again(*samples, error=None, reason="length", **known) -> RunLog:
@@ -336,6 +350,8 @@ def test_why_is_told_as_far_as_it_is_known():
     assert "written in float32, and now in int8" in reasons(then, written_again(ids(2), precision="int8"))
     assert "written on cpu, and now on cuda" in reasons(then, written_again(ids(2), device="cuda"))
     assert "The weights are others now (a" in reasons(then, written_again(ids(2), fingerprint="a" * 64))
+    told = reasons(written(ids(1), earlier="tales"), written_again(ids(2), fingerprint="a" * 64))
+    assert "written by the earlier tales (ffff" in told
     half = written(ids(1), precision="bfloat16")
     assert "rounding can turn a token" in reasons(half, written_again(ids(2), precision="bfloat16"))
     assert "rounding" not in reasons(half, written_again(ids(2), precision="bfloat16", fingerprint="a" * 64))

@@ -12,6 +12,7 @@
     rubric.json             optional manifest: {"format": 1, "source": ..., "fingerprint": ..., "end": {"token_id": ..., "text": ...},
                             "begin": {"token_id": ...}: put before every prompt, where a model's texts all begin with it,
                             "can", "cannot": what its owner says of it, in a sentence each,
+                            "earlier": the fingerprints of weights that stood here before, under the same name,
                             "measured": what each precision does to the model, see transformer/precision.py}
 
 `fingerprint` is the sha256 of model.safetensors, of shards that of their sha256s. A plain Hugging Face folder has no manifest; one is derived.
@@ -52,7 +53,7 @@ def check_folder(path: Path) -> ModelFolder:
     is_bert = kind_of(opened) == Kind.WORDPIECE
     ends = check_tokenizer(path, opened, config, eos)
     manifest = read_json(path, "rubric.json", optional=True)
-    kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str}
+    kinds = {"format": int, "begin": dict, "end": dict, "fingerprint": str, "earlier": list}
     if manifest.get("format", 1) != 1 or not all(isinstance(manifest.get(k, t()), t) for k, t in kinds.items()):
         raise Refusal("{model}: rubric.json is not of format 1; delete it, and it will be derived.", model=path.name)
     begin = manifest["begin"].get("token_id") if "begin" in manifest else opened.token_to_id(CLS) if is_bert else None
@@ -89,6 +90,7 @@ def check_folder(path: Path) -> ModelFolder:
         cannot=said(manifest.get("cannot")),
         source=str(manifest.get("source", A_FOLDER)),
         claimed_fingerprint=manifest.get("fingerprint"),
+        earlier=tuple(map(str, manifest.get("earlier", ()))),
         defaults=defaults,
         examples=examples,
         remarks=remarks if tokenizer.remark is None else (tokenizer.remark, *remarks),

@@ -38,6 +38,7 @@ class ModelFolder:
     cannot: str
     source: str
     claimed_fingerprint: str | None
+    earlier: tuple[str, ...]  # fingerprints of the weights that it had before
     defaults: tuple[tuple[str, float], ...]
     examples: tuple[Example, ...]
     remarks: tuple[Problem, ...] = field(compare=False)  # what somebody who uses it should know

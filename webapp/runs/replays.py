@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from generate import BY_ITSELF, N_, Busy, Engine, FinishReason, RunLog, Vocabulary, languages
+from generate import BY_ITSELF, N_, Busy, Engine, FinishReason, ModelFolder, RunLog, Vocabulary, languages
 from webapp.runs.tables import Run
 
 log = logging.getLogger(__name__)
@@ -33,13 +33,16 @@ class Written:
     fingerprint: str | None
     precision: str | None
     device: str | None
+    earlier: str | None = None  # the model's name, where it was the weights that the model had before
 
     @classmethod
-    def of(cls, run: Run, log: RunLog, vocabulary: Vocabulary) -> "Written":
-        """What a finished run's log says."""
+    def of(cls, run: Run, log: RunLog, vocabulary: Vocabulary, folder: ModelFolder) -> "Written":
+        """What a finished run's log says; `folder` is what its model is now."""
         ids = [sample.read()["id"] for sample in log.samples]
         ended = [sample.finish_reason for sample in log.samples]
-        return cls(ids, ended, vocabulary, log.fingerprint or run.fingerprint, log.precision, log.device)
+        fingerprint = log.fingerprint or run.fingerprint
+        earlier = folder.name if fingerprint in folder.earlier else None
+        return cls(ids, ended, vocabulary, fingerprint, log.precision, log.device, earlier)
 
     @property
     def longest(self) -> int:

@@ -196,8 +196,7 @@ class Service:
         Raises Refusal when there is nothing to replay or nothing to do it with, and Busy.
         """
         self._models.require_replay()
-        written = Written.of(run, log, vocabulary)
-        if not written.longest:
+        if not any(len(sample) for sample in log.samples):
             raise Refusal("Nothing was written in this run, so there is nothing to replay.")
         folder = self._models.find_for(  # other weights will do, and are what one may want to see
             run,
@@ -206,6 +205,7 @@ class Service:
                 name=run.model,
             ),
         )
+        written = Written.of(run, log, vocabulary, folder)
         sampling = sampling_of(run, **to_replay(run, written))
         request = Request(folder, sampling, run.first_sample, owner)
         engine = self._models.engine_for(folder, sampling)

@@ -77,7 +77,10 @@ def reasons(written: Written, log: RunLog) -> str:
     found = []
     if written.fingerprint and log.fingerprint and written.fingerprint != log.fingerprint:
         others = N_("The weights are others now ({now}; then {then}).")
-        found.append(gettext(others, now=log.fingerprint[:12], then=written.fingerprint[:12]))
+        if written.earlier:
+            others = N_("It was written by the earlier {model} ({then}); the weights are others now ({now}).")
+        model, now, then = written.earlier, log.fingerprint[:12], written.fingerprint[:12]
+        found.append(gettext(others, model=model, now=now, then=then))
     if written.precision and log.precision and written.precision != log.precision:
         in_others = N_("It was written in {then}, and now in {now}.")
         found.append(gettext(in_others, then=written.precision, now=log.precision))
