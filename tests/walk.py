@@ -75,6 +75,7 @@ PASTE = """text => {
   data.setData('text/plain', text);
   document.querySelector('.cm-content').dispatchEvent(new ClipboardEvent('paste', {clipboardData: data, bubbles: true, cancelable: true}));
 }"""
+END = 0  # the storyteller's end marker, which has no characters to stand for it here: it goes with a neighbour's
 SNIPPETS = ["a", " the", "狐狸", "🦊", "é", "\n", "従前有", " one two", "<b>&", '"']
 BORDERS = [math.log(p) for p in (0.5, 0.2, 0.1, 0.03, 0.01, 0.001)]
 
@@ -256,8 +257,14 @@ class Walk:
         return next((one for one in name.split() if one[0] == "p"), "red") if name else None
 
     def told(self):
+        """What happened last, and where the server's text and the reference first differ."""
         state = self.state()
-        return f"{self.done[-5:]}\nserver {state and self.stored(state)}\nwanted {self.plain.text}\nthe same"
+        stored, wanted = (self.stored(state) if state else []), self.plain.text
+        pairs = enumerate(zip(stored, wanted, strict=False))
+        first = next((n for n, (one, other) in pairs if one != other), min(len(stored), len(wanted)))
+        near = slice(max(0, first - 3), first + 5)
+        sizes = f"{first} of {len(stored)} and {len(wanted)}, open {state and state['open']}"
+        return f"{self.done[-5:]}\nat {sizes}\nserver {stored[near]}\nwanted {wanted[near]}\nthe same"
 
     # What is done
 
@@ -273,6 +280,9 @@ class Walk:
             can = [self.delete]
         operation = self.draw.choice(can)
         self.done.append(operation.__name__)
+        self.page.eval_on_selector(
+            "[name=seed]", "(field, seed) => { field.value = seed; }", self.draw.randrange(1 << 30)
+        )
         before = copy.deepcopy(self.plain)
         moved = operation()
         if moved is None and before != self.plain:
@@ -381,8 +391,9 @@ class Walk:
         self.select(at, at)
         self.page.keyboard.press("Alt+Enter")
         self.page.wait_for_selector("#token .bars button")
-        which = self.draw.randrange(self.page.locator("#token .bars button").count())
-        run, prompt, written = self.press(lambda: self.page.locator("#token .bars button").nth(which).click())
+        words = self.page.locator(f"#token .bars button:not([value='{END}'])")
+        which = self.draw.randrange(words.count())
+        run, prompt, written = self.press(lambda: words.nth(which).click())
         chosen = spelled(prompt[-1:], run, -1, len(prompt) - 1)
         self.plain.word(at, run, chosen, written)
 
