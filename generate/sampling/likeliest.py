@@ -169,6 +169,26 @@ def find_again(logits, stride, size, needed, touched, before, maxima, values, id
 
 
 @exactly
+def above(x, least):
+    """How many numbers are larger than `least`."""
+    count = 0
+    for i in range(len(x)):
+        count += x[i] > least
+    return count
+
+
+@exactly
+def rank(logits, stride, size, chosen, values, ranks):
+    """Fill ranks, int64 [B], with 1 + how many numbers of a row are larger than that of `chosen` [B]; of rows as in
+    `survey`, whose likeliest [B, FEW] are `values`."""
+    for row in range(len(ranks)):
+        count = above(values[row], chosen[row])
+        if count == values.shape[1]:
+            count = above(logits[row * stride : row * stride + size], chosen[row])
+        ranks[row] = 1 + count
+
+
+@exactly
 def survey(logits, stride, size, log_z, entropy, values, ids, maxima):
     """Log-sum-exp, entropy [B] and the likeliest [B, FEW] of rows of `size` logits that begin every `stride` numbers.
 

@@ -55,13 +55,13 @@ def statistics(logits: Tensor, ids: Tensor, seen: Survey) -> tuple[Tensor, Tenso
 
 def rank(logits: Tensor, chosen: Tensor, top: Top) -> Tensor:
     """1 + how many tokens are likelier than the chosen one; int64 [B, 1]."""
+    if logits.device.type == "cpu":
+        found, (flat, stride) = torch.empty(len(logits), dtype=torch.int64), as_rows(logits)
+        likeliest.rank(flat, stride, logits.shape[1], chosen[:, 0].numpy(), top.values.numpy(), found.numpy())
+        return found[:, None]
     found = 1 + (top.values > chosen).sum(1, keepdim=True)
-    deep = found[:, 0] > top.values.shape[1]
-    if logits.device.type != "cpu":
-        return torch.where(deep[:, None], 1 + (logits > chosen).sum(1, keepdim=True), found)
-    if deep.any():
-        found[deep] = 1 + (logits[deep] > chosen[deep]).sum(1, keepdim=True)
-    return found
+    deep = found > top.values.shape[1]
+    return torch.where(deep, 1 + (logits > chosen).sum(1, keepdim=True), found)
 
 
 class Report:
