@@ -132,6 +132,28 @@ def test_a_fault_while_rows_take_their_seats_loses_none_of_them(eight):
     assert ids_of(other) == whole
 
 
+def test_texts_that_cannot_be_seated_together_are_seated_one_by_one_and_the_one_at_fault_ends_alone(eight):
+    wishes = [{"text": f"{word} old king", "max_new_tokens": 12} for word in ("one", "two", "the")]
+    alone = [eight.ids(**wish) for wish in wishes]
+    batch, together = eight.batch(), []
+    real = batch.seat
+
+    def seat(prefills):
+        together.append(len(prefills))
+        if any(prefill.run is runs[1] for prefill in prefills):
+            raise RuntimeError("invented by a test")
+        real(prefills)
+
+    batch.seat, runs = seat, []
+    with at_once(eight):
+        runs += [eight.submit(**wish) for wish in wishes]
+    for run in runs:
+        until(lambda run=run: run.done, what="the end of a run")
+    assert together == [3, 1, 1, 1]
+    assert [run.samples[0].finish_reason for run in runs] == ["length", "error", "length"]
+    assert [ids_of(runs[0]), ids_of(runs[2])] == [alone[0], alone[2]]
+
+
 @pytest.mark.parametrize("faults", [1, 3])
 def test_a_device_that_fails_up_to_three_times_in_a_row_is_restarted(eight, monkeypatch, faults):
     alone = eight.ids(max_new_tokens=12)

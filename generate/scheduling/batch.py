@@ -5,6 +5,7 @@ that others wait for. Nothing counts as done before the pass is through: a step 
 """
 
 import numpy as np
+import torch
 
 from generate.errors import what_failed
 from generate.folders.model_folder import ModelFolder
@@ -17,7 +18,7 @@ from generate.scheduling.admission import Admission
 from generate.scheduling.choosing import choose_next
 from generate.scheduling.decoding import Decoding
 from generate.scheduling.delivery import Delivery
-from generate.scheduling.failures import guard, try_apart
+from generate.scheduling.failures import guard, seat_apart, try_apart
 from generate.scheduling.forward import Passed, Work, forward
 from generate.scheduling.memory import rows_that_fit
 from generate.scheduling.pace import Pace
@@ -136,15 +137,8 @@ class Batch:
             return
         passed = forward(self.model, self.graphs, self.decoding, work)
         chosen = choose_next(passed.logits, self.sequences, self.decoding.options) if passed.rows else None
-        judged = self.judge(work, passed)
+        judged = judge(self.model, work.parts, passed)
         self.hand_out(work, passed, chosen, judged)
-
-    def judge(self, work: Work, passed: Passed) -> list[tuple[int, np.ndarray]]:
-        """What the model thought of the tokens of each part."""
-        return [
-            judge(self.model, part, passed.hidden[start:], None if passed.every is None else passed.every[start:])
-            for part, start in zip(work.parts, passed.starts, strict=False)
-        ]
 
     def hand_out(self, work: Work, passed: Passed, chosen: Report | None, judged: list[tuple[int, np.ndarray]]) -> None:
         """Note what was read, and hand out what was written; on a GPU that waits until the next step runs."""
@@ -166,27 +160,29 @@ class Batch:
 
     def seat_what_is_read(self) -> None:
         """Let go on what waited for a text that is read now: writing, or reading the next window of a scored text."""
-        for prefill in list(self.prefills):
-            if prefill.is_read and prefill.sequences[0].request.only_reads:
+        read = [prefill for prefill in self.prefills if prefill.is_read]
+        for prefill in read:
+            if prefill.sequences[0].request.only_reads:
                 guard(self, lambda prefill=prefill: self.scoring.go_on(prefill), prefill.everyone)
-            elif prefill.is_read:
-                guard(self, lambda prefill=prefill: self.seat(prefill), prefill.sequences)
+        seat_apart(self, [prefill for prefill in read if prefill in self.prefills and prefill.is_read])
 
-    def seat(self, prefill: Prefill) -> None:
-        """Let the sequences that waited for a text join the others, with the first tokens that follow it.
+    def seat(self, prefills: list[Prefill]) -> None:
+        """Let the sequences that waited for some texts join the others, with the first tokens that follow those.
 
         Sequences that find no memory wait on; the others are seated.
         """
-        sequences = list(prefill.sequences)
+        sequences = [sequence for prefill in prefills for sequence in prefill.sequences]
         options = stack_options(sequences, self.config.vocab_size, self.device)
-        records = choose_next(prefill.logits.expand(len(sequences), -1), sequences, options).records()
-        shared = self.graphs is None and prefill.prefix.length >= SHARE_LENGTH
-        shared = shared and len(sequences) + len(prefill.later) >= SHARE_ROWS
+        logits = torch.cat([prefill.logits.expand(len(prefill.sequences), -1) for prefill in prefills])
+        records = choose_next(logits, sequences, options).records()
         try:
-            for sequence in sequences:
-                sequence.slot = self.cache.join(sequence, prefill.prefix, shared)
-                sequence.read, sequence.judged = prefill.records, prefill.first
-                prefill.sequences.remove(sequence)
+            for prefill in prefills:
+                shared = self.graphs is None and prefill.prefix.length >= SHARE_LENGTH
+                shared = shared and len(prefill.everyone) >= SHARE_ROWS
+                for sequence in list(prefill.sequences):
+                    sequence.slot = self.cache.join(sequence, prefill.prefix, shared)
+                    sequence.read, sequence.judged = prefill.records, prefill.first
+                    prefill.sequences.remove(sequence)
         finally:
             self.reorder()
             seated = [sequence for sequence in sequences if sequence.slot is not None]

@@ -7,7 +7,8 @@ the device                          nobody, RESTARTS times in a row: the model i
 memory ran out in a step            the remembered texts, else the run that came last; the      `free_memory`
                                     step is tried again
 anything else in a step             its parts are done one by one; what fails again ends        `try_apart`
-seating, or going on with a score   the sequences it was for                                    `guard`
+seating                             nobody: it is done text by text                             `seat_apart`
+seating one, or going on to score   the sequences it was for                                    `guard`
 a sequence's numbers out of range   that sequence                                               Delivery, Scoring
 admitting a run                     that run                                                    Admission
 remembering a text, for memory      the remembered texts                                        PrefixCache, Prefills
@@ -24,6 +25,7 @@ from generate.interface.states import FinishReason
 from generate.scheduling.delivery import Delivery
 from generate.scheduling.forward import Work
 from generate.scheduling.memory import out_of_memory, poisoned
+from generate.scheduling.prefill import Prefill
 from generate.scheduling.prefix_cache import PrefixCache
 from generate.scheduling.sequence import Sequence
 
@@ -71,6 +73,9 @@ class Failing(Protocol):
     def do(self, work: Work) -> None:
         """See `Batch.do`."""
 
+    def seat(self, prefills: list[Prefill]) -> None:
+        """See `Batch.seat`."""
+
     def sweep(self) -> None:
         """See `Batch.sweep`."""
 
@@ -94,6 +99,23 @@ def try_apart(batch: Failing, error: Exception, work: Work) -> None:
             else:
                 reading = [sequence for prefill, _ in work.parts for sequence in prefill.everyone]
                 end(batch, error, batch.sequences or reading)
+
+
+def seat_apart(batch: Failing, prefills: list[Prefill]) -> None:
+    """Seat those who wait for some texts, all at once; text by text where that fails.
+
+    Raises the error where the device failed.
+    """
+    if len(prefills) > 1:
+        try:
+            batch.seat(prefills)
+        except Exception as error:
+            if remedy(error) is Remedy.RELOAD:
+                raise
+            log.warning("seating %d texts at once failed (%s); seating each", len(prefills), error)
+    for prefill in prefills:
+        if prefill.is_read:
+            guard(batch, lambda prefill=prefill: batch.seat([prefill]), prefill.sequences)
 
 
 def guard(batch: Failing, work: Callable[[], None], touched: list[Sequence]) -> None:

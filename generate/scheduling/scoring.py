@@ -4,14 +4,13 @@ from collections import deque
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from generate.interface.log import RunLog
 from generate.interface.states import FinishReason
 from generate.sampling.records import first_unknown
 from generate.sampling.statistics import prompt_records
 from generate.scheduling.delivery import OUT_OF_RANGE, Delivery
-from generate.scheduling.forward import FEW_LOGITS
+from generate.scheduling.forward import FEW_LOGITS, Passed
 from generate.scheduling.prefill import Part, Prefill, Prefills
 from generate.scheduling.sequence import Sequence
 from generate.scheduling.window import half_window, windows
@@ -19,20 +18,23 @@ from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.model import GPT2
 
 
-def judge(model: GPT2 | Int8GPT2, part: Part, hidden: Tensor, logits: Tensor | None) -> tuple[int, np.ndarray]:
-    """What the model thought of the tokens that follow those of a part: the first one's index, and records.
+def judge(model: GPT2 | Int8GPT2, parts: list[Part], passed: Passed) -> list[tuple[int, np.ndarray]]:
+    """What the model thought of the tokens that follow those of each part: the first one's index, and records.
 
-    `hidden` begins with the part's tokens, and so does `logits` where they are known already.
+    Those of all parts are judged together, a few at once: each call costs as much as some tokens of a small model.
     """
-    prefill, count = part
-    judged = prefill.judged(count)
-    found = prefill.records[:0]
-    for place in judged[::FEW_LOGITS]:
-        ids = torch.tensor(prefill.shown[place : min(place + FEW_LOGITS, judged.stop)], device=hidden.device)
-        low = place - 1 - prefill.next
-        known = model.logits(hidden[low : low + len(ids)]) if logits is None else logits[low : low + len(ids)]
-        found = np.concatenate((found, prompt_records(known, ids)))
-    return judged.start, found
+    places, ids, rows = [prefill.judged(count) for prefill, count in parts], [], []
+    for (prefill, _), start, judged in zip(parts, passed.starts, places, strict=False):
+        ids += prefill.shown[judged.start : judged.stop]
+        rows += range(start + judged.start - 1 - prefill.next, start + judged.stop - 1 - prefill.next)
+    found = [prefill.records[:0] for prefill, _ in parts[:1]]
+    for low in range(0, len(ids), FEW_LOGITS):
+        some, device = rows[low : low + FEW_LOGITS], passed.hidden.device
+        known = model.logits(passed.hidden[some]) if passed.every is None else passed.every[some]
+        found.append(prompt_records(known, torch.tensor(ids[low : low + FEW_LOGITS], device=device)))
+    ends = np.cumsum([len(judged) for judged in places])
+    apart = np.split(np.concatenate(found), ends[:-1]) if parts else []
+    return [(judged.start, records) for judged, records in zip(places, apart, strict=True)]
 
 
 class Scoring:
