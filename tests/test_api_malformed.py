@@ -160,7 +160,8 @@ def test_what_is_no_json_object_is_refused(client, body):
 def test_too_large_a_body_is_refused_in_the_same_form(client):
     answer = ask(client, {"prompt": "x" * 2_000_000})
     assert answer.status_code == 413
-    error_of(answer)
+    assert "184000 bytes" in error_of(answer)["message"].replace(",", "")
+    assert answer.headers["x-request-id"].startswith("req_")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,10 @@ def test_the_tokenizer_s_addresses_refuse_alike(client, address, body, field):
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
 def test_another_method_is_refused_in_the_same_form(client, method):
-    error_of(client.open("/v1/completions", method=method))
+    for address in ("/v1/completions", "/tokenize", "/detokenize"):
+        assert "There is no" in error_of(client.open(address, method=method))["message"]
+    other = "POST" if method == "GET" else method
+    assert other in error_of(client.open("/tokenizer_info", method=other))["message"]
 
 
 ANYTHING = st.recursive(

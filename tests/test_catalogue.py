@@ -17,7 +17,16 @@ PACKAGES = ("generate", "convert", "finetune", "webapp")
 FOLDERS = (*PACKAGES, "templates", "static", "models/storyteller")
 SERVER = ("gunicorn.conf.py", "wsgi.py")
 KEYWORDS = {"gettext": None, "_": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
-OF_THE_API = {"Wrong", "TooLong", "UnknownModel", "NotHere", "NoKey", "KeyBlocked", "Failed"}  # which is English
+OF_THE_API = {
+    "Wrong",
+    "TooLong",
+    "UnknownModel",
+    "TooLarge",
+    "NotHere",
+    "NoKey",
+    "KeyBlocked",
+    "Failed",
+}  # which is English
 IN_ENGLISH = (
     "webapp/api/",
     "webapp/routes/api.py",

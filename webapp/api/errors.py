@@ -18,6 +18,12 @@ class TooLong(Wrong):
     code = "context_length_exceeded"
 
 
+class TooLarge(Wrong):
+    """A body of more bytes than are read."""
+
+    status, code = 413, "body_too_large"
+
+
 class UnknownModel(Wrong):
     """There is no such model, or it cannot be used."""
 
@@ -25,7 +31,7 @@ class UnknownModel(Wrong):
 
 
 class NotHere(Wrong):
-    """There is no such address."""
+    """There is no such address, or not for this method."""
 
     status, code = 404, "not_found"
 
@@ -46,6 +52,11 @@ class Failed(Refusal):
     """The model failed, or the run was taken away."""
 
     status, kind, code = 500, SERVER, "failed"
+
+
+def not_here(method: str, path: str) -> NotHere:
+    """The refusal for an address that there is not, or not for this method."""
+    return NotHere("There is no {method} {path} here.", method=method, path=path[:80])
 
 
 def failed(problem: Problem) -> Failed:

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 from flask import Blueprint, Response, current_app, g, request
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from generate import Busy, Refusal
-from webapp.api.errors import INVALID, SERVER, NoKey, body_of, status_of, told
+from webapp.api.errors import INVALID, SERVER, NoKey, TooLarge, body_of, status_of, told
 from webapp.api.keys import owner_of
 from webapp.http.at_home import at_home
 from webapp.http.private import is_private
@@ -30,8 +30,8 @@ DAY = 86_400
 
 def guard(blueprint: Blueprint, takes_place: bool = True) -> None:
     """Put all this around the views of a blueprint; with `takes_place` each request of it counts among those at once."""
-    blueprint.before_request(answer_preflight)
     blueprint.before_request(name_request)
+    blueprint.before_request(answer_preflight)
     blueprint.before_request(find_owner)
     if takes_place:
         blueprint.before_request(take_slot)
@@ -133,10 +133,11 @@ def name_request() -> None:
 
 def add_headers(response: Response) -> Response:
     """The request's name; and other sites' pages may read the answer to a request that brought a key, and no other."""
-    if "request_id" in g:
-        response.headers["x-request-id"] = g.request_id
+    if "request_id" not in g:  # it was refused before it came to us
+        name_request()
+    response.headers["x-request-id"] = g.request_id
     response.vary.add("Origin")
-    if g.get("keyed") and (origin := request.headers.get("Origin")):
+    if g.keyed and (origin := request.headers.get("Origin")):
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = EXPOSED
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
@@ -160,6 +161,12 @@ def http_error(error: HTTPException):
     """Flask's own errors, in OpenAI's form."""
     if error.code is None or error.code < 400:
         return error
+    if isinstance(error, RequestEntityTooLarge):
+        return refused(
+            TooLarge(
+                "The body may have at most {limit} bytes, and this one has more.", limit=request.max_content_length
+            )
+        )
     return body_of(error.description, SERVER if error.code >= 500 else INVALID), error.code
 
 

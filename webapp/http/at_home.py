@@ -4,10 +4,14 @@ A request is from this very machine, and from no web page but ours, where the se
 connection comes from there, the request names it so, no proxy stands between, and no other site's page sent it. The
 setting HOST says where the server should listen, and the connection where it does: gunicorn may have been told otherwise.
 A socket in the file system is none of them, as it stands behind a proxy.
+
+A proxy need not say that it is one: nginx as it comes names us the address that it asks, and tells nothing else. It is known
+by HTTP/1.0, up to its version 1.29.6, and whatever its version by settings that speak of a proxy or of a public address.
 """
 
 from collections.abc import Mapping
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from flask import request
 from werkzeug.datastructures import Headers
@@ -23,21 +27,29 @@ def at_home() -> bool:
     return (
         connects_at_home(request.environ)
         and is_loopback(host_of(request.headers.get("Host", "")))
-        and not is_forwarded(request.headers)
+        and not is_forwarded(request.environ, request.headers)
         and is_from_no_other_site(request.headers)
     )
 
 
 def connects_at_home(environ: Mapping) -> bool:
-    """Whether the server listens on loopback alone, and the connection is from there."""
+    """Whether the server listens on loopback alone, is there for this machine, and the connection is from it."""
     ends = settings()["HOST"], environ["SERVER_NAME"], environ.get("REMOTE_ADDR") or ""
-    return all(map(is_loopback, ends))
+    return all(map(is_loopback, ends)) and not is_for_others()
 
 
-def is_forwarded(headers: Headers) -> bool:
-    """Whether a proxy has handed a request on, and said so."""
-    return any(name in headers for name in FORWARDED) or any(
-        name.lower().startswith("x-forwarded-") for name, _ in headers
+def is_for_others() -> bool:
+    """Whether the settings say that people from elsewhere come, by a proxy: all connections are then from this machine."""
+    public = urlsplit(settings()["PUBLIC_URL"]).hostname
+    return settings()["TRUSTED_PROXIES"] > 0 or (public is not None and not is_loopback(public))
+
+
+def is_forwarded(environ: Mapping, headers: Headers) -> bool:
+    """Whether a proxy has handed a request on, and said so or spoke as programs that ask by themselves do no longer."""
+    return (
+        environ["SERVER_PROTOCOL"] == "HTTP/1.0"
+        or any(name in headers for name in FORWARDED)
+        or any(name.lower().startswith("x-forwarded-") for name, _ in headers)
     )
 
 

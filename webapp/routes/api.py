@@ -9,7 +9,7 @@ from flask import Blueprint, Response, g, request
 from generate import ModelFolder, Refusal
 from webapp.api.body import json_body
 from webapp.api.completions import Completion
-from webapp.api.errors import Failed, NotHere, event_of
+from webapp.api.errors import Failed, event_of, not_here
 from webapp.api.guard import guard, open_to_keys
 from webapp.api.work import until_done
 from webapp.http.client import Client
@@ -112,4 +112,4 @@ def model_as_dict(folder: ModelFolder) -> dict:
 @open_to_keys
 def nothing(_path: str):
     """An address that there is not, or not for this method, in the form that clients of the API read."""
-    raise NotHere("There is no {method} {path} here.", method=request.method, path=request.path[:80])
+    raise not_here(request.method, request.path)

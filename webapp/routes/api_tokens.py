@@ -3,13 +3,15 @@
 from flask import Blueprint, request
 
 from webapp.api.body import json_body
-from webapp.api.errors import Wrong
+from webapp.api.errors import Wrong, not_here
 from webapp.api.fields import are_ids, flag, quoted, string
 from webapp.api.guard import guard, open_to_keys
 from webapp.state import state
 
 blueprint = Blueprint("api_tokens", __name__)
 guard(blueprint)
+
+OTHERS = ("PUT", "PATCH", "DELETE")
 
 
 @blueprint.route("/tokenize", methods=["POST", "OPTIONS"])
@@ -60,6 +62,15 @@ def tokenizer_info():
         "model_max_length": folder.config.n_positions,
         "model": folder.name,
     }
+
+
+@blueprint.route("/tokenize", methods=["GET", *OTHERS])
+@blueprint.route("/detokenize", methods=["GET", *OTHERS])
+@blueprint.route("/tokenizer_info", methods=["POST", *OTHERS])
+@open_to_keys
+def not_by_this_method():
+    """One of these by another method, in the form that clients of the API read."""
+    raise not_here(request.method, request.path)
 
 
 def optional(body: dict, name: str, read, default: object) -> object:
