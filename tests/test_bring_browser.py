@@ -39,7 +39,10 @@ def test_an_archive_is_dropped_one_question_answered_and_the_certificate_seen(
         assert page.get_attribute("[name=makes]", "placeholder") == "checkpoint_run1"
         page.click("button:text('Bring it')")
         page.wait_for_selector("text=Whose vocabulary has it?", timeout=120_000)
-        assert "This run holds no vocabulary for its 50,257 tokens" in page.inner_text("#job")
+        asked = page.inner_text("#job")
+        assert "One question, and it goes on." in asked
+        assert "It has 50,257 tokens" in asked
+        assert "--vocab" not in asked, "no option of the terminal's"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.click("button[type=submit]:text('Go on')")
         page.wait_for_selector(".verdict", timeout=120_000)
