@@ -129,9 +129,13 @@ def test_what_is_missing_is_asked_for_one_thing_after_the_other(workshop, bare_r
     page = workshop.page(job)
     assert "How many attention heads has it?" in page
     assert "which makes 1 of this width of 64" in page
+    assert "One question, and it goes on." in page
+    assert "--n-head" not in page, "the page asks in its own way"
     workshop.answer(job, "heads", heads="3")
     assert workshop.ends(job) == "n_head 3 does not divide n_embd 64."
-    assert "How many attention heads has it?" in workshop.page(job), "a wrong answer leaves the question"
+    page = workshop.page(job)
+    assert "n_head 3 does not divide n_embd 64." in page
+    assert "How many attention heads has it?" in page, "a wrong answer leaves the question"
     workshop.answer(job, "heads", heads="2")
     sentence = "This run holds no vocabulary for its 50,257 tokens: say whose it is, with --vocab."
     assert workshop.ends(job) == sentence

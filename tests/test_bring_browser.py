@@ -1,34 +1,21 @@
 """A person's way in Chromium from an archive of an old run, by one question, to its certificate."""
 
-import base64
 import shutil
 from pathlib import Path
 
 import pytest
 from browser import opened, serving
-from conftest import make_model
+from dropping import archive_without_vocabulary, drop
 from operating import operator_cookie
 
-from convert.to_tensorflow import to_checkpoint
 from generate import check_folder
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
-DROP = """([name, body]) => {
-  const bytes = Uint8Array.from(atob(body), letter => letter.charCodeAt(0)), transfer = new DataTransfer();
-  transfer.items.add(new File([bytes], name));
-  document.querySelector('.drop').dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true}));
-}"""
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
-    """A run of TensorFlow's with its hparams.json and without a vocabulary."""
-    folder = tmp_path_factory.mktemp("old")
-    make_model(folder / "tiny", vocab_size=50_257, n_embd=8, n_head=2)
-    to_checkpoint(check_folder(folder / "tiny"), folder / "run1")
-    for name in ("encoder.json", "vocab.bpe"):
-        (folder / "run1" / name).unlink()
-    return Path(shutil.make_archive(folder / "checkpoint_run1", "gztar", folder, "run1"))
+    return archive_without_vocabulary(tmp_path_factory.mktemp("old"))
 
 
 @pytest.fixture
@@ -47,12 +34,15 @@ def test_an_archive_is_dropped_one_question_answered_and_the_certificate_seen(
         page = window.page
         page.goto(f"{server.url}/workshop")
         page.click("text=Bring a model")
-        page.evaluate(DROP, [archive.name, base64.b64encode(archive.read_bytes()).decode()])
+        drop(page, archive.name, archive.read_bytes())
         page.wait_for_selector("text=It is here.")
         assert page.get_attribute("[name=makes]", "placeholder") == "checkpoint_run1"
         page.click("button:text('Bring it')")
         page.wait_for_selector("text=Whose vocabulary has it?", timeout=120_000)
-        assert "This run holds no vocabulary for its 50,257 tokens" in page.inner_text("#job")
+        asked = page.inner_text("#job")
+        assert "One question, and it goes on." in asked
+        assert "It has 50,257 tokens" in asked
+        assert "--vocab" not in asked, "no option of the terminal's"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         page.click("button[type=submit]:text('Go on')")
         page.wait_for_selector(".verdict", timeout=120_000)
@@ -78,7 +68,7 @@ def test_a_file_that_the_server_refuses_is_told_of_in_its_sentence_beside_the_pl
                 status=413, content_type="application/json", body='{"problem": "It is too much."}'
             ),
         )
-        page.evaluate(DROP, ["run.zip", base64.b64encode(b"PK").decode()])
+        drop(page, "run.zip", b"PK")
         page.wait_for_selector("[data-problem]:text('It is too much.')")
         page.unroute("**/workshop/uploads")
         page.click("text=Go on")

@@ -1,10 +1,10 @@
 """A person's whole way in Chromium: the operator's link, a text, what was found in it, the training, and writing with it."""
 
-import re
 import shutil
 
 import pytest
 from browser import answer_to, opened, serving
+from operating import link_of
 from waiting import until
 
 from generate import check_folder
@@ -18,11 +18,6 @@ TALE = "Then the little tin soldier said to the lamp: shine, lamp, shine! And th
 def own_models(models, tmp_path):
     shutil.copytree(models / "storyteller", tmp_path / "models" / "storyteller")
     return tmp_path / "models"
-
-
-def link_of(server) -> str:
-    """What a server prints at its first start."""
-    return re.search(r"http://\S+/operator\?key=\S+", server.log.read_text())[0]
 
 
 def test_a_model_is_taught_in_the_page_and_writes_there(browser, own_models, tmp_path):

@@ -5,7 +5,6 @@ Source: tus.io/protocols/resumable-upload, version 1.0.0.
 
 import io
 import os
-import re
 import shutil
 import threading
 import time
@@ -17,7 +16,6 @@ from types import SimpleNamespace
 import pytest
 from operating import operator_cookie
 from uploading import TUS, UPLOADS, Uploader
-from waiting import until
 
 from generate import Refusal, read_settings
 from webapp import create_app
@@ -331,62 +329,6 @@ def test_a_page_of_another_site_may_neither_begin_nor_send_nor_remove(client, up
     assert client.client.patch(address, headers=piece, data=b"12").status_code == 403
     assert client.client.delete(address, headers=foreign).status_code == 403
     assert stored(uploads, address) == b""
-
-
-def memory_of(server) -> int:
-    """What its processes have in memory, in kB."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    told = [Path(f"/proc/{pid}/status").read_text() for pid in children]
-    return sum(int(re.search(r"VmRSS:\s+(\d+) kB", one)[1]) for one in told)
-
-
-@pytest.mark.long
-@pytest.mark.whole
-def test_a_file_whose_connection_is_cut_twice_arrives_at_a_real_server(tmp_path, models):
-    """Of 150 MB, through a network that resets the connection; the client asks how far it came, and goes on. Memory stays flat."""
-    import hashlib
-    import http.client
-
-    from browser import serving
-    from cutter import Cutter
-
-    body = hashlib.shake_256(b"a checkpoint").digest(150_000_000)
-    with serving(tmp_path, models, RUBRIC_MODEL="tiny") as server:
-        network, before = Cutter(server), memory_of(server)
-
-        cookie = "=".join(operator_cookie(server.folder / "instance"))
-
-        def ask(method, path, headers, data=None):
-            connection = http.client.HTTPConnection("127.0.0.1", network.port, timeout=60)
-            connection.request(method, path, data, TUS | {"Cookie": cookie} | headers)
-            answer = connection.getresponse()
-            answer.read()
-            connection.close()
-            return answer
-
-        begun = ask("POST", UPLOADS, {"Upload-Length": str(len(body)), "Upload-Metadata": "filename cnVuLnRhcg=="})
-        address, cuts = begun.headers["Location"], 0
-        while (here := int(ask("HEAD", address, {}).headers["Upload-Offset"])) < len(body):
-            end = [here + 50_000_000, here + 50_000_000, len(body)][cuts]
-            piece = {"Cookie": cookie, "Upload-Offset": str(here), "Content-Type": "application/offset+octet-stream"}
-            connection = http.client.HTTPConnection("127.0.0.1", network.port, timeout=60)
-            connection.putrequest("PATCH", address)
-            for name, value in (TUS | piece | {"Content-Length": str(len(body) - here)}).items():
-                connection.putheader(name, value)
-            connection.endheaders(body[here:end])
-            if end < len(body):
-                data = server.folder / "instance" / "uploads" / address.rsplit("/", 1)[-1] / "data"
-                until(lambda begun=here, file=data: file.stat().st_size > begun + 25_000_000)
-                network.cut()
-                cuts += 1
-            else:
-                assert connection.getresponse().status == 204
-            connection.close()
-        network.close()
-        assert cuts == 2
-        assert memory_of(server) - before < 50_000
-        data = server.folder / "instance" / "uploads" / address.rsplit("/", 1)[-1] / "data"
-        assert hashlib.sha256(data.read_bytes()).digest() == hashlib.sha256(body).digest()
 
 
 def test_two_servers_never_mix_one_file(tmp_path):

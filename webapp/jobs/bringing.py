@@ -18,6 +18,7 @@ from webapp.uploads.store import Uploads
 
 KIND, SOURCE, VOCABULARY = "convert", "source", "vocabulary"  # the latter are folders within a job's own
 OWN = "gpt2"  # what `convert --vocab` calls GPT-2's own
+ANSWERS = {"heads": "--n-head", "vocabulary": "--vocab"}  # the options that answer what is asked
 ENDINGS = re.compile(r"(\.tar\.gz|\.[A-Za-z0-9]{1,8})$")
 HUB, HUB_NAME = "hub:", re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
 MOST_HEADS = 1024
@@ -83,19 +84,19 @@ class Bringing:
                 "heads must be a whole number from 1 to {most}, not {text!r:.40}.", most=MOST_HEADS, text=text
             )
         self._require_question(job)
-        self._answer(job, "--n-head", text)
+        self._answer(job, ANSWERS["heads"], text)
 
     def answer_vocabulary(self, job: Job, folder: Path | None, upload_ids: Sequence[str]) -> None:
         """Say whose vocabulary it has, and go on: that of a `folder`, one that was uploaded, or else GPT-2's own. Raises
         Refusal, and then no other answer's files are touched."""
         self._require_question(job)
         if folder is not None or not upload_ids:
-            self._answer(job, "--vocab", str(folder or OWN))
+            self._answer(job, ANSWERS["vocabulary"], str(folder or OWN))
             return
         place = f"{VOCABULARY}/{secrets.token_hex(4)}"  # of each answer one; another may be read just now
         self._take(upload_ids, self._jobs.folder(job) / place)
         try:
-            self._answer(job, "--vocab", place)
+            self._answer(job, ANSWERS["vocabulary"], place)
         except Refusal:
             shutil.rmtree(self._jobs.folder(job) / place, ignore_errors=True)
             raise
@@ -126,6 +127,12 @@ def question_of(job: Job) -> dict:
     """What a conversion that failed asks for: `asks`, and what is known of it; {} where it asks for nothing."""
     found = Progress.from_json(job.progress).found
     return found if job.kind == KIND and job.state == JobState.FAILED and found.get("asks") else {}
+
+
+def is_asked_first(job: Job) -> bool:
+    """Whether it asks for something that nobody has told it yet, so that nothing was wrong."""
+    asked = question_of(job).get("asks")
+    return bool(asked) and ANSWERS[asked] not in job.arguments
 
 
 def is_refused(job: Job) -> bool:

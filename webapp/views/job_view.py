@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 
 from generate import N_, Problem, counted, gettext, languages
+from webapp.jobs.bringing import is_asked_first
 from webapp.jobs.progress import Progress
 from webapp.jobs.tables import AT_WORK, Job, JobState
 from webapp.jobs.titles import title_of
@@ -77,7 +78,7 @@ class JobView:
             JobState.LOOKING: gettext("Looking at it…"),
             JobState.DRAFT: self._said or gettext("This is what was found. Nothing has been learned yet."),
             JobState.DONE: gettext("Done: {model} is there.", model=self.job.makes),
-            JobState.FAILED: self._said,
+            JobState.FAILED: gettext("One question, and it goes on.") if self.only_asks else self._said,
         }[JobState(state)]
 
     @property
@@ -114,7 +115,12 @@ class JobView:
     @property
     def is_refused(self) -> bool:
         """Whether the sentence says that something cannot be done as it was asked."""
-        return bool(self.job.sentence)
+        return bool(self.job.sentence) and not self.only_asks
+
+    @property
+    def only_asks(self) -> bool:
+        """Whether the sentence is the terminal's way to ask, in place of which a page has its form."""
+        return is_asked_first(self.job)
 
     @property
     def facts(self) -> list[str]:
