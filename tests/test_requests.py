@@ -243,3 +243,10 @@ def test_readyz_says_why_not(app, visitor, monkeypatch):
     assert answer.status_code == 503
     assert answer.get_json()["reason"] == "The model tiny is being loaded."
     assert visitor.get("/healthz").status_code == 200
+
+
+def test_whoever_asks_readyz_while_a_model_is_loaded_is_no_visitor_that_was_refused(app, visitor, monkeypatch):
+    answers = app.extensions["rubric"].answers.by_class
+    monkeypatch.setattr(app.extensions["rubric"].engine, "ready", lambda: "The model tiny is being loaded.")
+    assert visitor.get("/readyz").status_code == 503
+    assert app.extensions["rubric"].answers.by_class == answers

@@ -7,8 +7,11 @@ import sys
 import pytest
 from browser import free_port
 from conftest import ROOT
+from flask_migrate import upgrade
 
 from generate import Refusal, read_settings
+from webapp import create_app
+from webapp.runs.tables import check_tables, db
 
 WRONG = [
     ("RUBRIC_RATE_LIMIT", "1 pr hour", "must be a number of runs in a time"),
@@ -69,6 +72,17 @@ def test_an_address_of_a_database_is_refused_without_being_shown():
         read_settings({"DATABASE_URL": "user:secret@host/name"})
     assert str(caught.value).startswith("DATABASE_URL: must be an address")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["what?mode=memory", "no#1", "100%25", "a:b@c", "file:x"])
+def test_a_folder_keeps_the_database_whatever_its_name_holds(tmp_path, name):
+    app = create_app(read_settings({"RUBRIC_INSTANCE": str(tmp_path / name), "DATABASE_URL": ""}))
+    with app.app_context():
+        upgrade()
+        check_tables()
+        db.engine.dispose()
+    assert (tmp_path / name / "rubric.sqlite").stat().st_size > 0
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]
 
 
 def started(tmp_path, *command, **settings) -> str:

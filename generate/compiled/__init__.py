@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numba
+import platformdirs
 
 FOLDER = Path(__file__).parent
 # all files with functions that are compiled; a test keeps it so
@@ -22,12 +23,20 @@ KERNELS = (
 
 
 def cache_folder() -> str:
-    """Beside the code, or where that cannot be written to, among the user's temporary files."""
+    """Beside the code; where that cannot be written to, in the user's cache; without one, a folder that is this process's own.
+
+    Never one that others may make first: what is found there is run.
+    """
     sources = b"".join(file.read_bytes() for kernel in KERNELS for file in sorted(FOLDER.parent.glob(kernel)))
     name = f"numba-{hashlib.sha256(sources).hexdigest()[:12]}"
     if os.access(FOLDER, os.W_OK):
         return str(FOLDER / "__pycache__" / name)
-    return str(Path(tempfile.gettempdir()) / f"rubric-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / name)
+    kept = platformdirs.user_cache_path("rubric", appauthor=False) / name
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return tempfile.mkdtemp(prefix="rubric-")
+    return str(kept)
 
 
 if not numba.config.CACHE_DIR:

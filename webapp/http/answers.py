@@ -13,6 +13,9 @@ from flask import Flask, Response, g, request
 log = logging.getLogger(__name__)
 
 OFTEN, WRONG = "often", "request"  # why something was refused
+READY = (
+    "health.readyz"  # whose 503 refuses no visitor: who watches a server asks it all the while that a model is loaded
+)
 REFUSED = {429: OFTEN, 400: WRONG, 413: WRONG, 415: WRONG, 422: WRONG}  # by the status
 
 
@@ -50,7 +53,8 @@ def register(app: Flask, answers: Answers) -> None:
         g.begun = time.perf_counter()
 
     def note(response: Response) -> Response:
-        answers.note(response.status_code)
+        if request.endpoint != READY:
+            answers.note(response.status_code)
         if log.isEnabledFor(logging.INFO):
             tell(response.status_code, time.perf_counter() - g.begun if "begun" in g else 0.0)
         return response

@@ -16,6 +16,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import JSON, Connection, DateTime, Float, ForeignKey, Index, LargeBinary, String, Text, event, inspect
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -204,8 +205,10 @@ def connect(app: Flask) -> None:
     address = app.config["SETTINGS"]["DATABASE_URL"]
     if address.startswith("postgres://"):  # as hosts hand it out; SQLAlchemy knows only the full name
         address = "postgresql://" + address.removeprefix("postgres://")
-    app.config["SQLALCHEMY_DATABASE_URI"] = address or f"sqlite:///{app.instance_path}/rubric.sqlite"
-    if app.config["SQLALCHEMY_DATABASE_URI"].startswith("postgresql"):
+    # not written as an address: a folder's name may hold ?, # or %
+    own = make_url("sqlite://").set(database=str(Path(app.instance_path) / "rubric.sqlite"))
+    app.config["SQLALCHEMY_DATABASE_URI"] = address or own
+    if address.startswith("postgresql"):
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True, "connect_args": POSTGRESQL}
     try:
         db.init_app(app)
