@@ -12,7 +12,7 @@ from fake_engine import EVERYTHING, FakeEngine
 from flask_migrate import upgrade
 from rounds import Reader, Server
 
-from generate import Capabilities, Outlook, read_settings
+from generate import Capabilities, Outlook, find_model, read_settings
 from webapp.views.sentences import not_told
 
 
@@ -179,6 +179,24 @@ def test_a_sampler_that_the_engine_has_not_is_refused_and_marked(plain, rich):
     for absent in ("This server’s engine", "cannot be asked for"):
         assert absent not in other
     assert re.search("<b>other</b> cannot be asked for. The engine of this server does not have it.", page)
+
+
+def test_what_a_model_sets_and_the_engine_lacks_is_off_and_nobody_is_refused_for_it(models, tmp_path):
+    assert dict(find_model(models, "storyteller").defaults)["dry_multiplier"] > 0
+    engine = FakeEngine(Capabilities(), loaded=("storyteller",))
+    with closing(engine), closing(serving(models, tmp_path, engine)) as server:
+        page = html.unescape(server.visitor.get("/").text)
+        assert '"temperature": 0.8' in re.search("""data-defaults='({"max_new_tokens[^']*)""", page)[1]
+        assert re.search(r'name="dry_multiplier" value="" placeholder="0"', page)
+        for preset in ("", "model"):
+            run = server.visitor.start(model="storyteller", preset=preset, max_new_tokens=5)
+            server.finish(run)
+            options = server.visitor.json(run)["options"]
+            assert (options["temperature"], options["dry_multiplier"]) == (0.8, 0)
+            assert len(server.visitor.json(run)["samples"][0]["tokens"]) == 5
+        told = server.visitor.post("/v1/completions", json={"prompt": "the old king", "max_tokens": 5})
+        assert told.json["usage"]["completion_tokens"] == 5
+        refused(server, "/runs", prompt="the old king", model="storyteller", dry_multiplier="0.8")
 
 
 def test_a_precision_that_nobody_told_is_said_to_be_untold(plain, run, monkeypatch):

@@ -106,7 +106,7 @@ def test_what_a_folder_s_owner_says_of_it_is_taken_as_it_is_or_not_at_all(folder
 def here(app, monkeypatch):
     """The app's state, by which none of the examples is written yet: those of each test have names of their own."""
     salt, real = secrets.token_hex(4), examples.name_of
-    monkeypatch.setattr(examples, "name_of", lambda folder, example: salt + real(folder, example))
+    monkeypatch.setattr(examples, "name_of", lambda *made_of: salt + real(*made_of))
     with app.app_context():
         yield app.extensions["rubric"]
 

@@ -78,7 +78,7 @@ def crowd(server, forms: list[dict], viewers: int) -> dict:
     for page, times in seen["pages"].items():
         shown = [f"{percentile(times, share) * 1000:.0f}" for share in (0.5, 0.99, 1)]
         print(f"{page}: p50 {shown[0]}, p99 {shown[1]}, worst {shown[2]} ms of {len(times)}")
-    return seen | {"texts": [sample["text"] for sample in samples]}
+    return seen | {"texts": [sample["text"] for sample in samples], "samples": samples}
 
 
 def percentile(values: list[float], share: float) -> float:

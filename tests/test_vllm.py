@@ -12,13 +12,15 @@ import subprocess
 from contextlib import closing
 
 import pytest
-from browser import free_port
-from conftest import finished, started
+from browser import free_port, serving
+from conftest import finished, parse_events, started
 from replicas import killed_in_the_middle
+from test_soak import crowd
 
 from generate import LocalEngine, RemoteEngine, Request, Sampling, files, find_model, known
 
 ADDRESSES = [one for one in os.environ.get("VLLM_URL", "").split(",") if one]
+KEY = os.environ.get("VLLM_KEY", "")
 PYTHON = os.environ.get("VLLM_PYTHON", "")
 __test__ = bool(ADDRESSES or PYTHON)
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -33,7 +35,7 @@ CLOSE = 1e-3
 def engine():
     if not ADDRESSES:
         pytest.skip("VLLM_URL names no vLLM")
-    with closing(started(RemoteEngine(files.MODELS, ADDRESSES, os.environ.get("VLLM_KEY", "")).start())) as engine:
+    with closing(started(RemoteEngine(files.MODELS, ADDRESSES, KEY).start())) as engine:
         yield engine
 
 
@@ -96,6 +98,20 @@ def test_a_text_longer_than_the_window_is_written_on(engine, folder):
         900,
     )
     assert (len(run.samples[0]), run.samples[0].finish_reason) == (1200, "length")
+
+
+def test_thirty_viewers_each_see_their_own_text_as_it_is_written(tmp_path):
+    if not ADDRESSES:
+        pytest.skip("VLLM_URL names no vLLM")
+    wish = {"prompt": "Once upon a time", "model": "storyteller", "max_new_tokens": "200", "min_new_tokens": "200"}
+    behind = {"RUBRIC_ENGINE": ",".join(ADDRESSES), "RUBRIC_ENGINE_KEY": KEY, "RUBRIC_MODEL": "storyteller"}
+    with serving(tmp_path, files.MODELS, **behind) as server:
+        seen = crowd(server, [wish | {"seed": str(seed)} for seed in range(30)], 1)
+    assert len(set(seen["texts"])) == 30
+    assert [len(sample["tokens"]) for sample in seen["samples"]] == [200] * 30
+    steps = [sum("id" in event for event in parse_events(stream)) for (stream,) in seen["streams"]]
+    print(f"events with text that a viewer was sent, at the least: {min(steps)}")
+    assert min(steps) > 10
 
 
 SERVER = "-m vllm.entrypoints.openai.api_server --served-model-name storyteller --enforce-eager --enable-scale-out"

@@ -212,7 +212,7 @@ class State:
         folder = self.models.find(fields.get("model") or self.models.preferred(self._usual))
         names = ("preset", *(option.name for option in OPTIONS + LISTS))
         wanted = as_meant({name: fields.get(name) for name in names}) | {"samples": "1"}
-        sampling = parse_with_preset(wanted, dict(folder.defaults))
+        sampling = parse_with_preset(wanted, self.models.defaults_for(folder))
         return Wish(folder, sampling, bool(fields.get("parse_special")), given)
 
     def sheet_state(self, sheet: Sheet, visitor: str | None) -> dict:

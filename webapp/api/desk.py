@@ -107,7 +107,7 @@ class Desk:
         folder = self.model(asked["model"])
         try:
             self.check_ends(folder, asked["stop_token_ids"] or [])
-            sampling = asked.sampling(dict(folder.defaults))
+            sampling = asked.sampling(self._models.defaults_for(folder))
             self._models.engine_for(folder, sampling)
             can = self._models.capabilities
             if asked.tells_prompt and not can.scores_prompt:

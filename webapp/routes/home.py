@@ -128,7 +128,7 @@ def form(values: dict, **more) -> str:
         "pages/home.html",
         sheet=shown_sheet or beginning_sheet(values, typed, chosen),
         values=values,
-        defaults=when_empty(preset, dict(chosen.defaults if chosen else ())),
+        defaults=when_empty(preset, here.models.defaults_for(chosen) if chosen else {}),
         presets=PRESETS,
         preset=preset,
         link=home_link(),
@@ -141,6 +141,7 @@ def form(values: dict, **more) -> str:
         chosen=asked or usual,
         loaded=here.engine.loaded if here.engine else None,
         unserved={m.name: why for m in listed if m.folder and (why := here.models.why_not_served(m.name))},
+        defaults_for=here.models.defaults_for,
         lacking=here.models.lacking,
         beyond=here.models.presets_beyond,
         demo=None if values.get("prompt") or more.get("parent") or shown_sheet else demo_of(chosen),
@@ -198,7 +199,7 @@ def create():
         if not text.strip():
             raise Refusal("Write something first: then it can tell how surprising it is.", "prompt")
         given |= {"max_new_tokens": 0, "samples": 1}
-    sampling = parse_with_preset(as_meant(given), dict(folder.defaults))
+    sampling = parse_with_preset(as_meant(given), models.defaults_for(folder))
     parent_id = request.form.get("parent")
     if not parent_id:
         beginning = derivation.fresh(folder, text, parse_special)

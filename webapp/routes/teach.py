@@ -86,7 +86,7 @@ def beside(job_id: str):
     if job is None or job.kind != "finetune" or job.state != JobState.DONE:
         abort(404, "There is no such model here.")
     new, base = here.models.find(job.makes), here.models.find(job.about["model"])
-    sampling = parse_with_preset(as_meant(BESIDE), dict(new.defaults))
+    sampling = parse_with_preset(as_meant(BESIDE), here.models.defaults_for(new))
     opening = plain_text(job.about["fields"].get("sample_prompt", ""))
     owner = make_visitor()
     first = find_run(here.service.start(new, derivation.fresh(new, opening), sampling, owner))

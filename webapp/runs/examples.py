@@ -50,14 +50,14 @@ class Examples:
     def find(self, folder: ModelFolder, example: Example) -> Run | None:
         """The run that was made of an example, once it is whole."""
         try:
-            return self._find(name_of(folder, example))
+            return self._find(self._name_of(folder, example))
         except Refusal:  # the weights are not those that its folder claims
             return None
 
     def is_on_its_way(self, folder: ModelFolder, example: Example) -> bool:
         """Whether an example's run is in line, or being written."""
         try:
-            name = name_of(folder, example)
+            name = self._name_of(folder, example)
         except Refusal:
             return False
         runs = [get_run(id_of(name, number)) for number in range(TRIES)]
@@ -69,7 +69,7 @@ class Examples:
             if (folder, example) in self._cannot:
                 continue
             try:
-                name = name_of(folder, example)
+                name = self._name_of(folder, example)
                 if self._find(name) is None:
                     self._start(folder, example, name)
             except Busy:
@@ -86,6 +86,10 @@ class Examples:
             except Refusal:  # its folder is not whole, which the page's list says
                 return
             self.write(folder, folder.examples[:SHOWN])
+
+    def _name_of(self, folder: ModelFolder, example: Example) -> str:
+        """As `name_of`, with the options that this server's engine has."""
+        return name_of(folder, example, self._models.defaults_for(folder))
 
     def _find(self, name: str) -> Run | None:
         for number in range(TRIES):
@@ -109,7 +113,8 @@ class Examples:
                 return
             if run is None and why_gone(run_id) is None:
                 try:
-                    self._service.start(folder, fresh(folder, example.prompt), asked(folder, example), NOBODY, run_id)
+                    sampling = asked(example, self._models.defaults_for(folder))
+                    self._service.start(folder, fresh(folder, example.prompt), sampling, NOBODY, run_id)
                 except IntegrityError:  # another server of this database was quicker
                     db.session.rollback()
                 return
@@ -136,15 +141,16 @@ def is_chinese(folder: ModelFolder) -> bool:
     return False
 
 
-def asked(folder: ModelFolder, example: Example) -> Sampling:
-    """The options with which an example is written. One without a seed has one here all the same: its run stays as it is."""
+def asked(example: Example, defaults: dict[str, float]) -> Sampling:
+    """The options with which an example is written, by a model with these `defaults`. One without a seed has one here all
+    the same: its run stays as it is."""
     given = {"preset": "model", "seed": 1} | example.fields
-    return replace(parse_with_preset(given, dict(folder.defaults)), samples=1)
+    return replace(parse_with_preset(given, defaults), samples=1)
 
 
-def name_of(folder: ModelFolder, example: Example) -> str:
+def name_of(folder: ModelFolder, example: Example, defaults: dict[str, float]) -> str:
     """What an example's run is made of, in hex; raises Refusal where the weights are not those that are claimed."""
-    made_of = [folder.name, folder.fingerprint(), example.prompt, asked(folder, example).as_dict()]
+    made_of = [folder.name, folder.fingerprint(), example.prompt, asked(example, defaults).as_dict()]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 

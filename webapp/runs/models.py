@@ -82,6 +82,12 @@ class Models:
         """The options that the engine does nothing with; none where there is no engine."""
         return frozenset() if self.engine is None else without_effect(self.capabilities.samplers)
 
+    def defaults_for(self, folder: ModelFolder) -> dict[str, float]:
+        """What options are that nobody set, as a model's folder has it: without what the engine lacks, lest somebody be
+        refused for what they did not ask for."""
+        lacking = self.lacking
+        return {name: value for name, value in folder.defaults if name not in lacking}
+
     @property
     def presets_beyond(self) -> dict[str, list[str]]:
         """The presets that cannot be used here, by their names, and the samplers they want that the engine has not."""
@@ -162,7 +168,7 @@ class Models:
     def defaults_of(self, name: str) -> dict[str, float] | None:
         """How a model would be asked by itself; None where it is not here."""
         with suppress(Refusal):
-            return dict(self._found(name).defaults)
+            return self.defaults_for(self._found(name))
         return None
 
     def find_for(self, run: Run, other_tokens: Refusal | None = None) -> ModelFolder:
