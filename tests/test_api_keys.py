@@ -64,6 +64,8 @@ def test_this_machine_needs_no_key(client):
         {"X-Forwarded-Proto": "https"},
         {"X-Forwarded-Anything": ""},
         {"Forwarded": "for=127.0.0.1"},
+        {"X-Real-IP": "127.0.0.1"},
+        {"Via": "1.1 proxy"},
         {"Origin": "http://elsewhere.example"},
         {"Origin": "null"},
         {"Origin": "file://"},
