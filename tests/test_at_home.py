@@ -1,8 +1,10 @@
 """What only whoever runs the server can mend is told to them alone; a visitor from elsewhere hears of no file and no command."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from operating import operator_cookie
 from test_curve import RUN
 
 from generate import write_json
@@ -21,12 +23,15 @@ def broken(models):
 
 
 @pytest.mark.parametrize("page", ["/", "/models/cut-short"])
-def test_what_is_wrong_with_a_model_is_told_on_this_machine_alone(visitor, broken, page):
+def test_what_is_wrong_with_a_model_is_told_on_this_machine_and_to_the_operator_alone(visitor, broken, page):
     assert "model.safetensors is missing" in visitor.get(page).text
     for headers in (AWAY, FAR):
         told = visitor.get(page, headers=headers).text
         assert "cannot be used on this server" in told
         assert "safetensors" not in told
+        cookie = operator_cookie(Path(visitor.client.application.instance_path))
+        visitor.client.set_cookie(*cookie, domain=headers["Host"])
+        assert "model.safetensors is missing" in visitor.get(page, headers=headers).text
 
 
 def test_a_press_is_answered_without_files(visitor, broken):

@@ -21,7 +21,6 @@ from webapp.http import (
     request,
     security,
 )
-from webapp.http.at_home import at_home
 from webapp.http.json_text import Provider
 from webapp.http.visitors import secret_key
 from webapp.moderation import blocks
@@ -131,7 +130,6 @@ def build(settings: dict, engine: Engine | None) -> Flask:
     app.add_template_filter(exact)
     app.add_template_filter(visible)
     app.add_template_global(counted)
-    app.add_template_global(at_home)
     app.add_template_global(source_told)
     app.add_template_global(escape, "shown")  # HTML for any text, exactly as it is
     for page in (

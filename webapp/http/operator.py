@@ -14,6 +14,7 @@ from pathlib import Path
 from flask import Flask, abort, current_app, request
 from werkzeug.wrappers import Response
 
+from webapp.http.at_home import at_home
 from webapp.http.cookies import keep
 from webapp.http.request import settings
 
@@ -76,6 +77,7 @@ def register(app: Flask) -> None:
     app.extensions["operator"] = Keys(Path(app.instance_path))
     app.before_request(hide_from_strangers)
     app.add_template_global(is_operator)
+    app.add_template_global(runs_it)
 
 
 def keys() -> Keys:
@@ -86,6 +88,11 @@ def keys() -> Keys:
 def is_operator() -> bool:
     """Whether the operator asks; for templates too."""
     return keys().knows(request.cookies.get(COOKIE))
+
+
+def runs_it() -> bool:
+    """Whether whoever asks runs the server, by the machine or the cookie: paths and what is wrong with a folder are told them."""
+    return at_home() or is_operator()
 
 
 def hide_from_strangers() -> None:
