@@ -194,6 +194,28 @@ def test_typing_at_its_border_leaves_a_word_red(window, page):
     assert page.evaluate(RED) == text.replace("\n", "")
 
 
+PIECES = "[...document.querySelectorAll('#editor .red')].map(piece => [piece.textContent, piece.isDrawn === true])"
+
+
+def test_a_long_paragraph_is_drawn_in_pieces_of_whole_words_and_a_key_leaves_all_but_its_own(window, page):
+    window.type(
+        "Once upon a time", "/?model=storyteller&max_new_tokens=350&min_new_tokens=350&seed=1&banned_phrases=%5Cn"
+    )
+    page.keyboard.press("Control+Enter")
+    text = window.wait_until_written()["samples"][0]["text"]
+    pieces = [piece for piece, _ in page.evaluate(PIECES)]
+    assert "".join(pieces) == text
+    assert len(pieces) == 4
+    assert [piece[0] for piece in pieces] == [" "] * 4
+    page.evaluate("document.querySelectorAll('#editor .red').forEach(piece => { piece.isDrawn = true; })")
+    page.keyboard.press("Control+Home")
+    page.keyboard.type("x")
+    assert page.evaluate(PIECES) == [[piece, True] for piece in pieces]
+    caret(page, back=len(pieces[3]) // 2)
+    page.keyboard.type("x")
+    assert page.evaluate(PIECES)[:3] == [[piece, True] for piece in pieces[:3]]
+
+
 def test_typing_into_what_is_written_stops_it_there(window, page):
     slow(window)
     page.keyboard.type("END")

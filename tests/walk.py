@@ -242,7 +242,8 @@ class Walk:
         wanted = self.plain.text
         until(lambda: (s := self.state()) and s["open"] is None and self.stored(s) == wanted, 20, self.told)
         seen = lambda: [(c, self.shade(name)) for c, name in self.shown()]  # noqa: E731
-        red = [(c, None if c == "\n" else of and (of[3] or "red")) for c, of in wanted]
+        looks = lambda shade: "red" if shade in ("", "p0") else shade  # noqa: E731 (a likely word has no shade)
+        red = [(c, None if c == "\n" else of and looks(of[3])) for c, of in wanted]
         until(lambda: seen() == red, 10, lambda: f"{self.done[-5:]}\n{seen()}\n{red}\nwhat the reference shows")
         state = self.state()
         assert (state["undo"], state["redo"]) == (bool(self.past), bool(self.future)), self.done[-5:]

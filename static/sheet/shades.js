@@ -43,11 +43,13 @@ function walker(view) {
 function shadesOf(view, letter, { from, to }) {
   const shades = new Map();
   const at = walker(view);
+  const unshaded = `${letter}0`; // has no look of its own
   let open = null; // {name, end, range}
   view.state.field(cells).between(from, to, (first, last, { lenses }) => {
     const place = lenses.indexOf(letter);
     if (place < 0) return;
     const name = lenses.slice(place, place + 2);
+    if (name === unshaded) return;
     const [startContainer, startOffset] = at(first);
     const [endContainer, endOffset] = at(last);
     const goesOn = open && open.name === name && open.end === first;
