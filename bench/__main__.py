@@ -1,6 +1,6 @@
 """The engine beside its peers, and behind its server: `make bench`, or `python -m bench --help`.
 
-    python -m bench                                  everything, some 25 minutes
+    python -m bench                                  everything, some 30 minutes
     python -m bench --quick                          (or QUICK=1) storyteller and 124M, less of all, under two minutes
     python -m bench --part contest --model 124M --batch 8 --rounds 5
 
@@ -18,6 +18,7 @@ from itertools import product
 from pathlib import Path
 
 from bench import plot, report
+from bench.beside import beside
 from bench.contest import Contest
 from bench.gap import Gap
 from bench.measure import Child, machine, median, told
@@ -29,17 +30,18 @@ from bench.shapes import NAMES, SHAPES, make
 from bench.targets import judged
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("contest", "serve", "gap", "sameness", "samplers")
+QUICK = ("contest", "serve", "gap", "sameness", "samplers")
+PARTS = (*QUICK, "beside")  # a training takes longer to begin than a quick run may last
 
 
 def main() -> None:
     args = arguments()
     begun = time.monotonic()
-    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness", "samplers")}
+    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness", "samplers", "beside")}
     results = {"machine": machine(), "quick": args.quick, "rounds": args.rounds, "bounds": {}, "seconds": {}} | lists
     print(report.heading(results["machine"], args.rounds), flush=True)
     with tempfile.TemporaryDirectory(prefix="rubric-bench-") as name:
-        for part in args.part or PARTS:
+        for part in args.part or (QUICK if args.quick else PARTS):
             started = time.monotonic()
             MEASURES[part](args, Path(name), results)
             results["seconds"][part] = round(time.monotonic() - started)
@@ -141,11 +143,23 @@ def samplers(args, work: Path, results: dict) -> None:
     print(report.samplers(results["samplers"]), flush=True)
 
 
+def training(args, work: Path, results: dict) -> None:
+    for model in [m for m in args.model if m != "345M"]:
+        written(work, model)
+        precision = args.precision or ("int8" if model in SHAPES else "auto")
+        with told(f"{model} {precision}"):
+            counts, new = ([8], 100) if model in SHAPES else ([1, 8], 400)
+            results["beside"] += beside(work, model, counts, args.rounds, new, precision)
+    print(report.beside(results["beside"]), flush=True)
+
+
 def written(work: Path, model: str) -> Path:
     return work / model if (work / model).exists() else make(work, model)
 
 
-MEASURES = {"contest": contest, "serve": server, "gap": gap, "sameness": sameness, "samplers": samplers}
+MEASURES = {
+    "contest": contest, "serve": server, "gap": gap, "sameness": sameness, "samplers": samplers, "beside": training,
+}  # fmt: skip
 
 if __name__ == "__main__":
     main()

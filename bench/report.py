@@ -82,6 +82,23 @@ def samplers(rows: list[dict]) -> str:
     return compared(head, rows, {"off_ms": 2, "on_ms": 2, "ratio": 3})
 
 
+def beside(rows: list[dict]) -> str:
+    head = "model | writers | tokens/s alone | beside a training | ratio | first token alone | beside | "
+    head += "the training's cores with nobody writing | beside the writers"
+    lines = (
+        [
+            row["model"],
+            str(row["writers"]),
+            *(number(row[f"{who}_tokens_per_s"]) for who in ("alone", "beside")),
+            number(row["ratio"], 2),
+            *(number(row[f"{who}_first_ms"], 0, " ms") for who in ("alone", "beside")),
+            *(number(row[name], 2) for name in ("training_alone_cores", "training_cores")),
+        ]
+        for row in rows
+    )
+    return "\n" + table(head, lines)
+
+
 def compared(head: str, rows: list[dict], digits: dict[str, int]) -> str:
     """Two times and their ratio, each with so many digits."""
     units = [(name, count, " ms" if name.endswith("_ms") else "") for name, count in digits.items()]

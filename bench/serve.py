@@ -90,7 +90,7 @@ class Server:
         }
 
     def __enter__(self) -> "Server":
-        self.instance.mkdir(parents=True)
+        self.instance.mkdir(parents=True, exist_ok=True)  # of this model another bench had a server already
         log = self.instance / "server.log"
         upgrade = [sys.executable, "-m", "flask", "--app", "webapp", "db", "upgrade"]
         gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]

@@ -67,7 +67,7 @@ def ratio(target: Target, rows: dict[str, dict]) -> float | None:
 
 
 def of_the_rest(results: dict) -> Iterator[tuple[str, str, float | None, Callable]]:
-    """Targets of the server, of long prompts, and of sameness."""
+    """Targets of the server, of long prompts, of sameness, and of writing beside a training."""
     for row in [row for row in results["serve"] if row["viewers"] == 32] or [{"model": "124M"}]:
         where = f"{row['model']}, 32 viewers"
         yield f"{where}: speed against the engine alone", ">= 0.9", row.get("steady_ratio"), lambda f: f >= 0.9
@@ -78,6 +78,9 @@ def of_the_rest(results: dict) -> Iterator[tuple[str, str, float | None, Callabl
             f"{row['model']} {row['precision']}, {row['rows']} rows: longest gap while 900 tokens enter, in median gaps"
         )
         yield says, "< 3", row["ratio"], lambda f: f < 3
+    for row in results["beside"]:
+        says = f"{row['model']}, {row['writers']} writers: speed beside a training of the workshop, of that alone"
+        yield says, ">= 0.6", row["ratio"], lambda f: f >= 0.6
     for row in results["sameness"]:
         if row["precision"] == "float32":
             yield "float32: share of equal ids, alone and among strangers", "= 1", row["equal_ids"], lambda f: f == 1

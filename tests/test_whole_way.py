@@ -109,6 +109,7 @@ def teach(page, text) -> None:
         page.fill(f"[name={name}]", value)
     page.click("text=Look at it")
     page.click("button:text('Train')", timeout=PATIENCE)
+    page.wait_for_selector(".came:text('Perplexity on held-out text went from')", timeout=PATIENCE)
     page.click("text=Write with it", timeout=PATIENCE)
 
 

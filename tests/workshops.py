@@ -60,7 +60,7 @@ class Workshop:
         with self.server.app.app_context():
             self.runner.tend()
 
-    def until(self, job_id: str, *states):
+    def until(self, job_id: str, *states, seconds=60):
         """Look after the jobs until this one is in one of these states; returns it, or None when it is removed."""
 
         def reached():
@@ -68,7 +68,7 @@ class Workshop:
             job = self.job(job_id)
             return (job is None or job.wish is None) and (job and job.state) in states
 
-        until(reached, 60, lambda: self.job(job_id) and (self.job(job_id).state, self.job(job_id).sentence))
+        until(reached, seconds, lambda: self.job(job_id) and (self.job(job_id).state, self.job(job_id).sentence))
         return self.job(job_id)
 
     def until_counting(self, job_id: str) -> None:

@@ -19,11 +19,21 @@ from webapp.runs.service import sampling_of
 from webapp.state import state
 from webapp.views.presets import as_meant
 from webapp.views.teach_form import GROUPS, MINUTES, PRESETS, TEXTS, USUAL, arguments, file_name, read
+from webapp.views.training import find_training
 
 blueprint = Blueprint("teach", __name__, url_prefix="/workshop/teach")
 
 MOST = 32 * 2**20  # bytes of all texts together; larger ones are brought in pieces
 BESIDE = {"max_new_tokens": "150", "samples": "1"}
+
+
+@blueprint.app_template_global()
+def outcome_of(name: str) -> str:
+    """What came of a training, in a sentence or two; "" where the model has gone."""
+    with suppress(Refusal):
+        found = find_training(state().models.find(name))
+        return found.problem or found.sentence if found else ""
+    return ""
 
 
 @blueprint.get("")

@@ -11,8 +11,8 @@ from generate import Refusal
 
 TEXTS = "texts"  # the folder of a job's texts, in its own
 LONGEST = 2000  # characters of a field
-MINUTES = ("2", "10", "30", "60")
-USUAL = {"minutes": "10"}
+MINUTES = ("2", "5", "10", "60")
+USUAL = {"minutes": "5"}
 
 
 @dataclass(frozen=True)
