@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 SECONDS = int(os.environ.get("SOAK_SECONDS", "600"))
 WRITERS, VIEWERS, TOKENS = 60, 200, 400
+STARTS = 240  # seconds at the most: int8 may have to be compiled, and all of the town comes back at once
 SETTLES = 0.4  # of a life, after which memory has grown to what it needs
 
 
@@ -41,16 +42,15 @@ def watch_over(server, seconds: float) -> list[int]:
 
 
 def test_200_viewers_60_writers_a_crawler_and_a_restart(tmp_path):
-    server = Server(tmp_path, RUBRIC_PREFIX_MEMORY="8", RUBRIC_PRECISION="int8").start(
-        seconds=240
-    )  # int8 may have to be compiled
+    server = Server(tmp_path, RUBRIC_PREFIX_MEMORY="8", RUBRIC_PRECISION="int8")
+    server.start(seconds=STARTS)
     try:
         file = tmp_path / "told"
         town = live(server.port, SECONDS, WRITERS, VIEWERS, TOKENS, file)
         lives = [watch_over(server, SECONDS / 2)]
         down = time.time()
         server.stop()
-        server.start()
+        server.start(seconds=STARTS)
         up = time.time()
         lives.append(watch_over(server, SECONDS / 2 - (up - down)))
         seen = outcome(town, 300)
@@ -58,14 +58,16 @@ def test_200_viewers_60_writers_a_crawler_and_a_restart(tmp_path):
         stored = {run: json.loads(get(server.url + run + ".json"))["samples"][0] for run, begun, _ in texts if begun}
     finally:
         server.stop()
-    alive = [seconds for at, seconds in seen["alive"] if not down - 1 < at < up + 5]
+    asked = [found for at, *found in seen["alive"] if not down - 1 < at < up + 5]
+    alive, late = zip(*asked, strict=True)
     print(
         f"\n{SECONDS} s, {up - down:.1f} of them down: {len(stored)} runs, "
         f"{sum(len(sample['tokens']) for sample in stored.values())} tokens, {seen['watched']} times watched, "
         f"{seen['refused']} times told to come back, {seen['down']} times without an answer"
     )
     print(
-        f"/healthz: p50 {percentile(alive, 0.5) * 1000:.0f}, p99 {percentile(alive, 0.99) * 1000:.0f} ms, worst {max(alive) * 1000:.0f}"
+        f"/healthz: p50 {percentile(alive, 0.5) * 1000:.0f}, p99 {percentile(alive, 0.99) * 1000:.0f} ms, worst {max(alive) * 1000:.0f}; "
+        f"asked {len(alive)} times, late themselves by p50 {percentile(late, 0.5) * 1000:.0f}, p99 {percentile(late, 0.99) * 1000:.0f} ms"
     )
     print("answers:", dict(seen["answers"]))
     print("RssAnon in kB:", *lives, sep="\n")
@@ -78,5 +80,5 @@ def test_200_viewers_60_writers_a_crawler_and_a_restart(tmp_path):
     for sizes in lives:
         settled = sizes[int(len(sizes) * SETTLES) :]
         assert max(settled) < 1.05 * settled[0], sizes
-    assert percentile(alive, 0.99) < 0.2
+    assert percentile(alive, 0.99) < 0.2 + percentile(late, 0.99)
     assert "Traceback" not in server.log.read_text()

@@ -52,7 +52,7 @@ def live(port: int, seconds: float, writers: int, viewers: int, tokens: int, fil
 
 def outcome(town: subprocess.Popen, seconds: float) -> dict:
     """`answers`: how often each address was answered with which status; `impolite`: answers that said 5xx without
-    Retry-After; `alive`: when each /healthz was asked, and the seconds it took; `watched`: how many runs were, to their end;
+    Retry-After; `alive`: when each /healthz was asked, the seconds it took, and those by which the asker itself was late just then; `watched`: how many runs were, to their end;
     `refused`: how often somebody was told to come back; `down`: how often there was no answer."""
     out, _ = town.communicate(timeout=seconds)
     assert town.returncode == 0
@@ -136,11 +136,14 @@ class Town:
                 await asyncio.sleep(CRAWLS)
 
     async def ask_whether_it_lives(self) -> None:
+        """Beside it, how late this process wakes up: on a machine that others use as well the server is not alone to blame."""
         while self.goes_on:
             begun = time.perf_counter()
-            if await self.ask("/healthz", page="/healthz") is not None:
-                self.alive.append((time.time(), time.perf_counter() - begun))
+            got = await self.ask("/healthz", page="/healthz")
+            took, rests = time.perf_counter() - begun, time.perf_counter()
             await asyncio.sleep(ASKS)
+            if got is not None:
+                self.alive.append((time.time(), took, time.perf_counter() - rests - ASKS))
 
     async def ask(self, path: str, form: dict | None = None, page: str = "") -> "Got | None":
         return await self.fetch(path, form, page=page)
