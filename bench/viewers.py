@@ -18,10 +18,11 @@ Seen = list[tuple[float, int]]
 
 
 class Viewers:
-    """All the viewers of the server on `port`; `watch` is one burst of them."""
+    """All the viewers of the server on `port`; `watch` is one burst of them. Meanwhile /healthz is asked every so many
+    seconds (None: it is not, as each question takes the server some milliseconds)."""
 
-    def __init__(self, port: int, model: str):
-        self.port, self.model = port, model
+    def __init__(self, port: int, model: str, health_every: float | None = HEALTH_EVERY):
+        self.port, self.model, self._health_every = port, model, health_every
 
     def watch(self, prompts: list[str], wishes: list[dict]) -> dict:
         """Everybody starts at once, with a prompt and options of their own, and watches to the end."""
@@ -63,13 +64,13 @@ class Viewers:
         return arrivals
 
     async def _ask_for_health(self, times: list[float]) -> None:
-        while True:
+        while self._health_every is not None:
             begun = time.perf_counter()
             answer = await self._exchange("GET", "/healthz")
             if b" 200 " not in answer.split(b"\r\n")[0]:
                 raise Failed(f"/healthz answered {answer[:80]!r}")
             times.append(time.perf_counter() - begun)
-            await asyncio.sleep(HEALTH_EVERY)
+            await asyncio.sleep(self._health_every)
 
     async def _exchange(self, *request: str) -> bytes:
         """The whole answer to a request."""

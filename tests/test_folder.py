@@ -3,7 +3,10 @@
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +215,21 @@ def test_a_junk_value_is_refused_or_does_no_harm(folder, file, key):
         if key in STRICT and (key, junk) not in FINE:
             harm.append((junk, "taken"))
     assert harm == []
+
+
+def test_many_who_want_a_fingerprint_at_once_have_the_weights_read_once(folder, monkeypatch):
+    whole, read, another = check_folder(folder), [], threading.Barrier(2)
+
+    def digest(stream, name, real=hashlib.file_digest):
+        read.append(stream.name)
+        with suppress(threading.BrokenBarrierError):
+            another.wait(0.2)
+        return real(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    with ThreadPoolExecutor(8) as many:
+        found = set(many.map(lambda _: whole.fingerprint(), range(8)))
+    assert (len(found), read) == (1, [str(folder / "model.safetensors")])
 
 
 def test_a_manifest_with_a_wrong_fingerprint_is_refused_when_the_weights_are_read(folder):

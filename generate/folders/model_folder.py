@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from generate.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
+reading: dict[Path, threading.Lock] = {}  # one for each file whose sha256 was asked for
 READ_LATER = ("certificate.json", "run.json")  # what describes a model is no part of what is checked
 SETTINGS = (
     "rubric.json",
@@ -138,8 +140,17 @@ def signature(path: Path) -> tuple:
         return ()
 
 
+def sha256(file: Path, size: int, mtime_ns: int) -> str:
+    """In hex; computed anew when the file's size or time of change is another one.
+
+    By one thread: the others who want it at the same moment wait, instead of reading half a gigabyte each.
+    """
+    with reading.setdefault(file, threading.Lock()):
+        return computed(file, size, mtime_ns)
+
+
 @lru_cache(maxsize=4096)
-def sha256(file: Path, _size: int, _mtime_ns: int) -> str:
-    """In hex; computed anew when the file's size or time of change is another one."""
+def computed(file: Path, _size: int, _mtime_ns: int) -> str:
+    """The sha256 of a file, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -49,10 +49,13 @@ class Recorder:
         """One transaction over some of our runs. What follows from it is done only once it is committed."""
         held = lease.renew(self._server, ours, self._clock.now())
         stored = {run_id: store_news(run_id, entry) for run_id, entry in ours.items() if run_id in held}
+        blocks = [block for *_, found in stored.values() for block in found]
+        if blocks:  # those of all runs at once, past the ORM: with many of them it is most of a saving's work
+            db.session.execute(insert(Block.__table__), blocks)
         lost = {run_id: Withdrawal.MOVED for run_id in ours if run_id not in held}
         lost |= withdrawn(lost)
         db.session.commit()
-        for run_id, (counts, done, told) in stored.items():
+        for run_id, (counts, done, told, _) in stored.items():
             entry = ours[run_id]
             entry.saved, entry.told = counts, told
             entry.prompt_saved = entry.prompt_saved or any(counts) or done
@@ -84,8 +87,9 @@ def count_again(run_id: str, entry: Entry) -> None:
     entry.prompt_saved, entry.told = False, None
 
 
-def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
-    """Add what is new in a log to the transaction; return tokens stored of each sample, if it is done, its progress."""
+def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress, list[dict]]:
+    """Add what is new in a log to the transaction, but for its tokens; return how many of each sample are then stored, if
+    it is done, its progress, and the rows of its tokens, which are still to be added."""
     run_log = entry.log
     with run_log.changed:
         done = run_log.done
@@ -104,8 +108,6 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
         for n, (records, released, *_) in enumerate(news)
         if len(records)
     ]
-    if blocks:
-        db.session.execute(insert(Block), blocks)
     for number, (_, _, reason, text_end, error) in enumerate(news):
         if reason:
             end_sample(run_id, number, reason, text_end, error)
@@ -119,4 +121,5 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress]:
         change |= {"state": RunState.DONE, "holder": None, "words": None}
     if change:
         db.session.execute(update(Run).where(Run.id == run_id).values(**change), execution_options=lease.CHANGE)
-    return [saved + len(records) for saved, (records, *_) in zip(entry.saved, news, strict=True)], done, told
+    counts = [saved + len(records) for saved, (records, *_) in zip(entry.saved, news, strict=True)]
+    return counts, done, told, blocks
