@@ -277,6 +277,7 @@ TEXT = st.text(st.characters(exclude_categories=()), max_size=60) | st.lists(
 ).map("".join)  # fmt: skip
 
 
+@pytest.mark.long
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(TEXT, st.booleans()), max_size=4), TEXT, st.sampled_from([1, 1, 40]))
 def test_any_text_is_drawn(parts, footer, times):

@@ -308,6 +308,7 @@ def test_both_columns_are_written_live_and_then_compared(window):
     assert page.locator(".moved-most tbody tr").count() == 10
 
 
+@pytest.mark.long
 def test_what_moved_can_be_asked_for_on_a_run_s_page(window):
     page = window.page
     window.write("The old king", model="tiny", max_new_tokens=20)

@@ -156,6 +156,7 @@ def test_nanogpt_of_characters_is_the_model_it_was(folder, tmp_path, bias, prefi
     assert tokenizer.writable("na\u3000ïve\t丁") == "nave丁"
 
 
+@pytest.mark.long
 def test_nanogpt_with_the_official_vocabulary_may_be_padded(folder, tmp_path):
     expected = nanogpt(folder, vocab_size=50304, n_embd=8, n_head=2, n_layer=1)
     made = convert(find_source(folder / "ckpt.pt"), tmp_path / "made", check=False)

@@ -78,7 +78,7 @@ def plain_loop(folder, windows_of, options, steps, special=0):
     return found
 
 
-@pytest.mark.parametrize("preset", ["", *PRESETS])
+@pytest.mark.parametrize("preset", ["", *(pytest.param(name, marks=pytest.mark.long) for name in PRESETS)])
 def test_the_first_steps_have_the_losses_of_a_plain_loop(preset, bench, model):
     options = PRESETS.get(preset, {}) | {"learning_rate": 3e-3}  # a rate at which five steps make a difference
     given = ["--preset", preset] if preset else []

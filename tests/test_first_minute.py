@@ -30,6 +30,7 @@ def newcomer(browser, teller, request) -> Window:
         yield window
 
 
+@pytest.mark.long
 def test_the_sheet_is_in_sight_below_the_run_and_has_the_caret_and_nothing_has_moved(newcomer):
     page = newcomer.page
     assert page.inner_text(".demo .prompt") == "Once upon a time there was a fox who wanted to see the sea."

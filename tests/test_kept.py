@@ -204,6 +204,7 @@ def test_a_run_is_the_same_a_second_time_and_among_others(precise, more):
     assert told(precise.write(PROMPT, **LONG | more | {"n_keep": 0})) != told(alone)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [{}, BANNED], ids=["plain", "banned"])
 @pytest.mark.parametrize("prompt", [PROMPT, "fox", PROMPT * 6], ids=["short", "shorter than what is kept", "long"])
 def test_a_run_that_was_interrupted_goes_on_as_it_would_have(precise, prompt, more):

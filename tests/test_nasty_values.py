@@ -99,6 +99,7 @@ FIELDS = {  # the fields that each view reads, of its address or its form
     "api.models": "",
     "api.model": "",
     "api.nothing": "",
+    "api_tokens.not_by_this_method": "",
     "api_page.page": "",
     "api_page.description": "",
     "api_page.run_code": "",
@@ -249,6 +250,7 @@ def test_no_value_of_a_field_breaks_a_view(app, visitor, spare, endpoint):
                     check(answer, (address, name, value, twice))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("endpoint", FIELDS)
 def test_no_part_of_an_address_breaks_a_view(app, visitor, endpoint):
     for rule in app.url_map.iter_rules(endpoint):
@@ -260,6 +262,7 @@ def test_no_part_of_an_address_breaks_a_view(app, visitor, endpoint):
                     check(visitor.client.open(address, method=method, buffered=True), (method, address))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("endpoint", JSON)
 def test_no_value_in_a_json_object_breaks_a_view(app, visitor, endpoint):
     given = {"key": "k" * 22, "rev": 0, "at": 0, "sample": 0, "place": 0, "run": "x", "to": 0, "piece": 0}

@@ -205,6 +205,7 @@ def replayed(monkeypatch) -> list:
     return logs
 
 
+@pytest.mark.long
 def test_a_replay_that_nobody_asks_for_is_given_up(visitor, monkeypatch, replayed):
     run = visitor.start(samples=4, max_new_tokens=1500)
     counts = [len(sample["tokens"]) for sample in visitor.finish(run)["samples"]]

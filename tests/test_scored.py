@@ -171,6 +171,7 @@ def test_perplexities_are_rounded_as_people_read_them():
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("script", [True, False], ids=["by htmx", "without scripts"])
 def test_the_second_button_only_reads(browser, server, script):
     window = Window(browser, server, java_script_enabled=script)

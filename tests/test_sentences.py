@@ -126,6 +126,7 @@ def test_each_sample_ends_at_its_first_sentence_within_reach_and_else_at_its_len
     assert ended > 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_alone_in_company_and_taken_up_anew_it_ends_at_the_same_place(models, precision):
     with running(models, "storyteller", precision=precision) as writer:
@@ -187,6 +188,7 @@ def test_a_run_says_that_it_stopped_at_the_end_of_a_sentence_and_is_replayed_to_
     assert verdict_of(visitor, run) == f"Identical: {count} tokens."
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_by_hand_is_replayed_as_far_as_it_went_though_sentences_end_before(visitor):
     run = visitor.start(PROMPT, **ASKED | {"max_new_tokens": 4096}, end_at_sentence=1000)
     until(lambda: len(visitor.get(f"{run}.json").json["samples"][0]["tokens"]) > 60)

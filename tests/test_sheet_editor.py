@@ -160,6 +160,7 @@ def test_an_input_method_composes_and_only_what_it_gives_is_stored(window, page)
     assert window.text() == "a你好b"
 
 
+@pytest.mark.long
 def test_what_is_written_meanwhile_waits_for_an_input_method(window, page):
     slow(window)
     page.keyboard.press("Control+Home")
@@ -197,6 +198,7 @@ def test_typing_at_its_border_leaves_a_word_red(window, page):
 PIECES = "[...document.querySelectorAll('#editor .red')].map(piece => [piece.textContent, piece.isDrawn === true])"
 
 
+@pytest.mark.long
 def test_a_long_paragraph_is_drawn_in_pieces_of_whole_words_and_a_key_leaves_all_but_its_own(window, page):
     window.type(
         "Once upon a time", "/?model=storyteller&max_new_tokens=350&min_new_tokens=350&seed=1&banned_phrases=%5Cn"
@@ -227,6 +229,7 @@ def test_typing_into_what_is_written_stops_it_there(window, page):
     assert state(window)["open"] is None
 
 
+@pytest.mark.long
 def test_typing_before_it_lets_it_write_on(window, page):
     slow(window)
     page.keyboard.press("Control+Home")
