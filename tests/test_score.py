@@ -355,6 +355,8 @@ def test_numbers_out_of_range_are_told(models, monkeypatch):
         run = finished(writer.submit(ids=dice_text(20), max_new_tokens=0, samples=2))
         assert [sample.finish_reason for sample in run.samples] == ["error"] * 2
         assert "NaN" in str(run.samples[0].error)
+        until(lambda: not writer.batch().prefills, what="the end of the step")
+        assert run.done, "nobody writes after a text that is only read"
 
 
 def test_a_score_holds_one_row_and_who_waits_is_told_so(models, monkeypatch):
