@@ -5,27 +5,10 @@ import urllib.request
 
 import pytest
 from browser import serving
-from proxies import proxy, proxy_path
+from proxies import NGINX, proxy, proxy_path
 
-LATER = """
-{user}
-daemon off;
-pid {folder}/pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    server {{
-        listen 127.0.0.1:{plain};
-        listen 127.0.0.1:{tls};
-        location / {{
-            proxy_pass http://127.0.0.1:{app};
-        }}
-    }}
-}}
-"""  # what nginx does from 1.29.7 on where nobody sets anything
+# what nginx does from 1.29.7 on where nobody sets anything
+LATER = NGINX.replace("access_log off;", 'access_log off; proxy_http_version 1.1; proxy_set_header Connection "";')
 
 
 def status_at(address: str) -> int:
