@@ -161,10 +161,10 @@ class Batch:
     def seat_what_is_read(self) -> None:
         """Let go on what waited for a text that is read now: writing, or reading the next window of a scored text."""
         read = [prefill for prefill in self.prefills if prefill.is_read]
-        for prefill in read:
-            if prefill.only_reads:
-                guard(self, lambda prefill=prefill: self.scoring.go_on(prefill), prefill.everyone)
-        seat_apart(self, [prefill for prefill in read if prefill.is_read and not prefill.only_reads])
+        scored = [prefill for prefill in read if prefill.sequences[0].request.only_reads]
+        for prefill in scored:
+            guard(self, lambda prefill=prefill: self.scoring.go_on(prefill), prefill.everyone)
+        seat_apart(self, [prefill for prefill in read if prefill not in scored and prefill.is_read])
 
     def seat(self, prefills: list[Prefill]) -> None:
         """Let the sequences that waited for some texts join the others, with the first tokens that follow those.

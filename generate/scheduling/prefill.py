@@ -5,7 +5,6 @@ So are texts that are only scored, one window after another.
 
 from collections import deque
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -54,11 +53,6 @@ class Prefill:
     def yields(self) -> bool:
         """Whether those who wait for it are read for only where nobody else is."""
         return self.everyone[0].request.yields
-
-    @cached_property
-    def only_reads(self) -> bool:
-        """Whether it is scored, and nobody writes after it; asked while somebody waits for it."""
-        return self.sequences[0].request.only_reads
 
     @property
     def is_read(self) -> bool:
