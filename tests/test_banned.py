@@ -277,7 +277,7 @@ def shown_by(tokens: list[bytes], order: list[int], stop: list[bytes], bans: lis
     request = SimpleNamespace(sampling=Sampling(max_new_tokens=50), only_reads=False, yields=False)
     held_back = HeldBack(Phrases(bans), b"", 0, len(tokens))
     sequence = Sequence(run, run.samples[0], request, 0, [0], Ending(stop), 0, Past(None, None), 1, held_back=held_back)
-    delivery, shown = Delivery(vocabulary, []), []
+    delivery, shown = Delivery(vocabulary, [], lambda run: None), []
     for token in order:
         delivery.append(sequence, unknown_records([token], len(tokens))[0])
         text = vocabulary.bytes_of(sequence.log.read(0, sequence.log.released)["id"].tolist())

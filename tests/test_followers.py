@@ -6,7 +6,6 @@ from conftest import pictured
 from rounds import Reader, copy, cut, go_on, told
 from sqlalchemy import func, select
 
-from webapp.runs import follower
 from webapp.runs.tables import Block, db
 
 
@@ -33,22 +32,17 @@ def test_a_viewer_of_another_server_sees_a_run_in_steps_its_place_in_line_and_it
     assert b.visitor.get(f"{run}.json").data == a.visitor.get(f"{run}.json").data
 
 
-def test_a_viewer_of_another_server_gets_the_prompt_s_statistics_with_the_first_token(a, b, monkeypatch):
+def test_a_viewer_of_another_server_gets_the_prompt_s_statistics_though_they_come_after_the_first_tokens(a, b):
     run, log, whole = copy(a, a.write(max_new_tokens=30))
+    go_on(log, whole, 5)
     a.do("save")
-    b.visitor.get(run)
-    real = follower.new_blocks
-
-    def late(entries):  # A stores its first tokens between B's two questions
-        go_on(log, whole, 5)
-        a.do("save")
-        return real(entries)
-
-    with b.app.app_context():
-        monkeypatch.setattr(follower, "new_blocks", late)
-        b.state.follower.follow()
-    monkeypatch.undo()
+    page = b.visitor.get(run).text
+    assert "&amp;prompt" in page, "the page asks to be told"
+    assert b.visitor.json(run)["prompt"]["tokens"][1]["logprob"] is None
+    log.close_prompt()
+    a.do("save")
     b.do("follow")
+    assert "&amp;prompt" not in b.visitor.get(run).text
     assert b.visitor.json(run)["prompt"]["tokens"][1]["logprob"] is not None
 
 

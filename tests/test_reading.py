@@ -119,9 +119,9 @@ def test_a_very_small_window_works(tmp_path, n_positions):
 # The pace
 
 
-def pace_of(writing, token) -> Pace:
+def pace_of(writing, token, judged=None) -> Pace:
     pace = Pace()
-    pace.writing, pace.token = writing, token
+    pace.writing, pace.token, pace.judged = writing, token, judged
     return pace
 
 
@@ -149,11 +149,17 @@ def test_a_step_that_reads_takes_no_longer_than_promised_but_a_few_tokens_are_al
     assert budget == LEAST_TOKENS or writing + budget * token <= SLOWER * writing * 1.000001
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 500)), max_size=30))
-def test_whatever_is_measured_the_budget_stays_within_its_bounds(steps):
+@given(seconds, seconds, st.integers(1, 99))
+def test_a_step_that_judges_is_bounded_as_one_that_reads_is(writing, judged, rows):
+    assert pace_of(writing, None, judged).may_judge(rows) == pace_of(writing, judged).budget(rows)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 500), st.integers(0, 500)), max_size=30))
+def test_whatever_is_measured_the_budgets_stay_within_their_bounds(steps):
     pace = Pace()
-    for rows, tokens in steps:
+    for rows, tokens, judged in steps:
         pace.begin()
-        pace.end(rows, tokens)
-        assert pace.budget(0) == MOST_TOKENS
-        assert pace.budget(3) in (0, *range(LEAST_TOKENS, MOST_TOKENS + 1))
+        pace.end(rows, tokens, judged)
+        for budget in (pace.budget, pace.may_judge):
+            assert budget(0) == MOST_TOKENS
+            assert budget(3) in (0, *range(LEAST_TOKENS, MOST_TOKENS + 1))

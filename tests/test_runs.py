@@ -87,7 +87,7 @@ def test_a_page_loaded_in_mid_stream_and_its_events_lose_and_repeat_nothing(visi
     run = long_run(visitor)
     until(lambda: visitor.json(run)["samples"][0]["tokens"], what="a token")
     page = visitor.get(run).text
-    after = page.split("/events?after=")[1].split('"')[0]
+    after = re.search(r"/events\?after=(\d+)", page)[1]
     visitor.post(f"{run}/stop")
     rest = "".join(text_of(e["data"]) for e in parse_events(visitor.get(f"{run}/events?after={after}").text))
     shown = page.split('id="sample-0">')[1].split("</p>")[0]

@@ -51,14 +51,16 @@ class RunLog:
 
     While `state` is WAITING, `place` is the place in line, from 1, and `seconds` an estimate of how long it will be
     (None: nothing is known). `changed` guards all fields; `version` counts the changes. The log alone holds the run's
-    prompt: it begins with a copy of the records `prompt` [N], and only `learn` adds to them. `blocked` are of a prompt
-    that was written with banned phrases, as `SampleLog.blocked` is.
+    prompt: it begins with a copy of the records `prompt` [N], and only `learn` adds to them, until `prompt_known`, which
+    may be after the first tokens are written. `blocked` are of a prompt that was written with banned phrases, as
+    `SampleLog.blocked` is.
     """
 
     def __init__(self, prompt: np.ndarray, samples: int, blocked: Mapping[int, tuple[int, ...]] | None = None):
         self._prompt, self.blocked = prompt.copy(), dict(blocked or {})
         self._shown_prompt = self._prompt.view()
         self._shown_prompt.flags.writeable = False
+        self.prompt_known = False
         self.changed = threading.Condition()
         self.version = 0
         self.state = RunState.WAITING
@@ -95,14 +97,21 @@ class RunLog:
         return self.state == RunState.DONE or self.withdrawn is not None
 
     def learn(self, place: int, found: np.ndarray) -> None:
-        """Take records of the prompt's tokens from index `place` on. What was known already stays as it was.
+        """Take records of the tokens from index `place` on, as far as they are the prompt's. What was known already stays
+        as it was.
 
         Readers are not woken: a sample's next token does that, or the caller's `touch` where nothing is written.
         """
         with self.changed:
             here = self._prompt[place : place + len(found)]
+            found = found[: len(here)]
             new = known(found) & ~known(here)
             here[new] = found[new]
+
+    def close_prompt(self) -> None:
+        """All that will be known of the prompt is known. Readers are woken as by `learn`."""
+        with self.changed:
+            self.prompt_known = True
 
     def touch(self) -> None:
         """Tell readers that something changed; call with `changed` held."""
@@ -132,7 +141,7 @@ class RunLog:
                 if self._tally is not None:
                     self._tally.ended[str(reason)] += 1
             if all(s.finish_reason for s in self.samples):
-                self.state = RunState.DONE
+                self.state, self.prompt_known = RunState.DONE, True
             self.touch()
 
     def count_in(self, tally: Tally, yields: bool) -> None:

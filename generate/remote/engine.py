@@ -230,6 +230,7 @@ class RemoteEngine:
         if job.request.only_reads or (job.request.statistics and fresh):
             job.run.set_state(RunState.READING)
             await read_prompt(job.request, job.run, self._tries(job))
+        job.run.close_prompt()
         job.run.set_state(RunState.WRITING)
 
     async def _write(self, job: Job, number: int) -> None:

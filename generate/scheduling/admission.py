@@ -9,12 +9,11 @@ from generate.errors import what_failed
 from generate.interface.log import RunLog
 from generate.interface.request import Request
 from generate.interface.states import FinishReason, RunState
-from generate.sampling.records import first_unknown
 from generate.scheduling.delivery import Delivery
+from generate.scheduling.judging import first_to_judge
 from generate.scheduling.prefill import Prefills
 from generate.scheduling.scoring import Scoring
 from generate.scheduling.sequence import new_sequences
-from generate.scheduling.window import as_seen
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +44,9 @@ class Admission:
             going = [sequence for sequence in new if not sequence.finished]
             if not going:
                 return
-            fresh = not any(len(sample) for sample in run.samples)  # else the prompt's records are there already
             first = going[0]
             ids = list(first.ids)
-            judged = len(ids)
-            if request.statistics and fresh:
-                # in the first window also what is known: the text is remembered for runs that may know less of it
-                judged = 1
-                if first.window:
-                    seen = run.prompt[as_seen(range(len(ids)), first.window, request.n_keep)]
-                    judged = first_unknown(seen, first.window + 1, len(ids))
+            judged = first_to_judge(run, request, len(ids), first.window)
             prefill = self._prefills.begin(run, [first], ids, request.n_keep, first.window, judged)
             prefill.later.extend(going[1:])
             self._prefills.append(prefill)

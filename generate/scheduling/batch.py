@@ -4,7 +4,6 @@ A step is one pass of the model over the next token of every running sequence an
 that others wait for. Nothing counts as done before the pass is through: a step that fails can be tried again in parts.
 """
 
-import numpy as np
 import torch
 
 from generate.errors import what_failed
@@ -18,14 +17,15 @@ from generate.scheduling.admission import Admission
 from generate.scheduling.choosing import choose_next
 from generate.scheduling.decoding import Decoding
 from generate.scheduling.delivery import Delivery
-from generate.scheduling.failures import guard, seat_apart, try_apart
+from generate.scheduling.failures import guard, judge_some, seat_apart, try_apart
 from generate.scheduling.forward import Passed, Work, forward
+from generate.scheduling.judging import Judging, first_to_judge, judge, unjudged
 from generate.scheduling.memory import rows_that_fit
-from generate.scheduling.pace import Pace
+from generate.scheduling.pace import MOST_TOKENS, Pace
 from generate.scheduling.past import Past
 from generate.scheduling.prefill import Prefill, Prefills
 from generate.scheduling.prefix_cache import PrefixCache
-from generate.scheduling.scoring import Scoring, judge
+from generate.scheduling.scoring import Scoring
 from generate.scheduling.sequence import Sequence
 from generate.scheduling.stacking import stack_options
 from generate.scheduling.window import window_start
@@ -55,7 +55,8 @@ class Batch:
         self.prefix_cache = PrefixCache(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
         self.decoding = Decoding(self.cache, model.config.vocab_size, model.device)
         self.prefills = Prefills(self.cache, self.prefix_cache)
-        self.delivery = Delivery(folder.tokenizer.vocabulary, folder.end_ids)
+        self.judging = Judging(model, self.known_whole)
+        self.delivery = Delivery(folder.tokenizer.vocabulary, folder.end_ids, self.judging.settle)
         self.scoring = Scoring(self.prefills, self.delivery, model.config.n_positions)
         self.admission = Admission(self.prefills, self.delivery, self.scoring, model.device)
 
@@ -106,7 +107,8 @@ class Batch:
             self.make_room()
             self.pace.begin()
             self.do(work)
-            seconds = self.pace.end(len(self.sequences), work.tokens)
+            judge_some(self, work.judged)
+            seconds = self.pace.end(len(self.sequences), work.tokens, work.judged)
             self.tally.step(seconds, len(self.sequences), work.tokens)
         except Exception as error:
             try_apart(self, error, work)
@@ -114,13 +116,19 @@ class Batch:
         self.sweep()
 
     def schedule(self) -> Work:
-        """What to do in this step, once what has ended is gone."""
+        """What to do in this step, once what has ended is gone.
+
+        It reads as long as there is something to read: somebody waits for it. What was read is judged after that, or
+        before where much is left.
+        """
         self.sweep()
-        parts = self.prefills.plan(self.pace.budget(len(self.sequences)))
+        rows, waiting = len(self.sequences), self.judging.tokens
+        parts = self.prefills.plan(self.pace.budget(rows)) if waiting < MOST_TOKENS else []
+        judged = 0 if parts else min(waiting, self.pace.may_judge(rows))
         if parts or not (self.delivery.pending is None or self.decoding.may_go_ahead()):
             self.delivery.deliver()
             self.sweep()
-        return Work(True, parts)
+        return Work(True, parts, judged)
 
     def make_room(self) -> None:
         """Have a place in the cache for each sequence's next token."""
@@ -137,18 +145,23 @@ class Batch:
             return
         passed = forward(self.model, self.graphs, self.decoding, work)
         chosen = choose_next(passed.logits, self.sequences, self.decoding.options) if passed.rows else None
-        judged = judge(self.model, work.parts, passed)
-        self.hand_out(work, passed, chosen, judged)
+        read = unjudged(work.parts, passed)
+        scored = [one for one in read if one.prefill.only_scored]
+        found = judge(self.model, scored)
+        for one, records in zip(scored, found, strict=True):
+            one.prefill.note(one.place, records)
+        self.judging.put_off(one for one in read if not one.prefill.only_scored)
+        self.hand_out(work, passed, chosen)
 
-    def hand_out(self, work: Work, passed: Passed, chosen: Report | None, judged: list[tuple[int, np.ndarray]]) -> None:
+    def hand_out(self, work: Work, passed: Passed, chosen: Report | None) -> None:
         """Note what was read, and hand out what was written; on a GPU that waits until the next step runs."""
-        for (prefill, count), (place, found) in zip(work.parts, judged, strict=True):
-            prefill.note(place, found)
+        for prefill, count in work.parts:
             prefill.prefix.length += count
         for number, logits in zip(passed.ended, passed.last, strict=True):
             prefill = work.parts[number][0]
             prefill.logits = logits
-            self.prefills.remember(prefill)
+            if all(waiting.run is not prefill.run for waiting in self.judging.prefills):
+                self.known_whole(prefill)
         if chosen is not None:
             self.decoding.written(chosen.ids)
             self.delivery.deliver()
@@ -156,12 +169,17 @@ class Batch:
             if not self.look_ahead:
                 self.delivery.deliver()
 
+    def known_whole(self, prefill: Prefill) -> None:
+        """A text is read, and judged as far as it is to be."""
+        self.prefills.remember(prefill)
+        prefill.run.close_prompt()
+
     # Between reading and writing
 
     def seat_what_is_read(self) -> None:
         """Let go on what waited for a text that is read now: writing, or reading the next window of a scored text."""
         read = [prefill for prefill in self.prefills if prefill.is_read]
-        scored = [prefill for prefill in read if prefill.sequences[0].request.only_reads]
+        scored = [prefill for prefill in read if prefill.only_scored]
         for prefill in scored:
             guard(self, lambda prefill=prefill: self.scoring.go_on(prefill), prefill.everyone)
         seat_apart(self, [prefill for prefill in read if prefill not in scored and prefill.is_read])
@@ -221,6 +239,7 @@ class Batch:
         if going:
             self.reorder()
         self.prefills.drop_finished()
+        self.judging.drop_finished()
 
     def must_read_again(self, sequence: Sequence) -> bool:
         """Let a sequence whose window is full wait until its later half was read anew, and one that took tokens back
@@ -239,11 +258,15 @@ class Batch:
 
     def take_over(self, other: "Batch") -> None:
         """Go on with the sequences of a batch whose device failed: all is read anew, nothing of it is copied."""
+        unknown = {prefill.run for prefill in other.judging.prefills}
         for slot in other.cache.slots:
-            sequence = slot.sequence
+            sequence, first = slot.sequence, None
             sequence.slot = None
             sequence.window = window_start(len(sequence.ids), self.config.n_positions)
-            self.prefills.append(self.prefills.begin_again(sequence))
+            if sequence.run in unknown:
+                first = first_to_judge(sequence.run, sequence.request, len(sequence.ids), sequence.window)
+                unknown.remove(sequence.run)
+            self.prefills.append(self.prefills.begin_again(sequence, first))
         for old in other.prefills:
             prefill = self.prefills.begin(old.run, old.sequences, old.ids, old.n_keep, old.start, old.first, old.end)
             prefill.later = old.later

@@ -1,11 +1,12 @@
 """From the numbers of a step to tokens in a run's log, and to the end of samples."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 
 import numpy as np
 
 from generate.errors import Problem
+from generate.interface.log import RunLog
 from generate.interface.states import BY_ITSELF, FinishReason
 from generate.sampling.statistics import Report
 from generate.scheduling.endings import how_over
@@ -19,10 +20,13 @@ NO_WAY_ON = Problem("The text ends here: each way on that was tried leads to a b
 
 
 class Delivery:
-    """Hands tokens out. `pending` is the last step's report while the next step may already run on a GPU."""
+    """Hands tokens out. `pending` is the last step's report while the next step may already run on a GPU.
 
-    def __init__(self, vocabulary: Vocabulary, end_ids: Iterable[int]):
-        self.vocabulary, self.end_ids = vocabulary, frozenset(end_ids)
+    `settle` is called with a run before it ends, so that nothing of it is found out later.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, end_ids: Iterable[int], settle: Callable[[RunLog], None]):
+        self.vocabulary, self.end_ids, self._settle = vocabulary, frozenset(end_ids), settle
         self.pending: tuple[list[Sequence], Report] | None = None
         self.share_written = 1.0  # of the tokens that sequences may write at the most, how many they did of late
 
@@ -92,5 +96,7 @@ class Delivery:
                 self.log(sequence, sequence.held_back.rest())
             else:
                 sequence.drop_held_back()
+        if reason != FinishReason.ERROR and len(sequence.log):
+            self._settle(sequence.run)
         end = sequence.ending.size if sequence.ending.stop_at is None else sequence.ending.stop_at
         sequence.run.finish(sequence.log, reason, end, error)

@@ -8,6 +8,7 @@ memory ran out in a step            the remembered texts, else the run that came
                                     step is tried again
 anything else in a step             its parts are done one by one; what fails again ends        `try_apart`
 seating                             nobody: it is done text by text                             `seat_apart`
+judging what was read               nobody: its numbers stay unknown                            `judge_some`, Judging
 seating one, or going on to score   the sequences it was for                                    `guard`
 a sequence's numbers out of range   that sequence                                               Delivery, Scoring
 admitting a run                     that run                                                    Admission
@@ -24,6 +25,7 @@ from generate.errors import what_failed
 from generate.interface.states import FinishReason
 from generate.scheduling.delivery import Delivery
 from generate.scheduling.forward import Work
+from generate.scheduling.judging import Judging
 from generate.scheduling.memory import out_of_memory, poisoned
 from generate.scheduling.prefill import Prefill
 from generate.scheduling.prefix_cache import PrefixCache
@@ -59,6 +61,7 @@ class Failing(Protocol):
 
     prefix_cache: PrefixCache
     delivery: Delivery
+    judging: Judging
 
     @property
     def sequences(self) -> list[Sequence]:
@@ -116,6 +119,21 @@ def seat_apart(batch: Failing, prefills: list[Prefill]) -> None:
     for prefill in prefills:
         if prefill.is_read:
             guard(batch, lambda prefill=prefill: batch.seat([prefill]), prefill.sequences)
+
+
+def judge_some(batch: Failing, count: int) -> None:
+    """Judge some tokens that were read. Raises the error where the device failed."""
+    try:
+        batch.judging.go_on(count)
+    except Exception as error:
+        match remedy(error):
+            case Remedy.RELOAD:
+                raise
+            case Remedy.FREE if batch.prefix_cache.drop():
+                log.warning("judging failed (%s); trying again without the remembered texts", error)
+            case _:
+                log.error("what the model thought of some prompts stays unknown", exc_info=error)
+                batch.judging.give_up()
 
 
 def guard(batch: Failing, work: Callable[[], None], touched: list[Sequence]) -> None:

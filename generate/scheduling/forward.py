@@ -17,13 +17,15 @@ FEW_LOGITS = 64  # tokens whose logits are made by one product, and held at once
 
 @dataclass(frozen=True)
 class Work:
-    """What a step has to do: write a token of every running sequence (if `decode`), and read `parts` of texts.
+    """What a step has to do: write a token of every running sequence (if `decode`), read `parts` of texts, and judge
+    `judged` tokens that were read before.
 
     Which sequences those are is asked when it is done: making room changes their order.
     """
 
     decode: bool
     parts: list[Part]
+    judged: int = 0
 
     @property
     def tokens(self) -> int:
@@ -35,15 +37,13 @@ class Work:
 class Passed:
     """What came out of a pass over the last tokens of `rows` running sequences and then over parts of texts.
 
-    `hidden` [M, n_embd] are of all tokens, those of part n from `starts[n]` on; so are `every` [M, V], their logits,
-    where they are few. `logits` [rows, V] are of the running sequences; `last` of the end of each part that ends its
-    text, [1, V] each, and `ended` the numbers of those parts.
+    `hidden` [M, n_embd] are of all tokens, those of part n from `starts[n]` on. `logits` [rows, V] are of the running
+    sequences; `last` of the end of each part that ends its text, [1, V] each, and `ended` the numbers of those parts.
     """
 
     rows: int
     hidden: Tensor
     starts: np.ndarray
-    every: Tensor | None
     logits: Tensor
     ended: list[int]
     last: list[Tensor]
@@ -56,15 +56,10 @@ def forward(model: GPT2 | Int8GPT2, graphs: Graphs | None, decoding: Decoding, w
     starts = np.cumsum([rows, *(count for _, count in work.parts)])
     ended = [place for place, (prefill, count) in enumerate(work.parts) if count == prefill.left]
     wanted = [*range(rows), *(int(starts[place + 1]) - 1 for place in ended)]
-    every = None
-    if len(hidden) <= FEW_LOGITS and any(prefill.judged(count) for prefill, count in work.parts):
-        every = model.logits(hidden)
-    if every is not None or not wanted:
-        logits = hidden[:0] if every is None else every[wanted]
-    else:
-        logits = model.logits(hidden if len(wanted) == len(hidden) else hidden[wanted])
+    telling = hidden if len(wanted) == len(hidden) else hidden[wanted]
+    logits = model.logits(telling) if wanted else hidden[:0]
     last = [logits[place : place + 1].clone() for place in range(rows, rows + len(ended))]
-    return Passed(rows, hidden, starts, every, logits[:rows], ended, last)
+    return Passed(rows, hidden, starts, logits[:rows], ended, last)
 
 
 def pass_over(

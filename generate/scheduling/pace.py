@@ -10,38 +10,54 @@ SLOWER = 1.8  # a step that also reads may take this many times the step that on
 class Pace:
     """How many tokens may be read beside the writing, so that nobody's text halts.
 
-    It learns how long a step takes that only writes, and what each token read adds to one; both in seconds.
+    It learns how long a step takes that only writes, and what each token that is read, or judged, adds to one; all in
+    seconds.
     """
 
     def __init__(self):
         self.writing: float | None = None
         self.token: float | None = None
+        self.judged: float | None = None
         self._begun = 0.0
 
     def begin(self) -> None:
         """Start the clock of a step."""
         self._begun = time.perf_counter()
 
-    def end(self, sequences: int, tokens: int) -> float:
-        """A step is over that wrote for so many sequences and read `tokens` tokens; returns the seconds it took."""
+    def end(self, sequences: int, tokens: int, judged: int) -> float:
+        """A step is over that wrote for so many sequences, and read and judged so many tokens; returns the seconds it took."""
         taken = time.perf_counter() - self._begun
-        if tokens == 0:
+        if not tokens and not judged:
             self.writing = smooth(self.writing, taken)
-        elif sequences == 0:
-            self.token = smooth(self.token, taken / tokens)
-        elif self.writing is not None and tokens >= LEAST_TOKENS:  # of fewer the fixed part is most
-            self.token = smooth(self.token, max(0.0, taken - self.writing) / tokens)
+        elif not judged:
+            self.token = self._each(self.token, taken, sequences, tokens)
+        elif not tokens:
+            self.judged = self._each(self.judged, taken, sequences, judged)
         return taken
+
+    def _each(self, before: float | None, taken: float, sequences: int, tokens: int) -> float | None:
+        if sequences == 0:
+            return smooth(before, taken / tokens)
+        if self.writing is not None and tokens >= LEAST_TOKENS:  # of fewer the fixed part is most
+            return smooth(before, max(0.0, taken - self.writing) / tokens)
+        return before
 
     def budget(self, sequences: int) -> int:
         """Tokens that the next step may read while it writes for so many sequences."""
+        return self._fits(sequences, self.token)
+
+    def may_judge(self, sequences: int) -> int:
+        """Tokens that the next step may judge while it writes for so many sequences."""
+        return self._fits(sequences, self.judged)
+
+    def _fits(self, sequences: int, each: float | None) -> int:
         if sequences == 0:
             return MOST_TOKENS
         if self.writing is None:
-            return 0  # one step without reading tells
-        if not self.token:
+            return 0  # one step that only writes tells
+        if not each:
             return LEAST_TOKENS
-        spare = (SLOWER - 1) * self.writing / self.token
+        spare = (SLOWER - 1) * self.writing / each
         return int(min(max(spare, LEAST_TOKENS), MOST_TOKENS))
 
 

@@ -55,6 +55,11 @@ class Prefill:
         return self.everyone[0].request.yields
 
     @property
+    def only_scored(self) -> bool:
+        """Whether those who wait for it do not write."""
+        return bool(self.sequences) and self.sequences[0].request.only_reads
+
+    @property
     def is_read(self) -> bool:
         """Whether it is read, and somebody waits for what follows."""
         return self.logits is not None and bool(self.sequences)
@@ -85,7 +90,7 @@ class Prefill:
         kept = max(0, self.start + self.n_keep - place)  # so many of them are the beginning of the text
         self.run.learn(place - self.start, found[:kept])
         self.run.learn(place + kept, found[kept:])
-        if self.sequences and self.sequences[0].request.only_reads:  # nothing else will tell that there is more to see
+        if self.only_scored:  # nothing else will tell that there is more to see
             with self.run.changed:
                 self.run.touch()
 
@@ -130,10 +135,11 @@ class Prefills(list[Prefill]):
             prefill.note(first, records[first - start :])
         return prefill
 
-    def begin_again(self, sequence: Sequence) -> Prefill:
-        """Begin to read what a sequence's window holds of its text; nothing of it is judged. It is not added here."""
+    def begin_again(self, sequence: Sequence, first: int | None = None) -> Prefill:
+        """Begin to read what a sequence's window holds of its text, which is judged from index `first` on (by default
+        nothing of it). It is not added here."""
         run, ids, n_keep = sequence.run, sequence.ids, sequence.request.n_keep
-        return self.begin(run, [sequence], ids, n_keep, sequence.window, len(ids))
+        return self.begin(run, [sequence], ids, n_keep, sequence.window, len(ids) if first is None else first)
 
     def with_later(self, run: RunLog) -> Prefill | None:
         """The text of a run of which some samples are not yet let in."""

@@ -1,40 +1,16 @@
-"""What the model thought of the tokens it read, and texts that are only scored."""
+"""Texts that are only scored."""
 
 from collections import deque
 
 import numpy as np
-import torch
 
 from generate.interface.log import RunLog
 from generate.interface.states import FinishReason
 from generate.sampling.records import first_unknown
-from generate.sampling.statistics import prompt_records
 from generate.scheduling.delivery import OUT_OF_RANGE, Delivery
-from generate.scheduling.forward import FEW_LOGITS, Passed
-from generate.scheduling.prefill import Part, Prefill, Prefills
+from generate.scheduling.prefill import Prefill, Prefills
 from generate.scheduling.sequence import Sequence
 from generate.scheduling.window import half_window, windows
-from generate.transformer.int8.model import Int8GPT2
-from generate.transformer.model import GPT2
-
-
-def judge(model: GPT2 | Int8GPT2, parts: list[Part], passed: Passed) -> list[tuple[int, np.ndarray]]:
-    """What the model thought of the tokens that follow those of each part: the first one's index, and records.
-
-    Those of all parts are judged together, a few at once: each call costs as much as some tokens of a small model.
-    """
-    places, ids, rows = [prefill.judged(count) for prefill, count in parts], [], []
-    for (prefill, _), start, judged in zip(parts, passed.starts, places, strict=False):
-        ids += prefill.shown[judged.start : judged.stop]
-        rows += range(start + judged.start - 1 - prefill.next, start + judged.stop - 1 - prefill.next)
-    found = [prefill.records[:0] for prefill, _ in parts[:1]]
-    for low in range(0, len(ids), FEW_LOGITS):
-        some, device = rows[low : low + FEW_LOGITS], passed.hidden.device
-        known = model.logits(passed.hidden[some]) if passed.every is None else passed.every[some]
-        found.append(prompt_records(known, torch.tensor(ids[low : low + FEW_LOGITS], device=device)))
-    ends = np.cumsum([len(judged) for judged in places])
-    apart = np.split(np.concatenate(found), ends[:-1]) if parts else []
-    return [(judged.start, records) for judged, records in zip(places, apart, strict=True)]
 
 
 class Scoring:

@@ -159,7 +159,7 @@ def follow(
         for number in newly_ended(view, ended) if closing else ():
             html = f"<span>{escape(view.ending(number))}</span>{closing.sample_tools[number]}"
             parts.append(partial(f"#ending-{number}", "innerHTML", html))
-        if not told and view.prompt_known:
+        if not told and view.log.prompt_known:
             told = True
             parts.append(partial(f"#{at}prompt", "innerHTML", str(view.prompt_html())))
         if done and closing:

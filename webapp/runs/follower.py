@@ -105,8 +105,9 @@ def read_progress(entry: Entry, run: Run, now: float) -> None:
     log, entry.told = entry.log, Progress.from_json(run.progress)
     log.precision, log.device, log.fingerprint = run.precision, run.device, run.fingerprint
     log.restarts = entry.told.restarts
-    if not entry.prompt_saved and any(map(len, log.samples)):  # it is stored with the first token
+    if not entry.prompt_saved and (entry.told.prompt_known or run.state == RunState.DONE):
         log.learn(0, np.frombuffer(run.prompt, log.prompt.dtype))
+        log.close_prompt()
         entry.prompt_saved = True
     if run.state == RunState.WRITING:
         show_state(log, run, now)

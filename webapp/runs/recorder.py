@@ -58,7 +58,7 @@ class Recorder:
         for run_id, (counts, done, told, _) in stored.items():
             entry = ours[run_id]
             entry.saved, entry.told = counts, told
-            entry.prompt_saved = entry.prompt_saved or any(counts) or done
+            entry.prompt_saved = entry.prompt_saved or told.prompt_known or done
             if held[run_id]:
                 self._engine.cancel(entry.log, FinishReason(held[run_id]))
             if done:
@@ -115,7 +115,7 @@ def store_news(run_id: str, entry: Entry) -> tuple[list[int], bool, Progress, li
     if told != entry.told:
         change |= {"progress": told.as_json(), "precision": run_log.precision, "device": run_log.device}
         change |= {"fingerprint": run_log.fingerprint} if run_log.fingerprint else {}
-    if (blocks or done) and not entry.prompt_saved:  # its statistics are known once there is a first token
+    if (told.prompt_known or done) and not entry.prompt_saved:
         change["prompt"] = run_log.prompt.tobytes()
     if done:
         change |= {"state": RunState.DONE, "holder": None, "words": None}

@@ -138,7 +138,10 @@ def stored_log(run: Run) -> RunLog:
             sample.blocked |= by_place(block.blocked)
         if kept.finish_reason:
             log.finish(sample, kept.finish_reason, kept.text_end, kept.problem)
-    log.restarts = Progress.from_json(run.progress).restarts
+    told = Progress.from_json(run.progress)
+    log.restarts = told.restarts
+    if told.prompt_known:
+        log.close_prompt()
     if not log.done:
         log.set_state(RunState.PAUSED)
     return log

@@ -58,7 +58,8 @@ class Progress:
     """How far a run is, as the server that writes it tells the others.
 
     `state` is the log's, `place` the one in line, `seconds` an estimate of the wait (None: not known), `restarts` how
-    often it was taken up anew, `watching` how many watch it on all servers.
+    often it was taken up anew, `watching` how many watch it on all servers, `prompt_known` whether what the model thought
+    of the prompt is stored.
     """
 
     state: str = RunState.WAITING
@@ -66,11 +67,12 @@ class Progress:
     seconds: float | None = None
     restarts: int = 0
     watching: int = 0
+    prompt_known: bool = False
 
     @classmethod
     def of(cls, log: RunLog, watching: int) -> "Progress":
         """What a log says now; call with `log.changed` held."""
-        return cls(log.state, log.place, log.seconds and round(log.seconds), log.restarts, watching)
+        return cls(log.state, log.place, log.seconds and round(log.seconds), log.restarts, watching, log.prompt_known)
 
     @classmethod
     def from_json(cls, stored: dict | None) -> "Progress":

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from markupsafe import Markup
 
-from generate import UNK, RunLog, SampleLog, Vocabulary, context_at, counted, gettext, is_known, languages
+from generate import UNK, RunLog, SampleLog, Vocabulary, context_at, counted, gettext, languages
 from webapp.runs.tables import Run
 from webapp.runs.transcript import Transcript
 from webapp.views.lenses import classes
@@ -172,11 +172,6 @@ class RunView(Transcript):
                 parts.append(token_html(cell, named) if read or named or not cell.text else escape(cell.text))
             parts.append("</span>")
         return Markup("".join(parts))
-
-    @property
-    def prompt_known(self) -> bool:
-        """Whether the model has told what it thought of the prompt."""
-        return len(self.log.prompt) < 2 or is_known(self.log.prompt[-1])
 
     def cell_html(self, cell: Cell, records: np.ndarray) -> str:
         """A token's span; before it a mark (no text) where the model's window was moved on."""
