@@ -20,7 +20,7 @@ from generate.sampling.statistics import prompt_records
 from generate.scheduling.forward import FEW_LOGITS, Passed
 from generate.scheduling.memory import poisoned
 from generate.scheduling.prefill import Part, Prefill
-from generate.scheduling.window import as_seen
+from generate.scheduling.window import as_seen, window_start
 from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.model import GPT2
 
@@ -145,10 +145,10 @@ def first_to_judge(run: RunLog, request: Request, count: int, window: int) -> in
     index `window` on; `count` where there is none.
 
     A run that begins in its first window is judged whole, also where all is known: the text is remembered for runs that
-    may know less of it.
+    may know less of it. One that goes on in another window than the prompt's own is not: it would get other numbers.
     """
     prompt = len(run.prompt)
-    if not request.statistics or window + 1 >= prompt:
+    if not request.statistics or window != window_start(prompt, request.folder.config.n_positions):
         return count
     if not window and not any(map(len, run.samples)):
         return 1
