@@ -4,7 +4,7 @@
     python -m bench --quick                          (or QUICK=1) storyteller and 124M, less of all, under two minutes
     python -m bench --part contest --model 124M --batch 8 --rounds 5
 
-Everybody has one thread and OpenMP's passive waiting; contenders take turns in rounds, and figures are medians. Table,
+Everybody has one thread (or --threads) and OpenMP's passive waiting; contenders take turns in rounds, and figures are medians. Table,
 targets and bounds are printed; all of it is written as JSON, and the decode speeds as a plot, into bench/results/.
 """
 
@@ -38,8 +38,15 @@ def main() -> None:
     args = arguments()
     begun = time.monotonic()
     lists = {name: [] for name in ("cells", "serve", "gaps", "sameness", "samplers", "beside")}
-    results = {"machine": machine(), "quick": args.quick, "rounds": args.rounds, "bounds": {}, "seconds": {}} | lists
-    print(report.heading(results["machine"], args.rounds), flush=True)
+    results = {
+        "machine": machine(),
+        "quick": args.quick,
+        "rounds": args.rounds,
+        "threads": args.threads,
+        "bounds": {},
+        "seconds": {},
+    } | lists
+    print(report.heading(results["machine"], args.rounds, args.threads), flush=True)
     with tempfile.TemporaryDirectory(prefix="rubric-bench-") as name:
         for part in args.part or (QUICK if args.quick else PARTS):
             started = time.monotonic()
@@ -64,6 +71,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--batch", action="append", type=int, metavar="N", help="default: 1, 8, 32; with --quick 1, 8")
     parser.add_argument("--rounds", type=int, metavar="N", help="default: 3; with --quick 1")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of every contender of the contest (1)")
     parser.add_argument(
         "--precision", help="the server's (default: auto, and int8 for random weights, whose KL means nothing)"
     )
@@ -76,7 +84,7 @@ def arguments() -> argparse.Namespace:
 
 
 def contest(args, work: Path, results: dict) -> None:
-    with Contest(work) as all_of_them:
+    with Contest(work, args.threads) as all_of_them:
         for model in args.model:
             all_of_them.load(model)
             results["bounds"][model] = all_of_them.bounds()

@@ -42,22 +42,23 @@ class Entry:
     inside: bool = True
 
 
-def entries() -> list[Entry]:
-    """All that may take part."""
-    found = [Entry(f"ours {name}", partial(Ours, name)) for name in PRECISIONS]
-    found += [Entry(f"HF {name}", partial(peers.HuggingFace, name)) for name in ("float32", "bfloat16")]
+def entries(threads: int) -> list[Entry]:
+    """All that may take part, each with so many threads; the floor is that of one."""
+    found = [Entry(f"ours {name}", partial(Ours, name, threads)) for name in PRECISIONS]
+    found += [Entry(f"HF {name}", partial(peers.HuggingFace, name, threads)) for name in ("float32", "bfloat16")]
     for name in ("int8", "bfloat16"):
         prepare = partial(peers.convert, precision=name)
-        found.append(Entry(f"CTranslate2 {name}", partial(peers.CTranslate2, name), prepare))
-    return [*found, Entry("llama.cpp q8_0", llama.Llama, llama.convert, inside=False), Entry(FLOOR, Floor)]
+        found.append(Entry(f"CTranslate2 {name}", partial(peers.CTranslate2, name, threads), prepare))
+    llama_cpp = Entry("llama.cpp q8_0", partial(llama.Llama, threads), llama.convert, inside=False)
+    return [*found, llama_cpp, Entry(FLOOR, Floor)]
 
 
 class Contest:
     """The children of all contenders, for one model after another."""
 
-    def __init__(self, work: Path):
-        self.work, self.children, self.neighbours = work, {}, Neighbours()
-        for entry in entries():
+    def __init__(self, work: Path, threads: int = 1):
+        self.work, self.children, self.neighbours = work, {}, Neighbours(threads)
+        for entry in entries(threads):
             with told(entry.name):
                 self.children[entry.name] = (entry, Child(entry.make))
 

@@ -135,10 +135,13 @@ def percentile(values: list[float], share: float) -> float:
 
 
 class Neighbours:
-    """How many cores others kept busy while contenders of one thread took turns: `with` it around the turns."""
+    """How many cores others kept busy while contenders of so many threads took turns: `with` it around the turns.
 
-    def __init__(self):
-        self.busy = self.wall = 0.0
+    Whoever takes turns with several threads may leave some of them idle, so that it is as many at the least.
+    """
+
+    def __init__(self, threads: int = 1):
+        self.threads, self.busy, self.wall = threads, 0.0, 0.0
 
     def __enter__(self) -> None:
         self.busy, self.wall = self.busy - busy_seconds(), self.wall - time.monotonic()
@@ -148,7 +151,7 @@ class Neighbours:
 
     @property
     def cores(self) -> float:
-        return max(0.0, self.busy / self.wall - 1) if self.wall and self.busy else 0.0
+        return max(0.0, self.busy / self.wall - self.threads) if self.wall and self.busy else 0.0
 
 
 def busy_seconds() -> float:

@@ -26,18 +26,19 @@ MAX_ROWS = 32
 
 
 class Ours:
-    """One precision of the engine on one thread."""
+    """One precision of the engine."""
 
-    def __init__(self, precision: str):
-        torch.set_num_threads(1)
+    def __init__(self, precision: str, threads: int = 1):
+        torch.set_num_threads(1 if precision == "int8" else threads)
         keep_freed_memory()  # as the engine's thread does
-        self.precision = precision
+        self.precision, self.threads = precision, threads
 
     @torch.inference_mode()
     def load(self, path: Path) -> None:
         self.folder = check_folder(path)
         self.batch = None  # the model before makes room first
         model = load_model(self.folder, torch.device("cpu"), self.precision)
+        model.use_threads(self.threads)
         self.batch = Batch(model, self.folder, MAX_ROWS)
 
     def beside(self) -> Batch:

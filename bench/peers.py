@@ -1,6 +1,6 @@
 """The peers that come as Python packages: Hugging Face `generate`, and CTranslate2.
 
-Both get the weights, prompts and sampling (top_k 40, temperature 0.9) that ours gets, and one thread. Both sample a
+Both get the weights, prompts and sampling (top_k 40, temperature 0.9) that ours gets, and as many threads. Both sample a
 batch with one set of options and one generator, and report nothing but ids.
 
 CTranslate2 brings an OpenMP of its own (a libgomp beside torch's, in ctranslate2.libs), which reads OMP_WAIT_POLICY and
@@ -25,11 +25,11 @@ from bench.shapes import SAMPLING
 class HuggingFace:
     """`generate` of transformers with its defaults (a cache that grows, torch's fused attention)."""
 
-    def __init__(self, precision: str):
+    def __init__(self, precision: str, threads: int):
         import torch
         import transformers
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
         self.precision = getattr(torch, precision)
@@ -71,20 +71,20 @@ class HuggingFace:
 class CTranslate2:
     """A converted model in CTranslate2's generator. A step is (time of N tokens - time of 1) / (N - 1)."""
 
-    def __init__(self, precision: str):
+    def __init__(self, precision: str, threads: int):
         if "avx512_vnni" in Path("/proc/cpuinfo").read_text():
             os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
         import ctranslate2
 
         if precision not in ctranslate2.get_supported_compute_types("cpu"):
             raise Failed(f"it has no {precision} for this CPU")
-        self.precision = precision
+        self.precision, self.threads = precision, threads
 
     def load(self, path: Path) -> None:
         import ctranslate2
 
         self.generator = None
-        options = {"compute_type": self.precision, "inter_threads": 1, "intra_threads": 1}
+        options = {"compute_type": self.precision, "inter_threads": 1, "intra_threads": self.threads}
         self.generator = ctranslate2.Generator(str(path), device="cpu", **options)
         self.tokens = json.loads((path / "vocabulary.json").read_text())
 

@@ -15,11 +15,12 @@ def number(value: float | None, digits: int = 0, unit: str = "") -> str:
     return "" if value is None else f"{value:,.{digits}f}{unit}"
 
 
-def heading(m: dict, rounds: int) -> str:
+def heading(m: dict, rounds: int, threads: int) -> str:
+    each = "One thread each" if threads == 1 else f"{threads} threads each"
     many = f"medians of {rounds} rounds" if rounds > 1 else "one round only, so a busy moment shows"
     return (
         f"{m['date']}. {m['cpu']}, {m['cores']} cores ({m['instructions']}); torch {m['torch']}, Python {m['python']}\n"
-        f"One thread each, passive waiting, in turns; {many}. Load before: {number(m['load_before'], 2)}"
+        f"{each}, passive waiting, in turns; {many}. Load before: {number(m['load_before'], 2)}"
     )
 
 

@@ -1,6 +1,8 @@
 """int8: a row's numbers are its own, to the last bit, and close to those of float32."""
 
+import gc
 import random
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from conftest import finished
 from engines import ids_of, running
+from waiting import until
 
 from generate import find_model
 from generate.transformer.int8 import fused, packing, rowwise
@@ -180,3 +183,49 @@ def test_the_storyteller_is_hardly_changed_by_what_auto_chose(models):
     assert told["kl"] == pytest.approx(kl / count, rel=0.02, abs=1e-6)
     assert told["same"] == pytest.approx(same / count, abs=1e-3)
     assert told["tokens"] == count
+
+
+# Threads
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_any_number_of_threads_computes_the_same_bits(models, threads):
+    """Prompts of several rows and one long one, then steps of one row and of several; it has 4 heads."""
+    folder = find_model(models, "storyteller")
+    one, several = (load_model(folder, CPU, "int8") for _ in range(2))
+    several.use_threads(threads)
+    found = [computed(model) for model in (one, several)]
+    for right, other in zip(*found, strict=True):
+        assert torch.equal(right, other)
+
+
+def computed(model) -> list[torch.Tensor]:
+    chance, results = random.Random(3), []
+    cache = model.new_cache(4, 0)
+    for length in (1, 2, 9, 130, 200):
+        prefix = cache.new_prefix(length)
+        ids = torch.tensor([chance.randrange(1, 8192) for _ in range(length)])
+        hidden = model.hidden([(prefix, ids, torch.arange(length))])
+        prefix.length = length
+        if length != 9:
+            cache.join(None, prefix)
+        results += [hidden, model.logits(hidden)]
+    for _ in range(3):
+        cache.make_room()
+        positions = torch.tensor([slot.position for slot in cache.slots])
+        hidden = model.hidden([(cache, torch.arange(7, 7 + len(positions)), positions)])
+        cache.end_step()
+        results += [hidden, model.logits(hidden)]
+    return results
+
+
+def test_threads_end_with_the_model_that_had_them(models):
+    model = load_model(find_model(models, "tiny"), CPU, "int8")
+    others = set(threading.enumerate())
+    model.use_threads(4)
+    assert model.logits(torch.zeros(3, model.config.n_embd)).isfinite().all()
+    own = set(threading.enumerate()) - others
+    assert len(own) == 3
+    del model
+    gc.collect()
+    until(lambda: not any(thread.is_alive() for thread in own), what="the end of its threads")

@@ -25,7 +25,7 @@ from generate.scheduling.loaded_models import LoadedModel, LoadedModels
 from generate.scheduling.queue import Queue, Ticket
 from generate.transformer.cpu import keep_freed_memory
 from generate.transformer.model import GPT2
-from generate.transformer.tuning import choose_threads, thread_limit
+from generate.transformer.tuning import choose_torch_threads, thread_limit
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class LocalEngine:
         self._threads, self._prefix_bytes = threads, prefix_memory << 20
         self._wake = threading.Condition()  # guards the queue and what is asked of the engine's thread
         self._queue, self._tallies = Queue(), Tallies()
-        self._loaded_models = LoadedModels(self.device, precision, self._new_batch, self._notify)
+        self._loaded_models = LoadedModels(self.device, precision, self._new_batch, self._notify, threads)
         self._dispatch = Dispatch(self._queue, self._loaded_models, self._wake, max_rows)
         self._forecaster = Forecaster(self._queue, self._loaded_models, self._wake, max_rows)
         self._cancelled: dict[RunLog, FinishReason] = {}  # runs that shall end, until the engine's thread has looked
@@ -211,8 +211,7 @@ class LocalEngine:
             self._problem = Problem("The model {model} is being loaded.", model=folder.name)
             loaded = self._loaded_models.load(folder)
             if self._threads == 0 and self.device.type == "cpu":
-                self._threads = choose_threads(loaded.model)
-                log.info("%d of the processor's threads write fastest", self._threads)
+                choose_torch_threads(loaded.model)
             self._loaded_models.all[folder.identity] = loaded
             self._problem = None
         except Exception as error:

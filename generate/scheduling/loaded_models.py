@@ -19,6 +19,7 @@ from generate.scheduling.sequence import Sequence
 from generate.scheduling.warm_up import warm_up
 from generate.transformer.model import GPT2, load_model
 from generate.transformer.precision import choose_precision
+from generate.transformer.tuning import choose_threads
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +54,20 @@ class Loading:
 
 
 class LoadedModels:
-    """Changed by the engine's thread alone; `on_change` is called from the loading thread when a model is there."""
+    """Changed by the engine's thread alone; `on_change` is called from the loading thread when a model is there.
+
+    In int8 each model has threads of its own: `threads`, or, where that is 0, as many as are found to pay.
+    """
 
     def __init__(
-        self, device: torch.device, precision: str, new_batch: Callable[[GPT2, ModelFolder], Batch], on_change
+        self,
+        device: torch.device,
+        precision: str,
+        new_batch: Callable[[GPT2, ModelFolder], Batch],
+        on_change: Callable[[], None],
+        threads: int = 1,
     ):
-        self.device, self.precision = device, precision
+        self.device, self.precision, self._threads = device, precision, threads
         self._new_batch, self._on_change = new_batch, on_change
         self.all: dict[tuple, LoadedModel] = {}
         self.loading: Loading | None = None
@@ -174,6 +183,8 @@ class LoadedModels:
 
         model = choose_precision(folder, self.device, load) if self.precision == "auto" else load(self.precision)
         batch = self._new_batch(model, folder)
+        if model.precision == "int8":
+            model.use_threads(self._threads or choose_threads(model))
         warm_up(model, batch.cache)
         taken = model_bytes(model.config, model.precision) / 1e6
         log.info("%s (%s…) is loaded: %s, %.0f MB", folder.name, fingerprint[:12], model.precision, taken)

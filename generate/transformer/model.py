@@ -50,6 +50,10 @@ class GPT2:
         self.head: Function = pack(tensors.pop(HEAD, self.wte).t(), None)
         self.blocks = [Block(tensors, f"h.{layer}.", config.activation) for layer in range(config.n_layer)]
 
+    def use_threads(self, count: int) -> None:
+        """Have torch compute with so many threads, whatever it computes in the thread that calls this."""
+        torch.set_num_threads(count)
+
     def new_cache(self, most_rows: int, _prefix_bytes: int) -> KVCache:
         """A cache for so many rows at the most."""
         return KVCache(self.config, self.device, self.dtype, most_rows)

@@ -1,5 +1,6 @@
 """What is found by measuring when a model is loaded: how fast each precision is here, and how many threads pay."""
 
+import logging
 import time
 from dataclasses import replace
 
@@ -8,7 +9,10 @@ import torch
 from generate.folders.config import Config
 from generate.folders.tensors import tensor_shapes
 from generate.transformer.cpu import cores
+from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.model import GPT2, PRECISIONS, new_model
+
+log = logging.getLogger(__name__)
 
 FEW_CORES = 8  # up to here one is left for the web
 WORTH = 0.95  # more threads must bring the time down to this share
@@ -47,25 +51,28 @@ def thread_limit() -> int:
     return cores() - (1 < cores() <= FEW_CORES)
 
 
-def choose_threads(model: GPT2) -> int:
-    """Try a step of 4 tokens on more and more threads, and keep what pays; int8 runs on one."""
-    if model.precision == "int8":
-        torch.set_num_threads(1)
-        return 1
-    limit = thread_limit()
+def choose_torch_threads(model: GPT2 | Int8GPT2) -> None:
+    """How many threads torch uses, in the thread that calls this: those of a model that computes with it; else one."""
+    torch.set_num_threads(1)
+    if model.precision != "int8":
+        choose_threads(model)
+
+
+def choose_threads(model: GPT2 | Int8GPT2) -> int:
+    """Try a step of 4 tokens on more and more threads, and keep what pays."""
+    limit, best, time_of_best, count = thread_limit(), 1, float("inf"), 1
     cache = model.new_cache(1, 0)
     ids, places = torch.zeros(4, dtype=torch.int64), torch.arange(4)
 
     def step() -> None:
         model.logits(model.hidden([(cache.new_prefix(4), ids, places)]))
 
-    best, time_of_best = 1, float("inf")
-    count = 1
     while count <= limit:
-        torch.set_num_threads(count)
+        model.use_threads(count)
         taken = seconds(step)
         if taken <= WORTH * time_of_best:
             best, time_of_best = count, taken
         count = limit if count < limit < 2 * count else 2 * count
-    torch.set_num_threads(best)
+    model.use_threads(best)
+    log.info("%d of the processor's threads write fastest", best)
     return best

@@ -33,8 +33,9 @@ def softmax(scores):
 
 
 @exactly
-def attend(pool, layer, tables, rows, positions, queries, scores, sums):
-    """Attention of a few tokens, each over all positions of its row up to its own; `sums` [T, n_head * width].
+def attend(pool, layer, tables, rows, positions, queries, scores, sums, first_head, last_head):
+    """Attention of a few tokens, each over all positions of its row up to its own; `sums` [T, n_head * width] for the heads
+    from `first_head` up to `last_head`.
 
     Page by page, and all heads of one together: memory is read in pieces of n_head * width * 64 numbers, and what
     several tokens read (of a text that is being read, of a prompt that samples share) is read once for all.
@@ -49,12 +50,12 @@ def attend(pool, layer, tables, rows, positions, queries, scores, sums):
             if here <= 0:
                 continue
             keys = tables[rows[i], start // PAGE] * layers * 2 * heads * tile + of_layer
-            for head in range(heads):
+            for head in range(first_head, last_head):
                 to = (i * heads + head) * of_head + start
                 scores_of(queries, i * of_query + head * width, pool, keys + head * tile, here, width, scores, to)
-    sums[:] = np.float32(0)
+    sums[:, first_head * width : last_head * width] = np.float32(0)
     for i in range(len(rows)):
-        for head in range(heads):
+        for head in range(first_head, last_head):
             softmax(scores[i, head, : positions[i] + 1])
     for start in range(0, longest, PAGE):
         for i in range(len(rows)):
@@ -62,7 +63,7 @@ def attend(pool, layer, tables, rows, positions, queries, scores, sums):
             if here <= 0:
                 continue
             values = tables[rows[i], start // PAGE] * layers * 2 * heads * tile + of_layer + heads * tile
-            for head in range(heads):
+            for head in range(first_head, last_head):
                 first, to = (i * heads + head) * of_head + start, i * of_sum + head * width
                 for part in range(0, width // 64 * 64, 64):
                     add_values_4(scores, first, here, pool, values + head * tile + part, width, sums, to + part)

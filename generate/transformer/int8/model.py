@@ -16,6 +16,7 @@ from generate.transformer.int8 import fused
 from generate.transformer.int8.fused import Weights
 from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix
 from generate.transformer.int8.packing import Linear, empty_linear, fill_linear, round_up
+from generate.transformer.int8.team import Team
 
 KINDS = {"gelu_new": 0, "gelu_pytorch_tanh": 0, "gelu": 1, "relu": 2, "silu": 3}  # as rowwise.activate counts them
 LOWEST = {"gelu_new": -0.1701, "gelu_pytorch_tanh": -0.1701, "gelu": -0.17, "relu": 0.0, "silu": -0.2785}
@@ -28,7 +29,7 @@ Piece = tuple[PagedKVCache | PagedPrefix, Tensor, Tensor]
 
 
 class Int8GPT2:
-    """The weights of one model, packed. It holds no state between calls."""
+    """The weights of one model, packed, and the threads that compute with them. It holds no state between calls."""
 
     precision = "int8"
     device = torch.device("cpu")
@@ -40,6 +41,11 @@ class Int8GPT2:
         self._weights, self._head = pack_weights(config, {name: tensors.pop(name).numpy() for name in list(tensors)})
         self._kind, self._lowest = KINDS[config.activation], np.float32(LOWEST[config.activation])
         self._epsilon = np.float32(config.layer_norm_epsilon)
+        self.use_threads(1)
+
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads from now on; what is computed does not change."""
+        self._team = Team(count)
 
     def new_cache(self, most_rows: int, prefix_bytes: int) -> PagedKVCache:
         """A cache for so many rows, with `prefix_bytes` more for texts that are kept."""
@@ -54,12 +60,14 @@ class Int8GPT2:
             tables += more
         ids, positions = (np.concatenate([piece[part].numpy() for piece in pieces]) for part in (1, 2))
         rows, tables = np.concatenate(rows), np.stack(tables)
-        out = np.empty((len(ids), self.config.n_embd), np.float32)
+        out, pool = np.empty((len(ids), self.config.n_embd), np.float32), pieces[0][0].pool.kv
         for low in range(0, len(ids), BLOCK):
             some = slice(low, low + BLOCK)
-            fused.hidden(
+            longest, count = positions[some].max() + 1, len(ids[some])
+            self._team.do(
+                fused.hidden,
                 self._weights,
-                pieces[0][0].pool.kv,
+                pool,
                 tables,
                 ids[some],
                 rows[some],
@@ -68,13 +76,17 @@ class Int8GPT2:
                 self._lowest,
                 self._epsilon,
                 out[some],
+                fused.room(self._weights, pool, count, longest, self._team.size),
             )
         return torch.from_numpy(out)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] in float32 of hidden states [N, n_embd]."""
         out = np.empty((len(hidden), self._head.scale.shape[1]), np.float32)
-        fused.head(self._head, hidden.numpy(), out)
+        x = hidden.numpy()
+        self._team.do(
+            fused.head, self._head, x, fused.inputs_for(len(x), self._head), np.empty(len(x), np.float32), out
+        )
         return torch.from_numpy(out)[:, : self.config.vocab_size]
 
 
