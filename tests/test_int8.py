@@ -41,7 +41,7 @@ def product(rows=64, columns=96, lowest=None, bias=True, seed=0) -> Callable[[to
                 rowwise.quantise(row, into) if lowest is None else rowwise.quantise_above(row, np.float32(lowest), into)
             )
         out = np.empty((len(x), linear.scale.shape[1]), np.float32)
-        fused.multiply(whole, size, linear, 0, out)
+        fused.multiply(whole, size, linear, 0, out, 0, 1)
         return torch.from_numpy(out)[:, :columns]
 
     return multiply

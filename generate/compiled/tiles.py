@@ -9,10 +9,21 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from generate.compiled.writer import BYTES, FLOAT, FLOATS, INT32, INT64, LANES, PER_STEP, WORDS, Writer
+from generate.compiled.writer import BYTES, FLOAT, FLOATS, INT32, INT64, LANES, MOST_SUMS, PER_STEP, WORDS, Writer
 
 COLUMNS = 2  # vectors of outputs in a panel of packed weights
 PANEL = LANES * COLUMNS
+
+
+def blocks_of(rows):
+    """Which rows and columns of a tile are multiplied at once: (rows, columns) for each time, so many that sums fit."""
+    columns_at_once = COLUMNS if rows * COLUMNS <= MOST_SUMS or rows < MOST_SUMS else 1
+    rows_at_once = min(rows, MOST_SUMS // columns_at_once)
+    return [
+        (range(first, first + rows_at_once), range(column, column + columns_at_once))
+        for column in range(0, COLUMNS, columns_at_once)
+        for first in range(0, rows, rows_at_once)
+    ]
 
 
 def product_tile(rows):
@@ -39,27 +50,28 @@ def product_tile(rows):
             )
             start, scale, bias = (w.address(kinds[8 + i], v, column) for i, v in enumerate((start, scale, bias)))
             size, out = w.address(kinds[12], size, row), w.address(kinds[14], out, to)
-            sums = w.variables(WORDS, rows, COLUMNS)
-            for r in range(rows):
-                for c in range(COLUMNS):
-                    builder.store(w.load(WORDS, w.at(start, 64 * c)), sums[r][c])
-            x_rows = [w.at(x, stride, r) for r in range(rows)]
-            with cgutils.for_range(builder, steps) as loop:
-                here, later = w.at(weight, loop.index, 64 * COLUMNS), w.at(ahead, builder.mul(loop.index, pace))
-                for c in range(COLUMNS):
-                    w.prefetch(w.at(later, 64 * c))
-                vectors = [w.load(BYTES, w.at(here, 64 * c)) for c in range(COLUMNS)]
-                for r in range(rows):
-                    four = builder.bitcast(w.spread(w.load(INT32, w.at(x_rows[r], loop.index, PER_STEP))), BYTES)
-                    for c in range(COLUMNS):
-                        builder.store(w.dot_bytes(builder.load(sums[r][c]), four, vectors[c]), sums[r][c])
-            for r in range(rows):
-                factor = w.spread(w.load(ir.FloatType(), w.at(size, 4 * r)))
-                for c in range(COLUMNS):
-                    y = builder.sitofp(builder.load(sums[r][c]), FLOATS)
-                    y = builder.fmul(builder.fmul(y, w.load(FLOATS, w.at(scale, 64 * c))), factor)
-                    y = builder.fadd(y, w.load(FLOATS, w.at(bias, 64 * c)))
-                    w.store(y, w.at(w.at(out, out_stride, 4 * r), 64 * c))
+            blocks = blocks_of(rows)
+            for row_numbers, columns in blocks:
+                sums = {(r, c): w.variable(WORDS, w.load(WORDS, w.at(start, 64 * c))) for r in row_numbers for c in columns}
+                x_rows = {r: w.at(x, stride, r) for r in row_numbers}
+                with cgutils.for_range(builder, steps) as loop:
+                    here = w.at(weight, loop.index, 64 * COLUMNS)
+                    if (row_numbers, columns) == blocks[0]:
+                        later = w.at(ahead, builder.mul(loop.index, pace))
+                        for c in range(COLUMNS):
+                            w.prefetch(w.at(later, 64 * c))
+                    vectors = {c: w.load(BYTES, w.at(here, 64 * c)) for c in columns}
+                    for r in row_numbers:
+                        four = builder.bitcast(w.spread(w.load(INT32, w.at(x_rows[r], loop.index, PER_STEP))), BYTES)
+                        for c in columns:
+                            builder.store(w.dot_bytes(builder.load(sums[r, c]), four, vectors[c]), sums[r, c])
+                for r in row_numbers:
+                    factor = w.spread(w.load(ir.FloatType(), w.at(size, 4 * r)))
+                    for c in columns:
+                        y = builder.sitofp(builder.load(sums[r, c]), FLOATS)
+                        y = builder.fmul(builder.fmul(y, w.load(FLOATS, w.at(scale, 64 * c))), factor)
+                        y = builder.fadd(y, w.load(FLOATS, w.at(bias, 64 * c)))
+                        w.store(y, w.at(w.at(out, out_stride, 4 * r), 64 * c))
             return context.get_dummy_value()
 
         return signature, generate

@@ -7,13 +7,20 @@ from numba.core import cgutils
 
 LANES = 16
 PER_STEP = 4  # inputs that one instruction takes at once
-VNNI = llvm.get_host_cpu_features().get("avx512vnni", False)
+VNNI, AVX2 = (llvm.get_host_cpu_features().get(name, False) for name in ("avx512vnni", "avx2"))
+# vectors of 16 sums that stay in registers beside what is multiplied: of 32 that hold 16 numbers each, or 16 that hold 8
+MOST_SUMS = 16 if VNNI else 4
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 # e^x: a float32 that was added to ROUND holds its integer, rounded to even, in its lowest bits. Source: Cephes, expf
 ROUND, LOG2_E, LN_2_HIGH, LN_2_LOW = 1.5 * 2**23, 1.44269504, 0.693359375, -2.12194440e-4
 POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 BYTES, WORDS = ir.VectorType(INT8, 4 * LANES), ir.VectorType(INT32, LANES)
+SHORTS = ir.VectorType(INT16, 2 * LANES)
+SHORTS = ir.VectorType(INT16, 2 * LANES)
+SHORTS = ir.VectorType(INT16, 2 * LANES)
+SHORTS = ir.VectorType(INT16, 2 * LANES)
+SHORTS = ir.VectorType(INT16, 2 * LANES)
 FLOAT = ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, LANES)
 POINTER = INT8.as_pointer()
@@ -52,12 +59,15 @@ class Writer:
         first = self.builder.insert_element(empty, scalar, INT32(0))
         return self.builder.shuffle_vector(first, empty, ir.Constant(WORDS, [0] * LANES))
 
-    def variables(self, type_, rows, columns, value=None):
-        """Vectors that keep their values from one turn of a loop to the next; LLVM holds them in registers."""
-        found = [[cgutils.alloca_once(self.builder, type_) for _ in range(columns)] for _ in range(rows)]
-        for variable in (variable for row in found for variable in row):
-            self.builder.store(ir.Constant(type_, None) if value is None else value, variable)
+    def variable(self, type_, value=None):
+        """A vector, zero at first or `value`, that is kept from one turn of a loop to the next; LLVM holds it in registers."""
+        found = cgutils.alloca_once(self.builder, type_)
+        self.builder.store(ir.Constant(type_, None) if value is None else value, found)
         return found
+
+    def variables(self, type_, rows, columns):
+        """`rows` times `columns` of them."""
+        return [[self.variable(type_) for _ in range(columns)] for _ in range(rows)]
 
     def call(self, name, result, *arguments):
         """Call one of LLVM's own functions."""
@@ -124,8 +134,30 @@ class Writer:
         """sums[i] + the sum over j < 4 of unsigned[4 i + j] * signed[4 i + j], exact in 32 bits."""
         if VNNI:
             return self.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
+        if AVX2:
+            return self.dot_shorts(sums, unsigned, signed)
         b, u, s = self.builder, self.builder.bitcast(unsigned, WORDS), self.builder.bitcast(signed, WORDS)
         for j in range(PER_STEP):
             up, right = (ir.Constant(WORDS, [n] * LANES) for n in (24 - 8 * j, 24))
             sums = b.add(sums, b.mul(b.lshr(b.shl(u, up), right), b.ashr(b.shl(s, up), right)))
         return sums
+
+    def dot_shorts(self, sums, unsigned, signed):
+        """The same by products of 16-bit numbers, every other byte at once: the sum of two products of bytes may be more
+        than 16 bits hold, of which AVX2's own product of bytes would keep the largest."""
+        b, u, s = self.builder, self.builder.bitcast(unsigned, SHORTS), self.builder.bitcast(signed, SHORTS)
+        eight, low = (ir.Constant(SHORTS, [n] * 2 * LANES) for n in (8, 255))
+        evens, odds = (b.and_(u, low), b.ashr(b.shl(s, eight), eight)), (b.lshr(u, eight), b.ashr(s, eight))
+        for one, other in (evens, odds):
+            sums = b.add(sums, self.add_neighbours(one, other))
+        return sums
+
+    def add_neighbours(self, a, b):
+        """a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] of 32 numbers of 16 bits, as 16 of 32."""
+        half = ir.VectorType(INT32, LANES // 2)
+        nothing, halves = ir.Constant(SHORTS, ir.Undefined), []
+        for start in (0, LANES):
+            these = ir.Constant(ir.VectorType(INT32, LANES), list(range(start, start + LANES)))
+            some = (self.builder.shuffle_vector(vector, nothing, these) for vector in (a, b))
+            halves.append(self.call("llvm.x86.avx2.pmadd.wd", half, *some))
+        return self.builder.shuffle_vector(*halves, ir.Constant(WORDS, list(range(LANES))))

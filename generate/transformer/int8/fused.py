@@ -57,7 +57,7 @@ def share(count, part, parts):
 
 
 @exactly
-def multiply(x, size, linear, layer, out, part=0, parts=1):
+def multiply(x, size, linear, layer, out, part, parts):
     """out = x W + b for all rows: the weights are read once from memory, a panel's next ones while it is worked on."""
     rows, inputs = x.shape
     steps, stride = inputs // PER_STEP, out.shape[1]
