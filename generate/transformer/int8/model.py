@@ -13,6 +13,7 @@ from generate.compiled.tiles import LANES
 from generate.folders.config import Config
 from generate.folders.tensors import HEAD
 from generate.transformer.int8 import fused
+from generate.transformer.int8.attention import PAGE
 from generate.transformer.int8.fused import Weights
 from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix
 from generate.transformer.int8.packing import Linear, empty_linear, fill_linear, round_up
@@ -29,7 +30,8 @@ Piece = tuple[PagedKVCache | PagedPrefix, Tensor, Tensor]
 
 
 class Int8GPT2:
-    """The weights of one model, packed, and the threads that compute with them. It holds no state between calls."""
+    """The weights of one model, packed, the threads that compute with them, and room for what they compute, which one
+    caller at a time may use. It holds no state between calls."""
 
     precision = "int8"
     device = torch.device("cpu")
@@ -45,7 +47,7 @@ class Int8GPT2:
 
     def use_threads(self, count: int) -> None:
         """Compute with so many threads from now on; what is computed does not change."""
-        self._team = Team(count)
+        self._team, self._room, self._room_for = Team(count), None, (0, 0)
 
     def new_cache(self, most_rows: int, prefix_bytes: int) -> PagedKVCache:
         """A cache for so many rows, with `prefix_bytes` more for texts that are kept."""
@@ -63,7 +65,6 @@ class Int8GPT2:
         out, pool = np.empty((len(ids), self.config.n_embd), np.float32), pieces[0][0].pool.kv
         for low in range(0, len(ids), BLOCK):
             some = slice(low, low + BLOCK)
-            longest, count = positions[some].max() + 1, len(ids[some])
             self._team.do(
                 fused.hidden,
                 self._weights,
@@ -76,9 +77,16 @@ class Int8GPT2:
                 self._lowest,
                 self._epsilon,
                 out[some],
-                fused.room(self._weights, pool, count, longest, self._team.size),
+                self._room_of(pool, len(ids[some]), positions[some].max() + 1),
             )
         return torch.from_numpy(out)
+
+    def _room_of(self, pool: np.ndarray, count: int, positions: int) -> fused.Between:
+        """Room for `count` tokens, none of them at more than so many positions; that of the last pass where it fits."""
+        if self._room_for[0] != count or self._room_for[1] < positions:
+            self._room_for = count, round_up(positions, PAGE)
+            self._room = fused.room(self._weights, pool, *self._room_for, self._team.size)
+        return self._room
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] in float32 of hidden states [N, n_embd]."""
