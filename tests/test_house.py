@@ -133,6 +133,7 @@ OF_THE_ENGINE = {
         "samplers",
         "sampler_runs",
         "score",
+        "judging",
         "shapes",
         "fake_engine",
         "yielding",
