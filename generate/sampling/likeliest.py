@@ -178,14 +178,19 @@ def above(x, least):
 
 
 @exactly
-def rank(logits, stride, size, chosen, values, ranks):
-    """Fill ranks, int64 [B], with 1 + how many numbers of a row are larger than that of `chosen` [B]; of rows as in
-    `survey`, whose likeliest [B, FEW] are `values`."""
-    for row in range(len(ranks)):
-        count = above(values[row], chosen[row])
+def tell(logits, stride, size, width, tokens, log_z, entropy, values, ids, floats, whole):
+    """What `statistics.statistics` tells of the `tokens` [B], of rows as in `survey`, of which log_z and entropy are [B, 1] and
+    the likeliest `values` and `ids` [B, FEW]. Fills floats [B, 3 + width] and whole [B, 1 + width], or the beginning of wider
+    ones."""
+    for row in range(len(tokens)):
+        chosen = logits[row * stride + tokens[row]]
+        count = above(values[row], chosen)
         if count == values.shape[1]:
-            count = above(logits[row * stride : row * stride + size], chosen[row])
-        ranks[row] = 1 + count
+            count = above(logits[row * stride : row * stride + size], chosen)
+        floats[row, 0], floats[row, 1], floats[row, 2] = chosen - log_z[row, 0], entropy[row, 0], log_z[row, 0]
+        whole[row, 0] = 1 + count
+        for i in range(width):
+            floats[row, 3 + i], whole[row, 1 + i] = values[row, i] - log_z[row, 0], ids[row, i]
 
 
 @exactly

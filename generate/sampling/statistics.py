@@ -41,24 +41,29 @@ def survey_by_torch(logits: Tensor) -> Survey:
     return Survey(log_z, -torch.linalg.vecdot(probabilities, logits - log_z)[:, None], top)
 
 
-def statistics(logits: Tensor, ids: Tensor, seen: Survey) -> tuple[Tensor, Tensor]:
+def statistics(logits: Tensor, ids: Tensor, seen: Survey, more: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
     """What the model thought of the tokens `ids` [B], given logits [B, V] float32 and their survey.
 
     Returns floats [B, 3 + A] (logprob, entropy, log_z, alternatives' logprobs) and int64 [B, 1 + A] (rank,
-    alternatives' ids), where A is 10 or the whole of a smaller vocabulary.
+    alternatives' ids), where A is 10 or the whole of a smaller vocabulary; and after these room for so many columns `more`.
     """
-    chosen, width = logits.gather(1, ids[:, None]), min(ALTERNATIVES, logits.shape[1])
-    logprobs = torch.cat((chosen, seen.top.values[:, :width]), 1) - seen.log_z
-    floats = torch.cat((logprobs[:, :1], seen.entropy, seen.log_z, logprobs[:, 1:]), 1)
-    return floats, torch.cat((rank(logits, chosen, seen.top), seen.top.ids[:, :width]), 1)
+    width, device = min(ALTERNATIVES, logits.shape[1]), logits.device
+    floats = torch.empty(len(ids), 3 + width + more[0], device=device)
+    whole = torch.empty(len(ids), 1 + width + more[1], dtype=torch.int64, device=device)
+    if device.type == "cpu":
+        (flat, stride), top = as_rows(logits), seen.top
+        arrays = (part.numpy() for part in (ids, seen.log_z, seen.entropy, top.values, top.ids, floats, whole))
+        likeliest.tell(flat, stride, logits.shape[1], width, *arrays)
+        return floats, whole
+    chosen = logits.gather(1, ids[:, None])
+    floats[:, :1], floats[:, 1:2], floats[:, 2:3] = chosen - seen.log_z, seen.entropy, seen.log_z
+    floats[:, 3 : 3 + width] = seen.top.values[:, :width] - seen.log_z
+    whole[:, :1], whole[:, 1 : 1 + width] = rank(logits, chosen, seen.top), seen.top.ids[:, :width]
+    return floats, whole
 
 
 def rank(logits: Tensor, chosen: Tensor, top: Top) -> Tensor:
     """1 + how many tokens are likelier than the chosen one; int64 [B, 1]."""
-    if logits.device.type == "cpu":
-        found, (flat, stride) = torch.empty(len(logits), dtype=torch.int64), as_rows(logits)
-        likeliest.rank(flat, stride, logits.shape[1], chosen[:, 0].numpy(), top.values.numpy(), found.numpy())
-        return found[:, None]
     found = 1 + (top.values > chosen).sum(1, keepdim=True)
     deep = found > top.values.shape[1]
     return torch.where(deep, 1 + (logits > chosen).sum(1, keepdim=True), found)
@@ -73,28 +78,31 @@ class Report:
     """
 
     def __init__(self, ids: Tensor, floats: Tensor, whole: Tensor, vocab_size: int):
-        self.ids, self._vocab_size, self._split = ids, vocab_size, floats.shape[1]
-        self._table = torch.cat((floats.double(), whole, ids[:, None]), 1)  # float64 holds every id and float32
+        self.ids, self._vocab_size, self._told = ids, vocab_size, (floats, whole, ids)
         self._arrived = None
         if ids.device.type == "cuda":
-            self._table = torch.empty(self._table.shape, dtype=torch.float64, pin_memory=True).copy_(
-                self._table, non_blocking=True
-            )
+            self._split = floats.shape[1]
+            table = torch.cat((floats.double(), whole, ids[:, None]), 1)  # float64 holds every id and float32
+            self._table = torch.empty(table.shape, dtype=torch.float64, pin_memory=True)
+            self._table.copy_(table, non_blocking=True)
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 
     def records(self) -> np.ndarray:
         """Wait for the numbers and lay them out as records [B]."""
-        if self._arrived is not None:
+        if self._arrived is None:
+            floats, whole, ids = (part.numpy() for part in self._told)
+        else:
             self._arrived.synchronize()
-        floats, whole, ids = np.split(self._table.numpy(), (self._split, self._table.shape[1] - 1), 1)
+            floats, whole, ids = np.split(self._table.numpy(), (self._split, self._table.shape[1] - 1), 1)
+            ids = ids[:, 0]
         if floats.shape[1] == 1:
-            records = unknown_records(ids[:, 0], self._vocab_size)
+            records = unknown_records(ids, self._vocab_size)
             records["sampled_logprob"] = floats[:, 0]
             return records
         width = min(ALTERNATIVES, self._vocab_size)
         records = np.zeros(len(ids), record_dtype(self._vocab_size))
-        records["id"], records["rank"] = ids[:, 0], whole[:, 0]
+        records["id"], records["rank"] = ids, whole[:, 0]
         records["logprob"], records["entropy"], records["log_z"] = floats[:, :3].T
         records["alt_logprobs"] = UNKNOWN
         records["alt_logprobs"][:, :width] = floats[:, 3 : 3 + width]
@@ -113,12 +121,10 @@ def prompt_records(logits: Tensor, ids: Tensor) -> np.ndarray:
 
 def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOptions) -> Report:
     """The report of tokens that were chosen from logits [B, V], with statistics and what the filters cut."""
-    floats, whole = statistics(logits, choice.ids, seen)
-    filter_norm = choice.norm - floats[:, 2] / rows.divisor[:, 0]
-    cut = choice.cut
-    bits = (cut << torch.arange(cut.shape[1], device=cut.device)).sum(1, keepdim=True)
-    floats = torch.cat((floats, choice.sampled_logprob[:, None], filter_norm[:, None]), 1)
-    return Report(choice.ids, floats, torch.cat((whole, bits), 1), logits.shape[1])
+    floats, whole = statistics(logits, choice.ids, seen, more=(2, 1))
+    floats[:, -2], floats[:, -1] = choice.sampled_logprob, choice.norm - floats[:, 2] / rows.divisor[:, 0]
+    whole[:, -1] = (choice.cut << torch.arange(choice.cut.shape[1], device=logits.device)).sum(1)
+    return Report(choice.ids, floats, whole, logits.shape[1])
 
 
 def report_plain(choice: Choice, vocab_size: int) -> Report:
