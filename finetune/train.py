@@ -16,7 +16,7 @@ from finetune.checkpoints import checkpoints, step_of
 from finetune.plan import make_plan
 from finetune.task import Task, alone, check_work, choose_device
 from finetune.training import Training
-from generate import ModelFolder, Refusal, check_target
+from generate import ModelFolder, Refusal, check_target, remove_whole
 
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 
@@ -50,7 +50,7 @@ def train(task: Task) -> ModelFolder | None:
             raise disk_trouble(task, error) from None
         finally:
             if process.is_main_process and not checkpoints(task.work):
-                shutil.rmtree(task.work, ignore_errors=True)  # there is nothing in it to go on with
+                remove_whole(task.work, task.out)  # there is nothing in it to go on with
 
 
 def join(device: str) -> PartialState:

@@ -1,7 +1,6 @@
 """The pieces of one training put together: trained, judged, and placed in `models/`."""
 
 import gc
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -31,7 +30,7 @@ from finetune.task import Task, clear_work
 from finetune.teachers import Teachers
 from finetune.trainer import Tuner
 from finetune.windows import collate
-from generate import N_, ModelFolder, Refusal, Score, check_folder, counted, gettext
+from generate import N_, ModelFolder, Refusal, Score, check_folder, counted, gettext, remove_whole
 
 UNKNOWN = 10**6  # steps of a training whose pace is being measured
 
@@ -268,7 +267,7 @@ class Training:
         ids = self.plan.windows["train"][0].tolist()
         self.check_worth_keeping()
         result.place(task.out, task.work, self.model, self.plan.start, self.options, facts, ids)
-        shutil.rmtree(task.work)
+        remove_whole(task.work, task.out)
         self.say(*telling.of_result(facts), telling.of_folder(task))
         task.journal.tell("done", model=task.out.name)
         return check_folder(task.out)

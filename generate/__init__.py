@@ -13,7 +13,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 from generate import files, languages
 from generate.errors import Busy, NoRoom, Problem, Refusal
 from generate.folders import retold as retelling
-from generate.folders.atomic import check_target, half_made, in_place_of, sync, write_json, write_secret, write_whole
+from generate.folders.atomic import (
+    check_target,
+    half_made,
+    in_place_of,
+    remove_whole,
+    sync,
+    write_json,
+    write_secret,
+    write_whole,
+)
 from generate.folders.config import ACTIVATIONS, Config, read_config
 from generate.folders.contract import check_folder
 from generate.folders.download import pull_from_hub
@@ -157,6 +166,7 @@ __all__ = [
     "refuse_adapter",
     "refuse_mistaken",
     "refuse_other_files",
+    "remove_whole",
     "require_samplers",
     "retelling",
     "split_half_character",

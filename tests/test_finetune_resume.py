@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT, finished, make_model
 from tuning import Bench, cut_at, losses, run_json, same_weights
 from waiting import until
+
+from generate import half_made
 
 pytestmark = pytest.mark.long
 
@@ -142,6 +145,31 @@ def test_a_killed_training_goes_on_from_its_last_complete_checkpoint(bench):
     process.wait()
     assert list(work.glob("checkpoint-*")), "it was killed with something to go on from"
     assert same_weights(whole, bench.made("parted", *options, "--resume"))
+
+
+class Killed(BaseException):
+    """As nothing catches it."""
+
+
+def test_a_training_that_is_killed_while_it_tidies_up_leaves_its_model_and_nothing_that_looks_like_a_training(
+    bench, monkeypatch
+):
+    real = shutil.rmtree
+
+    def rmtree(path, **options):
+        if (Path(path) / "run.json").exists() and (Path(path) / "checkpoint-40").exists():
+            raise Killed
+        real(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", rmtree)
+        with pytest.raises(Killed):
+            bench.train("out", *COMMON)
+    assert run_json(bench.root / "out")["state"] == "done"
+    assert not (bench.root / ".out.training").exists()
+    assert half_made(bench.root / "out")
+    assert bench.train("out", *COMMON, "--force") == 0
+    assert bench.left() == {"out"}
 
 
 def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(bench):

@@ -1,5 +1,8 @@
 """Whose a half-made training is: a job goes on from its own, and removes nothing that was begun at the terminal."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from conftest import MODELS
 from workshops import Workshop
@@ -36,6 +39,26 @@ def test_a_training_that_begins_leaves_whose_it_is(tmp_path):
     (work_of(tmp_path / "new") / "run.json").touch()
     clear_before_training(work_of(tmp_path / "new"))
     assert [path.name for path in work_of(tmp_path / "new").iterdir()] == ["job"]
+
+
+def killed_in_removing(path, **_):
+    """What `rmtree` has done when its process is killed: it begins with whatever the system lists first."""
+    if (whose := Path(path) / "job").exists():
+        whose.unlink()
+        raise KeyboardInterrupt
+
+
+def test_what_a_removal_leaves_whose_process_is_killed_is_removed_by_the_next(tmp_path, monkeypatch):
+    out = tmp_path / "new"
+    claim(out, "me")
+    (work_of(out) / "checkpoint-5").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed_in_removing)
+        with pytest.raises(KeyboardInterrupt):
+            clear(out, "me")
+    assert not work_of(out).exists()
+    clear(out, "me")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.whole

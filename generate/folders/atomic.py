@@ -4,10 +4,11 @@ import ctypes
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from generate.errors import Refusal
@@ -96,8 +97,18 @@ def in_place_of(target: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def remove_whole(folder: Path, target: Path) -> None:
+    """Remove a folder that lies beside `target`, in one step to all who look for it by its name; what is left of it where
+    the process is killed meanwhile counts as half-made."""
+    aside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    with suppress(OSError):  # it is gone already, or cannot be moved, and is removed where it is
+        folder.rename(aside)
+    for path in (aside, folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def half_made(target: Path) -> list[Path]:
-    """The folders that `in_place_of(target)` has left beside it where its process was killed."""
+    """The folders that `in_place_of(target)` and `remove_whole` have left beside it where their process was killed."""
     name = re.compile(re.escape(f".{target.name}-") + "[a-z0-9_]{8}")  # as tempfile names them
     return [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from generate import half_made
+from generate import half_made, remove_whole
 
 
 def finetuning(arguments: Sequence[str], out: Path) -> list[str]:
@@ -79,4 +79,4 @@ def clear(out: Path, job_id: str) -> None:
     """Remove all that a job which is done or thrown away has left half-made beside `out`, and nothing of others."""
     sweep(out)
     if is_owned(out, job_id):
-        shutil.rmtree(work_of(out), ignore_errors=True)
+        remove_whole(work_of(out), out)
