@@ -15,6 +15,7 @@ from waiting import until
 from generate import find_model
 from generate.transformer.int8 import fused, packing, rowwise
 from generate.transformer.int8.model import LOWEST
+from generate.transformer.int8.team import Ways
 from generate.transformer.linear import ACTIVATIONS
 from generate.transformer.model import load_model
 from generate.transformer.precision import LEAST_SAME, MOST_KL, effect
@@ -194,9 +195,10 @@ def test_any_number_of_threads_computes_the_same_bits(models, threads):
     folder = find_model(models, "storyteller")
     one, several = (load_model(folder, CPU, "int8") for _ in range(2))
     several.use_threads(threads)
-    found = [computed(model) for model in (one, several)]
-    for right, other in zip(*found, strict=True):
-        assert torch.equal(right, other)
+    right = computed(one)
+    for _ in range(2):  # the first time together, then also alone
+        for found, other in zip(right, computed(several), strict=True):
+            assert torch.equal(found, other)
 
 
 def computed(model) -> list[torch.Tensor]:
@@ -217,6 +219,20 @@ def computed(model) -> list[torch.Tensor]:
         cache.end_step()
         results += [hidden, model.logits(hidden)]
     return results
+
+
+@pytest.mark.parametrize(("alone", "together", "mostly"), [(1, 10, "alone"), (10, 1, "together")])
+def test_threads_work_together_as_long_as_that_is_faster(alone, together, mostly):
+    ways, chosen = Ways(), []
+    for _ in range(300):
+        chosen.append(ways.together())
+        ways.took(chosen[-1], together if chosen[-1] else alone)
+    assert chosen.count(mostly == "together") >= 290
+    assert chosen.count(mostly != "together") >= 4, "the other way is tried again"
+    for _ in range(300):  # the machine is another one now
+        chosen.append(ways.together())
+        ways.took(chosen[-1], alone if chosen[-1] else together)
+    assert chosen[400:].count(mostly != "together") >= 190
 
 
 def test_threads_end_with_the_model_that_had_them(models):

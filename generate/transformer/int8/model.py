@@ -67,6 +67,7 @@ class Int8GPT2:
             some = slice(low, low + BLOCK)
             self._team.do(
                 fused.hidden,
+                len(ids[some]),
                 self._weights,
                 pool,
                 tables,
@@ -92,9 +93,8 @@ class Int8GPT2:
         """Logits [N, V] in float32 of hidden states [N, n_embd]."""
         out = np.empty((len(hidden), self._head.scale.shape[1]), np.float32)
         x = hidden.numpy()
-        self._team.do(
-            fused.head, self._head, x, fused.inputs_for(len(x), self._head), np.empty(len(x), np.float32), out
-        )
+        room = fused.inputs_for(len(x), self._head), np.empty(len(x), np.float32)
+        self._team.do(fused.head, len(x), self._head, x, *room, out)
         return torch.from_numpy(out)[:, : self.config.vocab_size]
 
 

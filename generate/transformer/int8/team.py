@@ -1,6 +1,11 @@
-"""Threads that do a piece of compiled work together."""
+"""Threads that do a piece of compiled work together, as long as that is faster than one of them alone.
+
+Where others keep the processor busy it is not: whoever of them has to wait for a core lets all wait, a hundred times in a pass.
+So both ways are timed, and the slower one is tried again now and then.
+"""
 
 import threading
+import time
 import weakref
 from collections.abc import Callable
 
@@ -8,20 +13,60 @@ import numpy as np
 
 from generate.compiled.meeting import new_gate
 
+AGAIN = 64  # pieces of work after which the slower way is tried once
+SLOWLY = 0.2  # the share that a longer time has in what is taken for usual; a shorter one counts at once
+
+
+class Ways:
+    """How long a kind of work takes of late, in seconds: alone, and together."""
+
+    def __init__(self):
+        self._seconds: list[float | None] = [None, None]
+        self._done = 0
+
+    def together(self) -> bool:
+        """Whether to do it together this time."""
+        alone, together = self._seconds
+        if alone is None or together is None:
+            return together is None
+        self._done += 1
+        return (together < alone) != (self._done % AGAIN == 0)
+
+    def took(self, together: bool, seconds: float) -> None:
+        """It was done in so many seconds."""
+        before = self._seconds[together]
+        if before is not None and seconds > before:
+            seconds = before + SLOWLY * (seconds - before)
+        self._seconds[together] = seconds
+
 
 class Team:
     """`size` threads, of which the caller's is one; the others sleep between two pieces of work."""
 
     def __init__(self, size: int):
         self.size, self.gate = size, new_gate()
+        self._ways: dict[tuple, Ways] = {}
         self._members = [Member(number, size, self.gate) for number in range(1, size)]
         weakref.finalize(self, dismiss, self._members)
 
-    def do(self, work: Callable, *arguments) -> None:
-        """Call `work(*arguments, part, size, gate)` in all threads, each with its own `part` from 0; wait for all.
+    def do(self, work: Callable, size: int, *arguments) -> None:
+        """Call `work(*arguments, part, parts, gate)` in all threads, each with its own `part` from 0 and `parts` their number,
+        and wait for all; or in this one alone as the one part. `size` tells how much work it is, by which it is timed.
 
         It must not raise in one of them and not in the others: these would wait for it.
         """
+        if self.size == 1:
+            work(*arguments, 0, 1, self.gate)
+            return
+        ways = self._ways.setdefault((work, size.bit_length()), Ways())
+        together, begun = ways.together(), time.perf_counter()
+        if together:
+            self._do_together(work, arguments)
+        else:
+            work(*arguments, 0, 1, self.gate)
+        ways.took(together, time.perf_counter() - begun)
+
+    def _do_together(self, work: Callable, arguments: tuple) -> None:
         for member in self._members:
             member.begin(work, arguments)
         try:
