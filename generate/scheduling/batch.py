@@ -55,7 +55,7 @@ class Batch:
         self.prefix_cache = PrefixCache(prefix_bytes, kv_bytes(model.config, 1, model.dtype))
         self.decoding = Decoding(self.cache, model.config.vocab_size, model.device)
         self.prefills = Prefills(self.cache, self.prefix_cache)
-        self.judging = Judging(model, self.known_whole)
+        self.judging = Judging(model, self.prefills.known_whole)
         self.delivery = Delivery(folder.tokenizer.vocabulary, folder.end_ids, self.judging.settle)
         self.scoring = Scoring(self.prefills, self.delivery, model.config.n_positions)
         self.admission = Admission(self.prefills, self.delivery, self.scoring, model.device)
@@ -161,18 +161,13 @@ class Batch:
             prefill = work.parts[number][0]
             prefill.logits = logits
             if all(waiting.run is not prefill.run for waiting in self.judging.prefills):
-                self.known_whole(prefill)
+                self.prefills.known_whole(prefill)
         if chosen is not None:
             self.decoding.written(chosen.ids)
             self.delivery.deliver()
             self.delivery.pending = self.sequences, chosen
             if not self.look_ahead:
                 self.delivery.deliver()
-
-    def known_whole(self, prefill: Prefill) -> None:
-        """A text is read, and judged as far as it is to be."""
-        self.prefills.remember(prefill)
-        prefill.run.close_prompt()
 
     # Between reading and writing
 

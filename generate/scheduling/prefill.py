@@ -154,8 +154,10 @@ class Prefills(list[Prefill]):
                 budget -= parts[-1][1]
         return parts
 
-    def remember(self, prefill: Prefill) -> None:
-        """Keep a text that was read, for whoever begins with it; of a scored one its last window is enough."""
+    def known_whole(self, prefill: Prefill) -> None:
+        """A text is read, and judged as far as it is to be: keep it for whoever begins with it; of a scored one its last
+        window is enough."""
+        prefill.run.close_prompt()
         if prefill.end == len(prefill.ids):
             ids, records = prefill.shown[prefill.start :], prefill.records if prefill.statistics else None
             self._prefix_cache.keep(ids, prefill.prefix, records, prefill.first - prefill.start)
