@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from functools import partial
 from pathlib import Path
@@ -99,10 +100,10 @@ class Server:
             subprocess.run(upgrade, check=True, **place)
             self.process = subprocess.Popen(gunicorn, **place)
         deadline = time.monotonic() + 120
-        while not self.ready():
+        while (trouble := self.trouble()) is not None:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__()
-                raise Failed(f"the server did not start: {log.read_text()[-500:]}")
+                raise Failed(f"the server did not start: {trouble}\n{log.read_text()[-500:]}")
             time.sleep(0.1)
         return self
 
@@ -113,11 +114,15 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
 
-    def ready(self) -> bool:
+    def trouble(self) -> str | None:
+        """Why it cannot write yet, in its own words where it has any; None when it can."""
         try:
-            return urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2).status == 200
-        except OSError:
-            return False
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2).close()
+        except urllib.error.HTTPError as refusal:
+            return refusal.read().decode()
+        except OSError as error:
+            return str(error)
+        return None
 
 
 class Alone:
