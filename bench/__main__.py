@@ -4,8 +4,9 @@
     python -m bench --quick                          (or QUICK=1) storyteller and 124M, less of all, under two minutes
     python -m bench --part contest --model 124M --batch 8 --rounds 5
 
-Everybody has one thread (or --threads) and OpenMP's passive waiting; contenders take turns in rounds, and figures are medians. Table,
-targets and bounds are printed; all of it is written as JSON, and the decode speeds as a plot, into bench/results/.
+Everybody has one thread (or --threads) and OpenMP's passive waiting; contenders take turns in rounds, and figures are
+medians. Table, targets and bounds are printed; all of it is written as JSON, and the decode speeds as a plot, into
+bench/results/.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """llama.cpp as a contender, where the person has installed it: `llama-server` on PATH, and the `gguf` package.
 
-The model is written as GGUF with every matrix in q8_0. The server listens on 127.0.0.1 with as many threads as the others and a slot for
-every row; the timings hold its HTTP, since that is how it serves. Its OpenMP waits passively like everybody's. A step
+The model is written as GGUF with every matrix in q8_0. The server listens on 127.0.0.1 with as many threads as
+the others and a slot for every row; the timings hold its HTTP, since that is how it serves. Its OpenMP waits passively like everybody's. A step
 is the median gap between a row's tokens while all rows are being written. Its memory is not measured: it is the memory
 of yet another process.
 """
@@ -49,15 +49,8 @@ class Llama:
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         command = ["llama-server", "--model", path, "--host", "127.0.0.1", "--port", str(port)]
-        command += [
-            "--threads",
-            str(self.threads),
-            "--threads-batch",
-            str(self.threads),
-            "--parallel",
-            str(SLOTS),
-            "--no-context-shift",
-        ]
+        command += ["--threads", str(self.threads), "--threads-batch", str(self.threads)]
+        command += ["--parallel", str(SLOTS), "--no-context-shift"]
         command += ["--ctx-size", str(SLOTS * ROOM), "--batch-size", str(SLOTS * ROOM), "--threads-http", str(SLOTS)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.server = subprocess.Popen(list(map(str, command)), **quiet)

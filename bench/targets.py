@@ -1,6 +1,7 @@
 """What the engine is to reach, as ratios of what was measured in one run, and whether it did.
 
-Each ratio is larger for a better engine: of tokens/s, or of the peer's time or memory to ours. The bounds that stand in the way are printed beside them: a share of the floor near 1 leaves nothing to gain.
+Each ratio is larger for a better engine: of tokens/s, or of the peer's time or memory to ours. The bounds
+that stand in the way are printed beside them: a share of the floor near 1 leaves nothing to gain.
 """
 
 from collections.abc import Callable, Iterator

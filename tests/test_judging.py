@@ -88,7 +88,7 @@ def test_what_waits_of_a_run_that_was_given_up_unread_is_forgotten(forgetful, mo
     run = forgetful.submit(ids=words(50), max_new_tokens=4096)
     until(lambda: forgetful.batch().judging.tokens >= 20, what="a prompt that is read in part")
     stop(forgetful, run)
-    until(lambda: all(p.run is not run for p in forgetful.batch().judging.prefills), what="the end of the step")
+    until(lambda: run not in forgetful.batch().judging.runs, what="the end of the step")
     assert not len(run.samples[0])
     stop(forgetful, other)
 

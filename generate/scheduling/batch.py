@@ -157,10 +157,11 @@ class Batch:
         """Note what was read, and hand out what was written; on a GPU that waits until the next step runs."""
         for prefill, count in work.parts:
             prefill.prefix.length += count
+        waiting = self.judging.runs
         for number, logits in zip(passed.ended, passed.last, strict=True):
             prefill = work.parts[number][0]
             prefill.logits = logits
-            if all(waiting.run is not prefill.run for waiting in self.judging.prefills):
+            if prefill.run not in waiting:
                 self.prefills.known_whole(prefill)
         if chosen is not None:
             self.decoding.written(chosen.ids)
@@ -253,7 +254,7 @@ class Batch:
 
     def take_over(self, other: "Batch") -> None:
         """Go on with the sequences of a batch whose device failed: all is read anew, nothing of it is copied."""
-        unknown = {prefill.run for prefill in other.judging.prefills}
+        unknown = other.judging.runs
         for slot in other.cache.slots:
             sequence, first = slot.sequence, None
             sequence.slot = None

@@ -59,9 +59,9 @@ class Judging:
         return sum(len(one.hidden) for one in self._waiting)
 
     @property
-    def prefills(self) -> list[Prefill]:
-        """The texts of which some tokens wait."""
-        return list(dict.fromkeys(one.prefill for one in self._waiting))
+    def runs(self) -> set[RunLog]:
+        """The runs of which some tokens wait."""
+        return {one.prefill.run for one in self._waiting}
 
     def put_off(self, read: Iterable[Unjudged]) -> None:
         """Judge these later."""

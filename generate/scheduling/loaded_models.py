@@ -183,8 +183,10 @@ class LoadedModels:
 
         model = choose_precision(folder, self.device, load) if self.precision == "auto" else load(self.precision)
         batch = self._new_batch(model, folder)
-        if model.precision == "int8":
-            model.use_threads(self._threads or choose_threads(model))
+        if model.precision == "int8" and self._threads:
+            model.use_threads(self._threads)
+        elif model.precision == "int8":
+            choose_threads(model)
         warm_up(model, batch.cache)
         taken = model_bytes(model.config, model.precision) / 1e6
         log.info("%s (%s…) is loaded: %s, %.0f MB", folder.name, fingerprint[:12], model.precision, taken)

@@ -58,7 +58,7 @@ def choose_torch_threads(model: GPT2 | Int8GPT2) -> None:
         choose_threads(model)
 
 
-def choose_threads(model: GPT2 | Int8GPT2) -> int:
+def choose_threads(model: GPT2 | Int8GPT2) -> None:
     """Try a step of 4 tokens on more and more threads, and keep what pays."""
     limit, best, time_of_best, count = thread_limit(), 1, float("inf"), 1
     cache = model.new_cache(1, 0)
@@ -75,4 +75,3 @@ def choose_threads(model: GPT2 | Int8GPT2) -> int:
         count = limit if count < limit < 2 * count else 2 * count
     model.use_threads(best)
     log.info("%d of the processor's threads write fastest", best)
-    return best
