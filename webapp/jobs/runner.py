@@ -21,7 +21,7 @@ from webapp.jobs.child import Child, held, is_held, last_words
 from webapp.jobs.kinds import ENCODINGS, KINDS, claim, clear, sweep
 from webapp.jobs.progress import Progress, Tail, clean
 from webapp.jobs.service import Jobs, begun_at_terminal, sweep_strays
-from webapp.jobs.tables import Job, JobState, Wish, now
+from webapp.jobs.tables import AT_WORK, Job, JobState, Wish, now
 from webapp.runs.tables import db
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class Runner:
                 except Exception:  # or it would be begun again and again, and nothing after it ever
                     log.exception("what the job %s told cannot be stored", running.job_id)
                     self._give_up(running)
+            if not self._rows(Job.wish.is_not(None) | Job.state.in_(AT_WORK)):  # as nearly always: one look is enough
+                return
             for job in self._rows(Job.wish.is_not(None)):
                 self._heed(job)
             for job in self._rows(Job.state == JobState.RUNNING):

@@ -7,7 +7,7 @@ seconds since 1970 by the database's clock (`Clock.now`).
 
 from collections.abc import Iterable
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from generate import RunState
 from webapp.runs.tables import Run, db
@@ -22,8 +22,8 @@ def renew(server: str, ids: Iterable[str], now: float) -> dict[str, str | None]:
     Locks their rows until the transaction ends.
     """
     held = (Run.holder == server) & (Run.state == RunState.WRITING) & Run.id.in_(list(ids))
-    db.session.execute(update(Run).where(held).values(lease_until=now + LEASE), execution_options=CHANGE)
-    return {row.id: row.stop_asked for row in db.session.execute(select(Run.id, Run.stop_asked).where(held))}
+    renewed = update(Run).where(held).values(lease_until=now + LEASE).returning(Run.id, Run.stop_asked)
+    return {row.id: row.stop_asked for row in db.session.execute(renewed, execution_options=CHANGE)}
 
 
 def take(server: str, run_id: str, now: float) -> bool:
