@@ -22,23 +22,24 @@ from bench import plot, report
 from bench.beside import beside
 from bench.contest import Contest
 from bench.gap import Gap
+from bench.load import load
 from bench.measure import Child, machine, median, told
 from bench.ours import PRECISIONS
 from bench.sameness import Sameness
 from bench.samplers import Samplers
 from bench.serve import serve
-from bench.shapes import NAMES, SHAPES, make
+from bench.shapes import LARGE, NAMES, SHAPES, make
 from bench.targets import judged
 
 RESULTS = Path(__file__).parent / "results"
 QUICK = ("contest", "serve", "gap", "sameness", "samplers")
-PARTS = (*QUICK, "beside")  # a training takes longer to begin than a quick run may last
+PARTS = (*QUICK, "load", "beside")  # these two take longer to begin than a quick run may last
 
 
 def main() -> None:
     args = arguments()
     begun = time.monotonic()
-    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness", "samplers", "beside")}
+    lists = {name: [] for name in ("cells", "serve", "gaps", "sameness", "samplers", "load", "beside")}
     results = {
         "machine": machine(),
         "quick": args.quick,
@@ -68,7 +69,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", default=quick, help="under two minutes; also QUICK=1")
     parser.add_argument("--part", action="append", choices=PARTS, help="default: all")
     parser.add_argument(
-        "--model", action="append", choices=NAMES, help="default: all; with --quick the two smaller ones"
+        "--model",
+        action="append",
+        choices=("storyteller", *SHAPES),
+        help=f"default: {', '.join(NAMES)}; with --quick the first two",
     )
     parser.add_argument("--batch", action="append", type=int, metavar="N", help="default: 1, 8, 32; with --quick 1, 8")
     parser.add_argument("--rounds", type=int, metavar="N", help="default: 3; with --quick 1")
@@ -78,6 +82,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=RESULTS / "latest", help="files to write, without their suffix")
     args = parser.parse_args()
+    args.large = args.model or LARGE
     args.model = args.model or list(NAMES[:2] if args.quick else NAMES)
     args.batch = args.batch or ([1, 8] if args.quick else [1, 8, 32])
     args.rounds = args.rounds or (1 if args.quick else 3)
@@ -152,6 +157,12 @@ def samplers(args, work: Path, results: dict) -> None:
     print(report.samplers(results["samplers"]), flush=True)
 
 
+def loading(args, work: Path, results: dict) -> None:
+    for model in args.large:
+        results["load"] += load(written(work, model), args.rounds, args.threads, new=8 if model in LARGE[1:] else 16)
+    print(report.loaded(results["load"]), flush=True)
+
+
 def training(args, work: Path, results: dict) -> None:
     for model in [m for m in args.model if m != "345M"]:
         written(work, model)
@@ -167,7 +178,8 @@ def written(work: Path, model: str) -> Path:
 
 
 MEASURES = {
-    "contest": contest, "serve": server, "gap": gap, "sameness": sameness, "samplers": samplers, "beside": training,
+    "contest": contest, "serve": server, "gap": gap, "sameness": sameness, "samplers": samplers, "load": loading,
+    "beside": training,
 }  # fmt: skip
 
 if __name__ == "__main__":

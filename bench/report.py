@@ -73,6 +73,25 @@ def served(rows: list[dict]) -> str:
     return "\n" + table(head, lines)
 
 
+def loaded(rows: list[dict]) -> str:
+    head = "model | contender | file read | to the first token | reading, of that | memory until then | one row, tokens/s | "
+    head += "memory then"
+    lines = (
+        [
+            row["model"],
+            row["contender"],
+            number(row["read_s"], 2, " s"),
+            number(row["first_s"], 2, " s"),
+            number(row["ratio"], 2),
+            number(row.get("memory_mb"), 0, " MB"),
+            number(row["tokens_per_s"], 1),
+            number(row.get("then_mb"), 0, " MB"),
+        ]
+        for row in rows
+    )
+    return "\n" + table(head, lines)
+
+
 def gaps(rows: list[dict]) -> str:
     head = "model | precision | rows | median gap before | longest while 900 tokens enter | ratio"
     return compared(head, rows, {"median_ms": 1, "longest_ms": 1, "ratio": 2})

@@ -2,12 +2,13 @@
 
 The models are the storyteller, and seeded random weights of true shapes (speed needs no meaning). They lie in one
 folder for the time of the run, without an end token, so that every sample of every contender is as long as was asked
-for. The random ones speak with the storyteller's tokenizer, and made-up words for the other ids.
+for. The random ones speak with the storyteller's tokenizer, and words of two words for the other ids.
 """
 
 import json
 import random
 import shutil
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -17,9 +18,15 @@ from generate import read_config, tensor_shapes
 
 ROOT = Path(__file__).parent.parent
 STORYTELLER = ROOT / "models" / "storyteller"
-SHAPES = {"124M": (12, 768, 12), "345M": (24, 1024, 16)}  # layers, features, heads
+SHAPES = {  # layers, features, heads
+    "124M": (12, 768, 12),
+    "345M": (24, 1024, 16),
+    "774M": (36, 1280, 20),
+    "1558M": (48, 1600, 25),
+}
 SAMPLING = {"top_k": 40, "temperature": 0.9}
-NAMES = ("storyteller", *SHAPES)
+NAMES = ("storyteller", "124M", "345M")  # of which everything is measured; of the larger ones how they load
+LARGE = ("345M", "774M", "1558M")
 WORDS = "king queen fox sea old young night forest bread river house bird stone gold dark little was saw and went"
 
 
@@ -43,8 +50,7 @@ def random_model(folder: Path, shape: str) -> None:
     edit(folder / "config.json", model_type="gpt2", architectures=["GPT2LMHeadModel"], **sizes)
     shutil.copy(STORYTELLER / "tokenizer_config.json", folder)
     tokenizer = json.loads((STORYTELLER / "tokenizer.json").read_text())
-    known = tokenizer["model"]["vocab"]
-    known |= {f"Ġword{number}": number for number in range(len(known), sizes["vocab_size"])}  # CTranslate2 wants all
+    more_words(tokenizer["model"], sizes["vocab_size"])
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     dice = torch.Generator().manual_seed(0)
     tensors = {}
@@ -52,6 +58,18 @@ def random_model(folder: Path, shape: str) -> None:
         value = torch.randn(size, generator=dice) * 0.02 if len(size) == 2 else torch.zeros(size)
         tensors[f"transformer.{name}"] = value + 1 if "ln_" in name and name.endswith("weight") else value
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def more_words(model: dict, count: int) -> None:
+    """Let a tokenizer have so many tokens, as CTranslate2 wants all: words of two, each by a merge, as a learned one has them."""
+    known, merges = model["vocab"], model["merges"]
+    words = [word for word in known if word.isalpha() and len(word) > 2]
+    for left, right in product(words, words):
+        if len(known) == count:
+            return
+        if left + right not in known:
+            known[left + right] = len(known)
+            merges.append([left, right] if isinstance(merges[0], list) else f"{left} {right}")
 
 
 def edit(file: Path, **changes) -> None:

@@ -1,7 +1,10 @@
 """The compiled pass of the int8 model: bits that do not depend on company, pages that are shared, odd sizes."""
 
+import gc
 import os
 import re
+import weakref
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,9 @@ from generate import Config, tensor_shapes
 from generate.sampling import likeliest
 from generate.sampling.sampler import FEW
 from generate.sampling.statistics import survey, survey_by_torch
+from generate.transformer.int8.packing import empty_linear, fill_linear
 from generate.transformer.int8.pages import Pages, Pool
-from generate.transformer.model import new_model, scale_queries
+from generate.transformer.model import Scaled, new_model
 
 SMALL = {"vocab_size": 1001, "n_positions": 300, "n_embd": 128, "n_layer": 3, "n_head": 2, "n_inner": 512}
 ODD = {"vocab_size": 101, "n_positions": 300, "n_embd": 30, "n_layer": 2, "n_head": 3, "n_inner": 42}
@@ -27,9 +31,8 @@ def both(activation="gelu_new", **sizes):
     tensors = {name: torch.randn(shape, generator=dice) * 0.1 for name, shape in tensor_shapes(config).items()}
     for name, tensor in tensors.items():
         tensor += "ln_" in name and name.endswith("weight")
-    for layer in range(config.n_layer):
-        scale_queries(tensors, config, layer)
-    return (new_model(config, {n: t.clone() for n, t in tensors.items()}, kind) for kind in ("int8", "float32"))
+    tensors = dict(Scaled(tensors, config))
+    return (new_model(config, tensors, kind) for kind in ("int8", "float32"))
 
 
 @pytest.fixture(scope="module", params=[SMALL, ODD], ids=["small", "odd"])
@@ -212,3 +215,44 @@ def test_a_change_of_any_compiled_function_is_noticed():
     found = {file for file in (ROOT / "generate").rglob("*.py") if compiled.search(file.read_text())}
     assert len(found) > 4
     assert found <= kernels
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(128, 96), (30, 101), (7, 32), (4, 1)])
+@pytest.mark.parametrize("turned", [False, True], ids=["as a product has it", "as an embedding has it"])
+def test_weights_are_rounded_and_laid_out_as_numpy_would_do_it(inputs, outputs, turned):
+    weight = np.random.default_rng(3).standard_normal((inputs, outputs)).astype(np.float32)
+    weight[:, outputs // 2] = 0
+    linear = empty_linear(2, inputs, outputs)
+    fill_linear(linear, 1, np.ascontiguousarray(weight.T).T if turned else weight, None)
+    scale = np.maximum(np.abs(weight).max(0) / np.float32(127), np.float32(1e-20))
+    levels = np.zeros((-(-inputs // 4) * 4, -(-outputs // 32) * 32), np.int8)
+    levels[:inputs, :outputs] = np.rint(weight / scale)
+    panels = levels.reshape(-1, 4, levels.shape[1] // 32, 32).transpose(2, 0, 3, 1)
+    assert np.array_equal(linear.weight[1].reshape(panels.shape), panels)
+    assert np.array_equal(linear.scale[1, :outputs], scale)
+    assert np.array_equal(linear.start[1], -128 * levels.sum(0, dtype=np.int32))
+    assert not linear.weight[0].any()
+
+
+class Counted(dict):
+    """Tensors that count how often each is asked for."""
+
+    def __init__(self, tensors):
+        super().__init__(tensors)
+        self.asked = Counter()
+
+    def __getitem__(self, name):
+        self.asked[name] += 1
+        return super().__getitem__(name)
+
+
+def test_a_model_in_int8_asks_for_each_tensor_once_and_keeps_none():
+    config = Config(**SMALL)
+    tensors = Counted({name: torch.ones(shape) for name, shape in tensor_shapes(config).items()})
+    held = [weakref.ref(tensor) for tensor in tensors.values()]
+    model = new_model(config, tensors, "int8")
+    assert tensors.asked == dict.fromkeys(tensors, 1)
+    tensors.clear()
+    gc.collect()
+    assert model.precision == "int8"
+    assert not any(one() for one in held)

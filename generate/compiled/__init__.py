@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 KERNELS = (
     "compiled/*.py",
     *(f"sampling/{name}.py" for name in ("draw", "dry", "likeliest", "pressure", "spread")),
-    *(f"transformer/int8/{name}.py" for name in ("attention", "fused", "rowwise")),
+    *(f"transformer/int8/{name}.py" for name in ("attention", "fused", "levels", "rowwise")),
 )
 
 

@@ -9,6 +9,7 @@ from generate.folders.config import Config
 from generate.folders.model_folder import ModelFolder
 from generate.folders.tensors import tensor_shapes
 from generate.transformer.bucket import rooms
+from generate.transformer.int8.model import EMBEDDING
 from generate.transformer.kv_cache import kv_bytes
 from generate.transformer.model import GPT2, PRECISIONS
 
@@ -29,18 +30,23 @@ def rows_that_fit(model: GPT2) -> int:
 
 
 def loading_bytes(folder: ModelFolder, precision: str) -> int:
-    """Bytes that a model takes at the most while it is loaded: its tensors, and the packed ones made from them.
+    """Bytes that a model takes at the most while it is loaded: its tensors, and the packed ones made from them. In int8 the
+    tensors come one by one, of which the embedding is the largest.
 
     `auto` may have to hold it in float32, to compare, while it is loaded in another precision.
     """
     if precision == "auto":
-        return model_bytes(folder.config, "float32") + loading_bytes(folder, "int8")
+        return loading_bytes(folder, "float32") + model_bytes(folder.config, "int8")
+    if precision == "int8":
+        embedding = folder.config.vocab_size * folder.config.n_embd * PRECISIONS[precision].itemsize
+        return model_bytes(folder.config, precision) + 2 * embedding  # as it is stored, and as a tensor
     return tensor_bytes(folder.config, PRECISIONS[precision].itemsize) + model_bytes(folder.config, precision)
 
 
 def model_bytes(config: Config, precision: str) -> int:
-    """Bytes of a loaded model: the packed products, and the embeddings once more for looking up (float32 for int8)."""
-    embeddings = (config.vocab_size + config.n_positions) * config.n_embd * PRECISIONS[precision].itemsize
+    """Bytes of a loaded model: the packed products, and the embeddings once more for looking up (float16 for int8)."""
+    itemsize = EMBEDDING.itemsize if precision == "int8" else PRECISIONS[precision].itemsize
+    embeddings = (config.vocab_size + config.n_positions) * config.n_embd * itemsize
     return embeddings + tensor_bytes(config, 1 if precision == "int8" else PRECISIONS[precision].itemsize)
 
 

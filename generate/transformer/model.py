@@ -1,5 +1,8 @@
 """GPT-2's forward pass over plain torch, with the attention left to whoever holds keys and values."""
 
+import re
+from collections.abc import Iterator, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,9 +14,11 @@ from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.kv_cache import KVCache
 from generate.transformer.linear import Function, pack
 from generate.transformer.prefix import Prefix
-from generate.transformer.reading import read_tensors
+from generate.transformer.reading import StoredTensors
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}  # dtype of the tensors
+
+QUERIES = re.compile(r"h\.(\d+)\.attn\.c_attn\.(?:weight|bias)")
 
 Norm = tuple[Tensor, Tensor]
 # tokens of one text or of all running rows: who keeps their keys and values, their ids and positions, int64 [T] each
@@ -83,23 +88,42 @@ class GPT2:
         return torch.layer_norm(x, x.shape[-1:], *parts, self.config.layer_norm_epsilon)
 
 
-def new_model(config: Config, tensors: dict[str, Tensor], precision: str) -> GPT2 | Int8GPT2:
+def new_model(config: Config, tensors: Mapping[str, Tensor], precision: str) -> GPT2 | Int8GPT2:
     """A model of tensors that the queries' scale is in; int8 takes them in float32."""
-    return Int8GPT2(config, tensors) if precision == "int8" else GPT2(config, tensors, precision)
+    return Int8GPT2(config, tensors) if precision == "int8" else GPT2(config, dict(tensors), precision)
 
 
-def scale_queries(tensors: dict[str, Tensor], config: Config, layer: int) -> None:
-    """Put the scale of the attention scores into the weights that make the queries, which costs nothing then."""
+class Scaled(Mapping[str, Tensor]):
+    """Tensors with the scale of the attention scores in the weights that make the queries, which costs nothing then.
+
+    It is put into those that `tensors` give, so that these must be given anew each time.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], config: Config):
+        self._tensors, self._config = tensors, config
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._tensors[name]
+        if found := QUERIES.fullmatch(name):
+            scale_queries(tensor, self._config, int(found[1]))
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def scale_queries(tensor: Tensor, config: Config, layer: int) -> None:
+    """Put the scale of a layer's attention scores into its c_attn, of which `tensor` is the weight or the bias."""
     scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attention else 1.0
     if config.scale_by_layer:
         scale /= layer + 1
-    for part in ("weight", "bias"):
-        tensors[f"h.{layer}.attn.c_attn.{part}"][..., : config.n_embd] *= scale
+    tensor[..., : config.n_embd] *= scale
 
 
 def load_model(folder: ModelFolder, device: torch.device, precision: str) -> GPT2 | Int8GPT2:
     """Read the weights of a checked folder; raises Refusal when a number is not finite."""
-    tensors = read_tensors(folder, device, PRECISIONS[precision])
-    for layer in range(folder.config.n_layer):
-        scale_queries(tensors, folder.config, layer)
+    tensors = Scaled(StoredTensors(folder, device, PRECISIONS[precision]), folder.config)
     return new_model(folder.config, tensors, precision)

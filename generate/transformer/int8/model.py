@@ -5,8 +5,11 @@ A row's numbers do not depend on its neighbours, to the last bit, and attention 
 torch's int8 kernel, and a step over torch's operators took 10 / 16 / 43 (one Zen 4 core).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from generate.compiled.tiles import LANES
@@ -16,7 +19,7 @@ from generate.transformer.int8 import fused
 from generate.transformer.int8.attention import PAGE
 from generate.transformer.int8.fused import Weights
 from generate.transformer.int8.kv_cache import PagedKVCache, PagedPrefix
-from generate.transformer.int8.packing import Linear, empty_linear, fill_linear, round_up
+from generate.transformer.int8.packing import empty_linear, fill_linear, round_up
 from generate.transformer.int8.team import Team
 
 KINDS = {"gelu_new": 0, "gelu_pytorch_tanh": 0, "gelu": 1, "relu": 2, "silu": 3}  # as rowwise.activate counts them
@@ -25,6 +28,7 @@ LOWEST = {"gelu_new": -0.1701, "gelu_pytorch_tanh": -0.1701, "gelu": -0.17, "rel
 BLOCK = (
     128  # tokens in one pass: what lies between its products stays in the processor's cache (0.5 ms a token, else 0.75)
 )
+EMBEDDING = torch.float16  # its numbers are small, and those of checkpoints often come in it
 
 Piece = tuple[PagedKVCache | PagedPrefix, Tensor, Tensor]
 
@@ -37,10 +41,16 @@ class Int8GPT2:
     device = torch.device("cpu")
     dtype = torch.float16  # of keys and values
 
-    def __init__(self, config: Config, tensors: dict[str, Tensor]):
-        """`tensors` are float32 as `tensor_shapes(config)` says, the queries' scale in them. The dictionary is emptied."""
+    def __init__(self, config: Config, tensors: Mapping[str, Tensor]):
+        """`tensors` are float32 as `tensor_shapes(config)` says, the queries' scale in them; each is asked for once, and let
+        go of before the next, so that it may be read only then."""
         self.config = config
-        self._weights, self._head = pack_weights(config, {name: tensors.pop(name).numpy() for name in list(tensors)})
+        self._head = empty_linear(1, config.n_embd, config.vocab_size)
+        embedding = tensors["wte.weight"]
+        fill_linear(self._head, 0, tensors.get(HEAD, embedding).numpy().T, None)
+        self._tokens, self._places = embedding.to(EMBEDDING, copy=True), tensors["wpe.weight"].clone()
+        del embedding
+        self._weights = pack_weights(config, tensors)
         self._kind, self._lowest = KINDS[config.activation], np.float32(LOWEST[config.activation])
         self._epsilon = np.float32(config.layer_norm_epsilon)
         self.use_threads(1)
@@ -60,27 +70,28 @@ class Int8GPT2:
             more, numbers = holder.places(len(ids))
             rows.append(numbers + len(tables))
             tables += more
-        ids, positions = (np.concatenate([piece[part].numpy() for piece in pieces]) for part in (1, 2))
+        ids, positions = (torch.cat([piece[part] for piece in pieces]) for part in (1, 2))
+        found = F.embedding(ids, self._tokens).float().add_(F.embedding(positions, self._places))
+        out, positions = found.numpy(), positions.numpy()
         rows, tables = np.concatenate(rows), np.stack(tables)
-        out, pool = np.empty((len(ids), self.config.n_embd), np.float32), pieces[0][0].pool.kv
-        for low in range(0, len(ids), BLOCK):
+        pool = pieces[0][0].pool.kv
+        for low in range(0, len(out), BLOCK):
             some = slice(low, low + BLOCK)
             self._team.do(
                 fused.hidden,
-                len(ids[some]),
+                len(out[some]),
                 self._weights,
                 pool,
                 tables,
-                ids[some],
                 rows[some],
                 positions[some],
                 self._kind,
                 self._lowest,
                 self._epsilon,
                 out[some],
-                self._room_of(pool, len(ids[some]), positions[some].max() + 1),
+                self._room_of(pool, len(out[some]), positions[some].max() + 1),
             )
-        return torch.from_numpy(out)
+        return found
 
     def _room_of(self, pool: np.ndarray, count: int, positions: int) -> fused.Between:
         """Room for `count` tokens, none of them at more than so many positions; that of the last pass where it fits."""
@@ -101,6 +112,8 @@ class Int8GPT2:
 def widen(array: np.ndarray, heads: int, axis: int) -> np.ndarray:
     """Put zeros between `heads` heads that lie one after the other along an axis, to a multiple of LANES."""
     before, after = array.shape[:axis], array.shape[axis + 1 :]
+    if array.shape[axis] // heads % LANES == 0:
+        return array
     parts = array.reshape(*before, heads, -1, *after)
     dim = parts.shape[axis + 1]
     padding = [(0, 0)] * parts.ndim
@@ -108,19 +121,17 @@ def widen(array: np.ndarray, heads: int, axis: int) -> np.ndarray:
     return np.pad(parts, padding).reshape(*before, -1, *after)
 
 
-def pack_weights(config: Config, t: dict[str, np.ndarray]) -> tuple[Weights, Linear]:
-    """All of a model, and its head."""
+def pack_weights(config: Config, tensors: Mapping[str, Tensor]) -> Weights:
+    """The layers of a model."""
     layers, embd, heads = config.n_layer, config.n_embd, config.n_head
     inner = heads * round_up(embd // heads, LANES)
     qkv, out = empty_linear(layers, embd, 3 * inner), empty_linear(layers, inner, embd)
     mlp_in, mlp_out = empty_linear(layers, embd, config.n_inner), empty_linear(layers, config.n_inner, embd)
-    head = empty_linear(1, embd, config.vocab_size)
     norms = {name: np.empty((layers, 2, embd), np.float32) for name in ("ln_1", "ln_2")}
     for layer in range(layers):
-        weight, bias = (f"h.{layer}.{{}}.weight", f"h.{layer}.{{}}.bias")
 
-        def part(name: str, weight: str = weight, bias: str = bias) -> tuple[np.ndarray, np.ndarray]:
-            return t[weight.format(name)], t[bias.format(name)]
+        def part(name: str, layer: int = layer) -> tuple[np.ndarray, np.ndarray]:
+            return tensors[f"h.{layer}.{name}.weight"].numpy(), tensors[f"h.{layer}.{name}.bias"].numpy()
 
         w, b = part("attn.c_attn")
         fill_linear(qkv, layer, widen(w, 3 * heads, 1), widen(b, 3 * heads, 0))
@@ -130,8 +141,5 @@ def pack_weights(config: Config, t: dict[str, np.ndarray]) -> tuple[Weights, Lin
         fill_linear(mlp_out, layer, *part("mlp.c_proj"), LOWEST[config.activation])
         for name, norm in norms.items():
             norm[layer] = part(name)
-    fill_linear(head, 0, t.get(HEAD, t["wte.weight"]).T, None)
-    final = np.stack((t["ln_f.weight"], t["ln_f.bias"]))[None]
-    return Weights(
-        t["wte.weight"], t["wpe.weight"], norms["ln_1"], qkv, out, norms["ln_2"], mlp_in, mlp_out, final
-    ), head
+    final = np.stack((tensors["ln_f.weight"].numpy(), tensors["ln_f.bias"].numpy()))[None]
+    return Weights(norms["ln_1"], qkv, out, norms["ln_2"], mlp_in, mlp_out, final)

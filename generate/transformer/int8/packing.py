@@ -1,11 +1,12 @@
-"""The weights of a product in int8, laid out as the compiled pass reads them; nothing here is compiled."""
+"""The weights of a product in int8, laid out as the compiled pass reads them."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from generate.compiled.tiles import PANEL, PER_STEP
-from generate.transformer.int8.rowwise import LEVELS, ZERO
+from generate.transformer.int8.levels import pack_columns, pack_rows
+from generate.transformer.int8.rowwise import ZERO
 
 
 class Linear(NamedTuple):
@@ -35,20 +36,17 @@ def empty_linear(layers: int, inputs: int, outputs: int) -> Linear:
 
 
 def fill_linear(linear, layer: int, weight: np.ndarray, bias: np.ndarray | None, lowest: float | None = None) -> None:
-    """Quantise weight [in, out] with a scale per output and lay it out in panels [out / 32, in / 4, 32, 4].
+    """Quantise weight float32 [in, out] with a scale per output and lay it out in panels [out / 32, in / 4, 32, 4].
 
     `lowest` is what `quantise_above` is given for the inputs, None if they are rounded by `quantise`.
     """
-    inputs, outputs = weight.shape
-    scale = np.maximum(np.abs(weight).max(0) / LEVELS, np.float32(1e-20))
-    whole = np.zeros((round_up(inputs, PER_STEP), linear.scale.shape[1]), np.int8)
-    whole[:inputs, :outputs] = np.rint(weight / scale)
-    panels = whole.reshape(-1, PER_STEP, whole.shape[1] // PANEL, PANEL).transpose(2, 0, 3, 1)
-    linear.weight[layer].reshape(panels.shape)[:] = panels
-    linear.scale[layer, :outputs] = scale
+    words = linear.weight[layer].view(np.int32).reshape(linear.scale.shape[1] // PANEL, -1, PANEL)
+    sums = np.zeros_like(linear.start[layer])
+    as_stored, pack = (weight, pack_columns) if weight.flags.c_contiguous else (weight.T, pack_rows)
+    as_stored = np.ascontiguousarray(as_stored)
+    pack(as_stored, as_stored.view(np.int32), words, linear.scale[layer], sums)
     if bias is not None:
-        linear.bias[layer, :outputs] = bias
-    sums = whole.sum(0, dtype=np.int32)
+        linear.bias[layer, : len(bias)] = bias
     if lowest is None:
         linear.start[layer] = -ZERO * sums
     else:
