@@ -194,7 +194,8 @@ def test_what_auto_loads_to_measure_is_counted_too(shelf):
     """It holds the float32 model while it loads the next precision: that is the most there ever is at a time."""
     folder = find_model(shelf, "big")
     residents = LoadedModels(torch.device("cpu"), "auto", None, None)
-    needed = loading_bytes(folder, "float32") + model_bytes(folder.config, "int8")
+    needed = model_bytes(folder.config, "float32") + loading_bytes(folder, "bfloat16")
+    assert needed > loading_bytes(folder, "float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generate.scheduling.loaded_models, "free_bytes", lambda device: needed + SPARE - 1)
         with pytest.raises(Refusal):

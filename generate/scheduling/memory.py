@@ -36,7 +36,9 @@ def loading_bytes(folder: ModelFolder, precision: str) -> int:
     `auto` may have to hold it in float32, to compare, while it is loaded in another precision.
     """
     if precision == "auto":
-        return loading_bytes(folder, "float32") + model_bytes(folder.config, "int8")
+        held = model_bytes(folder.config, "float32")
+        others = (held + loading_bytes(folder, other) for other in PRECISIONS if other != "float32")
+        return max(loading_bytes(folder, "float32"), *others)
     if precision == "int8":
         embedding = folder.config.vocab_size * folder.config.n_embd * PRECISIONS[precision].itemsize
         return model_bytes(folder.config, precision) + 2 * embedding  # as it is stored, and as a tensor
