@@ -18,6 +18,7 @@ from generate.sampling.sampler import FEW
 from generate.sampling.statistics import survey, survey_by_torch
 from generate.transformer.int8.packing import empty_linear, fill_linear
 from generate.transformer.int8.pages import Pages, Pool
+from generate.transformer.int8.rowwise import embed
 from generate.transformer.model import Scaled, new_model
 
 SMALL = {"vocab_size": 1001, "n_positions": 300, "n_embd": 128, "n_layer": 3, "n_head": 2, "n_inner": 512}
@@ -256,3 +257,10 @@ def test_a_model_in_int8_asks_for_each_tensor_once_and_keeps_none():
     gc.collect()
     assert model.precision == "int8"
     assert not any(one() for one in held)
+
+
+def test_an_embedding_in_float16_is_added_as_numpy_reads_it():
+    halves = np.array([0, -0.0, 1, -2.5, 6e-8, -6e-5, 65504, 1 / 3, -1e-3], np.float16)
+    place, x = np.arange(len(halves), dtype=np.float32), np.empty(len(halves), np.float32)
+    embed(halves.view(np.uint16), place, x)
+    assert np.array_equal(x, halves.astype(np.float32) + place)

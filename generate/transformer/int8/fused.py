@@ -16,14 +16,16 @@ from generate.compiled.meeting import meet
 from generate.compiled.tiles import PANEL, PER_STEP, product_1, product_2, product_4, product_8
 from generate.transformer.int8.attention import PAGE, attend, write_page
 from generate.transformer.int8.packing import Linear
-from generate.transformer.int8.rowwise import activate, add, normalise, quantise, quantise_above
+from generate.transformer.int8.rowwise import activate, add, embed, normalise, quantise, quantise_above
 
 TOGETHER = 8  # tokens that read a page one after the other, if their rows begin with the same
 
 
 class Weights(NamedTuple):
-    """All of a model's layers."""
+    """All of a model but its head's product."""
 
+    tokens: np.ndarray  # uint16, the bits of float16 [vocab_size, n_embd]
+    places: np.ndarray  # [n_positions, n_embd]
     norm_1: np.ndarray  # [n_layer, 2, n_embd]
     qkv: Linear
     attention_out: Linear
@@ -104,15 +106,16 @@ def room(w, pool, count, positions, parts):
 
 
 @exactly
-def hidden(w, pool, tables, rows, positions, activation, lowest, epsilon, x, b, part, parts, gate):
-    """Final hidden states of M tokens, of which x [M, n_embd] holds the embeddings: token i is at positions[i] of the row whose
-    pages are tables[rows[i]].
+def hidden(w, pool, tables, ids, rows, positions, activation, lowest, epsilon, x, b, part, parts, gate):
+    """Final hidden states x [M, n_embd] of M tokens: token i is at positions[i] of the row whose pages are tables[rows[i]].
 
     Its keys and values are written there. A row's earlier tokens are in its pages already, or among these. `b` is room for
     so many.
     """
-    count, layers, inner = len(x), w.norm_1.shape[0], b.mix.shape[1]
+    count, layers, inner = len(ids), w.norm_1.shape[0], b.mix.shape[1]
     first, last = share(count, part, parts)
+    for i in range(first, last):
+        embed(w.tokens[ids[i]], w.places[positions[i]], x[i])
     for layer in range(layers):
         for i in range(first, last):
             normalise(x[i], w.norm_1[layer], epsilon, b.z[i])

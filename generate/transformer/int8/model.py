@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from generate.compiled.tiles import LANES
@@ -48,9 +47,9 @@ class Int8GPT2:
         self._head = empty_linear(1, config.n_embd, config.vocab_size)
         embedding = tensors["wte.weight"]
         fill_linear(self._head, 0, tensors.get(HEAD, embedding).numpy().T, None)
-        self._tokens, self._places = embedding.to(EMBEDDING, copy=True), tensors["wpe.weight"].clone()
+        tokens = embedding.to(EMBEDDING).numpy().view(np.uint16)
         del embedding
-        self._weights = pack_weights(config, tensors)
+        self._weights = pack_weights(config, tokens, tensors)
         self._kind, self._lowest = KINDS[config.activation], np.float32(LOWEST[config.activation])
         self._epsilon = np.float32(config.layer_norm_epsilon)
         self.use_threads(1)
@@ -70,28 +69,27 @@ class Int8GPT2:
             more, numbers = holder.places(len(ids))
             rows.append(numbers + len(tables))
             tables += more
-        ids, positions = (torch.cat([piece[part] for piece in pieces]) for part in (1, 2))
-        found = F.embedding(ids, self._tokens).float().add_(F.embedding(positions, self._places))
-        out, positions = found.numpy(), positions.numpy()
+        ids, positions = (np.concatenate([piece[part].numpy() for piece in pieces]) for part in (1, 2))
         rows, tables = np.concatenate(rows), np.stack(tables)
-        pool = pieces[0][0].pool.kv
-        for low in range(0, len(out), BLOCK):
+        out, pool = np.empty((len(ids), self.config.n_embd), np.float32), pieces[0][0].pool.kv
+        for low in range(0, len(ids), BLOCK):
             some = slice(low, low + BLOCK)
             self._team.do(
                 fused.hidden,
-                len(out[some]),
+                len(ids[some]),
                 self._weights,
                 pool,
                 tables,
+                ids[some],
                 rows[some],
                 positions[some],
                 self._kind,
                 self._lowest,
                 self._epsilon,
                 out[some],
-                self._room_of(pool, len(out[some]), positions[some].max() + 1),
+                self._room_of(pool, len(ids[some]), positions[some].max() + 1),
             )
-        return found
+        return torch.from_numpy(out)
 
     def _room_of(self, pool: np.ndarray, count: int, positions: int) -> fused.Between:
         """Room for `count` tokens, none of them at more than so many positions; that of the last pass where it fits."""
@@ -121,8 +119,8 @@ def widen(array: np.ndarray, heads: int, axis: int) -> np.ndarray:
     return np.pad(parts, padding).reshape(*before, -1, *after)
 
 
-def pack_weights(config: Config, tensors: Mapping[str, Tensor]) -> Weights:
-    """The layers of a model."""
+def pack_weights(config: Config, tokens: np.ndarray, tensors: Mapping[str, Tensor]) -> Weights:
+    """All of a model but its head; `tokens` is the embedding."""
     layers, embd, heads = config.n_layer, config.n_embd, config.n_head
     inner = heads * round_up(embd // heads, LANES)
     qkv, out = empty_linear(layers, embd, 3 * inner), empty_linear(layers, inner, embd)
@@ -142,4 +140,5 @@ def pack_weights(config: Config, tensors: Mapping[str, Tensor]) -> Weights:
         for name, norm in norms.items():
             norm[layer] = part(name)
     final = np.stack((tensors["ln_f.weight"].numpy(), tensors["ln_f.bias"].numpy()))[None]
-    return Weights(norms["ln_1"], qkv, out, norms["ln_2"], mlp_in, mlp_out, final)
+    places = tensors["wpe.weight"].numpy().copy()  # a tensor's memory may be a whole file's
+    return Weights(tokens, places, norms["ln_1"], qkv, out, norms["ln_2"], mlp_in, mlp_out, final)

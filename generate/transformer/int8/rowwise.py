@@ -8,6 +8,7 @@ from generate.compiled.tiles import bits_of, float_of, sum_of, sum_of_squares
 LEVELS, ZERO, ALL_LEVELS = np.float32(127), 128, np.float32(255)
 SQRT_8_OVER_PI = np.float32((8 / np.pi) ** 0.5)
 CUBE = np.float32((8 / np.pi) ** 0.5 * 0.044715)
+HALVES = np.float32(2.0**112)
 GELU_NEW, GELU, RELU, SILU = range(4)
 HALF, SQRT_HALF = np.float32(0.5), np.float32(0.5**0.5)
 
@@ -54,6 +55,15 @@ def quantise_above(x, lowest, whole):
     for i in range(len(x)):
         whole[i] = bits_of((x[i] - lowest) * factor + ROUND) & 255
     return peak / ALL_LEVELS
+
+
+@exactly
+def embed(token, place, x):
+    """x = token + place, the former as the bits of float16: those of a float32 that is 2^112 times as small, but for the sign."""
+    for i in range(len(x)):
+        half = np.int32(token[i])
+        number = float_of(np.int32((half & 0x7FFF) << 13)) * HALVES
+        x[i] = float_of(np.int32(bits_of(number) | (half & 0x8000) << 16)) + place[i]
 
 
 @exactly
