@@ -279,7 +279,7 @@ def shown_by(tokens: list[bytes], order: list[int], stop: list[bytes], bans: lis
     sequence = Sequence(run, run.samples[0], request, 0, [0], Ending(stop), 0, Past(None, None), 1, held_back=held_back)
     delivery, shown = Delivery(vocabulary, [], lambda run: None), []
     for token in order:
-        delivery.append(sequence, unknown_records([token], len(tokens))[0])
+        delivery.append(sequence, unknown_records([token], len(tokens))[0], token)
         text = vocabulary.bytes_of(sequence.log.read(0, sequence.log.released)["id"].tolist())
         shown.append(text[: sequence.log.text_end])
     return shown

@@ -38,21 +38,21 @@ class Delivery:
 
     def take(self, sequences: list[Sequence], records: np.ndarray) -> None:
         """Report each sequence's next token, and end the sequences that it ends."""
-        sane = np.isfinite(records["sampled_logprob"])
-        for sequence, record, good in zip(sequences, records, sane, strict=True):
+        sane = np.isfinite(records["sampled_logprob"]).tolist()
+        for sequence, record, token, good in zip(sequences, records, records["id"].tolist(), sane, strict=True):
             if sequence.finished:  # by a stop that came while this token was being written
                 continue
             if good:
-                self.append(sequence, record)
+                self.append(sequence, record, token)
             else:
                 self.finish(sequence, FinishReason.ERROR, OUT_OF_RANGE)
 
-    def append(self, sequence: Sequence, record: np.void) -> None:
-        """Add a token's record to its sequence and to the run's log; end the sequence if it was the last.
+    def append(self, sequence: Sequence, record: np.void, token: int) -> None:
+        """Add a token and its record to its sequence and to the run's log; end the sequence if it was the last.
 
         Where phrases are banned, what may be the beginning of one is held back, and taken back where it was.
         """
-        token, held_back = int(record["id"]), sequence.held_back
+        held_back = sequence.held_back
         data = self.vocabulary.tokens[token]
         before = None if held_back is None or held_back.passes(data) else copy(sequence.ending)
         sequence.ids.append(token)

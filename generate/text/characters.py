@@ -12,20 +12,25 @@ class CharacterGate:
 
     def __init__(self):
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._waiting = 0  # bytes of a character that is not whole yet
 
     def __copy__(self) -> "CharacterGate":
         other = CharacterGate()
         other._decoder.setstate(self._decoder.getstate())
+        other._waiting = self._waiting
         return other
 
     def decode(self, data: bytes, final: bool = False) -> str:
         """Take more bytes; return the characters that are whole by now. With `final`, a half one at the end is U+FFFD."""
-        return self._decoder.decode(data, final)
+        text = self._decoder.decode(data, final)
+        self._waiting = len(self._decoder.getstate()[0])
+        return text
 
     def feed(self, data: bytes) -> int:
         """Take more bytes; return how many at the end wait for the rest of their character (0 to 3)."""
-        self.decode(data)
-        return len(self._decoder.getstate()[0])
+        if self._waiting or not data.isascii():  # else nothing of it can be a half character, and most tokens are so
+            self.decode(data)
+        return self._waiting
 
 
 def split_half_character(data: bytes) -> tuple[bytes, bytes]:

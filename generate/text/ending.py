@@ -20,6 +20,7 @@ class Ending:
         self._stops, self._least = [stop for stop in stops if stop], least
         self._longest = max(map(len, self._stops), default=0)
         self._beginnings = {stop[:length] for stop in self._stops for length in range(1, len(stop))}
+        self._firsts = frozenset(stop[0] for stop in self._stops)
         self._tail = bytearray()  # the last bytes, enough to hold any stop string and the newest token
         self._gate = CharacterGate()
         self._gate.feed(before)
@@ -40,9 +41,10 @@ class Ending:
         self.size += len(token)
         if self._gate.feed(token) == 0:
             self._boundaries.append((self.tokens, self.size))
-        self._tail = self._tail[max(0, len(self._tail) - self._longest + 1) :] + token
-        if self.tokens >= self._least:
-            self._find_stop(len(token))
+        if self._longest:
+            self._tail = self._tail[max(0, len(self._tail) - self._longest + 1) :] + token
+            if self.tokens >= self._least:
+                self._find_stop(len(token))
         shown = self.size - self._held_for_stop() if self.stop_at is None else self.stop_at
         while self._boundaries and self._boundaries[0][1] <= shown:
             self.released = self._boundaries.popleft()[0]
@@ -56,6 +58,8 @@ class Ending:
 
     def _held_for_stop(self) -> int:
         """Length of the longest tail that is a beginning of some stop string."""
+        if self._firsts.isdisjoint(self._tail[-self._longest :]):  # as nearly always
+            return 0
         for length in range(min(self._longest - 1, len(self._tail)), 0, -1):
             if bytes(self._tail[-length:]) in self._beginnings:
                 return length
