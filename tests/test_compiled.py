@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT
 
 from generate import Config, tensor_shapes
+from generate.compiled.writer import PLACES
 from generate.sampling import likeliest
 from generate.sampling.sampler import FEW
 from generate.sampling.statistics import survey, survey_by_torch
@@ -228,7 +229,7 @@ def test_weights_are_rounded_and_laid_out_as_numpy_would_do_it(inputs, outputs, 
     scale = np.maximum(np.abs(weight).max(0) / np.float32(127), np.float32(1e-20))
     levels = np.zeros((-(-inputs // 4) * 4, -(-outputs // 32) * 32), np.int8)
     levels[:inputs, :outputs] = np.rint(weight / scale)
-    panels = levels.reshape(-1, 4, levels.shape[1] // 32, 32).transpose(2, 0, 3, 1)
+    panels = levels.reshape(-1, 4, levels.shape[1] // 32, 32)[:, np.argsort(PLACES)].transpose(2, 0, 3, 1)
     assert np.array_equal(linear.weight[1].reshape(panels.shape), panels)
     assert np.array_equal(linear.scale[1, :outputs], scale)
     assert np.array_equal(linear.start[1], -128 * levels.sum(0, dtype=np.int32))

@@ -13,6 +13,7 @@ from engines import ids_of, running
 from waiting import until
 
 from generate import find_model
+from generate.compiled.tiles import INPUT
 from generate.transformer.int8 import fused, packing, rowwise
 from generate.transformer.int8.model import LOWEST
 from generate.transformer.int8.team import Ways
@@ -35,7 +36,7 @@ def product(rows=64, columns=96, lowest=None, bias=True, seed=0) -> Callable[[to
     packing.fill_linear(linear, 0, weight, dice(columns, seed=seed + 1).numpy() if bias else None, lowest)
 
     def multiply(x: torch.Tensor) -> torch.Tensor:
-        whole, size = np.zeros((len(x), packing.round_up(rows, 4)), np.uint8), np.empty(len(x), np.float32)
+        whole, size = np.zeros((len(x), packing.round_up(rows, 4)), INPUT), np.empty(len(x), np.float32)
         for i, row in enumerate(x.numpy()):
             into = whole[i, :rows]
             size[i] = (

@@ -4,13 +4,15 @@ All of them work on vectors of 16 numbers (see writer.py). The sums' order is fi
 same bits alone and among others.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from generate.compiled.writer import BYTES, FLOAT, FLOATS, INT32, INT64, LANES, MOST_SUMS, PER_STEP, WORDS, Writer
+from generate.compiled.writer import BYTES, FLOAT, FLOATS, IN_PAIRS, INT64, LANES, MOST_SUMS, PER_STEP, WORDS, Writer
 
+INPUT = np.dtype(np.uint16 if IN_PAIRS else np.uint8)  # of what is multiplied with weights
 COLUMNS = 2  # vectors of outputs in a panel of packed weights
 PANEL = LANES * COLUMNS
 
@@ -53,7 +55,7 @@ def product_tile(rows):
             blocks = blocks_of(rows)
             for row_numbers, columns in blocks:
                 sums = {(r, c): w.variable(WORDS, w.load(WORDS, w.at(start, 64 * c))) for r in row_numbers for c in columns}
-                x_rows = {r: w.at(x, stride, r) for r in row_numbers}
+                x_rows = {r: w.at(x, stride, r * INPUT.itemsize) for r in row_numbers}
                 with cgutils.for_range(builder, steps) as loop:
                     here = w.at(weight, loop.index, 64 * COLUMNS)
                     if (row_numbers, columns) == blocks[0]:
@@ -62,9 +64,9 @@ def product_tile(rows):
                             w.prefetch(w.at(later, 64 * c))
                     vectors = {c: w.load(BYTES, w.at(here, 64 * c)) for c in columns}
                     for r in row_numbers:
-                        four = builder.bitcast(w.spread(w.load(INT32, w.at(x_rows[r], loop.index, PER_STEP))), BYTES)
+                        inputs = w.at(x_rows[r], loop.index, PER_STEP * INPUT.itemsize)
                         for c in columns:
-                            builder.store(w.dot_bytes(builder.load(sums[r, c]), four, vectors[c]), sums[r, c])
+                            builder.store(w.dot_inputs(builder.load(sums[r, c]), inputs, vectors[c]), sums[r, c])
                 for r in row_numbers:
                     factor = w.spread(w.load(ir.FloatType(), w.at(size, 4 * r)))
                     for c in columns:

@@ -8,6 +8,10 @@ from numba.core import cgutils
 LANES = 16
 PER_STEP = 4  # inputs that one instruction takes at once
 VNNI, AVX2 = (llvm.get_host_cpu_features().get(name, False) for name in ("avx512vnni", "avx2"))
+# AVX2 alone multiplies pairs of 16 bits: the inputs are given as such, and the bytes of four weights so that, when those in even
+# and those in odd places are widened, neighbours are neighbours
+IN_PAIRS = AVX2 and not VNNI
+PLACES = (0, 2, 1, 3) if IN_PAIRS else (0, 1, 2, 3)  # of the weights of four inputs, in bytes
 # vectors of 16 sums that stay in registers beside what is multiplied: of 32 that hold 16 numbers each, or 16 that hold 8
 MOST_SUMS = 16 if VNNI else 4
 
@@ -126,26 +130,27 @@ class Writer:
         total = fold(total, total, 1)  # a, b, c, d, and the same again
         return w.shuffle_vector(total, total, ir.Constant(ir.VectorType(INT32, 4), list(range(4))))
 
-    def dot_bytes(self, sums, unsigned, signed):
-        """sums[i] + the sum over j < 4 of unsigned[4 i + j] * signed[4 i + j], exact in 32 bits."""
+    def dot_inputs(self, sums, inputs, weights):
+        """sums[i] + the sum over j < 4 of input j times the weight j of output i, exact in 32 bits; `inputs` is the address of
+        four, and `weights` 16 times four bytes."""
+        if IN_PAIRS:
+            return self.dot_pairs(sums, inputs, weights)
+        four = self.builder.bitcast(self.spread(self.load(INT32, inputs)), BYTES)
         if VNNI:
-            return self.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, unsigned, signed)
-        if AVX2:
-            return self.dot_shorts(sums, unsigned, signed)
-        b, u, s = self.builder, self.builder.bitcast(unsigned, WORDS), self.builder.bitcast(signed, WORDS)
+            return self.call("llvm.x86.avx512.vpdpbusd.512", WORDS, sums, four, weights)
+        b, u, s = self.builder, self.builder.bitcast(four, WORDS), self.builder.bitcast(weights, WORDS)
         for j in range(PER_STEP):
             up, right = (ir.Constant(WORDS, [n] * LANES) for n in (24 - 8 * j, 24))
             sums = b.add(sums, b.mul(b.lshr(b.shl(u, up), right), b.ashr(b.shl(s, up), right)))
         return sums
 
-    def dot_shorts(self, sums, unsigned, signed):
-        """The same by products of 16-bit numbers, every other byte at once: the sum of two products of bytes may be more
-        than 16 bits hold, of which AVX2's own product of bytes would keep the largest."""
-        b, u, s = self.builder, self.builder.bitcast(unsigned, SHORTS), self.builder.bitcast(signed, SHORTS)
-        eight, low = (ir.Constant(SHORTS, [n] * 2 * LANES) for n in (8, 255))
-        evens, odds = (b.and_(u, low), b.ashr(b.shl(s, eight), eight)), (b.lshr(u, eight), b.ashr(s, eight))
-        for one, other in (evens, odds):
-            sums = b.add(sums, self.add_neighbours(one, other))
+    def dot_pairs(self, sums, inputs, weights):
+        """The same of inputs of 16 bits: the sum of two products of bytes may be more than 16 bits hold, of which AVX2's own
+        product of bytes would keep the largest."""
+        b, s, eight = self.builder, self.builder.bitcast(weights, SHORTS), ir.Constant(SHORTS, [8] * 2 * LANES)
+        for number, part in enumerate((b.ashr(b.shl(s, eight), eight), b.ashr(s, eight))):
+            pair = b.bitcast(self.spread(self.load(INT32, self.at(inputs, 4 * number))), SHORTS)
+            sums = b.add(sums, self.add_neighbours(pair, part))
         return sums
 
     def add_neighbours(self, a, b):

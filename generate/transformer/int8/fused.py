@@ -1,6 +1,7 @@
 """GPT-2's pass in int8 as one compiled function: each row is computed as if it were alone.
 
-Activations are scaled row by row to -127..127 and travel as uint8 with zero point 128; the products are exact in int32.
+Activations are scaled row by row to -127..127 and travel as bytes with zero point 128, which have 16 bits where
+the processor multiplies such; the products are exact in int32.
 Attention reads each row's keys and values page by page and no further than the row is long.
 
 Several threads may call a function together, each as another of its `parts`: what lies between the products they share out
@@ -13,7 +14,7 @@ import numpy as np
 
 from generate.compiled.arithmetic import exactly
 from generate.compiled.meeting import meet
-from generate.compiled.tiles import PANEL, PER_STEP, product_1, product_2, product_4, product_8
+from generate.compiled.tiles import INPUT, PANEL, PER_STEP, product_1, product_2, product_4, product_8
 from generate.transformer.int8.attention import PAGE, attend, write_page
 from generate.transformer.int8.packing import Linear
 from generate.transformer.int8.rowwise import activate, add, embed, normalise, quantise, quantise_above
@@ -43,7 +44,7 @@ class Between(NamedTuple):
     y: np.ndarray  # [M, n_embd]
     z: np.ndarray
     mix: np.ndarray  # [M, inner]
-    whole: np.ndarray  # uint8, as are the next two
+    whole: np.ndarray  # INPUT, as are the next two
     whole_mix: np.ndarray
     whole_up: np.ndarray
     size: np.ndarray  # [M]
@@ -169,7 +170,7 @@ def rows_for(count, linear):
 @exactly
 def inputs_for(count, linear):
     """Room for what a product takes."""
-    return np.zeros((count, linear.weight.shape[1] // linear.scale.shape[1]), np.uint8)
+    return np.zeros((count, linear.weight.shape[1] // linear.scale.shape[1]), INPUT)
 
 
 @exactly

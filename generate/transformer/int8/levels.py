@@ -4,7 +4,9 @@ import numpy as np
 
 from generate.compiled.arithmetic import ROUND, exactly
 from generate.compiled.tiles import PANEL, PER_STEP, bits_of, float_of
+from generate.compiled.writer import PLACES
 
+SHIFTS = np.array(PLACES, np.int32) * np.int32(8)
 LEVELS, LEAST = np.float32(127), np.float32(1e-20)
 
 
@@ -27,7 +29,7 @@ def pack_columns(weight, bits, words, scale, sums):
     for j in range(outputs):
         scale[j] = scale_of(peaks[j])
     for i in range(inputs):
-        step, shift = i // PER_STEP, np.int32(8 * (i % PER_STEP))
+        step, shift = i // PER_STEP, SHIFTS[i % PER_STEP]
         for to in range(0, outputs, PANEL):
             row, size, total, packed = weight[i, to : to + PANEL], scale[to:], sums[to:], words[to // PANEL, step]
             for j in range(len(row)):
@@ -50,5 +52,5 @@ def pack_rows(weight, bits, words, scale, sums):
         for i in range(inputs):
             level = np.int32(bits_of(weight[to, i] / size + ROUND) - zero)
             total += level
-            words[panel, i // PER_STEP, j] |= np.int32((level & 255) << np.int32(8 * (i % PER_STEP)))
+            words[panel, i // PER_STEP, j] |= np.int32((level & 255) << SHIFTS[i % PER_STEP])
         scale[to], sums[to] = size, total

@@ -36,7 +36,7 @@ def largest(x):
 
 @exactly
 def quantise(x, whole):
-    """Round a row to -127..127, as uint8 around 128; returns the size of a level."""
+    """Round a row to -127..127, as 1..255 around 128; returns the size of a level."""
     peak = largest(x)
     factor = LEVELS / peak  # a row of zeros: whatever 0 * infinity becomes, the size of a level is zero
     for i in range(len(x)):
