@@ -23,7 +23,7 @@ from bench.beside import beside
 from bench.contest import Contest
 from bench.gap import Gap
 from bench.load import load
-from bench.measure import Child, machine, median, told
+from bench.measure import Child, machine, median, spread, told
 from bench.ours import PRECISIONS
 from bench.sameness import Sameness
 from bench.samplers import Samplers
@@ -135,8 +135,11 @@ def pairs(args, work: Path, kind: type, call: str, names, models, precisions, co
             for rows in counts:
                 times = [child.call(call, rows, f"{number}") for number in range(args.rounds + 1)][1:]
                 row = {"model": model, "precision": precision, "rows": rows}
-                row |= {name: median(some) * 1000 for name, some in zip(names, zip(*times, strict=True), strict=True)}
-                yield row | {"ratio": median(one / other for one, other in times)}
+                row["rounds"] = len(times)
+                for name, some in zip(names, zip(*times, strict=True), strict=True):
+                    row |= {name: median(some) * 1000, f"{name}_spread": spread(some)}
+                ratios = [one / other for one, other in times]
+                yield row | {"ratio": median(ratios), "ratio_spread": spread(ratios)}
             child.close()
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench import llama, peers
 from bench.floor import Floor
-from bench.measure import Child, Neighbours, Timing, aside, interleave, median, told
+from bench.measure import Child, Neighbours, Timing, aside, interleave, median, spread, told
 from bench.ours import PRECISIONS, Ours
 from bench.shapes import make, prompts
 
@@ -99,13 +99,16 @@ class Contest:
 
     def row(self, name: str, batch: int, new: int, timings: list, base: list | None) -> dict:
         step = median(timing.step for timing, _ in timings)
-        row = {"model": self.path.name, "batch": batch, "contender": name}
+        row = {"model": self.path.name, "batch": batch, "contender": name, "rounds": len(timings)}
         row |= {"tokens_per_s": batch / step, "step_ms": step * 1000}
+        row["tokens_per_s_spread"] = spread(timing.step for timing, _ in timings)
         if base:
             row["ratio"] = median(timing.step for timing, _ in base) / step
         if name not in (FLOOR, BARE):
             row["first_ms"] = median(timing.first for timing, _ in timings) * 1000
+            row["first_ms_spread"] = spread(timing.first for timing, _ in timings)
             row["whole_tokens_per_s"] = batch * new / median(timing.whole for timing, _ in timings)
+            row["whole_tokens_per_s_spread"] = spread(timing.whole for timing, _ in timings)
             if self.children[name][0].inside:
                 row["memory_mb"] = max(peak for _, peak in timings) / 1e6
         return row

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.contest import Entry, entries
-from bench.measure import Child, Failed, aside, interleave, median, told
+from bench.measure import Child, Failed, aside, interleave, median, spread, told
 from bench.shapes import prompts
 
 NAMES = ("ours int8", "ours bfloat16", "HF bfloat16", "CTranslate2 int8", "llama.cpp q8_0")
@@ -30,8 +30,9 @@ def load(path: Path, rounds: int, threads: int, new: int) -> Iterator[dict]:
     results = interleave(rounds, turns, warm_up=False)
     read_s = median(turn["first_s"] for turn in results.pop("reading"))
     for name, found in results.items():
-        row = {"model": path.name, "contender": name, "read_s": read_s}
+        row = {"model": path.name, "contender": name, "rounds": len(found), "read_s": read_s}
         row |= {key: median(turn[key] for turn in found) for key in found[0]}
+        row |= {f"{key}_spread": spread(turn[key] for turn in found) for key in ("first_s", "tokens_per_s")}
         yield row | {"ratio": read_s / row["first_s"]}
 
 

@@ -129,6 +129,13 @@ def median(values) -> float:
     return statistics.median(values)
 
 
+def spread(values) -> float:
+    """How far rounds lie from their median at the most, as a share of it."""
+    values = list(values)
+    middle = median(values)
+    return max(abs(value - middle) for value in values) / middle if middle else 0.0
+
+
 def percentile(values: list[float], share: float) -> float:
     """The least value that at least `share` of all do not exceed."""
     return sorted(values)[math.ceil(share * len(values)) - 1]

@@ -15,9 +15,19 @@ def number(value: float | None, digits: int = 0, unit: str = "") -> str:
     return "" if value is None else f"{value:,.{digits}f}{unit}"
 
 
+def measured(row: dict, key: str, digits: int = 0, unit: str = "") -> str:
+    """A figure, and how far its rounds lie from it at the most."""
+    apart = row.get(f"{key}_spread")
+    return number(row.get(key), digits, unit) + ("" if apart is None else f" ±{100 * apart:.0f} %")
+
+
 def heading(m: dict, rounds: int, threads: int) -> str:
     each = "One thread each" if threads == 1 else f"{threads} threads each"
-    many = f"medians of {rounds} rounds" if rounds > 1 else "one round only, so a busy moment shows"
+    many = (
+        f"medians of {rounds} rounds, ± the furthest of them"
+        if rounds > 1
+        else "one round only, so a busy moment shows"
+    )
     return (
         f"{m['date']}. {m['cpu']}, {m['cores']} cores ({m['instructions']}); torch {m['torch']}, Python {m['python']}\n"
         f"{each}, passive waiting, in turns; {many}. Load before: {number(m['load_before'], 2)}"
@@ -36,10 +46,10 @@ def cells(model: str, rows: list[dict], bounds: dict[str, float]) -> str:
             row["model"],
             str(row["batch"]),
             row["contender"],
-            number(row["tokens_per_s"]),
+            measured(row, "tokens_per_s"),
             number(row["step_ms"], 2, " ms"),
-            number(row.get("first_ms"), 0, " ms"),
-            number(row.get("whole_tokens_per_s")),
+            measured(row, "first_ms", 0, " ms"),
+            measured(row, "whole_tokens_per_s"),
             number(row.get("memory_mb"), 0, " MB"),
             number(row.get("ratio"), 2),
         ]
@@ -61,8 +71,8 @@ def served(rows: list[dict]) -> str:
             row["model"],
             row["precision"],
             str(row["viewers"]),
-            number(row["tokens_per_s"]),
-            number(row["alone_tokens_per_s"]),
+            measured(row, "tokens_per_s"),
+            measured(row, "alone_tokens_per_s"),
             number(row["ratio"], 2),
             number(row.get("steady_ratio"), 2),
             *(number(row[key], 0, " ms") for key in times),
@@ -81,10 +91,10 @@ def loaded(rows: list[dict]) -> str:
             row["model"],
             row["contender"],
             number(row["read_s"], 2, " s"),
-            number(row["first_s"], 2, " s"),
+            measured(row, "first_s", 2, " s"),
             number(row["ratio"], 2),
             number(row.get("memory_mb"), 0, " MB"),
-            number(row["tokens_per_s"], 1),
+            measured(row, "tokens_per_s", 1),
             number(row.get("then_mb"), 0, " MB"),
         ]
         for row in rows
@@ -123,7 +133,7 @@ def compared(head: str, rows: list[dict], digits: dict[str, int]) -> str:
     """Two times and their ratio, each with so many digits."""
     units = [(name, count, " ms" if name.endswith("_ms") else "") for name, count in digits.items()]
     lines = (
-        [row["model"], row["precision"], str(row["rows"]), *(number(row[name], *how) for name, *how in units)]
+        [row["model"], row["precision"], str(row["rows"]), *(measured(row, name, *how) for name, *how in units)]
         for row in rows
     )
     return "\n" + table(head, lines)

@@ -17,7 +17,7 @@ import urllib.request
 from functools import partial
 from pathlib import Path
 
-from bench.measure import Child, Failed, interleave, median, percentile
+from bench.measure import Child, Failed, interleave, median, percentile, spread
 from bench.ours import MAX_ROWS
 from bench.shapes import ROOT, SAMPLING, texts
 from bench.viewers import Viewers, steady
@@ -52,10 +52,14 @@ def serve(
 
 def summary(server: list[dict], alone: list[dict]) -> dict:
     """Medians over the rounds; percentiles over all that any round saw. Milliseconds."""
-    row = {"precision": alone[0]["precision"]}
+    row = {"precision": alone[0]["precision"], "rounds": len(server)}
     for key, ratio in (("tokens_per_s", "ratio"), ("steady_per_s", "steady_ratio")):
         if all(burst[key] for burst in (*server, *alone)):
             row[key], row[f"alone_{key}"] = (median(burst[key] for burst in bursts) for bursts in (server, alone))
+            row |= {
+                f"{name}_spread": spread(b[key] for b in bursts)
+                for name, bursts in ((key, server), (f"alone_{key}", alone))
+            }
             row[ratio] = row[key] / row[f"alone_{key}"]
     seen = {key: [t * 1000 for burst in server for t in burst[key]] for key in ("first", "gaps", "health")}
     return row | {
