@@ -12,7 +12,7 @@ from generate import Place, Vocabulary, record_as_dict, record_dtype, unknown_re
 from generate.sampling import sampler
 from generate.sampling.noise import gumbel, place_keys, row_key
 from generate.sampling.sampler import FEW, RowOptions, choose, penalise
-from generate.sampling.statistics import prompt_records, report_sampled, survey
+from generate.sampling.statistics import prompt_records, report_sampled, report_usual, survey
 from generate.sampling.top import top_few, top_few_by_torch
 
 OPTIONS = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "penalty": 1.0, "seed": 1, "sample": 0, "position": 7}
@@ -379,3 +379,25 @@ def test_records_give_the_sampler_s_probability_of_every_token_it_kept(temperatu
         assert ours == pytest.approx(right[index].item(), abs=close)
     own = Place(record, told, before).logprob(record["id"], float(record["logprob"]))
     assert own == pytest.approx(float(record["sampled_logprob"]), abs=close)
+
+
+@pytest.mark.parametrize("size", [3, 7, FEW, 300, 50_257])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_the_usual_way_in_one_call_tells_the_same_bits_as_step_by_step(size, dtype):
+    """Among ties, tokens that cannot be, and a row of NaN."""
+    logits = rounded_rows(dtype, size).float()
+    count = len(logits)
+    logits[0, 1:3], logits[-1] = -torch.inf, torch.nan
+    wishes = [
+        {"top_k": 1 + 7 * n % (FEW - 1), "top_p": (1.0, 0.7)[n % 2], "temperature": 0.5 + n % 3} for n in range(count)
+    ]
+    options = rows(*wishes)
+    assert options.usual
+    seen = survey(logits)
+    wanted = report_sampled(logits, seen, choose(logits, options, seen.top), options).records()
+    found = report_usual(logits, options).records()
+    assert found[:-1].tobytes() == wanted[:-1].tobytes()
+    assert np.isnan(found["sampled_logprob"][-1])
+    options.blocked = [(0, [0])]
+    assert not options.usual
+    assert not rows(*wishes, {"temperature": 0.0}).usual

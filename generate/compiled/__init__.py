@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 # all files with functions that are compiled; a test keeps it so
 KERNELS = (
     "compiled/*.py",
-    *(f"sampling/{name}.py" for name in ("draw", "dry", "likeliest", "pressure", "spread")),
+    *(f"sampling/{name}.py" for name in ("at_once", "draw", "dry", "likeliest", "pressure", "spread")),
     *(f"transformer/int8/{name}.py" for name in ("attention", "fused", "levels", "rowwise")),
 )
 

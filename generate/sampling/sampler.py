@@ -100,6 +100,7 @@ class RowOptions:
             (drawn & beyond & on_cpu, draw_few_filtered),
         )
         self.ways = [(way, index) for group, way in groups if len(index := group.nonzero()[:, 0])]
+        self._usual = [way for way, _ in self.ways] == [draw_few]
 
     @property
     def keys(self) -> tuple[Tensor, Tensor]:
@@ -114,11 +115,21 @@ class RowOptions:
         """How many of their likeliest tokens the rows are drawn by, int64 [B]; on a CPU."""
         return torch.where((self.top_k > 0) & (self.top_k < FEW), self.top_k, FEW).cpu().numpy()
 
+    @property
+    def usual(self) -> bool:
+        """Whether all rows are drawn among their likeliest tokens, and nothing acts on single ones."""
+        return self._usual and self.as_they_are
+
+    @cached_property
+    def given(self) -> tuple[np.ndarray, ...]:
+        """What `draw` is given of rows on a CPU."""
+        return tuple(part.numpy() for part in (self.divisor[:, 0], self.top_k, self.top_p))
+
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What `draw_filtered` is given of rows on a CPU."""
         more = (self.filters.top_n_sigma, self.filters.least, self.filters.xtc_probability, self.filters.xtc_threshold)
-        return tuple(part.numpy() for part in (self.divisor[:, 0], self.top_k, self.top_p, *more))
+        return *self.given, *(part.numpy() for part in more)
 
     @cached_property
     def picked(self) -> list[tuple]:

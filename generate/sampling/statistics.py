@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from generate.sampling import likeliest
+from generate.sampling import at_once, likeliest
 from generate.sampling.records import ALTERNATIVES, UNKNOWN, record_dtype, unknown_records
 from generate.sampling.sampler import Choice, RowOptions
-from generate.sampling.top import Top, as_rows, empty_top, top_few_by_torch
+from generate.sampling.top import FEW, Top, as_rows, empty_top, top_few_by_torch
 
 
 @dataclass
@@ -125,6 +125,18 @@ def report_sampled(logits: Tensor, seen: Survey, choice: Choice, rows: RowOption
     floats[:, -2], floats[:, -1] = choice.sampled_logprob, choice.norm - floats[:, 2] / rows.divisor[:, 0]
     whole[:, -1] = (choice.cut << torch.arange(choice.cut.shape[1], device=logits.device)).sum(1)
     return Report(choice.ids, floats, whole, logits.shape[1])
+
+
+def report_usual(logits: Tensor, rows: RowOptions) -> Report:
+    """The same of rows on a CPU whose way is the usual one (`RowOptions.usual`), chosen in here: two hundred microseconds less
+    for one row, in which all the rest of a small model's step takes six hundred."""
+    count, size = logits.shape
+    width, (flat, stride) = min(ALTERNATIVES, size), as_rows(logits)
+    ids, floats = torch.empty(count, dtype=torch.int64), torch.empty(count, 5 + width)
+    whole = torch.empty(count, 2 + width, dtype=torch.int64)
+    arrays = (part.numpy() for part in (*rows.keys, ids, floats, whole))
+    at_once.choose_and_tell(flat, stride, size, min(FEW, size), width, *rows.given, *arrays)
+    return Report(ids, floats, whole, size)
 
 
 def report_plain(choice: Choice, vocab_size: int) -> Report:

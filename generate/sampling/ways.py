@@ -36,8 +36,8 @@ def draw_few(scores: Tensor, top: Top, rows: "RowOptions") -> Drawn:
     """Filter and draw among the FEW likeliest, of which no more than top_k are kept."""
     ids, last = torch.empty(len(scores), dtype=torch.int64), torch.empty(len(scores), dtype=torch.int64)
     threshold, norm = torch.empty(len(scores)), torch.empty(len(scores))
-    given = (top.values, top.ids, rows.divisor[:, 0], rows.top_k, rows.top_p, *rows.keys)
-    draw(*(part.numpy() for part in (*given, ids, threshold, last, norm)))
+    arrays = (part.numpy() for part in (*rows.keys, ids, threshold, last, norm))
+    draw(top.values.numpy(), top.ids.numpy(), *rows.given, *arrays)
     return ids, threshold, last, norm
 
 

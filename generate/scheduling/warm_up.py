@@ -5,7 +5,7 @@ import torch
 from generate.sampling.options import Sampling
 from generate.sampling.pressure import Pressure, Pressures
 from generate.sampling.sampler import Filters, RowOptions, choose
-from generate.sampling.statistics import report_sampled, survey
+from generate.sampling.statistics import report_sampled, report_usual, survey
 from generate.text.vocabulary import Vocabulary
 from generate.transformer.kv_cache import KVCache
 from generate.transformer.model import GPT2
@@ -23,6 +23,8 @@ def warm_up(model: GPT2, cache: KVCache) -> None:
     for more in ({}, {"filters": Filters(*[one.float()] * 4), "pressures": Pressures({0: pressure})}):
         options = RowOptions(one.float(), one, one.float(), one.float(), one, first, first, None, **more)
         report_sampled(logits, seen := survey(logits), choose(logits, options, seen.top), options).records()
+        if options.usual:
+            report_usual(logits, options)
     if model.config.n_positions > 1:
         prefix.length = 1
         slot = cache.join(None, prefix, shared=False)

@@ -56,7 +56,7 @@ class Int8GPT2:
 
     def use_threads(self, count: int) -> None:
         """Compute with so many threads from now on; what is computed does not change."""
-        self._team, self._room, self._room_for = Team(count), None, (0, 0)
+        self._team, self._room, self._room_for, self._room_for_head = Team(count), None, (0, 0), ((), ())
 
     def new_cache(self, most_rows: int, prefix_bytes: int) -> PagedKVCache:
         """A cache for so many rows, with `prefix_bytes` more for texts that are kept."""
@@ -69,8 +69,8 @@ class Int8GPT2:
             more, numbers = holder.places(len(ids))
             rows.append(numbers + len(tables))
             tables += more
-        ids, positions = (np.concatenate([piece[part].numpy() for piece in pieces]) for part in (1, 2))
-        rows, tables = np.concatenate(rows), np.stack(tables)
+        ids, positions = (joined([piece[part].numpy() for piece in pieces]) for part in (1, 2))
+        rows, tables = joined(rows), np.stack(tables)
         out, pool = np.empty((len(ids), self.config.n_embd), np.float32), pieces[0][0].pool.kv
         for low in range(0, len(ids), BLOCK):
             some = slice(low, low + BLOCK)
@@ -100,11 +100,16 @@ class Int8GPT2:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] in float32 of hidden states [N, n_embd]."""
-        out = np.empty((len(hidden), self._head.scale.shape[1]), np.float32)
-        x = hidden.numpy()
-        room = fused.inputs_for(len(x), self._head), np.empty(len(x), np.float32)
-        self._team.do(fused.head, len(x), self._head, x, *room, out)
+        x, out = hidden.numpy(), np.empty((len(hidden), self._head.scale.shape[1]), np.float32)
+        if len(self._room_for_head[0]) != len(x):
+            self._room_for_head = fused.inputs_for(len(x), self._head), np.empty(len(x), np.float32)
+        self._team.do(fused.head, len(x), self._head, x, *self._room_for_head, out)
         return torch.from_numpy(out)[:, : self.config.vocab_size]
+
+
+def joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Some arrays one after the other; a single one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def widen(array: np.ndarray, heads: int, axis: int) -> np.ndarray:
