@@ -38,6 +38,15 @@ class Failed(Exception):
     """A contender cannot take part, or broke down; the sentence says why."""
 
 
+def require_units(precision: str) -> None:
+    """Raise Failed where the CPU has no units for a precision: in their place a step takes up to fifty times as long."""
+    import torch
+
+    can = torch.cpu.get_capabilities()
+    if precision == "bfloat16" and not (can.get("avx512_bf16") or can.get("amx_bf16")):
+        raise Failed("this CPU has no units for bfloat16")
+
+
 class Child:
     """The object `make(*arguments)` in a process of its own; `call` runs one of its methods there and waits."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench.measure import Timing, median
+from bench.measure import Timing, median, require_units
 from bench.shapes import SAMPLING
 from generate import ModelFolder, Request, RunLog, Sampling, check_folder, parse_sampling
 from generate.scheduling.batch import Batch
@@ -29,6 +29,7 @@ class Ours:
     """One precision of the engine."""
 
     def __init__(self, precision: str, threads: int = 1):
+        require_units(precision)
         torch.set_num_threads(1 if precision == "int8" else threads)
         keep_freed_memory()  # as the engine's thread does
         self.precision, self.threads = precision, threads

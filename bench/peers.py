@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import generate  # noqa: F401  (first: it tells OpenMP to wait passively before torch is imported)
-from bench.measure import Failed, Timing, median
+from bench.measure import Failed, Timing, median, require_units
 from bench.shapes import SAMPLING
 
 
@@ -29,9 +29,7 @@ class HuggingFace:
         import torch
         import transformers
 
-        can = torch.cpu.get_capabilities()
-        if precision == "bfloat16" and not (can.get("avx512_bf16") or can.get("amx_bf16")):
-            raise Failed("this CPU has no units for bfloat16, and without them it takes 40 s to a first token of 345M")
+        require_units(precision)
         torch.set_num_threads(threads)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
