@@ -5,7 +5,7 @@ of 32 tokens, other prompts each round. A row of the table holds medians over th
 
     tokens/s     of all rows together while they decode: batch / step
     step ms      one decode step, prompts excluded
-    first ms     from the requests to the first token of any of them
+    first ms     from the requests to the first token, as a mean of them: whoever reads one text after the other has one early
     whole        tokens/s of whole requests, prompts included
     memory       the most that the contender took, MB, see measure.py
 

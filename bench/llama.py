@@ -78,7 +78,7 @@ class Llama:
             stamps = list(pool.map(self.write, prompts, [new] * len(prompts)))
         all_running, one_done = max(row[0] for row in stamps), min(row[-1] for row in stamps)
         gaps = [b - a for row in stamps for a, b in pairwise(row) if a >= all_running and b <= one_done]
-        first, last = min(row[0] for row in stamps), max(row[-1] for row in stamps)
+        first, last = sum(row[0] for row in stamps) / len(stamps), max(row[-1] for row in stamps)
         return Timing(first - begun, last - begun, median(gaps) if gaps else 0)
 
     def write(self, prompt: list[int], new: int) -> list[float]:

@@ -27,7 +27,7 @@ PROCESSES.set_forkserver_preload(["torch", "transformers"])  # imported once for
 
 @dataclass
 class Timing:
-    """Seconds of one turn: to the first token of any row, for all tokens of all rows, and of one decode step."""
+    """Seconds of one turn: to the first token, as a mean of the rows, for all tokens of all rows, and of one decode step."""
 
     first: float
     whole: float

@@ -52,15 +52,16 @@ class Ours:
 
         Where only reading is timed (one new token), the prompt's statistics are left out: the peers' have none.
         """
-        begun, first = time.perf_counter(), None
+        begun, seen = time.perf_counter(), []
         runs = admit(self.batch, self.folder, prompts, usual(len(prompts), new), statistics=new > 1)
         while self.batch.busy:
             self.batch.step()
-            if first is None and any(len(run.samples[0]) for run in runs):
-                first = time.perf_counter() - begun
+            if len(seen) < len(runs):
+                started = sum(len(run.samples[0]) > 0 for run in runs)
+                seen += [time.perf_counter() - begun] * (started - len(seen))
         whole = time.perf_counter() - begun
         check(runs, new)
-        return Timing(first, whole, median(self.decode(prompts, new - 1)) if new > 1 else 0)
+        return Timing(sum(seen) / len(seen), whole, median(self.decode(prompts, new - 1)) if new > 1 else 0)
 
     @torch.inference_mode()
     def bare(self, prompts: list[list[int]], new: int) -> Timing:
