@@ -95,8 +95,8 @@ def admit(
 
 
 def read_all(batch: Batch, rows: int) -> None:
-    """Step until all prompts are read, and so many rows are being written."""
-    while batch.prefills or len(batch.sequences) < rows:
+    """Step until all prompts are read and judged, and so many rows are being written."""
+    while batch.prefills or batch.judging.tokens or len(batch.sequences) < rows:
         batch.step()
 
 
