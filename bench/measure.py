@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import generate  # noqa: F401  (first: it tells OpenMP to wait passively, and the children inherit the environment)
+import generate  # (first: it tells OpenMP to wait passively, and the children inherit the environment)
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["torch", "transformers"])  # imported once for all children; no thread is started
@@ -40,10 +40,7 @@ class Failed(Exception):
 
 def require_units(precision: str) -> None:
     """Raise Failed where the CPU has no units for a precision: in their place a step takes up to fifty times as long."""
-    import torch
-
-    can = torch.cpu.get_capabilities()
-    if precision == "bfloat16" and not (can.get("avx512_bf16") or can.get("amx_bf16")):
+    if precision == "bfloat16" and not generate.has_bfloat16():
         raise Failed("this CPU has no units for bfloat16")
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from generate import has_bfloat16
+
 REST = 0.5  # of the learning rate: what AdamW's part gets
 SIZE = 0.2  # of a step's numbers in the square mean, times the learning rate: what AdamW's have
 
@@ -51,12 +53,6 @@ def orthogonal(matrix: torch.Tensor, weights: tuple[float, float, float], steps:
     return found.T if is_tall else found
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether products in bfloat16 are computed by the device, and not in its place."""
-    can = torch.cpu.get_capabilities()
-    return device.type != "cpu" or bool(can.get("avx512_bf16") or can.get("amx_bf16"))
-
-
 class MuonWithAdamW(Optimizer):
     """Two optimizers over disjoint parameters; their groups are shown, and may be changed, as one list."""
 
@@ -66,7 +62,7 @@ class MuonWithAdamW(Optimizer):
         inside = set(map(id, matrices))
         rest = [p for _, p in trained if id(p) not in inside]
         adamw = AdamW(rest, REST * learning_rate, betas=(0.9, beta2), weight_decay=0.0)
-        kind = Muon if has_bfloat16(matrices[0].device) else Float32Muon
+        kind = Muon if matrices[0].device.type != "cpu" or has_bfloat16() else Float32Muon
         muon = kind(matrices, learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self.parts = {"muon": muon, "adamw": adamw}
         super().__init__([*muon.param_groups, *adamw.param_groups], {})

@@ -1,7 +1,7 @@
 """The engine: text in, tokens out. It knows nothing of Flask, of databases, or of our other packages.
 
-These are its public names. `LocalEngine`, `logits_of` and `read_tensors` bring torch, `RemoteEngine` an HTTP client: they are
-imported when first asked for. All else is light.
+These are its public names. `LocalEngine`, `has_bfloat16`, `logits_of` and `read_tensors` bring torch, `RemoteEngine` an HTTP
+client: they are imported when first asked for. All else is light.
 """
 
 import os
@@ -129,6 +129,7 @@ __all__ = [
     "gettext",
     "guess_encoding",
     "half_made",
+    "has_bfloat16",
     "in_place_of",
     "in_use",
     "is_known",
@@ -188,6 +189,10 @@ def __getattr__(name: str):
         from generate.scheduling.engine import LocalEngine
 
         return LocalEngine
+    if name == "has_bfloat16":
+        from generate.transformer.cpu import has_bfloat16
+
+        return has_bfloat16
     if name == "logits_of":
         from generate.transformer.logits import logits_of
 

@@ -11,7 +11,8 @@ from engines import running
 from safetensors.torch import load_file, save_file
 
 import generate.transformer.precision
-from generate import Refusal, find_model
+from generate import Refusal, find_model, has_bfloat16
+from generate.transformer import tuning
 from generate.transformer.model import load_model
 from generate.transformer.precision import choose_precision, negligible
 
@@ -206,3 +207,24 @@ def test_the_storyteller_is_shipped_with_its_measures():
 
     folder = find_model(MODELS, "storyteller")
     assert folder.measured(), "else every first start measures, and dirties the working tree"
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_bfloat16_is_tried_only_where_the_processor_has_units_for_it(models, monkeypatch, can):
+    monkeypatch.setattr(tuning, "has_bfloat16", lambda: can)
+    names = tuning.fastest_first(find_model(models, "tiny").config)
+    assert sorted(names) == ["bfloat16"] * can + ["float32", "int8"]
+
+
+@pytest.mark.parametrize(
+    ("told", "has"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": True}, True),
+        ({"architecture": "x86_64", "amx_bf16": True}, True),
+        ({"architecture": "aarch64"}, True),
+    ],
+)
+def test_whether_there_are_units_is_asked_of_the_processor(monkeypatch, told, has):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told)
+    assert has_bfloat16() is has

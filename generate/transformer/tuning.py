@@ -8,7 +8,7 @@ import torch
 
 from generate.folders.config import Config
 from generate.folders.tensors import tensor_shapes
-from generate.transformer.cpu import cores
+from generate.transformer.cpu import cores, has_bfloat16
 from generate.transformer.int8.model import Int8GPT2
 from generate.transformer.model import GPT2, PRECISIONS, new_model
 
@@ -30,10 +30,12 @@ def seconds(work, repeats: int = 5) -> float:
 
 
 def fastest_first(config: Config) -> list[str]:
-    """The precisions by the time that 8 rows take through one layer of the model's width on this CPU."""
+    """The precisions by the time that 8 rows take through one layer of the model's width on this CPU; bfloat16 only where it has units."""
     one = replace(config, n_layer=1, vocab_size=1024, n_positions=8)
     times = {}
     for precision, dtype in PRECISIONS.items():
+        if precision == "bfloat16" and not has_bfloat16():
+            continue
         tensors = {name: torch.full(shape, 0.01, dtype=dtype) for name, shape in tensor_shapes(one).items()}
         model = new_model(one, tensors, precision)
         cache = model.new_cache(1, 0)
