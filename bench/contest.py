@@ -41,6 +41,15 @@ class Entry:
     prepare: Callable | None = None
     inside: bool = True
 
+    def prepared(self, path: Path) -> Path:
+        """The folder or file that it reads, written beside the model's folder unless it is there; raises Failed."""
+        if self.prepare is None:
+            return path
+        target = path.parent / f"{path.name} for {self.name}"
+        if not target.exists():
+            aside(self.prepare, path, target)
+        return target
+
 
 def entries(threads: int) -> list[Entry]:
     """All that may take part, each with so many threads; the floor is that of one."""
@@ -83,11 +92,7 @@ class Contest:
     def _load(self, contender: tuple[Entry, Child]) -> bool:
         entry, child = contender
         with told(entry.name):
-            path = self.path
-            if entry.prepare:
-                path = self.work / f"{path.name} for {entry.name}"
-                aside(entry.prepare, self.path, path)
-            child.call("load", path)
+            child.call("load", entry.prepared(self.path))
             return True
         return False
 

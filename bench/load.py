@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.contest import Entry, entries
-from bench.measure import Child, Failed, aside, interleave, median, spread, told
+from bench.measure import Child, Failed, interleave, median, spread, told
 from bench.shapes import prompts
 
 NAMES = ("ours int8", "ours bfloat16", "HF bfloat16", "CTranslate2 int8", "llama.cpp q8_0")
@@ -24,7 +24,7 @@ def load(path: Path, rounds: int, threads: int, new: int) -> Iterator[dict]:
     places = {}
     for entry in some:
         with told(entry.name):
-            places[entry.name] = prepared(entry, path)
+            places[entry.name] = entry.prepared(path)
     turns = {"reading": lambda _: {"first_s": read(path)}}
     turns |= {e.name: lambda _, e=e: begin(e, places[e.name], new) for e in some if e.name in places}
     results = interleave(rounds, turns, warm_up=False)
@@ -34,16 +34,6 @@ def load(path: Path, rounds: int, threads: int, new: int) -> Iterator[dict]:
         row |= {key: median(turn[key] for turn in found) for key in found[0]}
         row |= {f"{key}_spread": spread(turn[key] for turn in found) for key in ("first_s", "tokens_per_s")}
         yield row | {"ratio": read_s / row["first_s"]}
-
-
-def prepared(entry: Entry, path: Path) -> Path:
-    """The folder that a contender reads; raises Failed."""
-    if entry.prepare is None:
-        return path
-    target = path.parent / f"{path.name} for {entry.name}"
-    if not target.exists():
-        aside(entry.prepare, path, target)
-    return target
 
 
 def begin(entry: Entry, path: Path, new: int) -> dict:

@@ -30,7 +30,8 @@ def seconds(work, repeats: int = 5) -> float:
 
 
 def fastest_first(config: Config) -> list[str]:
-    """The precisions by the time that 8 rows take through one layer of the model's width on this CPU; bfloat16 only where it has units."""
+    """The precisions by the time that 8 rows take through one layer of the model's width on this CPU, bfloat16 only where
+    it has units for it."""
     one = replace(config, n_layer=1, vocab_size=1024, n_positions=8)
     times = {}
     for precision, dtype in PRECISIONS.items():
