@@ -5,24 +5,29 @@ import numpy as np
 from generate.compiled.arithmetic import ROUND, exactly
 from generate.compiled.tiles import PANEL, PER_STEP, bits_of, float_of
 from generate.compiled.writer import PLACES
-from generate.transformer.int8.rowwise import LEVELS, largest
 
 SHIFTS = np.array(PLACES, np.int32) * np.int32(8)
-LEAST = np.float32(1e-20)  # size of a level
+LEVELS, LEAST = np.float32(127), np.float32(1e-20)
 
 
 @exactly
-def pack_columns(weight, words, scale, sums):
+def scale_of(peak):
+    """The size of a level where the largest magnitude has these bits."""
+    return max(float_of(peak) / LEVELS, LEAST)
+
+
+@exactly
+def pack_columns(weight, bits, words, scale, sums):
     """Round weight float32 [in, out], each output by its own scale, into zeroed words int32 [panels, steps, 32], four inputs in
-    each. Tells the scales and the sums of the levels [at least out]."""
+    each; `bits` is weight as int32. Tells the scales and the sums of the levels [at least out]."""
     inputs, outputs = weight.shape
     peaks, zero = np.zeros(outputs, np.int32), np.int32(bits_of(ROUND))
     for i in range(inputs):
-        row = weight[i]
+        row = bits[i]
         for j in range(outputs):
-            peaks[j] = max(peaks[j], np.int32(bits_of(row[j]) & 0x7FFFFFFF))  # as `largest` does
+            peaks[j] = max(peaks[j], np.int32(row[j] & 0x7FFFFFFF))
     for j in range(outputs):
-        scale[j] = max(float_of(peaks[j]) / LEVELS, LEAST)
+        scale[j] = scale_of(peaks[j])
     for i in range(inputs):
         step, shift = i // PER_STEP, SHIFTS[i % PER_STEP]
         for to in range(0, outputs, PANEL):
@@ -34,12 +39,15 @@ def pack_columns(weight, words, scale, sums):
 
 
 @exactly
-def pack_rows(weight, words, scale, sums):
+def pack_rows(weight, bits, words, scale, sums):
     """The same of a weight [out, in]."""
     outputs, inputs = weight.shape
     zero = np.int32(bits_of(ROUND))
     for to in range(outputs):
-        size, total = max(largest(weight[to]) / LEVELS, LEAST), np.int32(0)
+        peak = np.int32(0)
+        for i in range(inputs):
+            peak = max(peak, np.int32(bits[to, i] & 0x7FFFFFFF))
+        size, total = scale_of(peak), np.int32(0)
         panel, j = to // PANEL, to % PANEL
         for i in range(inputs):
             level = np.int32(bits_of(weight[to, i] / size + ROUND) - zero)

@@ -43,7 +43,8 @@ def fill_linear(linear, layer: int, weight: np.ndarray, bias: np.ndarray | None,
     words = linear.weight[layer].view(np.int32).reshape(linear.scale.shape[1] // PANEL, -1, PANEL)
     sums = np.zeros_like(linear.start[layer])
     as_stored, pack = (weight, pack_columns) if weight.flags.c_contiguous else (weight.T, pack_rows)
-    pack(np.ascontiguousarray(as_stored), words, linear.scale[layer], sums)
+    as_stored = np.ascontiguousarray(as_stored)
+    pack(as_stored, as_stored.view(np.int32), words, linear.scale[layer], sums)
     if bias is not None:
         linear.bias[layer, : len(bias)] = bias
     if lowest is None:
