@@ -12,14 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from waiting import until
 
-from generate import Busy, RunState, context_at
+from generate import Busy, RunLog, RunState, context_at, known, unknown_records
+from webapp.runs.registry import Entry
 from webapp.runs.repository import stored_log
 from webapp.runs.tables import Run, db
 from webapp.sheets import service
 from webapp.sheets.content import Content
 from webapp.sheets.pieces import Cell, Origin
 from webapp.sheets.sources import Sources
-from webapp.sheets.spans import Written
+from webapp.sheets.spans import PROMPT, Written
 from webapp.views import versions
 from webapp.views.sheet_state import open_run
 
@@ -144,6 +145,40 @@ def test_a_writing_that_ends_while_a_state_is_read_is_not_said_to_go_on(page, mo
     state = page.look()
     assert state["open"] is None
     assert state["status"].startswith("Stopped at its length"), state["status"]
+
+
+def test_what_is_thought_of_a_chosen_word_is_there_once_its_run_is_seen_to_have_ended(page, app, monkeypatch):
+    page.open("Once upon").write()
+    span = page.state["spans"][1]
+    stored = page.http.get(f"/r/{span['run']}.json").get_json()["samples"][0]["tokens"][2]
+    other = next(a["id"] for a in stored["alternatives"] if a["id"] != stored["id"])
+    wish = {"max_new_tokens": "4", "min_new_tokens": "4", "model": "tiny"}
+    page.do("word", run=span["run"], sample=0, place=2, token=other, options=wish)
+    page.rest()
+    word, run_id = page.state["spans"][-2]["from"], page.state["spans"][-1]["run"]
+    until(lambda: saved(app, run_id), what="the run in the database")
+    state, spans = app.extensions["rubric"], (Written(run_id, PROMPT, word, word + 1), Written(run_id, 0, 0, None))
+    with app.app_context():
+        run = db.session.get(Run, run_id)
+        whole = stored_log(run)
+        log = EndsOnceItsPromptIsRead(unknown_records(whole.prompt_ids, run.vocab_size), 1)
+        log.samples[0].append(whole.samples[0].read(), 4)
+        log.whole = whole
+        monkeypatch.setattr(state.registry, "get", {run_id: Entry(log)}.get)
+        state.sources.forget()
+        found = state.sources.read(spans)
+    assert found.growing(spans[1]) or known(found.reading(run_id, PROMPT).records)[word]
+
+
+class EndsOnceItsPromptIsRead(RunLog):
+    """The log of a run of which all is learned, and which ends, as soon as somebody has read its prompt."""
+
+    @property
+    def prompt(self):
+        read = super().prompt.copy()
+        self.learn(0, self.whole.prompt)
+        self.finish(self.samples[0], "length", self.whole.samples[0].text_end)
+        return read
 
 
 def test_another_try_stands_beside_the_first(page):
@@ -357,8 +392,8 @@ def test_what_is_kept_in_mind_stands_first_in_every_prompt_and_stays_in_a_full_w
         kept, tokens = run["options"]["n_keep"], run["prompt"]["tokens"]
         assert b"".join(bytes(token["bytes"]) for token in tokens[:kept]) == b"a fox, Rei\n"
         count = len(tokens) + len(run["samples"][0]["tokens"])
-        for known in range(len(tokens), count):
-            first, newest = context_at(known, 64, kept)
+        for told in range(len(tokens), count):
+            first, newest = context_at(told, 64, kept)
             assert newest.start == 0 or list(first) == list(range(kept))
     assert page.state["edge"] > 0
     assert "Rei" not in page.text

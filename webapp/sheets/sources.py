@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import select, tuple_
 
-from generate import RunState, Vocabulary, record_dtype
+from generate import RunLog, RunState, Vocabulary, record_dtype
 from webapp.runs.registry import Registry
 from webapp.runs.repository import Vocabularies, unpack
 from webapp.runs.tables import Block, Run, Sample, db
@@ -70,31 +70,39 @@ class Sources:
         runs = {run for run, _ in wanted}
         if not runs:
             return {}
+        # before what is stored: of a run that has no log any more, that is all
+        logs = {run: entry.log for run in runs if (entry := self._registry.get(run))}
         columns = (Run.id, Run.state, Run.vocabulary_id, Run.vocab_size, Run.fingerprint)
         facts = {row.id: row for row in db.session.execute(select(*columns).where(Run.id.in_(runs)))}
-        prompts = {run for run, sample in wanted if sample == PROMPT} & facts.keys()
         found = {}
-        for run_id, packed in db.session.execute(select(Run.id, Run.prompt).where(Run.id.in_(prompts))):
-            row, entry = facts[run_id], self._registry.get(run_id)
-            records = entry.log.prompt if entry else unpack(packed, row.vocab_size)
-            over = entry is None and row.state == RunState.DONE  # until then more is learned of its tokens
-            tokens = self._vocabularies.find(row.vocabulary_id).tokens
-            said = Said([tokens[index] for index in records["id"].tolist()], "", over)
-            found[run_id, PROMPT] = Reading(said, records.copy(), row.vocabulary_id, row.fingerprint)
         samples = {name for name in wanted if name[1] != PROMPT and name[0] in facts}
-        live = {name: entry.log for name in samples if (entry := self._registry.get(name[0]))}
-        for (run_id, number), log in live.items():
+        live = {name for name in samples if name[0] in logs}
+        for run_id, number in live:
+            log = logs[run_id]
             with log.changed:
                 sample = log.samples[number]
                 records, end, done = sample.read(0, sample.released), sample.text_end, sample.finish_reason is not None
             found[run_id, number] = self._reading(facts[run_id], records, end, done)
-        stored = samples - live.keys()
+        stored = samples - live
         ends = {(s.run_id, s.number): s for s in db.session.scalars(select(Sample).where(which(Sample, stored)))}
         blocks: dict[tuple[str, int], list[Block]] = {name: [] for name in ends}
         for block in db.session.scalars(select(Block).where(which(Block, stored)).order_by(Block.start)):
             blocks[block.run_id, block.number].append(block)
         for name, sample in ends.items():
             found[name] = self._stored(facts[name[0]], sample, blocks[name])
+        # Last: who sees that a sample has ended asks no more, so all that is known of its prompt by then must be here.
+        prompts = {run for run, sample in wanted if sample == PROMPT and run in facts}
+        return found | self._prompts(facts, logs, prompts)
+
+    def _prompts(self, facts: dict, logs: dict[str, RunLog], wanted: set[str]) -> dict[tuple[str, int], Reading]:
+        found = {}
+        for run_id, packed in db.session.execute(select(Run.id, Run.prompt).where(Run.id.in_(wanted))):
+            row, log = facts[run_id], logs.get(run_id)
+            records = unpack(packed, row.vocab_size) if log is None else log.prompt
+            over = log is None and row.state == RunState.DONE  # until then more is learned of its tokens
+            tokens = self._vocabularies.find(row.vocabulary_id).tokens
+            said = Said([tokens[index] for index in records["id"].tolist()], "", over)
+            found[run_id, PROMPT] = Reading(said, records.copy(), row.vocabulary_id, row.fingerprint)
         return found
 
     def _stored(self, facts, sample: Sample, blocks: list[Block]) -> Reading:
