@@ -28,17 +28,18 @@ MAX_ROWS = 32
 class Ours:
     """One precision of the engine."""
 
-    def __init__(self, precision: str, threads: int = 1):
-        require_units(precision)
+    def __init__(self, precision: str, threads: int = 1, device: str = "cpu"):
+        if device == "cpu":
+            require_units(precision)
         torch.set_num_threads(1 if precision == "int8" else threads)
         keep_freed_memory()  # as the engine's thread does
-        self.precision, self.threads = precision, threads
+        self.precision, self.threads, self.device = precision, threads, torch.device(device)
 
     @torch.inference_mode()
     def load(self, path: Path) -> None:
         self.folder = check_folder(path)
         self.batch = None  # the model before makes room first
-        model = load_model(self.folder, torch.device("cpu"), self.precision)
+        model = load_model(self.folder, self.device, self.precision)
         model.use_threads(self.threads)
         self.batch = Batch(model, self.folder, MAX_ROWS)
 

@@ -25,28 +25,29 @@ from bench.shapes import SAMPLING
 class HuggingFace:
     """`generate` of transformers with its defaults (a cache that grows, torch's fused attention)."""
 
-    def __init__(self, precision: str, threads: int):
+    def __init__(self, precision: str, threads: int, device: str = "cpu"):
         import torch
         import transformers
 
-        require_units(precision)
+        if device == "cpu":
+            require_units(precision)
         torch.set_num_threads(threads)
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()
-        self.precision = getattr(torch, precision)
+        self.precision, self.device = getattr(torch, precision), device
 
     def load(self, path: Path) -> None:
         from transformers import GPT2LMHeadModel
 
         self.model = None
-        self.model = GPT2LMHeadModel.from_pretrained(path, dtype=self.precision).eval()
+        self.model = GPT2LMHeadModel.from_pretrained(path, dtype=self.precision).to(self.device).eval()
 
     def turn(self, prompts: list[list[int]], new: int) -> Timing:
         """One call of generate; each token is stamped when the loop asks whether to stop."""
         import torch
 
-        ids = torch.tensor(prompts)
-        stamps, going_on = [], torch.zeros(len(prompts), dtype=torch.bool)
+        ids = torch.tensor(prompts, device=self.device)
+        stamps, going_on = [], torch.zeros(len(prompts), dtype=torch.bool, device=self.device)
 
         def stamp(*_, **__):
             stamps.append(time.perf_counter())

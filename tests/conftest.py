@@ -24,6 +24,7 @@ from hatch_build import compile_catalogues
 
 compile_catalogues(ROOT)  # what `make` does, where pytest is called by itself
 MODELS = ROOT / "models"
+DEVICE = os.environ.get("RUBRIC_TEST_DEVICE", "cpu")  # of the engines that tests start; `python -m bench.gpu` sets it
 TRICKY = "Once <|endoftext|> upon  a time\tthere\n\nwas 从前有一只狐狸 and a 🦊👨‍👩‍👧 said “I'm”. <script>alert(1)</script> & é\r\n  end "
 
 pytest_plugins = ["rounds", "workshops"]  # fixtures of the tests in which several servers share a database, and of jobs
@@ -251,11 +252,25 @@ def started(engine: LocalEngine, seconds=200) -> LocalEngine:
 
 @pytest.fixture(scope="session")
 def writer(models) -> Writer:
-    """One float32 engine on the CPU for the whole session."""
-    engine = LocalEngine(models, device="cpu", precision="float32").start("tiny")
+    """One float32 engine for the whole session."""
+    engine = LocalEngine(models, device=DEVICE, precision="float32").start("tiny")
     started(engine)
     yield Writer(engine)
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def plain(models, writer) -> Writer:
+    """An engine that computes step by step, with no graphs and nothing begun early: on a CPU every one."""
+    if DEVICE == "cpu":
+        yield writer
+        return
+    from engines import running
+
+    with running(models) as stepwise:
+        batch = stepwise.batch()
+        batch.graphs, batch.look_ahead = None, False
+        yield stepwise
 
 
 @pytest.fixture(scope="session")

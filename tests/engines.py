@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-from conftest import Writer, started
+from conftest import DEVICE, Writer, started
 from waiting import until
 
 from generate import LocalEngine, Outlook
@@ -12,8 +12,9 @@ from generate import LocalEngine, Outlook
 
 @contextmanager
 def running(models, model="tiny", **options):
-    """A writer over an engine of one's own, float32 on the CPU unless told otherwise."""
-    engine = LocalEngine(models, **({"device": "cpu", "precision": "float32", "threads": 1} | options)).start(model)
+    """A writer over an engine of one's own, float32 unless told otherwise; int8 is on the CPU alone."""
+    device = "cpu" if options.get("precision") == "int8" else DEVICE
+    engine = LocalEngine(models, **({"device": device, "precision": "float32", "threads": 1} | options)).start(model)
     try:
         yield Writer(started(engine))
     finally:

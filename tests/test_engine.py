@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import TRICKY, Writer, finished, started
+from conftest import DEVICE, TRICKY, Writer, finished, started
 from engines import until_written
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,7 +217,7 @@ def test_memory_that_runs_out_while_a_row_joins_ends_that_run_alone(writer, monk
 
 
 def test_an_engine_whose_thread_dies_leaves_nobody_waiting(models, monkeypatch):
-    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=1).start("tiny"))
+    engine = started(LocalEngine(models, device=DEVICE, precision="float32", max_rows=1).start("tiny"))
     running, waiting = Writer(engine).submit(max_new_tokens=4096), Writer(engine).submit()
     monkeypatch.setattr(engine, "_take_asked", lambda: 1 / 0)
     for run in (running, waiting):
@@ -230,7 +230,7 @@ def test_an_engine_whose_thread_dies_leaves_nobody_waiting(models, monkeypatch):
 def test_weights_that_were_replaced_are_loaded_before_they_are_used(tmp_path, models):
     for name in ("tiny", "other"):
         shutil.copytree(models / name, tmp_path / name)
-    engine = started(LocalEngine(tmp_path, device="cpu", precision="float32").start("tiny"))
+    engine = started(LocalEngine(tmp_path, device=DEVICE, precision="float32").start("tiny"))
     try:
         first = Writer(engine).write("the old king")
         shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "tiny" / "model.safetensors")
@@ -279,7 +279,7 @@ def test_another_model_is_loaded_when_a_run_asks_for_it(writer, monkeypatch):
 
 
 def test_more_samples_than_rows_take_turns(models):
-    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=3).start("tiny"))
+    engine = started(LocalEngine(models, device=DEVICE, precision="float32", max_rows=3).start("tiny"))
     try:
         few = Writer(engine)
         run = few.write(samples=8, max_new_tokens=90)
@@ -290,7 +290,7 @@ def test_more_samples_than_rows_take_turns(models):
 
 
 def test_a_full_line_refuses_and_tells_places(models):
-    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=1, max_waiting=2).start("tiny"))
+    engine = started(LocalEngine(models, device=DEVICE, precision="float32", max_rows=1, max_waiting=2).start("tiny"))
     try:
         line = Writer(engine)
         running = line.submit(max_new_tokens=4096)
@@ -330,7 +330,7 @@ def test_tricky_text_survives_the_tokenizer(models):
 
 def test_the_engine_closes_in_mid_run(models):
     threads = set(threading.enumerate())
-    engine = started(LocalEngine(models, device="cpu", precision="float32").start("tiny"))
+    engine = started(LocalEngine(models, device=DEVICE, precision="float32").start("tiny"))
     run = Writer(engine).submit(max_new_tokens=4096)
     assert len(threading.enumerate()) == len(threads) + 1
     engine.close()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TRICKY, Writer, make_model, started
+from conftest import DEVICE, TRICKY, Writer, make_model, started
 from transformers import GPT2LMHeadModel, GPT2TokenizerFast, LogitsProcessorList
 from transformers import RepetitionPenaltyLogitsProcessor as Penalty
 from transformers import TemperatureLogitsWarper as Temperature
@@ -60,7 +60,7 @@ def test_greedy_text_equals_transformers_generate(writer, models, reference, mod
 def test_greedy_text_equals_transformers_generate_at_the_124m_shape(tmp_path):
     make_model(tmp_path / "big", seed=3, vocab_size=50257, n_positions=1024, n_embd=768, n_layer=12, n_head=12)
     model = GPT2LMHeadModel.from_pretrained(tmp_path / "big").eval()
-    engine = started(LocalEngine(tmp_path, device="cpu", precision="float32").start("big"))
+    engine = started(LocalEngine(tmp_path, device=DEVICE, precision="float32").start("big"))
     try:
         got = Writer(engine).ids("the old king", "big", temperature=0, max_new_tokens=24)[0]
     finally:

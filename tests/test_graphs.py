@@ -1,8 +1,8 @@
-"""The GPU's steps, as far as a CPU can try them: shapes, tensors that stay where they are, nothing that waits."""
+"""The GPU's steps: on a CPU as far as that can try them (shapes, tensors that stay where they are, nothing that waits)."""
 
 import pytest
 import torch
-from conftest import Writer, started
+from conftest import DEVICE, Writer, started
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from generate import LocalEngine
@@ -47,21 +47,23 @@ class Recorder:
 
 @pytest.fixture(scope="module")
 def graphed(models):
-    engine = started(LocalEngine(models, device="cpu", precision="float32", max_rows=6).start("tiny"))
+    engine = started(LocalEngine(models, device=DEVICE, precision="float32", max_rows=6).start("tiny"))
     writer = Writer(engine)
     batch, recorder = writer.batch(), Recorder()
-    batch.graphs, batch.look_ahead = Graphs(batch.model, batch.cache, recorder), True
+    if DEVICE == "cpu":
+        batch.graphs, batch.look_ahead = Graphs(batch.model, batch.cache, recorder), True
     yield writer, recorder
     engine.close()
 
 
-def test_steps_by_graphs_write_the_same_tokens(writer, graphed):
+def test_steps_by_graphs_write_the_same_tokens(plain, graphed):
     ours, recorder = graphed
     wishes = [{"text": "the old king " * n, "seed": n, "max_new_tokens": 7 * n, "samples": n} for n in (1, 2, 3, 5)]
     for wish in wishes:
-        assert ours.ids(**wish) == writer.ids(**wish)
-    assert recorder.replays > 20
-    assert recorder.recorded < recorder.replays / 2
+        assert ours.ids(**wish) == plain.ids(**wish)
+    if DEVICE == "cpu":
+        assert recorder.replays > 20
+        assert recorder.recorded < recorder.replays / 2
 
 
 def test_the_rows_of_a_graph_are_filled_up_to_powers_of_two(graphed):
