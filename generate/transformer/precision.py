@@ -22,7 +22,9 @@ TEXT = Path(__file__).with_name("measure.txt")  # the beginnings of three books 
 MOST_TOKENS = 2048
 AT_ONCE = 64  # positions whose logits are held at once
 FAR_OFF = 1e9
-MOST_KL, LEAST_SAME = 1e-3, 0.98
+# Of MOST_TOKENS the share that stays the same is known to one percent (three standard errors): the storyteller's int8 has 0.979
+# of these, and 0.981 of 30,000. Where another token becomes the likeliest, 0.02 nats lay between the two (the median; at most 0.2).
+MOST_KL, LEAST_SAME = 1e-3, 0.97
 
 Load = Callable[[str], GPT2]  # from the name of a precision
 
