@@ -1,6 +1,6 @@
-"""llama.cpp as a contender, where the person has installed it: `llama-server` on PATH, and the `gguf` package.
+"""llama.cpp as a contender, where the person has installed it: `llama-server` on PATH.
 
-The model is written as GGUF with every matrix in q8_0. The server listens on 127.0.0.1 with as many threads as
+The model is our own GGUF of it, in q8_0. The server listens on 127.0.0.1 with as many threads as
 the others and a slot for every row; the timings hold its HTTP, since that is how it serves. Its OpenMP waits passively like everybody's. A step
 is the median gap between a row's tokens while all rows are being written. Its memory is not measured: it is the memory
 of yet another process.
@@ -16,22 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
-import generate  # noqa: F401  (first: it tells OpenMP to wait passively)
+import generate  # (first: it tells OpenMP to wait passively)
 from bench.measure import Failed, Timing, median
 from bench.shapes import SAMPLING
+from convert.to_gguf import to_gguf
 
 SLOTS, ROOM = 32, 640  # rows, and tokens for each
-NAMES = {
-    "wte": "token_embd",
-    "wpe": "position_embd",
-    "ln_f": "output_norm",
-    "ln_1": "attn_norm",
-    "attn.c_attn": "attn_qkv",
-    "attn.c_proj": "attn_output",
-    "ln_2": "ffn_norm",
-    "mlp.c_fc": "ffn_up",
-    "mlp.c_proj": "ffn_down",
-}
 
 
 class Llama:
@@ -109,43 +99,4 @@ def convert(source: Path, target: Path) -> None:
     """Write a model's folder as one GGUF file."""
     if not shutil.which("llama-server"):
         raise Failed("llama-server is not installed")
-    import gguf
-    import torch
-    from safetensors.torch import load_file
-
-    config = json.loads((source / "config.json").read_text())
-    writer = gguf.GGUFWriter(target, "gpt2")
-    writer.add_block_count(config["n_layer"])
-    writer.add_context_length(config["n_positions"])
-    writer.add_embedding_length(config["n_embd"])
-    writer.add_feed_forward_length(4 * config["n_embd"])
-    writer.add_head_count(config["n_head"])
-    writer.add_layer_norm_eps(config.get("layer_norm_epsilon", 1e-5))
-    tokenizer = json.loads((source / "tokenizer.json").read_text())["model"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(sorted(tokenizer["vocab"], key=tokenizer["vocab"].get))
-    writer.add_token_types([gguf.TokenType.NORMAL] * len(tokenizer["vocab"]))
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["merges"]])
-    q8_0 = gguf.GGMLQuantizationType.Q8_0
-    for name, tensor in load_file(source / "model.safetensors").items():
-        new, value = renamed(name.removeprefix("transformer.")), tensor.to(torch.float32)
-        if "c_" in name and value.dim() == 2:
-            value = value.t().contiguous()  # [out, in] there
-        if value.dim() == 2 and "wpe" not in name:
-            writer.add_tensor(new, gguf.quants.quantize(value.numpy(), q8_0), raw_dtype=q8_0)
-        elif name != "lm_head.weight":
-            writer.add_tensor(new, value.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def renamed(name: str) -> str:
-    """h.3.attn.c_attn.weight -> blk.3.attn_qkv.weight"""
-    stem, kind = name.rsplit(".", 1)
-    if stem.startswith("h."):
-        _, layer, part = stem.split(".", 2)
-        return f"blk.{layer}.{NAMES[part]}.{kind}"
-    return f"{NAMES[stem]}.{kind}"
+    to_gguf(generate.check_folder(source), target, "q8_0")
