@@ -109,12 +109,12 @@ class Contest:
         row["tokens_per_s_spread"] = spread(timing.step for timing, _ in timings)
         if base:
             row["ratio"] = median(timing.step for timing, _ in base) / step
-        if name not in (FLOOR, BARE):
+        if name != FLOOR:
             row["first_ms"] = median(timing.first for timing, _ in timings) * 1000
             row["first_ms_spread"] = spread(timing.first for timing, _ in timings)
             row["whole_tokens_per_s"] = batch * new / median(timing.whole for timing, _ in timings)
             row["whole_tokens_per_s_spread"] = spread(timing.whole for timing, _ in timings)
-            if self.children[name][0].inside:
+            if name != BARE and self.children[name][0].inside:
                 row["memory_mb"] = max(peak for _, peak in timings) / 1e6
         return row
 

@@ -47,14 +47,22 @@ class Ours:
         """Another batch of the same model, as large as the first."""
         return Batch(self.batch.model, self.folder, MAX_ROWS)
 
-    @torch.inference_mode()
     def turn(self, prompts: list[list[int]], new: int) -> Timing:
         """Whole requests for `prompts`, then as many decode steps as they took, alone.
 
         Where only reading is timed (one new token), the prompt's statistics are left out: the peers' have none.
         """
+        return self.timed(prompts, new, statistics=new > 1)
+
+    def bare(self, prompts: list[list[int]], new: int) -> Timing:
+        """The same once more, of rows that report their ids and nothing else, as the peers' do."""
+        return self.timed(prompts, new, statistics=False)
+
+    @torch.inference_mode()
+    def timed(self, prompts: list[list[int]], new: int, statistics: bool) -> Timing:
+        """What a turn takes."""
         begun, seen = time.perf_counter(), []
-        runs = admit(self.batch, self.folder, prompts, usual(len(prompts), new), statistics=new > 1)
+        runs = admit(self.batch, self.folder, prompts, usual(len(prompts), new), statistics)
         while self.batch.busy:
             self.batch.step()
             if len(seen) < len(runs):
@@ -62,14 +70,10 @@ class Ours:
                 seen += [time.perf_counter() - begun] * (started - len(seen))
         whole = time.perf_counter() - begun
         check(runs, new)
-        return Timing(sum(seen) / len(seen), whole, median(self.decode(prompts, new - 1)) if new > 1 else 0)
+        step = median(self.decode(prompts, new - 1, statistics)) if new > 1 else 0
+        return Timing(sum(seen) / len(seen), whole, step)
 
-    @torch.inference_mode()
-    def bare(self, prompts: list[list[int]], new: int) -> Timing:
-        """Decode alone once more, of rows that report their ids and nothing else, as the peers' do."""
-        return Timing(0, 0, median(self.decode(prompts, new - 1, statistics=False)) if new > 1 else 0)
-
-    def decode(self, prompts: list[list[int]], steps: int, statistics: bool = True) -> list[float]:
+    def decode(self, prompts: list[list[int]], steps: int, statistics: bool) -> list[float]:
         """Seconds of each of `steps` steps of a batch with a row for every prompt."""
         runs = admit(self.batch, self.folder, prompts, usual(len(prompts), LONG), statistics)
         read_all(self.batch, len(prompts))

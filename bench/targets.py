@@ -29,13 +29,19 @@ class Target:
 
 TARGETS = (
     *(
-        Target(f"{says}, int8 against the best peer", model, "int8", PEER, least, value)
+        Target(f"{says}, {ours} against the best peer", model, ours, PEER, least, value)
         for model in NAMES
-        for says, value, least in (
-            ("decode", "tokens_per_s", EVERY),
-            ("whole requests", "whole_tokens_per_s", EVERY),
-            ("first token", "first_ms", EVERY),
-            ("memory", "memory_mb", {1: 0.91, 32: 0.91}),
+        for says, value, least, ours in (
+            ("decode", "tokens_per_s", EVERY, "int8"),
+            ("whole requests", "whole_tokens_per_s", EVERY, "int8"),
+            (
+                "whole requests",
+                "whole_tokens_per_s",
+                EVERY,
+                BARE.removeprefix("ours "),
+            ),  # what the peers do, and no more
+            ("first token", "first_ms", EVERY, "int8"),
+            ("memory", "memory_mb", {1: 0.91, 32: 0.91}, "int8"),
         )
     ),
     Target("decode, int8, share of the floor", "124M", "int8", FLOOR, {1: 0.85, 8: 0.65, 32: 0.7}),
